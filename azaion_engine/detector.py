@@ -1,0 +1,228 @@
+"""Detector: the whole way from pictures to boxes, for people who have no server and for the server itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.detections import Detections
+from azaion_engine.errors import InvalidParameterError, PictureError
+from azaion_engine.image import PictureLimits, decode, encode_jpeg
+from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.letterbox import Letterbox
+from azaion_engine.settings import DetectorSettings
+
+Picture = bytes | Path | str | NDArray[np.uint8]
+"""Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
+
+
+@dataclass(frozen=True)
+class PreparedPicture:
+    """A picture ready for the engine.
+
+    Attributes:
+        letterbox: How the picture was fitted into the network input.
+        tensor: float32 `[3, height, width]`, RGB in 0…1.
+    """
+
+    letterbox: Letterbox
+    tensor: NDArray[np.float32]
+
+
+class Detector:
+    """Finds objects in pictures with an engine that is loaded once."""
+
+    def __init__(
+        self,
+        engine: InferenceEngine,
+        names: Mapping[int, str] | None = None,
+        *,
+        model_name: str = "model",
+        confidence: float = 0.25,
+        limits: PictureLimits | None = None,
+    ) -> None:
+        """Wraps an open engine; the detector closes it.
+
+        Args:
+            engine: What runs the network.
+            names: Class names by id; a class without a name is called `class_<id>`.
+            model_name: Short name, for people.
+            confidence: Default threshold, 0…1.
+            limits: Largest accepted pictures.
+        """
+        self.engine = engine
+        self.names = dict(names or {})
+        self.model_name = model_name
+        self.confidence = confidence
+        self.limits = limits or PictureLimits()
+
+    @classmethod
+    def open(cls, settings: DetectorSettings | None = None, **overrides: Any) -> Detector:
+        """Opens a model on the best engine at hand; on a GPU this builds its TensorRT engine once and keeps it.
+
+        Args:
+            settings: The configuration; default: the demo model, everything automatic.
+            **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
+
+        Raises:
+            ConfigurationError: The settings ask for what this machine cannot give.
+            ModelError: The model is no `[batch, n, 6]` detector.
+            EngineBuildError: TensorRT refused the model.
+        """
+        from azaion_engine.engine_choice import open_engine
+        from azaion_engine.labels import read_labels
+        from azaion_engine.model_file import ModelFile
+        from azaion_engine.model_info import ModelInfo
+
+        given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
+        settings = DetectorSettings(**{**given, **overrides})
+        model = ModelFile.read(settings.model)
+        info = ModelInfo.from_onnx(model.data)
+        return cls(
+            open_engine(model, info, settings),
+            read_labels(settings.labels) if settings.labels else info.names,
+            model_name=model.name,
+            confidence=settings.confidence,
+            limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
+        )
+
+    def prepare(self, picture: Picture) -> PreparedPicture:
+        """Decodes a picture and fits it into the network input; safe in many threads at once.
+
+        Args:
+            picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+
+        Raises:
+            PictureError: The picture cannot be decoded or is too large; says what was given.
+        """
+        pixels = picture if isinstance(picture, np.ndarray) else decode(_read(picture), self.limits)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise PictureError(
+                f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
+            )
+        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self.engine.get_input_shape())
+        return PreparedPicture(letterbox, letterbox.to_input(pixels))
+
+    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32]]:
+        """Runs prepared pictures as one batch.
+
+        Returns:
+            One float32 `[k, 6]` a picture, in pixels of the network input.
+        """
+        if len(pictures) == 1:
+            batch = pictures[0].tensor[None]  # a view: a lone picture is not copied
+        else:
+            batch = np.stack([p.tensor for p in pictures])
+        return list(self.engine.run(batch)[0])
+
+    def finish(
+        self,
+        picture: PreparedPicture,
+        rows: NDArray[np.float32],
+        confidence: float | None = None,
+        classes: Collection[int] | None = None,
+    ) -> Detections:
+        """Turns one picture's rows into boxes in pixels of that picture."""
+        threshold = self.confidence if confidence is None else confidence
+        return Detections.from_rows(rows, picture.letterbox, self.names, threshold, classes)
+
+    def detect(
+        self,
+        pictures: Sequence[Picture] | Picture,
+        confidence: float | None = None,
+        classes: Collection[int | str] | None = None,
+    ) -> list[Detections]:
+        """Finds the objects in pictures.
+
+        Args:
+            pictures: One picture or several: encoded bytes, paths, or uint8 RGB arrays.
+            confidence: Threshold, 0…1; default: the detector's own.
+            classes: Class ids or names to keep; default: all.
+
+        Returns:
+            One `Detections` a picture, in the order given.
+
+        Raises:
+            PictureError: A picture cannot be decoded; the message says which one.
+            InvalidParameterError: The confidence is out of range, or there is no such class.
+        """
+        if isinstance(pictures, (bytes, str, Path, np.ndarray)):
+            pictures = [pictures]
+        check_confidence(confidence)
+        kept = self.class_ids(classes) if classes is not None else None
+        found: list[Detections] = []
+        batch = self.engine.get_batch_size()
+        for start in range(0, len(pictures), batch):  # one batch of tensors in memory at a time
+            prepared = [self._prepare_nth(start + i, p) for i, p in enumerate(pictures[start : start + batch])]
+            rows = self.infer(prepared)
+            found += [self.finish(p, r, confidence, kept) for p, r in zip(prepared, rows, strict=True)]
+        return found
+
+    def class_ids(self, classes: Collection[int | str]) -> set[int]:
+        """Resolves class ids or names (case-insensitive) to ids.
+
+        Raises:
+            InvalidParameterError: There is no such class; the message lists those there are.
+        """
+        by_name = {name.casefold(): class_id for class_id, name in self.names.items()}
+        ids = set()
+        for given in classes:
+            text = str(given).strip()
+            if text.isdecimal() and (not self.names or int(text) in self.names):
+                ids.add(int(text))
+            elif text.casefold() in by_name:
+                ids.add(by_name[text.casefold()])
+            else:
+                known = ", ".join(f"{i} {n}" for i, n in sorted(self.names.items())) or "ids only, it names none"
+                raise InvalidParameterError(f"classes: the model has no class {text!r}; it has {known}")
+        return ids
+
+    def warm_up(self) -> None:
+        """Decodes and runs what requests will need once, so that the first request pays for nothing."""
+        height, width = self.engine.get_input_shape()
+        self.prepare(encode_jpeg(np.full((height, width, 3), 114, np.uint8)))
+        for rows in {1, self.engine.get_batch_size()}:
+            self.engine.run(np.zeros((rows, 3, height, width), np.float32))
+
+    def close(self) -> None:
+        """Closes the engine; a second call does nothing."""
+        self.engine.close()
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _prepare_nth(self, index: int, picture: Picture) -> PreparedPicture:
+        try:
+            return self.prepare(picture)
+        except PictureError as error:
+            raise type(error)(f"picture {index}: {error}") from error
+
+
+def check_confidence(confidence: float | None) -> None:
+    """Refuses a confidence outside 0…1.
+
+    Raises:
+        InvalidParameterError: Names the value given.
+    """
+    if confidence is not None and not 0 <= confidence <= 1:
+        raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")
+
+
+def _read(picture: bytes | Path | str) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    try:
+        return Path(picture).read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot read {str(picture)!r}: {error.strerror or error}") from error

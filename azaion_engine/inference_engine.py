@@ -1,0 +1,140 @@
+"""InferenceEngine: the contract every engine keeps, and the input checks that all of them share."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError
+
+DYNAMIC_SIZE = 1280
+"""Height and width, in pixels, used where the model leaves them dynamic (-1)."""
+
+EXPORT_HINT = (
+    "export it end to end so that it gives [batch, n, 6] rows of x1, y1, x2, y2, confidence, class "
+    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; others: `yolo export format=onnx nms=True`)"
+)
+
+
+class InferenceEngine(ABC):
+    """Runs one detector: float pictures in, rows of boxes out.
+
+    Subclasses accept the model as bytes, expose its input size and batch, and implement `_run_rows`
+    and `_release`. `run` may be called from any thread.
+    """
+
+    def __init__(self, model_bytes: bytes, **kwargs: Any) -> None:
+        """Prepares the state shared by all engines.
+
+        Args:
+            model_bytes: The serialised model (ONNX file or TensorRT plan, as the subclass says).
+            **kwargs: Options of the subclass.
+        """
+        self._lock = threading.RLock()
+        self._closed = False
+
+    @abstractmethod
+    def get_input_shape(self) -> tuple[int, int]:
+        """Returns (height, width) of the network input, in pixels."""
+
+    @abstractmethod
+    def get_batch_size(self) -> int:
+        """Returns the number of rows that one execution takes at most."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name of what executes the model, e.g. `onnxruntime-cpu` or `tensorrt-10.13.0`."""
+
+    @abstractmethod
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        """Runs 1…batch checked rows and returns one array per output, each with as many rows."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Gives every resource back; called once, under the engine's lock."""
+
+    def run(self, input_data: NDArray[Any]) -> list[NDArray[Any]]:
+        """Runs the network on any number of rows, in slices of the batch size.
+
+        Args:
+            input_data: float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in 0…1. Read-only and
+                non-contiguous arrays are fine; it is cast to the dtype that the model takes.
+
+        Returns:
+            One float32 array per model output; the first is `[n, k, 6]` with rows
+            x1, y1, x2, y2 (pixels of the network input), confidence (0…1), class.
+
+        Raises:
+            InvalidTensorError: Wrong dtype, rank or size; names expected and given.
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+        """
+        self._check_input(input_data)
+        batch = self.get_batch_size()
+        with self._lock:
+            if self._closed:
+                raise EngineClosedError(f"{self.name}: the engine is closed")
+            parts = [self._run_rows(input_data[i : i + batch]) for i in range(0, len(input_data), batch)]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def check_health(self) -> None:
+        """Raises an error when the engine can never run again; never waits behind a running batch.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+        """
+        if self._closed:
+            raise EngineClosedError(f"{self.name}: the engine is closed")
+
+    def close(self) -> None:
+        """Gives memory and contexts back; a second call does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._release()
+
+    def __enter__(self) -> InferenceEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_input(self, data: NDArray[Any]) -> None:
+        height, width = self.get_input_shape()
+        expected = f"float32 or float16 [n, 3, {height}, {width}] with n >= 1"
+        if not isinstance(data, np.ndarray):
+            raise InvalidTensorError(f"expected a NumPy array {expected}, given {type(data).__name__}")
+        given = f"{data.dtype} {list(data.shape)}"
+        if data.dtype not in (np.float32, np.float16):
+            raise InvalidTensorError(f"wrong dtype: expected {expected}, given {given}")
+        if data.ndim != 4:
+            raise InvalidTensorError(f"wrong rank: expected {expected}, given {given}")
+        if data.shape[1:] != (3, height, width) or data.shape[0] < 1:
+            raise InvalidTensorError(f"wrong size: expected {expected}, given {given}")
+
+
+def check_detection_shape(shape: tuple[int | str | None, ...], output: str) -> None:
+    """Refuses a model output that cannot be `[batch, n, 6]`.
+
+    Args:
+        shape: Dimensions of the first output; a string, None or -1 stands for a dynamic one.
+        output: Name of the output, for the message.
+
+    Raises:
+        ModelError: Says what the model gives and how to export it.
+    """
+    given = [d if isinstance(d, int) and d >= 0 else (d if isinstance(d, str) else "?") for d in shape]
+    rows_dynamic = len(shape) == 3 and not (isinstance(shape[2], int) and shape[2] >= 0)
+    if len(shape) != 3 or (shape[2] != 6 and not rows_dynamic):
+        raise ModelError(f"output {output!r} is {given}, expected [batch, n, 6]: {EXPORT_HINT}")

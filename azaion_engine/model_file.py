@@ -1,0 +1,53 @@
+"""ModelFile: an ONNX file by path, or the demo model that ships with the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from azaion_engine.errors import ConfigurationError
+
+DEMO = "demo"
+SAMPLES = ("sample_1.jpg", "sample_2.jpg")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's bytes and the short name that people know it by.
+
+    Attributes:
+        name: File name without suffix, or `demo`.
+        data: The ONNX file.
+    """
+
+    name: str
+    data: bytes
+
+    @classmethod
+    def read(cls, model: str) -> ModelFile:
+        """Reads the model.
+
+        Args:
+            model: Path of an ONNX file (`~` is expanded), or `demo`.
+
+        Raises:
+            ConfigurationError: There is no such file, or it is no ONNX file by its suffix.
+        """
+        if model == DEMO:
+            return cls(DEMO, resources.files("azaion_engine").joinpath("data/demo.onnx").read_bytes())
+        path = Path(model).expanduser()
+        if path.suffix.lower() != ".onnx":
+            raise ConfigurationError(
+                f"model: expected the path of an .onnx file or 'demo', given {model!r}; "
+                "export yours first, e.g. `yolo export model=best.pt format=onnx nms=True dynamic=True`"
+            )
+        try:
+            return cls(path.stem, path.read_bytes())
+        except OSError as error:
+            raise ConfigurationError(f"model: cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
+def sample_picture(name: str = SAMPLES[0]) -> bytes:
+    """Returns one of the sample pictures that ship with the package, JPEG bytes."""
+    return resources.files("azaion_engine").joinpath(f"data/{name}").read_bytes()

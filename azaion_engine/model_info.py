@@ -1,0 +1,100 @@
+"""ModelInfo: what an ONNX file says of itself, read without running it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from azaion_engine.errors import ModelError
+from azaion_engine.inference_engine import check_detection_shape
+from azaion_engine.labels import parse_names
+
+DYNAMIC = -1
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a model.
+
+    Attributes:
+        name: Name of the tensor.
+        dtype: NumPy name of the element type, e.g. `float32`.
+        shape: Dimensions; `DYNAMIC` (-1) for those that the model leaves open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """An ONNX detector's identity, tensors and metadata.
+
+    Attributes:
+        sha256: Hash of the file, hex.
+        input: The picture input, `[batch, 3, height, width]`.
+        outputs: Every output; the first is `[batch, n, 6]`.
+        opset: Version of the default operator set.
+        metadata: The file's `metadata_props`.
+        names: Class names by id, from `metadata["names"]`; empty where the model gives none.
+    """
+
+    sha256: str
+    input: TensorInfo
+    outputs: tuple[TensorInfo, ...]
+    opset: int
+    metadata: dict[str, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
+        """Reads an ONNX file.
+
+        Args:
+            model_bytes: The whole file; weights in external files are not supported.
+
+        Raises:
+            ModelError: Not an ONNX file, or inputs and outputs that are no detector's.
+        """
+        import onnx
+
+        try:
+            model = onnx.load_model_from_string(model_bytes)
+        except Exception as error:  # protobuf's DecodeError lives in a private module that moves between versions
+            raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
+        graph = model.graph
+        weights = {w.name for w in graph.initializer}
+        inputs = [_tensor(value) for value in graph.input if value.name not in weights]
+        outputs = tuple(_tensor(value) for value in graph.output)
+        if len(inputs) != 1 or not outputs:
+            raise ModelError(
+                f"expected one input [batch, 3, height, width] and an output [batch, n, 6], "
+                f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
+            )
+        picture = inputs[0]
+        if len(picture.shape) != 4 or picture.shape[1] not in (3, DYNAMIC) or picture.dtype not in ("float32", "float16"):
+            raise ModelError(
+                f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
+                "expected float32 or float16 [batch, 3, height, width]"
+            )
+        check_detection_shape(outputs[0].shape, outputs[0].name)
+        metadata = {p.key: p.value for p in model.metadata_props}
+        return cls(
+            sha256=hashlib.sha256(model_bytes).hexdigest(),
+            input=picture,
+            outputs=outputs,
+            opset=max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0),
+            metadata=metadata,
+            names=parse_names(metadata["names"]) if metadata.get("names") else {},
+        )
+
+
+def _tensor(value: Any) -> TensorInfo:
+    import onnx
+
+    tensor = value.type.tensor_type
+    dims = tuple(d.dim_value if d.HasField("dim_value") else DYNAMIC for d in tensor.shape.dim)
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else "unknown"
+    return TensorInfo(value.name, dtype, dims)

@@ -1,0 +1,95 @@
+"""OnnxEngine: ONNX Runtime on the CPU, the embedded default where there is no GPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import ModelError
+from azaion_engine.inference_engine import DYNAMIC_SIZE, InferenceEngine
+from azaion_engine.model_info import ModelInfo
+
+
+class OnnxEngine(InferenceEngine):
+    """Runs an ONNX detector on the CPU."""
+
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        batch_size: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        threads: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Opens the session.
+
+        Args:
+            model_bytes: The ONNX file.
+            batch_size: Rows per execution where the model's batch is dynamic; default 1, because a CPU
+                gains nothing from batches and a lone request would wait for its neighbours.
+            height: Network input height in pixels where the model leaves it dynamic; default 1280.
+            width: Likewise the width.
+            threads: CPU threads of one execution; default every core this process may use.
+            **kwargs: Accepted for symmetry with the other engines, and refused by name.
+
+        Raises:
+            ModelError: The model cannot be read or is no `[batch, n, 6]` detector.
+        """
+        super().__init__(model_bytes)
+        if kwargs:
+            raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
+        import onnxruntime
+
+        self.info = ModelInfo.from_onnx(model_bytes)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or available_cores()
+        options.log_severity_level = 3  # errors only: warnings about unused initialisers help nobody here
+        try:
+            self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+        batch, _, fixed_height, fixed_width = self.info.input.shape
+        self._fixed_batch = batch > 0
+        self._batch_size = batch if batch > 0 else (batch_size or 1)
+        self._size = (
+            fixed_height if fixed_height > 0 else (height or DYNAMIC_SIZE),
+            fixed_width if fixed_width > 0 else (width or DYNAMIC_SIZE),
+        )
+        self._dtype = np.dtype(self.info.input.dtype)
+        self._input_name = self.info.input.name
+
+    @property
+    def name(self) -> str:
+        """Name and provider of the runtime."""
+        return "onnxruntime-cpu"
+
+    def get_input_shape(self) -> tuple[int, int]:
+        """Returns (height, width) of the network input, in pixels."""
+        return self._size
+
+    def get_batch_size(self) -> int:
+        """Returns the number of rows that one execution takes at most."""
+        return self._batch_size
+
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        count = len(rows)
+        if self._fixed_batch and count < self._batch_size:
+            padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
+            rows = np.concatenate([rows, padding])
+        outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
+        return [np.asarray(output[:count], dtype=np.float32) for output in outputs]
+
+    def _release(self) -> None:
+        del self._session
+
+
+def available_cores() -> int:
+    """Returns how many cores this process may use; containers and taskset count, hyper-threads too."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1

@@ -1,0 +1,43 @@
+"""DetectorSettings: the typed configuration of a detector, the same for YAML, command line and code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EngineChoice = Literal["auto", "tensorrt", "onnx"]
+
+
+class DetectorSettings(BaseModel):
+    """Which model, on which engine, at what size and confidence.
+
+    An unknown key or a value out of range is an error that names the key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str = Field("demo", min_length=1, description="Path of an ONNX file, or `demo` for the built-in model.")
+    labels: Path | None = Field(
+        None, description="Class names (.txt: one a line, .yaml or .json); default: the model's own metadata."
+    )
+    engine: EngineChoice = Field(
+        "auto", description="`auto`: TensorRT where there is a GPU and TensorRT, else ONNX Runtime on the CPU."
+    )
+    batch_size: int | None = Field(
+        None, ge=1, le=1024, description="Pictures per engine execution; default 16 on a GPU, 1 on a CPU."
+    )
+    height: int | None = Field(
+        None, ge=32, le=8192, description="Network input height where the model leaves it dynamic; default 1280."
+    )
+    width: int | None = Field(None, ge=32, le=8192, description="Network input width, likewise.")
+    precision: Literal["fp16", "fp32"] = Field("fp16", description="TensorRT precision; the box head stays FP32.")
+    optimization_level: int | None = Field(
+        None, ge=0, le=5, description="TensorRT builder optimisation level: lower builds faster, higher may run faster."
+    )
+    cache_dir: Path | None = Field(None, description="Where built engines are kept; default: the user's cache.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of ONNX Runtime; default: every core, shared.")
+    confidence: float = Field(0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
+    max_picture_bytes: int = Field(32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
+    max_picture_pixels: int = Field(100_000_000, ge=1, description="Largest picture, in pixels.")

@@ -1,0 +1,1 @@
+"""The Ray Serve application; everything that knows of Ray lives here."""

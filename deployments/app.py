@@ -1,0 +1,72 @@
+"""build(settings) → Application: how many replicas, with which resources and limits."""
+
+import logging
+
+import ray
+from ray import serve
+from ray.serve import Application
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import ConfigurationError
+from azaion_engine.onnx_engine import available_cores
+from deployments.detector_deployment import DetectorDeployment, OpenDetector
+from deployments.service_settings import ServiceSettings
+
+# No `from __future__ import annotations` here: Serve reads the builder's annotation to check the YAML's `args`.
+
+logger = logging.getLogger("ray.serve")
+
+
+def build(settings: ServiceSettings) -> Application:
+    """Builds the application from the `args` of a Serve config.
+
+    Raises:
+        ConfigurationError: TensorRT is asked for and the cluster has no GPU.
+    """
+    return build_application(settings, open_detector)
+
+
+def build_application(settings: ServiceSettings, opener: OpenDetector) -> Application:
+    """Builds the application around any way to open a detector."""
+    gpus = _gpus(settings)
+    held = settings.max_queue
+    options = {
+        # The replica itself answers 503 as soon as max_queue pictures are in it; Serve's own queue in front
+        # only has to outlast the moments in which a multipart request or a health probe comes on top.
+        "max_ongoing_requests": 2 * held,
+        "max_queued_requests": 4 * held,
+        "backpressure_config": {"status_code": 503, "retry_after_s": 1},
+        "graceful_shutdown_timeout_s": settings.timeout_s + 5,
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 30,
+        "ray_actor_options": {"num_cpus": 1, "num_gpus": 1 if gpus or settings.autoscale else 0},
+    }
+    if settings.autoscale:
+        options["autoscaling_config"] = {
+            "min_replicas": settings.autoscale.min_gpus,
+            "max_replicas": settings.autoscale.max_gpus,
+            "target_ongoing_requests": 2 * (settings.batch_size or 16),  # one batch running, one collecting
+        }
+    else:
+        options["num_replicas"] = gpus or settings.cpu_replicas
+    return DetectorDeployment.options(**options).bind(settings, opener)
+
+
+def open_detector(settings: ServiceSettings) -> Detector:
+    """Opens the detector of one replica, in its own process; replicas on the CPU share the cores."""
+    threads = settings.threads or max(1, available_cores() // settings.cpu_replicas)
+    return Detector.open(settings, threads=threads)
+
+
+def _gpus(settings: ServiceSettings) -> int:
+    """Returns how many GPUs to use; 0 means replicas on the CPU."""
+    if settings.engine == "onnx" or settings.num_gpus == 0:
+        return 0
+    in_cluster = int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0
+    if settings.num_gpus == "auto":
+        if settings.engine == "tensorrt" and not in_cluster and not settings.autoscale:
+            raise ConfigurationError("engine: tensorrt needs a GPU, and Ray sees none in this cluster")
+        return in_cluster
+    if settings.num_gpus > in_cluster:
+        logger.warning("num_gpus is %d, the cluster has %d: replicas wait for more", settings.num_gpus, in_cluster)
+    return settings.num_gpus

@@ -1,0 +1,105 @@
+"""BatchGate: lets requests into `@serve.batch` in waves that the engine can take at once.
+
+`@serve.batch` alone seals a batch when its timer ends, even while the engine is busy, and never merges
+sealed batches; under load it then runs small batches one after the other. With the gate in front its
+timer is zero and this is what decides:
+
+- an idle engine takes whatever waits, at once: a lone request waits for no timer;
+- while one batch runs, a second is let in only when it is full, so the engine never waits for the event
+  loop between full batches, and a batch that is not full goes on collecting until the engine is free;
+- never more than two, so that what waits can still be filled up, cancelled or refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from azaion_engine.errors import OverloadedError
+
+MAX_WAVES = 2
+"""Batches let in at a time: the one that runs, and the full one that starts the moment it ends."""
+
+
+class _Wave:
+    """One batch on its way through the engine; it is over when its last member has left."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+
+
+class BatchGate:
+    """Holds requests back until the engine can take them; used from one event loop only."""
+
+    def __init__(self, batch_size: int, max_queue: int) -> None:
+        """Opens the gate.
+
+        Args:
+            batch_size: Most requests let in together.
+            max_queue: Most requests admitted at a time, those that run included.
+        """
+        self.batch_size = batch_size
+        self.max_queue = max_queue
+        self._admitted = 0
+        self._waiting: deque[asyncio.Future[_Wave]] = deque()
+        self._waves = 0
+
+    @property
+    def admitted(self) -> int:
+        """Requests in the house now: decoding, waiting or running."""
+        return self._admitted
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Takes a place in the bounded queue for as long as the block lasts.
+
+        Raises:
+            OverloadedError: Every place is taken.
+        """
+        if self._admitted >= self.max_queue:
+            raise OverloadedError(f"the queue is full ({self.max_queue} pictures); try again later")
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for this request's turn and keeps it for as long as the block lasts."""
+        waiter: asyncio.Future[_Wave] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._let_in()
+        try:
+            wave = await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._leave(waiter.result())  # let in and cancelled in the same turn of the loop
+            raise
+        try:
+            yield
+        finally:
+            self._leave(wave)
+
+    def _let_in(self) -> None:
+        while self._waiting and self._waiting[0].cancelled():
+            self._waiting.popleft()
+        while self._waiting and self._waves < MAX_WAVES:
+            wanted = 1 if self._waves == 0 else self.batch_size
+            if len(self._waiting) < wanted:
+                return
+            members = [self._waiting.popleft() for _ in range(min(self.batch_size, len(self._waiting)))]
+            members = [waiter for waiter in members if not waiter.cancelled()]
+            if members:
+                self._waves += 1
+                wave = _Wave(len(members))
+                for waiter in members:
+                    waiter.set_result(wave)
+
+    def _leave(self, wave: _Wave) -> None:
+        wave.members -= 1
+        if wave.members == 0:
+            self._waves -= 1
+            self._let_in()

@@ -1,0 +1,199 @@
+"""DetectorDeployment: one replica per GPU, which owns the engine and answers requests in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from azaion_engine.detections import Detections
+from azaion_engine.detector import Detector, PreparedPicture, check_confidence
+from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.onnx_engine import available_cores
+from deployments.batch_gate import MAX_WAVES, BatchGate
+from deployments.http_api import create_api
+from deployments.service_settings import ServiceSettings
+
+logger = logging.getLogger("ray.serve")
+
+OpenDetector = Callable[[ServiceSettings], Detector]
+
+
+@dataclass
+class Answer:
+    """What was found in one picture, and how long each stage took.
+
+    Attributes:
+        detections: The boxes, in pixels of the picture.
+        timing_ms: Milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`.
+    """
+
+    detections: Detections
+    timing_ms: dict[str, float]
+
+
+@dataclass
+class _Job:
+    """One picture on its way through the engine."""
+
+    picture: PreparedPicture
+    started: float = 0.0
+    ended: float = 0.0
+    abandoned: bool = field(default=False)
+
+
+@serve.deployment
+@serve.ingress(create_api)
+class DetectorDeployment:
+    """Owns one engine; its event loop never waits for it, and one thread alone runs it."""
+
+    def __init__(self, settings: ServiceSettings, open_detector: OpenDetector) -> None:
+        """Loads or builds the engine and warms it up; the replica is ready when this returns.
+
+        Args:
+            settings: Limits and model.
+            open_detector: Opens the detector in this process (tests put a stand-in engine here).
+        """
+        _show_library_logs()
+        started = time.monotonic()
+        self.settings = settings
+        self.detector = open_detector(settings)
+        self._decoders = ThreadPoolExecutor(settings.decode_threads or available_cores(), "decode")
+        self._engine_thread = ThreadPoolExecutor(1, "engine")
+        batch_size = self.detector.engine.get_batch_size()
+        self._gate = BatchGate(batch_size, settings.max_queue)
+        self._run_batch.set_max_batch_size(batch_size)
+        self._engine_thread.submit(self.detector.warm_up).result()
+        logger.info(
+            "ready in %.1f s: %s on %s, input %s, batches of %d",
+            time.monotonic() - started,
+            self.detector.model_name,
+            self.detector.engine.name,
+            "x".join(map(str, self.detector.engine.get_input_shape())),
+            batch_size,
+        )
+
+    async def detect(
+        self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
+    ) -> Answer:
+        """Finds the objects in one encoded picture.
+
+        Args:
+            picture: JPEG, PNG, WebP, BMP or TIFF bytes.
+            confidence: Threshold 0…1; default: the settings' own.
+            classes: Class ids or names to keep; default: all.
+
+        Raises:
+            PictureError: The picture cannot be used; its neighbours in the batch are not affected.
+            InvalidParameterError: Bad confidence or class.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+        """
+        check_confidence(confidence)
+        kept = self.detector.class_ids(classes) if classes is not None else None
+        with self._gate.admit():
+            try:
+                return await asyncio.wait_for(self._detect(picture, confidence, kept), self.settings.timeout_s)
+            except asyncio.TimeoutError:
+                raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
+
+    async def _detect(self, picture: bytes, confidence: float | None, classes: set[int] | None) -> Answer:
+        loop = asyncio.get_running_loop()
+        begun = time.perf_counter()
+        job = _Job(await loop.run_in_executor(self._decoders, self.detector.prepare, picture))
+        decoded = time.perf_counter()
+        try:
+            async with self._gate.turn():
+                rows = await self._run_batch(job)
+            if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+                raise rows
+        except asyncio.CancelledError:
+            job.abandoned = True  # its batch may already be queued behind another: the engine thread looks
+            raise
+        detections = self.detector.finish(job.picture, rows, confidence, classes)
+        timing = {
+            "decode": decoded - begun,
+            "queue": job.started - decoded,
+            "engine": job.ended - job.started,
+            "total": time.perf_counter() - begun,
+        }
+        return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)
+    async def _run_batch(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
+        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._infer, jobs)
+
+    def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
+        """Runs on the engine's thread; a picture that the engine chokes on fails alone."""
+        live = [job for job in jobs if not job.abandoned]
+        results: dict[int, NDArray[np.float32] | Exception] = {}
+        started = time.perf_counter()
+        if live:
+            try:
+                rows = self.detector.infer([job.picture for job in live])
+                results = {id(job): row for job, row in zip(live, rows, strict=True)}
+            except (GpuLostError, EngineClosedError) as error:
+                results = {id(job): error for job in live}
+            except Exception as error:
+                logger.exception("a batch of %d failed; each picture is tried alone", len(live))
+                results = {id(job): self._infer_alone(job) if len(live) > 1 else error for job in live}
+        ended = time.perf_counter()
+        for job in live:
+            job.started, job.ended = started, ended
+        # An abandoned job's caller is gone: nobody reads its result, but @serve.batch counts them.
+        return [results.get(id(job), EngineClosedError("the caller gave up")) for job in jobs]
+
+    def _infer_alone(self, job: _Job) -> NDArray[np.float32] | Exception:
+        try:
+            return self.detector.infer([job.picture])[0]
+        except Exception as error:
+            return error
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the model's card: name, engine, input size, batch, classes, limits."""
+        engine = self.detector.engine
+        height, width = engine.get_input_shape()
+        return {
+            "name": self.detector.model_name,
+            "engine": engine.name,
+            "input": {"height": height, "width": width},
+            "batch_size": engine.get_batch_size(),
+            "classes": {str(class_id): name for class_id, name in sorted(self.detector.names.items())},
+            "confidence": self.detector.confidence,
+            "limits": {
+                "max_picture_bytes": self.settings.max_picture_bytes,
+                "max_picture_pixels": self.settings.max_picture_pixels,
+                "max_pictures": self.settings.max_pictures,
+                "timeout_s": self.settings.timeout_s,
+            },
+        }
+
+    async def check_health(self) -> None:
+        """Raises when the engine can never answer again, so that Ray replaces this replica."""
+        self.detector.engine.check_health()
+
+    def __del__(self) -> None:
+        # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
+        if hasattr(self, "_engine_thread"):
+            self._engine_thread.shutdown(wait=True)
+            self._decoders.shutdown(wait=False)
+        if hasattr(self, "detector"):
+            self.detector.close()
+
+
+def _show_library_logs() -> None:
+    """Sends the library's log, engine builds above all, where Serve's own log goes."""
+    library = logging.getLogger("azaion_engine")
+    library.setLevel(logging.INFO)
+    library.handlers = list(logger.handlers)
+    library.propagate = not logger.handlers

@@ -1,0 +1,182 @@
+"""The HTTP routes: requests to pictures, errors to statuses, and nothing of engines or batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from ray import serve
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+import azaion_engine
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
+from deployments import http_schema as schema
+
+if TYPE_CHECKING:
+    from deployments.detector_deployment import Answer, DetectorDeployment
+
+logger = logging.getLogger("ray.serve")
+router = APIRouter()
+
+Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
+Classes = Annotated[
+    list[str] | None, Query(description="Class ids or names to keep, repeated or comma-separated; default: all.")
+]
+
+
+def _replica() -> Any:
+    """Returns the DetectorDeployment that this process serves."""
+    return serve.get_replica_context().servable_object
+
+
+Replica = Annotated[Any, Depends(_replica)]
+
+
+def create_api() -> FastAPI:
+    """Builds the ASGI application of one replica."""
+    api = FastAPI(
+        title="azaion-engine",
+        version=azaion_engine.__version__,
+        description="Object detection: post a picture, get boxes in its own pixels.",
+        responses={
+            status: {"model": schema.ErrorAnswer, "description": text} for status, text in schema.ERROR_STATUSES.items()
+        },
+    )
+    api.include_router(router)
+    api.add_exception_handler(AzaionError, _on_error)
+    api.add_exception_handler(RequestValidationError, _on_error)
+    api.add_exception_handler(HTTPException, _on_error)
+    api.add_exception_handler(Exception, _on_error)
+    return api
+
+
+@router.post("/detect", response_model=schema.DetectAnswer | schema.DetectManyAnswer, openapi_extra=schema.DETECT_BODY)
+async def detect(
+    request: Request, replica: Replica, confidence: Confidence = None, classes: Classes = None
+) -> JSONResponse:
+    """Finds objects in the picture that is the body, or in each picture of a multipart body.
+
+    A multipart answer is 200 as long as one picture could be used; the others carry their own error.
+    """
+    kept = [part for value in classes for part in value.split(",") if part.strip()] if classes else None
+    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
+        limit = replica.settings.max_picture_bytes
+        answer = await replica.detect(b"".join([c async for c in _body(request, limit)]), confidence, kept)
+        return JSONResponse({**_picture(answer), "model": _model(replica)})
+
+    uploads = await _uploads(request, replica)
+    pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
+    failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
+    status = failed[0] if len(failed) == len(pictures) else 200
+    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status)
+
+
+@router.get("/model", response_model=schema.ModelCard)
+async def model(replica: Replica) -> JSONResponse:
+    """Describes the model and the engine that this replica runs."""
+    return JSONResponse(replica.describe())
+
+
+@router.get("/healthz", response_model=schema.Status)
+async def healthz() -> JSONResponse:
+    """Answers as long as the process lives."""
+    return JSONResponse({"status": "live"})
+
+
+@router.get("/readyz", response_model=schema.Status)
+async def readyz(replica: Replica) -> JSONResponse:
+    """Answers 200 when pictures would be answered, else the reason."""
+    await replica.check_health()
+    return JSONResponse({"status": "ready"})
+
+
+async def _detect_upload(
+    replica: DetectorDeployment, upload: UploadFile, confidence: float | None, classes: list[str] | None
+) -> dict[str, Any]:
+    try:
+        if (upload.size or 0) > replica.settings.max_picture_bytes:
+            raise PictureTooLargeError(
+                f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
+            )
+        answer = await replica.detect(await upload.read(), confidence, classes)
+    except InvalidParameterError:
+        raise  # wrong for every picture alike
+    except AzaionError as error:
+        return {"name": upload.filename, "error": _error(error.code, str(error), error.http_status)}
+    return {"name": upload.filename, **_picture(answer)}
+
+
+async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
+    settings = replica.settings
+    limit = settings.max_picture_bytes * settings.max_pictures
+    parser = MultiPartParser(
+        request.headers, _body(request, limit), max_files=settings.max_pictures, max_fields=settings.max_pictures
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if "Too many files" in error.message:
+            raise PictureTooLargeError(f"more than {settings.max_pictures} pictures in one request") from error
+        raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
+    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not uploads:
+        raise HTTPException(400, "the multipart body has no file part; send pictures as -F picture=@file.jpg")
+    return uploads
+
+
+async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Streams the body and stops as soon as it is larger than the limit, whatever its header said."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+        yield chunk
+
+
+def _picture(answer: Answer) -> dict[str, Any]:
+    found = answer.detections
+    return {
+        "picture": {"width": found.picture_width, "height": found.picture_height},
+        "boxes": found.to_dicts(),
+        "timing_ms": answer.timing_ms,
+    }
+
+
+def _model(replica: DetectorDeployment) -> dict[str, str]:
+    return {"name": replica.detector.model_name, "engine": replica.detector.engine.name}
+
+
+def _error(code: str, message: str, status: int) -> dict[str, Any]:
+    return {"code": code, "message": message, "status": status}
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    """Gives every error the one shape; what was not raised on purpose is logged and not shown."""
+    headers: dict[str, str] = {}
+    if isinstance(error, AzaionError):
+        body = _error(error.code, str(error), error.http_status)
+        if error.http_status == 503:
+            headers["Retry-After"] = str(getattr(error, "retry_after_s", 5))
+    elif isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "query")
+        body = _error("invalid_parameter", f"{where}: {first['msg']}, given {first.get('input')!r}", 422)
+    elif isinstance(error, HTTPException):
+        codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+        body = _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+        headers.update(error.headers or {})
+    else:
+        logger.error("unexpected error in %s", request.url.path, exc_info=error)
+        body = _error("internal", "an unexpected error; the server's log has the details", 500)
+    return JSONResponse({"error": body}, body["status"], headers)

@@ -1,0 +1,54 @@
+"""ServiceSettings: what `args` in a Serve config may say, checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from azaion_engine.settings import DetectorSettings
+
+
+class Autoscale(BaseModel):
+    """Replicas come and go with the load, one GPU each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_gpus: int = Field(1, ge=1, description="Replicas kept when nobody asks.")
+    max_gpus: int = Field(..., ge=1, description="Replicas at most.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Autoscale:
+        if self.max_gpus < self.min_gpus:
+            raise ValueError(f"max_gpus ({self.max_gpus}) is below min_gpus ({self.min_gpus})")
+        return self
+
+
+class ServiceSettings(DetectorSettings):
+    """A detector's settings, and how many replicas serve it under which limits."""
+
+    num_gpus: Literal["auto"] | int = Field(
+        "auto",
+        description="GPUs to use, one replica each. `auto`: every GPU of the cluster when the application starts; "
+        "with none, or with 0, replicas run on the CPU.",
+    )
+    cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
+    autoscale: Autoscale | None = Field(None, description="GPU replicas follow the load; replaces num_gpus.")
+    max_queue: int = Field(
+        128, ge=1, description="Pictures that one replica holds at a time; one more is answered 503 with Retry-After."
+    )
+    timeout_s: float = Field(30.0, gt=0, description="A request that takes longer is answered 504.")
+    max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
+    decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ServiceSettings:
+        if isinstance(self.num_gpus, int) and self.num_gpus < 0:
+            raise ValueError(f"num_gpus: expected 'auto' or 0 and more, given {self.num_gpus}")
+        if self.batch_size is not None and self.max_queue < self.batch_size:
+            raise ValueError(f"max_queue ({self.max_queue}) is below batch_size ({self.batch_size}): batches never fill")
+        if self.engine == "tensorrt" and self.num_gpus == 0:
+            raise ValueError("engine: tensorrt needs GPUs, and num_gpus is 0")
+        if self.engine == "onnx" and (self.autoscale or self.num_gpus not in ("auto", 0)):
+            raise ValueError("engine: onnx runs on the CPU; leave num_gpus and autoscale out and set cpu_replicas")
+        return self

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from azaion_engine.errors import OverloadedError
+from deployments.batch_gate import BatchGate
+
+
+class Recorder:
+    """Requests that stay in their turn until told to finish."""
+
+    def __init__(self, gate: BatchGate) -> None:
+        self.gate = gate
+        self.inside: list[int] = []
+        self.finish = {}
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _request(self, number: int) -> None:
+        async with self.gate.turn():
+            self.inside.append(number)
+            await self.finish[number].wait()
+            self.inside.remove(number)
+
+    async def start(self, *numbers: int) -> None:
+        for number in numbers:
+            self.finish[number] = asyncio.Event()
+            self.tasks.append(asyncio.create_task(self._request(number)))
+        await settle()
+
+    async def end(self, *numbers: int) -> None:
+        for number in numbers:
+            self.finish[number].set()
+        await settle()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def run(scenario) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_lone_request_enters_an_idle_gate_at_once():
+    async def scenario():
+        requests = Recorder(BatchGate(4, 16))
+        await requests.start(1)
+        assert requests.inside == [1]
+
+    run(scenario)
+
+
+def test_while_one_batch_runs_only_a_full_one_is_let_in():
+    async def scenario():
+        requests = Recorder(BatchGate(3, 16))
+        await requests.start(0)
+        await requests.start(1, 2)
+        assert requests.inside == [0]
+        await requests.start(3)
+        assert sorted(requests.inside) == [0, 1, 2, 3]
+
+    run(scenario)
+
+
+def test_a_part_full_batch_collects_until_the_engine_is_free():
+    async def scenario():
+        requests = Recorder(BatchGate(4, 16))
+        await requests.start(0)
+        await requests.start(1)
+        await requests.start(2)
+        await requests.end(0)
+        assert requests.inside == [1, 2]
+
+    run(scenario)
+
+
+def test_never_more_than_two_batches_are_inside():
+    async def scenario():
+        requests = Recorder(BatchGate(2, 16))
+        await requests.start(*range(8))
+        assert sorted(requests.inside) == [0, 1, 2]  # the first alone, then a full batch
+        await requests.end(0)
+        assert sorted(requests.inside) == [1, 2, 3, 4]
+
+    run(scenario)
+
+
+def test_requests_enter_in_the_order_they_came():
+    async def scenario():
+        requests = Recorder(BatchGate(2, 16))
+        await requests.start(0)
+        await requests.start(1, 2, 3, 4)
+        await requests.end(0)
+        await requests.end(1, 2)
+        assert requests.inside == [3, 4]
+
+    run(scenario)
+
+
+def test_a_request_that_gives_up_while_waiting_is_passed_over():
+    async def scenario():
+        requests = Recorder(BatchGate(2, 16))
+        await requests.start(0)
+        await requests.start(1)
+        requests.tasks[1].cancel()
+        await requests.start(2)
+        await requests.end(0)
+        assert requests.inside == [2]
+
+    run(scenario)
+
+
+def test_requests_that_give_up_inside_free_the_engine():
+    async def scenario():
+        requests = Recorder(BatchGate(2, 16))
+        await requests.start(0)
+        await requests.start(1, 2)
+        await requests.start(3)
+        for task in requests.tasks[:3]:
+            task.cancel()
+        await settle()
+        assert 3 in requests.inside
+
+    run(scenario)
+
+
+def test_a_request_let_in_and_cancelled_in_the_same_moment_frees_its_place():
+    async def scenario():
+        gate = BatchGate(1, 16)
+        requests = Recorder(gate)
+        await requests.start(0, 1, 2)
+        requests.finish[0].set()
+        requests.finish[1].set()
+        await asyncio.sleep(0)
+        requests.tasks[2].cancel()
+        await settle()
+        await requests.start(3)
+        assert requests.inside == [3]
+
+    run(scenario)
+
+
+def test_a_full_queue_refuses_and_a_freed_place_is_given_again():
+    gate = BatchGate(2, 2)
+    with gate.admit():
+        with gate.admit():
+            with pytest.raises(OverloadedError, match="full \\(2"), gate.admit():
+                pass
+        with gate.admit():
+            assert gate.admitted == 2
+    assert gate.admitted == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_mix_of_arrivals_ends_and_cancellations_loses_nobody(seed):
+    async def scenario():
+        import random
+
+        dice = random.Random(seed)
+        gate = BatchGate(4, 1000)
+        done = 0
+
+        async def request() -> None:
+            nonlocal done
+            async with gate.turn():
+                await asyncio.sleep(dice.random() * 0.003)
+            done += 1
+
+        tasks = []
+        for _ in range(300):
+            tasks.append(asyncio.create_task(request()))
+            if dice.random() < 0.3:
+                await asyncio.sleep(dice.random() * 0.002)
+            if dice.random() < 0.3:
+                dice.choice(tasks).cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled = sum(isinstance(r, asyncio.CancelledError) for r in results)
+        assert done + cancelled == 300
+
+    run(scenario)

@@ -1,0 +1,177 @@
+"""The deployment on a real Serve, called through its handle, with a stand-in engine of 20 ms a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import ray
+from ray import serve
+
+from azaion_engine.errors import (
+    DeadlineExceededError,
+    GpuLostError,
+    InvalidParameterError,
+    OverloadedError,
+    UndecodablePictureError,
+    UnsupportedPictureError,
+)
+from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
+
+
+def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
+    app = running_serve.deploy()
+    answer = app.handle.detect.remote(grey_picture(7, size=64)).result()
+    [box] = answer.detections
+    assert (box.x1, box.y1, box.x2, box.y2) == (8, 16, 40, 48)
+    assert box.class_id == 7
+    assert answer.timing_ms["engine"] >= 20
+    assert answer.timing_ms["total"] >= answer.timing_ms["engine"]
+
+
+def test_every_caller_gets_the_answer_to_its_own_picture(running_serve):
+    app = running_serve.deploy()
+    responses = [app.handle.detect.remote(grey_picture(value)) for value in range(100)]
+    assert [response.result().detections.class_ids.tolist() for response in responses] == [[v] for v in range(100)]
+
+
+def test_callers_that_keep_coming_fill_the_batches(running_serve):
+    app = running_serve.deploy()
+
+    async def caller(number: int) -> list[int]:
+        picture, sizes = grey_picture(number), []
+        for _ in range(20):
+            answer = await app.handle.detect.remote(picture, confidence=0.05)
+            sizes.append(engine_report(answer)[0])
+        return sizes
+
+    async def callers() -> list[list[int]]:
+        return await asyncio.gather(*map(caller, range(32)))
+
+    sizes = [size for caller_sizes in asyncio.run(callers()) for size in caller_sizes]
+    assert max(sizes) == 16
+    # Serve's own timer alone gives batches of 2 to 4 here.
+    assert sum(sizes) / len(sizes) >= 12
+
+
+def test_a_bad_picture_fails_alone(running_serve):
+    app = running_serve.deploy()
+    good = [app.handle.detect.remote(grey_picture(value)) for value in range(8)]
+    truncated = app.handle.detect.remote(grey_picture(3, "JPEG", 256)[:-300])
+    no_picture = app.handle.detect.remote(b"hello")
+    assert [r.result().detections.class_ids[0] for r in good] == list(range(8))
+    with pytest.raises(UndecodablePictureError):
+        truncated.result()
+    with pytest.raises(UnsupportedPictureError):
+        no_picture.result()
+
+
+def test_a_picture_that_the_engine_fails_on_fails_alone(running_serve):
+    app = running_serve.deploy()
+    values = [1, 2, POISON, 3, 4, 5]
+    responses = [app.handle.detect.remote(grey_picture(value)) for value in values]
+    for value, response in zip(values, responses, strict=True):
+        if value == POISON:
+            with pytest.raises(RuntimeError, match="poisoned"):
+                response.result()
+        else:
+            assert response.result().detections.class_ids.tolist() == [value]
+
+
+def test_confidence_and_classes_are_checked_before_anything_is_run(running_serve):
+    app = running_serve.deploy()
+    assert len(app.ask(5, confidence=0.95).detections) == 0
+    assert len(app.ask(5, classes=["5"]).detections) == 1
+    assert len(app.ask(5, classes=[6]).detections) == 0
+    with pytest.raises(InvalidParameterError, match=r"1\.5"):
+        app.ask(5, confidence=1.5)
+    with pytest.raises(InvalidParameterError, match="unicorn"):
+        app.ask(5, classes=["unicorn"])
+
+
+def test_a_full_queue_refuses_at_once_and_recovers(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, max_queue=4, batch_size=2)
+    responses = [app.handle.detect.remote(grey_picture(value)) for value in range(7)]
+    outcomes = []
+    for response in responses:
+        try:
+            outcomes.append(response.result().detections.class_ids[0])
+        except OverloadedError as error:
+            assert error.retry_after_s >= 1
+            outcomes.append("refused")
+    assert outcomes.count("refused") == 3
+    assert app.ask(9).detections.class_ids.tolist() == [9]
+
+
+def test_a_late_answer_is_a_deadline_error(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, timeout_s=0.3)
+    with pytest.raises(DeadlineExceededError, match=r"0\.3 s"):
+        app.ask(1)
+
+
+def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=1)
+    first = app.handle.detect.remote(grey_picture(1))
+    time.sleep(0.2)
+    given_up = [app.handle.detect.remote(grey_picture(2)) for _ in range(3)]
+    time.sleep(0.2)
+    for response in given_up:
+        response.cancel()
+    last = app.ask(3, confidence=0.05)
+    assert first.result().detections.class_ids.tolist() == [1]
+    warm_up = 1
+    assert engine_report(last)[1] == warm_up + 2
+
+
+def test_a_long_batch_leaves_the_replica_healthy(running_serve):
+    app = running_serve.deploy(open_slow_stand_in)
+    pid = app.handle.describe.remote().result()["engine"]
+    busy = [app.handle.detect.remote(grey_picture(1)) for _ in range(3)]
+    checked = time.monotonic()
+    app.handle.check_health.remote().result()
+    assert time.monotonic() - checked < 0.5
+    for response in busy:
+        response.result()
+    assert app.handle.describe.remote().result()["engine"] == pid
+
+
+def test_a_lost_gpu_turns_health_red_and_ray_replaces_the_replica(running_serve):
+    app = running_serve.deploy(own=True)
+    before = app.handle.describe.remote().result()["engine"]
+    with pytest.raises(GpuLostError):
+        app.ask(LOST)
+    with pytest.raises(GpuLostError):
+        app.handle.check_health.remote().result()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        try:
+            if app.ask(5).detections.class_ids.tolist() == [5]:
+                break
+        except (GpuLostError, ray.exceptions.RayError):
+            continue
+    assert app.handle.describe.remote().result()["engine"] != before
+
+
+def test_shutdown_answers_what_was_accepted(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=2)
+    responses = [app.handle.detect.remote(grey_picture(value)) for value in range(6)]
+    time.sleep(0.5)  # the replica has accepted them, the engine is in its first batch
+    serve.delete(app.url.rsplit("/", 1)[1], _blocking=False)
+    assert [response.result().detections.class_ids[0] for response in responses] == list(range(6))
+
+
+def test_the_event_loop_stays_free_while_the_engine_works(running_serve):
+    app = running_serve.deploy(open_slow_stand_in)
+
+    async def scenario() -> float:
+        busy = app.handle.detect.remote(grey_picture(1))
+        await asyncio.sleep(0.3)
+        begun = time.monotonic()
+        await app.handle.describe.remote()
+        took = time.monotonic() - begun
+        await busy
+        return took
+
+    assert asyncio.run(scenario()) < 0.5

@@ -1,0 +1,191 @@
+"""The routes over real HTTP, with a stand-in engine."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.stand_in import LOST, engine_report, grey_picture, open_slow_stand_in
+
+
+@pytest.fixture(scope="module")
+def client(running_serve):
+    app = running_serve.deploy(max_picture_bytes=100_000, max_picture_pixels=1_000_000, max_pictures=4)
+    with app.client() as client:
+        yield client
+
+
+def error_of(response) -> tuple[int, str]:
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"code", "message", "status"}
+    assert body["error"]["status"] == response.status_code
+    assert "Traceback" not in response.text
+    return response.status_code, body["error"]["code"]
+
+
+def files(*pictures: bytes) -> list[tuple[str, tuple[str, bytes, str]]]:
+    return [("picture", (f"{i}.png", data, "image/png")) for i, data in enumerate(pictures)]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_a_picture_as_the_body_gives_boxes_in_its_pixels(client, kind):
+    response = client.post("/detect", content=grey_picture(40, kind, 64))
+    assert response.status_code == 200
+    body = response.json()
+    assert body["picture"] == {"width": 64, "height": 64}
+    [box] = body["boxes"]
+    assert {k: box[k] for k in ("x1", "y1", "x2", "y2")} == {"x1": 8, "y1": 16, "x2": 40, "y2": 48}
+    assert box["class_id"] == pytest.approx(40, abs=1)
+    assert box["class_name"] == f"class_{box['class_id']}"
+    assert box["confidence"] == pytest.approx(0.9)
+    assert set(body["timing_ms"]) == {"decode", "queue", "engine", "total"}
+    assert body["model"]["name"] == "stand-in"
+
+
+def test_what_curl_sends_by_default_is_taken_as_a_picture(client):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert client.post("/detect", content=grey_picture(3), headers=headers).status_code == 200
+
+
+def test_several_pictures_are_answered_in_order(client):
+    body = client.post("/detect", files=files(*map(grey_picture, (5, 6, 7)))).json()
+    assert [p["name"] for p in body["pictures"]] == ["0.png", "1.png", "2.png"]
+    assert [p["boxes"][0]["class_id"] for p in body["pictures"]] == [5, 6, 7]
+
+
+def test_one_bad_picture_of_several_carries_its_own_error(client):
+    response = client.post("/detect", files=files(grey_picture(5), b"no picture", grey_picture(7)))
+    assert response.status_code == 200
+    first, second, third = response.json()["pictures"]
+    assert (first["boxes"][0]["class_id"], third["boxes"][0]["class_id"]) == (5, 7)
+    assert (second["error"]["code"], second["error"]["status"]) == ("not_a_picture", 415)
+
+
+def test_several_pictures_all_bad_give_the_first_ones_status(client):
+    assert client.post("/detect", files=files(b"no picture", b"nor this")).status_code == 415
+
+
+def test_confidence_and_classes_filter(client):
+    picture = grey_picture(5)
+    assert client.post("/detect?confidence=0.95", content=picture).json()["boxes"] == []
+    assert len(client.post("/detect?classes=5,6", content=picture).json()["boxes"]) == 1
+    assert len(client.post("/detect?classes=6&classes=5", content=picture).json()["boxes"]) == 1
+    assert client.post("/detect?classes=6", content=picture).json()["boxes"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", (400, "empty_body")),
+        (b"hello", (415, "not_a_picture")),
+        (b"GIF89a" + bytes(100), (415, "not_a_picture")),
+        (grey_picture(3, "JPEG", 256)[:-300], (400, "picture_undecodable")),
+        (grey_picture(3, "PNG", 64)[:60], (400, "picture_undecodable")),
+        (bytes(100_001), (413, "picture_too_large")),
+        (grey_picture(3, "PNG", 1001), (413, "picture_too_large")),
+    ],
+    ids=["empty", "text", "gif", "truncated-jpeg", "truncated-png", "too-many-bytes", "too-many-pixels"],
+)
+def test_a_bad_picture_gets_the_right_status(client, body, expected):
+    assert error_of(client.post("/detect", content=body)) == expected
+
+
+def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client):
+    assert error_of(client.post("/detect", content=(bytes(10_000) for _ in range(50)))) == (413, "picture_too_large")
+
+
+@pytest.mark.parametrize("query", ["confidence=2", "confidence=abc", "confidence=-0.1", "classes=unicorn"])
+def test_a_bad_parameter_is_422_and_named(client, query):
+    response = client.post(f"/detect?{query}", content=grey_picture(3))
+    assert error_of(response) == (422, "invalid_parameter")
+    assert query.split("=")[0] in response.json()["error"]["message"]
+    assert query.split("=")[1] in response.json()["error"]["message"]
+
+
+def test_a_bad_parameter_fails_a_whole_multipart_request(client):
+    assert error_of(client.post("/detect?classes=unicorn", files=files(grey_picture(1)))) == (422, "invalid_parameter")
+
+
+def test_multipart_without_files_or_with_too_many_is_refused(client):
+    assert error_of(client.post("/detect", files={"x": (None, "text")})) == (400, "bad_request")
+    assert error_of(client.post("/detect", files=files(*[grey_picture(1)] * 5))) == (413, "picture_too_large")
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert error_of(client.post("/detect", content=b"--y\r\nrubbish", headers=headers)) == (400, "bad_request")
+
+
+def test_unknown_paths_and_methods_have_the_same_error_shape(client):
+    assert error_of(client.get("/nothing")) == (404, "not_found")
+    assert error_of(client.get("/detect")) == (405, "method_not_allowed")
+
+
+def test_the_model_card_says_what_is_served(client):
+    card = client.get("/model").json()
+    assert card["input"] == {"width": 32, "height": 32}
+    assert card["batch_size"] == 16
+    assert card["limits"]["max_picture_bytes"] == 100_000
+
+
+def test_live_and_ready(client):
+    assert client.get("/healthz").json() == {"status": "live"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_the_openapi_document_describes_the_routes(client):
+    assert client.get("/docs").status_code == 200
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/detect", "/model", "/healthz", "/readyz"} <= set(paths)
+    assert "413" in paths["/detect"]["post"]["responses"]
+
+
+def test_bad_input_leaves_the_replica_alive(client):
+    before = client.get("/model").json()["engine"]
+    for body in (b"", b"rubbish", grey_picture(1, "JPEG", 128)[:-100]):
+        client.post("/detect", content=body)
+    assert client.get("/model").json()["engine"] == before
+    assert client.post("/detect", content=grey_picture(8)).json()["boxes"][0]["class_id"] == 8
+
+
+def test_overload_is_503_with_retry_after(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, max_queue=2, batch_size=1)
+    with app.client() as client:
+        slow = [
+            threading.Thread(target=client.post, args=("/detect",), kwargs={"content": grey_picture(1)})
+            for _ in range(2)
+        ]
+        for thread in slow:
+            thread.start()
+        time.sleep(0.4)
+        response = client.post("/detect", content=grey_picture(2))
+        for thread in slow:
+            thread.join()
+    assert error_of(response) == (503, "overloaded")
+    assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_a_late_answer_is_504(running_serve):
+    with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
+        assert error_of(client.post("/detect", content=grey_picture(1))) == (504, "deadline_exceeded")
+
+
+def test_a_picture_whose_client_hung_up_is_not_run(running_serve):
+    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=1)
+    running = app.handle.detect.remote(grey_picture(1))
+    time.sleep(0.2)
+    with app.client(timeout=0.3) as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/detect", content=grey_picture(2))
+    running.result()
+    warm_up = 1
+    assert engine_report(app.ask(3, confidence=0.05))[1] == warm_up + 2
+
+
+def test_a_lost_gpu_is_503_and_not_ready(running_serve):
+    with running_serve.deploy(own=True).client() as client:
+        response = client.post("/detect", content=grey_picture(LOST))
+        assert error_of(response) == (503, "gpu_lost")
+        assert "Retry-After" in response.headers
+        assert error_of(client.get("/readyz")) == (503, "gpu_lost")
+        assert client.get("/healthz").status_code == 200

@@ -1,0 +1,95 @@
+"""Stand-ins for what a test cannot have: an engine of known speed, and pictures that it understands."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import GpuLostError
+from azaion_engine.image import PictureLimits
+from azaion_engine.inference_engine import InferenceEngine
+from deployments.detector_deployment import Answer
+from deployments.service_settings import ServiceSettings
+
+POISON, LOST = 250, 240
+"""Grey values of a picture that the engine fails on, and of one that loses the GPU."""
+BATCH_SIZE, PICTURES_RUN = 1_000, 100_000
+"""Added to the classes of two faint boxes by which the stand-in tells of itself (`engine_report`)."""
+
+
+class StandInEngine(InferenceEngine):
+    """Takes 20 ms for any batch of up to 16, and answers each picture by its own grey value."""
+
+    def __init__(self, model_bytes: bytes = b"", *, batch_size: int = 16, seconds: float = 0.02, **kwargs: Any) -> None:
+        super().__init__(model_bytes)
+        self._batch_size = batch_size
+        self._seconds = seconds
+        self._lost = False
+        self._pictures_run = 0
+
+    @property
+    def name(self) -> str:
+        # Where this replica runs, so that tests see it through GET /model.
+        return f"stand-in cuda={os.environ.get('CUDA_VISIBLE_DEVICES', '')} pid={os.getpid()}"
+
+    def get_input_shape(self) -> tuple[int, int]:
+        return (32, 32)
+
+    def get_batch_size(self) -> int:
+        return self._batch_size
+
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        time.sleep(self._seconds)
+        self._pictures_run += len(rows)
+        grey = np.rint(rows[:, 0, 16, 16] * 255).astype(int)
+        if LOST in grey:
+            self._lost = True
+        if self._lost:
+            raise GpuLostError("the stand-in lost its GPU")
+        if POISON in grey:
+            raise RuntimeError("poisoned batch")
+        found = np.zeros((len(rows), 300, 6), np.float32)
+        # One box whose class is the picture's grey value: an answer that went to the wrong caller shows.
+        found[:, 0] = np.stack([[4, 8, 20, 24, 0.9, value] for value in grey])
+        # Below the usual confidence: how large the batch was, and how many pictures have been run so far.
+        found[:, 1] = [0, 0, 8, 8, 0.1, BATCH_SIZE + len(rows)]
+        found[:, 2] = [0, 0, 8, 8, 0.09, PICTURES_RUN + self._pictures_run]
+        return [found]
+
+    def check_health(self) -> None:
+        super().check_health()
+        if self._lost:
+            raise GpuLostError("the stand-in lost its GPU")
+
+    def _release(self) -> None:
+        pass
+
+
+def open_stand_in(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
+    engine = StandInEngine(batch_size=settings.batch_size or 16, seconds=seconds)
+    limits = PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels)
+    return Detector(engine, model_name="stand-in", limits=limits)
+
+
+def open_slow_stand_in(settings: ServiceSettings) -> Detector:
+    return open_stand_in(settings, seconds=1.0)
+
+
+def engine_report(answer: Answer) -> tuple[int, int]:
+    """Returns (size of this answer's batch, pictures run so far); ask with confidence 0.05."""
+    classes = answer.detections.class_ids.tolist()
+    return classes[1] - BATCH_SIZE, classes[2] - PICTURES_RUN
+
+
+def grey_picture(value: int, kind: str = "PNG", size: int = 32) -> bytes:
+    """Encodes a square picture of one grey value, without loss."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (size, size), (value, value, value)).save(buffer, kind)
+    return buffer.getvalue()
