@@ -122,6 +122,12 @@ class GpuLostError(AzaionError):
     http_status = 503
 
 
+class ExecutionError(AzaionError):
+    """The engine failed on this batch (out of memory, a kernel that would not start); the next may succeed."""
+
+    code = "execution_failed"
+
+
 # --- models, engines and configuration ----------------------------------------------------------
 
 

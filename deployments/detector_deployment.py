@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import ray
 from numpy.typing import NDArray
 from ray import serve
 
@@ -176,6 +178,16 @@ class DetectorDeployment:
                 "max_pictures": self.settings.max_pictures,
                 "timeout_s": self.settings.timeout_s,
             },
+        }
+
+    def where(self) -> dict[str, str]:
+        """Returns where this replica runs: process, node, replica id and the GPUs that it was given."""
+        context = ray.get_runtime_context()
+        return {
+            "pid": str(os.getpid()),
+            "node_id": context.get_node_id(),
+            "replica_id": serve.get_replica_context().replica_id.unique_id,
+            "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
 
     async def check_health(self) -> None:

@@ -36,8 +36,7 @@ class StandInEngine(InferenceEngine):
 
     @property
     def name(self) -> str:
-        # Where this replica runs, so that tests see it through GET /model.
-        return f"stand-in cuda={os.environ.get('CUDA_VISIBLE_DEVICES', '')} pid={os.getpid()}"
+        return f"stand-in of process {os.getpid()}"
 
     def get_input_shape(self) -> tuple[int, int]:
         return (32, 32)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,6 +58,20 @@ class RunningServe:
             known = name if own else known
             self.applications[known] = Deployed(handle, f"{self.url}/{name}")
         return self.applications[known]
+
+
+def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tuple[str, str]]:
+    """Asks until `wanted` replicas have answered; returns pid → (CUDA_VISIBLE_DEVICES, node id)."""
+    seen: dict[str, tuple[str, str]] = {}
+    deadline = time.monotonic() + seconds
+    while len(seen) < wanted and time.monotonic() < deadline:
+        for response in [app.handle.where.remote() for _ in range(8)]:
+            try:
+                where = response.result(timeout_s=10)
+            except (ray.exceptions.RayError, TimeoutError):
+                continue  # a replica that is just dying
+            seen[where["pid"]] = (where["cuda_visible_devices"], where["node_id"])
+    return seen
 
 
 def start_serve() -> RunningServe:

@@ -17,6 +17,7 @@ from azaion_engine.errors import (
     UndecodablePictureError,
     UnsupportedPictureError,
 )
+from tests.deployments.conftest import replicas_of
 from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
 
 
@@ -175,3 +176,13 @@ def test_the_event_loop_stays_free_while_the_engine_works(running_serve):
         return took
 
     assert asyncio.run(scenario()) < 0.5
+
+
+def test_with_no_gpu_one_cpu_replica_serves(running_serve):
+    app = running_serve.deploy(num_gpus="auto")
+    assert len(replicas_of(app, 1)) == 1
+
+
+def test_more_cpu_replicas_if_asked(running_serve):
+    app = running_serve.deploy(num_gpus=0, cpu_replicas=2)
+    assert len(replicas_of(app, 2)) == 2

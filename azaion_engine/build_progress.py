@@ -1,0 +1,76 @@
+"""BuildProgress: says every ten seconds that an engine build is alive, and where it is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from types import TracebackType
+
+logger = logging.getLogger(__name__)
+
+REPORT_INTERVAL_S = 10.0
+"""Seconds between two progress lines: a build takes minutes and must never look hung."""
+
+
+class BuildProgress:
+    """A context manager that logs elapsed time and phase from a daemon thread until it is left."""
+
+    def __init__(self, interval_s: float | None = None) -> None:
+        """Starts nothing yet.
+
+        Args:
+            interval_s: Seconds between two lines; default `REPORT_INTERVAL_S`.
+        """
+        self._interval = REPORT_INTERVAL_S if interval_s is None else interval_s
+        self._started = time.monotonic()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._stage = "starting"
+        self._phases: dict[str, tuple[int, int]] = {}
+        self._thread = threading.Thread(target=self._report, name="engine-build-progress", daemon=True)
+
+    def __enter__(self) -> BuildProgress:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the build began."""
+        return time.monotonic() - self._started
+
+    def stage(self, name: str) -> None:
+        """Names the stage that begins now and logs it at once: the next call may hold the interpreter for seconds."""
+        with self._lock:
+            self._stage = name
+            self._phases.clear()
+        logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, name)
+
+    def phase(self, name: str, step: int, steps: int) -> None:
+        """Notes how far TensorRT's own phase is; phases nest, the innermost counts."""
+        with self._lock:
+            self._phases[name] = (step, steps)
+
+    def phase_done(self, name: str) -> None:
+        """Forgets a phase."""
+        with self._lock:
+            self._phases.pop(name, None)
+
+    def describe(self) -> str:
+        """Returns the current stage, with TensorRT's innermost phase and its percentage where known."""
+        with self._lock:
+            if not self._phases:
+                return self._stage
+            name, (step, steps) = list(self._phases.items())[-1]
+        return f"{self._stage}: {name} {100 * step // max(steps, 1)} %"
+
+    def _report(self) -> None:
+        while not self._stopped.wait(self._interval):
+            logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, self.describe())

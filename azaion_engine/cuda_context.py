@@ -1,0 +1,103 @@
+"""CudaContext: the device's primary CUDA context, pushed around every use and never left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from azaion_engine.errors import ConfigurationError, MissingDependencyError
+
+_lock = threading.Lock()
+_contexts: dict[int, CudaContext] = {}
+
+
+def load_driver() -> Any:
+    """Imports and initialises PyCUDA's driver module; makes no context.
+
+    Returns:
+        The module `pycuda.driver`.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: The driver is there but cannot be used, or shows no GPU to this process.
+    """
+    try:
+        # Never pycuda.autoinit: it would make a context in whichever thread imports it first.
+        import pycuda.driver as driver
+    except (ImportError, OSError) as error:  # no package, or no libcuda.so.1
+        raise MissingDependencyError(
+            f"PyCUDA cannot be loaded ({error}); on a host with an NVIDIA driver: pip install 'azaion-engine[gpu]'"
+        ) from error
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise ConfigurationError(f"the NVIDIA driver shows this process no usable GPU: {error}") from error
+    return driver
+
+
+def get_device(device_id: int) -> Any:
+    """Returns the `pycuda.driver.Device` of a CUDA index, as this process counts them; makes no context.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: This process sees no such GPU.
+    """
+    driver = load_driver()
+    count = int(driver.Device.count())
+    if not 0 <= device_id < count:
+        raise ConfigurationError(f"no GPU {device_id}: this process sees {count} (CUDA_VISIBLE_DEVICES decides)")
+    return driver.Device(device_id)
+
+
+class CudaContext:
+    """The primary context of one GPU, shared with every other CUDA library in the process.
+
+    Retained once per process and GPU and given back when the process ends, on purpose: PyCUDA
+    skips the release without a word when another thread than the retaining one detaches, and the
+    runtime libraries (TensorRT, nvImageCodec) keep using the primary context anyway. What an
+    engine allocates in it is freed by the engine.
+    """
+
+    def __init__(self, device_id: int) -> None:
+        """Retains the context without pushing it; use `cuda_context` instead, which keeps one per GPU."""
+        self.device_id = device_id
+        self._context = get_device(device_id).retain_primary_context()
+        self.driver: Any = load_driver()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes the context current in the calling thread for the length of a `with` block.
+
+        PyCUDA frees memory and streams only while the very context object is current that was so
+        when they were made, so freeing belongs inside such a block as well.
+        """
+        self._context.push()
+        try:
+            yield
+        finally:
+            # A context that is still pushed when its thread ends makes PyCUDA abort the process.
+            self.driver.Context.pop()
+
+    def memory_bytes(self) -> tuple[int, int]:
+        """Returns (free, total) bytes of GPU memory; the context must be active."""
+        free, total = self.driver.mem_get_info()
+        return int(free), int(total)
+
+
+def cuda_context(device_id: int) -> CudaContext:
+    """Returns the process's one `CudaContext` of a GPU, made at the first call.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: This process sees no such GPU, or another process holds it exclusively.
+    """
+    with _lock:
+        if device_id not in _contexts:
+            driver = load_driver()
+            try:
+                _contexts[device_id] = CudaContext(device_id)
+            except driver.Error as error:
+                raise ConfigurationError(f"GPU {device_id} gives no CUDA context: {error}") from error
+        return _contexts[device_id]

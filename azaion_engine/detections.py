@@ -1,0 +1,163 @@
+"""Detections: the boxes found in one picture, in that picture's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.drawing import draw_boxes
+from azaion_engine.errors import InvalidTensorError
+from azaion_engine.letterbox import Letterbox
+
+_MAX_CLASS = 2**31 - 1
+
+
+class Detection(NamedTuple):
+    """One box.
+
+    Attributes:
+        x1: Left edge, in pixels of the upright picture.
+        y1: Upper edge.
+        x2: Right edge, greater than x1.
+        y2: Lower edge, greater than y1.
+        confidence: 0…1.
+        class_id: 0 or greater.
+        class_name: Its name, `class_{id}` where the model has none.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    confidence: float
+    class_id: int
+    class_name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """All boxes of one picture, most confident first.
+
+    Attributes:
+        boxes: float32 `[n, 4]` of x1, y1, x2, y2 in pixels of the upright picture, inside it, never empty.
+        confidences: float32 `[n]`, 0…1, descending.
+        class_ids: int64 `[n]`, 0 or greater.
+        picture_width: Pixels across, of the upright picture.
+        picture_height: Pixels down, of the upright picture.
+        names: Class id → class name; may be incomplete.
+    """
+
+    boxes: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    picture_width: int
+    picture_height: int
+    names: Mapping[int, str]
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: NDArray[Any],
+        letterbox: Letterbox,
+        names: Mapping[int, str],
+        confidence: float = 0.25,
+        classes: Collection[int] | None = None,
+    ) -> Detections:
+        """Reads what an engine gives for one picture.
+
+        Left out are rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and
+        boxes with no area inside the picture (models pad their output with such rows). Equal confidences keep the
+        model's order.
+
+        Args:
+            rows: `[k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
+            letterbox: The transform that the picture went through.
+            names: Class id → class name.
+            confidence: Rows at or above it are kept, 0…1.
+            classes: Class ids to keep; None keeps all.
+
+        Raises:
+            InvalidTensorError: `rows` has another shape.
+        """
+        if rows.ndim != 2 or rows.shape[1] != 6:
+            raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
+        # The cheap test first: of the usual 300 rows it leaves a handful. NaN compares false.
+        rows = rows[rows[:, 4] >= confidence].astype(np.float32)
+        # Classes are compared before the cast to int, which is undefined for what an int cannot hold.
+        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 5] >= -0.5) & (rows[:, 5] < _MAX_CLASS)]
+        boxes = letterbox.boxes_to_picture(rows[:, :4])
+        class_ids = np.rint(rows[:, 5]).astype(np.int64)
+        keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & _of_classes(class_ids, classes)
+        order = np.flatnonzero(keep)
+        order = order[np.argsort(-rows[order, 4], kind="stable")]
+        return cls(
+            boxes=boxes[order],
+            confidences=rows[order, 4],
+            class_ids=class_ids[order],
+            picture_width=letterbox.picture_width,
+            picture_height=letterbox.picture_height,
+            names=names,
+        )
+
+    def filter(self, confidence: float = 0.0, classes: Collection[int] | None = None) -> Detections:
+        """Returns only the boxes at or above a confidence (0…1) and of some classes (None: of all)."""
+        keep = (self.confidences >= confidence) & _of_classes(self.class_ids, classes)
+        return replace(self, boxes=self.boxes[keep], confidences=self.confidences[keep], class_ids=self.class_ids[keep])
+
+    def class_name(self, class_id: int) -> str:
+        """Returns the name of a class, `class_{id}` where it has none."""
+        return self.names.get(class_id, f"class_{class_id}")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detection]:
+        rows = zip(self.boxes.tolist(), self.confidences.tolist(), self.class_ids.tolist(), strict=True)
+        for (x1, y1, x2, y2), confidence, class_id in rows:
+            yield Detection(x1, y1, x2, y2, confidence, class_id, self.class_name(class_id))
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence to 4."""
+        return [
+            {
+                "x1": round(box.x1, 2),
+                "y1": round(box.y1, 2),
+                "x2": round(box.x2, 2),
+                "y2": round(box.y2, 2),
+                "confidence": round(box.confidence, 4),
+                "class_id": box.class_id,
+                "class_name": box.class_name,
+            }
+            for box in self
+        ]
+
+    def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Draws the boxes with their names and confidences.
+
+        Args:
+            picture: uint8 `[picture_height, picture_width, 3]`, RGB: the upright picture they were found in.
+
+        Returns:
+            uint8 `[picture_height, picture_width, 3]`, RGB, a new array.
+
+        Raises:
+            InvalidTensorError: `picture` has another size.
+        """
+        expected = (self.picture_height, self.picture_width, 3)
+        if picture.dtype != np.uint8 or picture.shape != expected:
+            raise InvalidTensorError(
+                f"expected a picture uint8 {list(expected)}, given {picture.dtype} {list(picture.shape)}"
+            )
+        labels = [f"{box.class_name} {box.confidence:.2f}" for box in self]
+        fallbacks = [f"class_{box.class_id} {box.confidence:.2f}" for box in self]
+        return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks)
+
+
+def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -> NDArray[np.bool_]:
+    if classes is None:
+        return np.ones(len(class_ids), np.bool_)
+    return np.isin(class_ids, np.fromiter(classes, np.int64, len(classes)))

@@ -1,0 +1,58 @@
+"""DeviceBuffer: a tensor's memory on both sides, pinned on the host and allocated on the GPU."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DeviceBuffer:
+    """A pinned host array and device memory of the same size, copied row by row as needed.
+
+    Every method must be called while the CUDA context is active that was so at construction.
+
+    Attributes:
+        host: Pinned array `[batch, …]`; valid until `free`. Never hand out views of it.
+        address: Address of the device memory, fixed for the life of the buffer.
+    """
+
+    def __init__(self, driver: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Allocates both sides.
+
+        Args:
+            driver: The module `pycuda.driver`.
+            shape: Full shape, rows first.
+            dtype: Element type.
+
+        Raises:
+            pycuda.driver.MemoryError: The GPU or the host has not enough memory.
+        """
+        self._driver = driver
+        size = math.prod(shape) * dtype.itemsize
+        # An empty tensor is legal in a network, an empty allocation is not in CUDA.
+        self._device = driver.mem_alloc(max(size, 1))
+        try:
+            self.host: NDArray[Any] = driver.pagelocked_empty(shape, dtype)
+        except BaseException:
+            self._device.free()
+            raise
+        self.host.fill(0)
+        self.address = int(self._device)
+
+    def upload(self, rows: int, stream: Any) -> None:
+        """Starts copying the first rows to the GPU; the host side must stay untouched until the stream is done."""
+        self._driver.memcpy_htod_async(self._device, self.host[:rows], stream)
+
+    def download(self, rows: int, stream: Any) -> None:
+        """Starts copying the first rows from the GPU; they are there when the stream is done."""
+        self._driver.memcpy_dtoh_async(self.host[:rows], self._device, stream)
+
+    def free(self) -> None:
+        """Gives both sides back at once, whoever still refers to the buffer."""
+        # Taken out first: what is freed here must not be freed again, nor looked at, by the garbage collector.
+        host, self.host = self.host, np.empty(0, self.host.dtype)
+        self._device.free()
+        host.base.free()  # type: ignore[union-attr]  # PyCUDA puts its PagelockedHostAllocation there

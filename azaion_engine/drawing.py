@@ -1,0 +1,134 @@
+"""Drawing of boxes and readable labels onto a picture."""
+
+from __future__ import annotations
+
+import colorsys
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+
+# Pillow's built-in font knows ASCII only; these cover Latin, Greek and Cyrillic and are found wherever they are
+# installed (Linux distributions, macOS, Windows). None of them is needed: see `_writable`.
+_FONT_FILES = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "FreeSans.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "Arial.ttf",
+)
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def draw_boxes(
+    picture: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    labels: Sequence[str],
+    fallbacks: Sequence[str],
+) -> NDArray[np.uint8]:
+    """Draws boxes and labels; line and font grow with the picture, every class has its own colour.
+
+    Args:
+        picture: uint8 `[height, width, 3]`, RGB; left unchanged.
+        boxes: `[n, 4]` of x1, y1, x2, y2 in pixels, in the order of importance: the first ends up on top.
+        class_ids: `[n]`, decides the colour.
+        labels: One text per box.
+        fallbacks: One text in ASCII per box, written where no installed font has the letters of the label.
+
+    Returns:
+        uint8 `[height, width, 3]`, RGB, a new array.
+    """
+    height, width = picture.shape[:2]
+    image = Image.fromarray(picture)  # copies
+    draw = ImageDraw.Draw(image)
+    side = min(max(width, height), 3 * min(width, height))  # a panorama gets the lines of its shorter side
+    line = max(1, round(side / 500))
+    font_size = max(10, round(side / 55))
+    shown = list(zip(boxes.tolist(), class_ids.tolist(), labels, fallbacks, strict=True))[::-1]
+    for (x1, y1, x2, y2), class_id, _, _ in shown:
+        # Pillow draws up to and including the last pixel.
+        right, below = max(min(x2, width) - 1, x1), max(min(y2, height) - 1, y1)
+        draw.rectangle((x1, y1, right, below), outline=class_colour(class_id), width=line)
+    # All labels after all boxes, so that no line crosses a text.
+    for (x1, y1, _, _), class_id, label, fallback in shown:
+        font, text = _writable(label, fallback, font_size)
+        _draw_label(draw, (x1, y1), text, font, class_colour(class_id), (width, height))
+    return np.array(image)
+
+
+def class_colour(class_id: int) -> Colour:
+    """Gives a class its colour: RGB, 0…255, far from those of its neighbours.
+
+    Steps round the hue circle by the golden ratio, which keeps any number of consecutive classes apart, and varies
+    brightness in the same way.
+    """
+    hue = (0.02 + class_id * 0.618033988749895) % 1.0
+    saturation, value = ((0.9, 1.0), (0.75, 0.75), (0.55, 1.0))[class_id % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def text_colour(background: Colour) -> Colour:
+    """Chooses black or white, whichever has the greater contrast (WCAG 2.2, relative luminance and contrast ratio)."""
+    red, green, blue = (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in background)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+def _draw_label(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    text: str,
+    font: _Font,
+    colour: Colour,
+    size: tuple[int, int],
+) -> None:
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    margin = max(1, round((bottom - top) / 4))
+    label_width, label_height = right - left + 2 * margin, bottom - top + 2 * margin
+    # Above the box; where there is no room, inside it; and never beyond the picture's right or lower edge.
+    x = max(0, min(round(corner[0]), size[0] - int(label_width)))
+    y = round(corner[1]) - int(label_height)
+    if y < 0:
+        y = max(0, min(round(corner[1]), size[1] - int(label_height)))
+    draw.rectangle((x, y, x + label_width - 1, y + label_height - 1), fill=colour)
+    draw.text((x + margin - left, y + margin - top), text, font=font, fill=text_colour(colour))
+
+
+def _writable(label: str, fallback: str, size: int) -> tuple[_Font, str]:
+    """Finds a font with every letter of the label, or falls back on the ASCII text: no empty squares in labels."""
+    label = " ".join(label.split())  # a line break would make a label of two lines
+    if label.isascii() and label.isprintable():
+        return _built_in_font(size), label
+    font = _system_font(size)
+    if font is not None and all(_has_glyph(font, letter) for letter in label):
+        return font, label
+    return _built_in_font(size), fallback
+
+
+@functools.lru_cache(maxsize=16)
+def _built_in_font(size: int) -> _Font:
+    return ImageFont.load_default(size)
+
+
+@functools.lru_cache(maxsize=16)
+def _system_font(size: int) -> ImageFont.FreeTypeFont | None:
+    for name in _FONT_FILES:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return None
+
+
+def _has_glyph(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    # FreeType draws the same "missing glyph" for everything that a font lacks; U+FFFF is never assigned.
+    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))

@@ -1,0 +1,135 @@
+"""Labels: class ids and their names, out of a model's metadata or a labels file."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from azaion_engine.errors import ConfigurationError
+
+
+def parse_names(metadata_value: str) -> dict[int, str]:
+    """Reads the `names` that Ultralytics writes into a model's metadata.
+
+    Args:
+        metadata_value: A Python dict literal (`{0: 'car', 1: 'truck'}`, Ultralytics' way) or list, or JSON of either.
+
+    Returns:
+        Class id → name, ids ascending.
+
+    Raises:
+        ConfigurationError: It is neither, or an id or a name is not one.
+    """
+    try:
+        value = json.loads(metadata_value)
+    except (ValueError, RecursionError):
+        try:
+            value = ast.literal_eval(metadata_value.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+            raise ConfigurationError(
+                f"class names: neither a Python nor a JSON dict or list: {metadata_value[:80]!r}"
+            ) from error
+    return _from_value(value, "class names")
+
+
+def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Reads a labels file.
+
+    Args:
+        path: `.txt` with one name a line, the first is class 0; `.yaml` or `.yml` with `names:` as a list or as a
+            mapping id → name (an Ultralytics dataset file does); `.json` with a list, a mapping, or either under
+            `names`. UTF-8.
+
+    Returns:
+        Class id → name, ids ascending.
+
+    Raises:
+        ConfigurationError: The file cannot be read or makes no sense; names the file, and the line where there is one.
+    """
+    file = Path(path)
+    readers = {".txt": _read_text, ".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise ConfigurationError(f"{file}: a labels file ends in .txt, .yaml, .yml or .json")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{file}, line {line}: not UTF-8") from error
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror or error}") from error
+    return reader(text, str(file))
+
+
+def _read_text(text: str, file: str) -> dict[int, str]:
+    # Blank lines at the end are an editor's; one in between would shift every name after it.
+    lines = text.rstrip().splitlines()
+    return _checked(((i, line, f"{file}, line {i + 1}") for i, line in enumerate(lines)), file)
+
+
+def _read_yaml(text: str, file: str) -> dict[int, str]:
+    # Nodes, not values: they know their lines, and YAML 1.1 would turn the names `no` and `on` into booleans.
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}, line {mark.line + 1}" if mark is not None else file
+        raise ConfigurationError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    names = None
+    if isinstance(root, yaml.MappingNode):
+        names = next((value for key, value in root.value if key.value == "names"), None)
+    if isinstance(names, yaml.SequenceNode):
+        pairs: list[tuple[Any, Any]] = list(enumerate(names.value))
+    elif isinstance(names, yaml.MappingNode):
+        pairs = [(key.value, value) for key, value in names.value]
+    else:
+        raise ConfigurationError(f"{file}: expected `names:` with a list or a mapping of id to name")
+    return _checked(((i, node.value, f"{file}, line {node.start_mark.line + 1}") for i, node in pairs), file)
+
+
+def _read_json(text: str, file: str) -> dict[int, str]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{file}: nested too deeply") from error
+    if isinstance(value, dict) and "names" in value:
+        value = value["names"]
+    return _from_value(value, file)
+
+
+def _from_value(value: Any, where: str) -> dict[int, str]:
+    if isinstance(value, (list, tuple)):
+        pairs: Iterable[tuple[Any, Any]] = enumerate(value)
+    elif isinstance(value, dict):
+        pairs = value.items()
+    else:
+        raise ConfigurationError(f"{where}: expected a dict or a list of names, given {type(value).__name__}")
+    return _checked(((i, name, f"{where}, class {i!r}") for i, name in pairs), where)
+
+
+def _checked(entries: Iterable[tuple[Any, Any, str]], source: str) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for class_id, name, where in entries:
+        try:
+            # JSON and metadata keys may be strings; True is no class id although Python counts it as 1.
+            number = -1 if isinstance(class_id, (bool, float)) else int(class_id)
+        except (TypeError, ValueError):
+            number = -1
+        if number < 0:
+            raise ConfigurationError(f"{where}: a class id is a whole number from 0, given {class_id!r}")
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigurationError(f"{where}: a class name is a text that is not blank, given {name!r}")
+        if number in names:
+            raise ConfigurationError(f"{where}: class {number} is named twice")
+        names[number] = name.strip()
+    if not names:
+        raise ConfigurationError(f"{source}: no class names")
+    return dict(sorted(names.items()))

@@ -1,0 +1,202 @@
+"""precise_tail: which nodes of a detector must compute in FP32 when the rest computes in FP16.
+
+FP16 has a spacing of 1 px between 1024 and 2048, so a box head that decodes corners in FP16 is off
+by up to half a pixel, and by more after a few operations. The rule here needs no names: a node from
+which no heavy operation (convolution, matrix product) can be reached is the head's decoding; the last
+heavy operations, which give the raw distances and scores, belong to it too. Everything else is where
+the time goes, and stays FP16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any
+
+HEAVY_OPS = frozenset(
+    ("Conv", "ConvTranspose", "DeformConv", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger")
+)
+"""ONNX operators that count as heavy, unless their weights are tiny."""
+
+LIGHT_WEIGHTS = 16
+"""A product with at most so many weights is decoding, not computing: the distribution focal loss of YOLOv8…11
+is a convolution with 16 weights (reg_max), and exports with NMS turn boxes into corners by a 4x4 matrix."""
+
+
+@dataclass(frozen=True)
+class GraphNode:
+    """A node of any graph: names of the tensors it reads and writes, and whether it is heavy."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    is_heavy: bool
+
+
+def precise_tail(nodes: Sequence[GraphNode]) -> list[int]:
+    """Finds the nodes that stay FP32: those with no heavy node downstream, the last heavy ones included.
+
+    Args:
+        nodes: The graph, in any order.
+
+    Returns:
+        Indices into `nodes`, ascending.
+    """
+    producer = {output: index for index, node in enumerate(nodes) for output in node.outputs}
+    pending = [name for node in nodes if node.is_heavy for name in node.inputs]
+    feeds_heavy: set[int] = set()
+    while pending:
+        index = producer.get(pending.pop())
+        if index is not None and index not in feeds_heavy:
+            feeds_heavy.add(index)
+            pending.extend(nodes[index].inputs)
+    return [index for index in range(len(nodes)) if index not in feeds_heavy]
+
+
+# --- ONNX: for strongly typed TensorRT -----------------------------------------------------------
+
+
+def onnx_tail(model: Any) -> list[str]:
+    """Finds the FP32 tail of an ONNX model.
+
+    Args:
+        model: `onnx.ModelProto`; nodes without a name, or with a name used before, get one.
+
+    Returns:
+        Names of the nodes of the tail.
+    """
+    sizes = {weight.name: _size(weight.dims) for weight in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            sizes[node.output[0]] = sum(_size(a.t.dims) for a in node.attribute if a.name == "value")
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}__{index}"
+        taken.add(node.name)
+    nodes = [GraphNode(_reads(node), tuple(node.output), _is_heavy(node, sizes)) for node in model.graph.node]
+    return [model.graph.node[index].name for index in precise_tail(nodes)]
+
+
+def convert_to_mixed(model: Any) -> Any:
+    """Converts an FP32 ONNX model to FP16 with an FP32 tail; inputs and outputs keep their types.
+
+    Args:
+        model: `onnx.ModelProto` with FP32 weights; changed.
+
+    Returns:
+        The converted `onnx.ModelProto`.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=onnx_tail(model))
+    _sort_nodes(mixed.graph)  # the casts that it inserts stand at the end
+    return mixed
+
+
+def widen_to_float32(model: Any) -> None:
+    """Turns an FP16 export into an FP32 model in place, its inputs and outputs aside.
+
+    A half export has FP16 in its box head too; from FP32 both ways of choosing precisions start equal.
+
+    Args:
+        model: `onnx.ModelProto`.
+    """
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    half = TensorProto.FLOAT16
+    if not _uses(graph, half):
+        return
+    _widen_graph(graph)
+    casts_in, casts_out = [], []
+    for value in graph.input:
+        if value.type.tensor_type.elem_type == half:
+            wide = f"{value.name}__float32"
+            _rename_reads(graph, value.name, wide)
+            casts_in.append(helper.make_node("Cast", [value.name], [wide], name=f"{wide}/Cast", to=TensorProto.FLOAT))
+    for value in graph.output:
+        if value.type.tensor_type.elem_type == half:
+            wide = f"{value.name}__float32"
+            _rename_reads(graph, value.name, wide)
+            for node in graph.node:
+                node.output[:] = [wide if name == value.name else name for name in node.output]
+            casts_out.append(helper.make_node("Cast", [wide], [value.name], name=f"{wide}/Cast", to=half))
+    nodes = [*casts_in, *graph.node, *casts_out]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _sort_nodes(graph: Any) -> None:
+    nodes = list(graph.node)
+    producer = {output: index for index, node in enumerate(nodes) for output in node.output if output}
+    before = {index: [producer[name] for name in _reads(node) if name in producer] for index, node in enumerate(nodes)}
+    order = list(TopologicalSorter(before).static_order())
+    del graph.node[:]
+    graph.node.extend(nodes[index] for index in order)
+
+
+def _size(dims: Sequence[int]) -> int:
+    size = 1
+    for dim in dims:
+        size *= dim
+    return size
+
+
+def _is_heavy(node: Any, sizes: dict[str, int]) -> bool:
+    if any(_is_heavy(inner, sizes) for graph in _subgraphs(node) for inner in graph.node):
+        return True
+    weights = [sizes[name] for name in node.input if name in sizes]
+    return node.op_type in HEAVY_OPS and not (weights and max(weights) <= LIGHT_WEIGHTS)
+
+
+def _subgraphs(node: Any) -> list[Any]:
+    graphs = [a.g for a in node.attribute if a.HasField("g")]
+    return graphs + [graph for a in node.attribute for graph in a.graphs]
+
+
+def _reads(node: Any) -> tuple[str, ...]:
+    # A subgraph reads tensors of the graph around it without naming them as inputs of its node.
+    inner = [name for graph in _subgraphs(node) for child in graph.node for name in _reads(child)]
+    return (*node.input, *inner)
+
+
+def _uses(graph: Any, dtype: int) -> bool:
+    tensors = [*graph.initializer, *(a.t for node in graph.node for a in node.attribute if a.HasField("t"))]
+    casts = [a.i for node in graph.node if node.op_type == "Cast" for a in node.attribute if a.name == "to"]
+    return dtype in casts or any(tensor.data_type == dtype for tensor in tensors)
+
+
+def _widen_graph(graph: Any) -> None:
+    from onnx import TensorProto
+
+    for weight in graph.initializer:
+        _widen_tensor(weight)
+    for value in graph.value_info:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _widen_tensor(attribute.t)
+            if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+        for inner in _subgraphs(node):
+            for value in (*inner.input, *inner.output):
+                if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+                    value.type.tensor_type.elem_type = TensorProto.FLOAT
+            _widen_graph(inner)
+
+
+def _widen_tensor(tensor: Any) -> None:
+    from onnx import TensorProto, numpy_helper
+
+    if tensor.data_type == TensorProto.FLOAT16:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name))
+
+
+def _rename_reads(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        for inner in _subgraphs(node):
+            _rename_reads(inner, old, new)

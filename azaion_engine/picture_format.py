@@ -1,0 +1,97 @@
+"""PictureFormat by first bytes: which of the accepted formats this is, or what else was sent instead."""
+
+from __future__ import annotations
+
+import struct
+
+ACCEPTED_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF")
+"""Names of the picture formats that can be decoded, as `sniff` returns them."""
+
+_ACCEPTED_STARTS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+)
+
+_BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
+
+# What people send by mistake; the name goes into the error, so that they need not guess.
+_OTHER_STARTS = (
+    (b"GIF8", "a GIF"),
+    (b"%PDF", "a PDF"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (b"\xff\x0a", "a JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\x00\x00\x01\x00", "an ICO"),
+    (b"v/1\x01", "an OpenEXR"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"\x93NUMPY", "a NumPy file"),
+    (b"/9j/", "a picture in base64 (send the decoded bytes)"),
+    (b"iVBORw0KGgo", "a picture in base64 (send the decoded bytes)"),
+    (b"data:", "a data URL (send the decoded bytes)"),
+    (b"{", "JSON"),
+)
+
+_ISO_BRANDS = {
+    b"avif": "an AVIF",
+    b"avis": "an AVIF",
+    b"heic": "a HEIC",
+    b"heix": "a HEIC",
+    b"heim": "a HEIC",
+    b"heis": "a HEIC",
+    b"hevc": "a HEIC",
+    b"hevx": "a HEIC",
+    b"mif1": "a HEIF",
+    b"msf1": "a HEIF",
+    b"crx ": "a camera raw file (CR3)",
+}
+
+
+def sniff(data: bytes) -> str | None:
+    """Recognises an accepted format by its first bytes.
+
+    Args:
+        data: The encoded picture, or just its first 32 bytes.
+
+    Returns:
+        One of `ACCEPTED_FORMATS`, or None when it is none of them.
+    """
+    for start, name in _ACCEPTED_STARTS:
+        if data.startswith(start):
+            return name
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WebP"
+    # "BM" alone would take any text that begins so; the size of the second header tells them apart.
+    if data.startswith(b"BM") and len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] in _BMP_HEADER_SIZES:
+        return "BMP"
+    return None
+
+
+def describe_other(data: bytes) -> str:
+    """Says in words what bytes that are no accepted picture look like, for an error message.
+
+    Args:
+        data: The bytes that were sent, at least one.
+    """
+    for start, name in _OTHER_STARTS:
+        if data.startswith(start):
+            return name
+    if data[4:8] == b"ftyp":
+        return _ISO_BRANDS.get(data[8:12], "an MP4 or QuickTime video")
+    if data.startswith(b"RIFF"):
+        return "an AVI video" if data[8:12] == b"AVI " else "a RIFF file that is no WebP"
+    text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in data[:4096].lower()):
+        return "an SVG"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "HTML or XML"
+    if text.startswith(b"--") and b"content-disposition" in text:
+        return "a whole multipart form (send it with its multipart/form-data content type)"
+    return f"no picture (first bytes {data[:8].hex(' ')})"

@@ -1,0 +1,110 @@
+"""Measures what batching costs: a stand-in engine of 20 ms per batch of 16, called through a DeploymentHandle.
+
+    python -m benchmarks.batching [--json FILE]
+
+Prints the rate of 32 closed-loop callers over the engine's own 800/s, the latency of a lone request over the
+engine's 20 ms, and the rate sustained by an open loop of 300/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from benchmarks.machine import machine
+from deployments.app import build_application
+from deployments.service_settings import ServiceSettings
+from tests.stand_in import grey_picture, open_stand_in
+
+ENGINE_S, BATCH = 0.020, 16
+CAPACITY = BATCH / ENGINE_S
+
+
+async def closed_loop(handle: DeploymentHandle, callers: int, seconds: float) -> float:
+    """Returns requests per second of callers that each ask again as soon as they are answered."""
+    picture, done = grey_picture(5), 0
+    begun = time.perf_counter()
+
+    async def caller() -> None:
+        nonlocal done
+        while time.perf_counter() - begun < seconds:
+            await handle.detect.remote(picture)
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return done / (time.perf_counter() - begun)
+
+
+async def lone(handle: DeploymentHandle, requests: int) -> list[float]:
+    """Returns the latencies in ms of requests that come one at a time on an idle engine."""
+    picture, took = grey_picture(5), []
+    for _ in range(requests):
+        await asyncio.sleep(0.03)
+        begun = time.perf_counter()
+        await handle.detect.remote(picture)
+        took.append((time.perf_counter() - begun) * 1000)
+    return took
+
+
+async def open_loop(handle: DeploymentHandle, rate: float, seconds: float) -> tuple[float, list[float]]:
+    """Returns (answers per second, latencies in ms) of requests that come at a fixed rate, whatever the answers."""
+    picture, took = grey_picture(5), []
+    begun = time.perf_counter()
+
+    async def request() -> None:
+        sent = time.perf_counter()
+        await handle.detect.remote(picture)
+        took.append((time.perf_counter() - sent) * 1000)
+
+    tasks = []
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(request()))
+    await asyncio.gather(*tasks)
+    return len(took) / (time.perf_counter() - begun), took
+
+
+async def measure(handle: DeploymentHandle, seconds: float) -> dict[str, Any]:
+    """Runs the three loads one after the other on one deployment."""
+    await closed_loop(handle, 32, 2)
+    closed = await closed_loop(handle, 32, seconds)
+    alone = await lone(handle, 100)
+    rate, took = await open_loop(handle, 300, seconds)
+    return {
+        "closed_loop_32_callers": {"rate": round(closed, 1), "of_capacity": round(closed / CAPACITY, 3)},
+        "lone_request_ms": {"p50": round(statistics.median(alone), 2), "p95": round(sorted(alone)[94], 2)},
+        "open_loop_300": {
+            "rate": round(rate, 1),
+            "p50_ms": round(statistics.median(took), 2),
+            "p99_ms": round(sorted(took)[int(len(took) * 0.99)], 2),
+        },
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    ray.init(num_cpus=8, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    serve.start(proxy_location="Disabled")
+    handle = serve.run(build_application(ServiceSettings(batch_size=BATCH), open_stand_in), route_prefix=None)
+    results = {"machine": machine(), "results": asyncio.run(measure(handle, options.seconds))}
+    print(json.dumps(results, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    serve.shutdown()
+
+
+if __name__ == "__main__":
+    main()

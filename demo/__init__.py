@@ -1,0 +1,1 @@
+"""The demonstration detector: rendered aerial scenes, training and export."""

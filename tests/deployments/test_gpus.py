@@ -1,0 +1,75 @@
+"""One replica per GPU, with Ray's logical GPUs on hosts that have none: placement is Ray's own and real."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+
+from tests.deployments.conftest import RunningServe, replicas_of, start_serve
+from tests.stand_in import grey_picture
+
+
+@pytest.fixture
+def four_gpus() -> Iterator[RunningServe]:
+    ray.init(num_cpus=8, num_gpus=4, include_dashboard=False, log_to_driver=False)
+    yield start_serve()
+    serve.shutdown()
+    ray.shutdown()
+
+
+def test_every_gpu_of_a_node_gets_one_replica_that_sees_only_it(four_gpus):
+    app = four_gpus.deploy(num_gpus="auto")
+    seen = replicas_of(app, 4)
+    assert sorted(devices for devices, _ in seen.values()) == ["0", "1", "2", "3"]
+    status = serve.status().applications["app-0"].deployments["DetectorDeployment"]
+    assert status.replica_states == {"RUNNING": 4}
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[tuple[Cluster, list[object], RunningServe]]:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=4, num_gpus=2) for _ in range(2)]
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster, nodes, start_serve()
+    serve.shutdown()
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_good_on_the_other(two_nodes):
+    cluster, nodes, running = two_nodes
+    every = running.deploy(num_gpus="auto")
+    seen = replicas_of(every, 4)
+    assert sorted(seen.values()) == sorted(
+        (device, node) for node in {node for _, node in seen.values()} for device in ("0", "1")
+    )
+    assert len({node for _, node in seen.values()}) == 2
+    serve.delete("app-0")
+
+    two = running.deploy(num_gpus=2)  # leaves room for a lost node's replicas
+    before = replicas_of(two, 2)
+    lost = next(iter(before.values()))[1]
+    cluster.remove_node(next(node for node in nodes if node.node_id == lost))
+    deadline = time.monotonic() + 90
+    answered = False
+    while time.monotonic() < deadline:
+        try:
+            answered = two.ask(5).detections.class_ids.tolist() == [5]
+        except (ray.exceptions.RayError, TimeoutError):
+            continue
+        states = serve.status().applications["app-1"].deployments["DetectorDeployment"].replica_states
+        if answered and states == {"RUNNING": 2}:
+            break
+        time.sleep(0.5)
+    assert answered
+    after = replicas_of(two, 2)
+    assert {node for _, node in after.values()} == {n.node_id for n in nodes if n.node_id != lost}
+    assert sorted(device for device, _ in after.values()) == ["0", "1"]
+    with two.client() as client:
+        assert client.post("/detect", content=grey_picture(8)).json()["boxes"][0]["class_id"] == 8
