@@ -33,7 +33,7 @@ class DeviceBuffer:
         self._driver = driver
         size = math.prod(shape) * dtype.itemsize
         # An empty tensor is legal in a network, an empty allocation is not in CUDA.
-        self._device = driver.mem_alloc(max(size, 1))
+        self._device: Any = driver.mem_alloc(max(size, 1))
         try:
             self.host: NDArray[Any] = driver.pagelocked_empty(shape, dtype)
         except BaseException:
@@ -51,8 +51,11 @@ class DeviceBuffer:
         self._driver.memcpy_dtoh_async(self.host[:rows], self._device, stream)
 
     def free(self) -> None:
-        """Gives both sides back at once, whoever still refers to the buffer."""
-        # Taken out first: what is freed here must not be freed again, nor looked at, by the garbage collector.
+        """Gives both sides back at once, whoever still refers to the buffer; a second call does nothing."""
+        device, self._device = self._device, None
+        # Replaced before it is freed: an array over freed memory must not be within anybody's reach.
         host, self.host = self.host, np.empty(0, self.host.dtype)
-        self._device.free()
-        host.base.free()  # type: ignore[union-attr]  # PyCUDA puts its PagelockedHostAllocation there
+        if device is not None:
+            device.free()
+            pinned: Any = host.base  # PyCUDA's PagelockedHostAllocation
+            pinned.free()

@@ -15,7 +15,19 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 HEAVY_OPS = frozenset(
-    ("Conv", "ConvTranspose", "DeformConv", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "ConvInteger", "MatMulInteger")
+    (
+        "Conv",
+        "ConvTranspose",
+        "DeformConv",
+        "MatMul",
+        "Gemm",
+        "Einsum",
+        "LSTM",
+        "GRU",
+        "RNN",
+        "ConvInteger",
+        "MatMulInteger",
+    )
 )
 """ONNX operators that count as heavy, unless their weights are tiny."""
 
@@ -91,7 +103,7 @@ def convert_to_mixed(model: Any) -> Any:
 
     mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=onnx_tail(model))
     _sort_nodes(mixed.graph)  # the casts that it inserts stand at the end
-    return mixed
+    return _drop_round_trips(mixed)
 
 
 def widen_to_float32(model: Any) -> None:
@@ -125,6 +137,37 @@ def widen_to_float32(model: Any) -> None:
     nodes = [*casts_in, *graph.node, *casts_out]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _drop_round_trips(model: Any) -> Any:
+    """Takes out FP32 → FP16 → FP32.
+
+    The converter puts casts around every FP32 node, one by one, and so would round each step of the
+    tail to FP16, the boxes on their way out included.
+    """
+    import onnx
+
+    # Types are asked for anew: the converter's own notes on tensors are wrong behind FP32 nodes.
+    del model.graph.value_info[:]
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    float32 = onnx.TensorProto.FLOAT
+    wide = {v.name for v in (*graph.input, *graph.value_info) if v.type.tensor_type.elem_type == float32}
+    narrowed = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, onnx.TensorProto.FLOAT16)}
+    for node in model.graph.node:
+        source = narrowed.get(node.input[0]) if _casts_to(node, float32) else None
+        if source in wide:
+            node.op_type = "Identity"
+            node.input[0] = source
+            del node.attribute[:]
+    read = {name for node in model.graph.node for name in _reads(node)} | {output.name for output in model.graph.output}
+    nodes = [node for node in model.graph.node if node.op_type != "Cast" or node.output[0] in read]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _casts_to(node: Any, dtype: int) -> bool:
+    return node.op_type == "Cast" and any(a.name == "to" and a.i == dtype for a in node.attribute)
 
 
 def _sort_nodes(graph: Any) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 from azaion_engine.mixed_precision import LIGHT_WEIGHTS, GraphNode, precise_tail
 
-_HEAVY_TYPES = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED", "EINSUM", "LOOP_OUTPUT", "PLUGIN_V2")
+_HEAVY_TYPES = (
+    "CONVOLUTION",
+    "DECONVOLUTION",
+    "MATRIX_MULTIPLY",
+    "FULLY_CONNECTED",
+    "EINSUM",
+    "LOOP_OUTPUT",
+    "PLUGIN_V2",
+)
 """Names of `LayerType`; a plugin counts as heavy because nothing is known of it."""
 
 _UNTOUCHED_TYPES = (

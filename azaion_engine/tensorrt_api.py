@@ -20,7 +20,15 @@ logger = logging.getLogger(__name__)
 Flavor = Literal["tensorrt", "tensorrt_rtx"]
 
 _FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool", "UINT8": "uint8"}
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,8 @@ class TensorRT:
         Raises:
             PlanError: Truncated, corrupt, or of another TensorRT or GPU; carries TensorRT's own words.
         """
+        if not plan:
+            raise PlanError("the plan is empty")
         mark = self.log.mark()
         runtime = self.module.Runtime(self.log.ilogger)
         engine = runtime.deserialize_cuda_engine(plan)

@@ -44,7 +44,7 @@ class TensorRTEngine(InferenceEngine):
 
         Args:
             model_bytes: The plan.
-            batch_size: Rows per execution where the plan's batch is dynamic, at most its profile's largest, the default.
+            batch_size: Rows per execution where the plan's batch is dynamic; default the largest of its profile.
             height: Network input height in pixels where the plan leaves it dynamic; default 1280, or the nearest
                 size that the plan's profile allows.
             width: Likewise the width.

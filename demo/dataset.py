@@ -12,7 +12,7 @@ import numpy as np
 
 from demo.scenes import render_scene
 
-BOX_SLOTS = 160
+BOX_SLOTS = 640
 """Rows kept per scene; unused ones have class -1."""
 
 SPARE_SEED = 50_000_000
@@ -27,7 +27,7 @@ class Scenes(NamedTuple):
 
     Attributes:
         pictures: uint8 [N,H,W,3] RGB.
-        boxes: float32 [N,160,5], x1,y1,x2,y2,class in pixels, class -1 pads.
+        boxes: float32 [N,640,5], x1,y1,x2,y2,class in pixels, class -1 pads.
     """
 
     pictures: np.ndarray

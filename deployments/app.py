@@ -26,6 +26,13 @@ def build(settings: ServiceSettings) -> Application:
     return build_application(settings, open_detector)
 
 
+def __getattr__(name: str) -> Application:
+    # `serve build deployments.app:app` takes an application, not a builder; made only when it is asked for.
+    if name == "app":
+        return build(ServiceSettings())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def build_application(settings: ServiceSettings, opener: OpenDetector) -> Application:
     """Builds the application around any way to open a detector."""
     gpus = _gpus(settings)

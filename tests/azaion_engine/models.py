@@ -82,7 +82,11 @@ def make_detector(
         helper.make_graph(
             graph.nodes,
             "tiny_detector",
-            [helper.make_tensor_value_info("images", io_type, [batch or "batch", 3, height or "height", width or "width"])],
+            [
+                helper.make_tensor_value_info(
+                    "images", io_type, [batch or "batch", 3, height or "height", width or "width"]
+                )
+            ],
             [helper.make_tensor_value_info("output0", io_type, shape)],
             graph.weights,
         ),
@@ -151,7 +155,9 @@ class _Graph:
         weight = self.const(self.random.normal(0, scale, (made, given, size, size)).astype(np.float32))
         bias = self.const(self.random.normal(0, 0.1, made).astype(np.float32))
         pad = size // 2
-        return self.op("Conv", [x, weight, bias], name=name, strides=[stride] * 2, pads=[pad] * 4, kernel_shape=[size] * 2)
+        return self.op(
+            "Conv", [x, weight, bias], name=name, strides=[stride] * 2, pads=[pad] * 4, kernel_shape=[size] * 2
+        )
 
     def silu(self, x: str) -> str:
         return self.op("Mul", [x, self.op("Sigmoid", [x])])
@@ -186,7 +192,9 @@ def _centers(graph: _Graph, prediction: str, height: int | None, width: int | No
     for position, form in ((3, [1, 1, -1, 1]), (2, [1, -1, 1, 1])):
         count = graph.op("Squeeze", [graph.op("Slice", [shape, graph.const([position]), graph.const([position + 1])])])
         index = graph.op("Range", [graph.const(np.array(0, np.int64)), count, graph.const(np.array(1, np.int64))])
-        center = graph.op("Add", [graph.op("Cast", [index], to=TensorProto.FLOAT), graph.const(np.float32(0.5).reshape(1))])
+        center = graph.op(
+            "Add", [graph.op("Cast", [index], to=TensorProto.FLOAT), graph.const(np.float32(0.5).reshape(1))]
+        )
         pixels = graph.op("Mul", [center, graph.const(np.float32(STRIDE).reshape(1))])
         axes.append(graph.op("Reshape", [pixels, graph.const(form)]))
     size = graph.op("Slice", [shape, graph.const([2]), graph.const([4])])

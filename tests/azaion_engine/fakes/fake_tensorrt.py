@@ -20,7 +20,9 @@ from tests.azaion_engine.fakes.fake_cuda import FakeCuda, streams
 
 MAGIC = b"FAKEPLAN"
 DataType = enum.Enum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8")
-LayerType = enum.Enum("LayerType", "CONVOLUTION ACTIVATION ELEMENTWISE SHUFFLE TOPK CAST CONSTANT SHAPE MATRIX_MULTIPLY")
+LayerType = enum.Enum(
+    "LayerType", "CONVOLUTION ACTIVATION ELEMENTWISE SHUFFLE TOPK CAST CONSTANT SHAPE MATRIX_MULTIPLY"
+)
 _ELEMENTS = {1: DataType.FLOAT, 10: DataType.HALF, 6: DataType.INT32, 7: DataType.INT32, 9: DataType.BOOL}
 _LAYERS = {
     "Conv": LayerType.CONVOLUTION,
@@ -107,7 +109,9 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
 
     module.ILogger, module.Builder, module.OnnxParser, module.Runtime = ILogger, Builder, OnnxParser, Runtime
     module.DataType, module.LayerType = DataType, LayerType
-    module.BuilderFlag = enum.Enum("BuilderFlag", "FP16 INT8 TF32 PREFER_PRECISION_CONSTRAINTS OBEY_PRECISION_CONSTRAINTS")
+    module.BuilderFlag = enum.Enum(
+        "BuilderFlag", "FP16 INT8 TF32 PREFER_PRECISION_CONSTRAINTS OBEY_PRECISION_CONSTRAINTS"
+    )
     module.NetworkDefinitionCreationFlag = enum.IntEnum("Flag", {"EXPLICIT_BATCH": 0, "EXPLICIT_PRECISION": 1})
     module.TacticSource = enum.IntEnum(
         "TacticSource", {"CUBLAS": 0, "CUBLAS_LT": 1, "CUDNN": 2, "EDGE_MASK_CONVOLUTIONS": 3, "JIT_CONVOLUTIONS": 4}
@@ -207,7 +211,8 @@ class _Engine:
         self.workspace = cuda.module.mem_alloc(1 << 20)
 
     def __del__(self) -> None:
-        self.workspace.free()
+        if not self.cuda.lost and not self.cuda.idle():
+            self.workspace.free()
 
     def get_tensor_name(self, index: int) -> str:
         return str(list(self.io)[index])

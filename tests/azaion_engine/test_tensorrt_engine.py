@@ -1,0 +1,472 @@
+"""TensorRTEngine at run time: the same tests on a real GPU (`-m gpu`) and, elsewhere, on a small fake of one."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from azaion_engine import cuda_context, tensorrt_api
+from azaion_engine.engine_builder import BuildOptions, build_plan
+from azaion_engine.errors import (
+    ConfigurationError,
+    EngineClosedError,
+    ExecutionError,
+    GpuLostError,
+    InvalidTensorError,
+    PlanError,
+)
+from azaion_engine.tensorrt_engine import TensorRTEngine
+from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
+from tests.azaion_engine.fakes.fake_nvml import make_nvml
+from tests.azaion_engine.fakes.fake_tensorrt import MAGIC, make_tensorrt
+from tests.azaion_engine.models import make_batch, make_detector, reference_run
+
+MODELS: dict[str, tuple[bytes, BuildOptions]] = {
+    # Optimisation level 0: what is tested is this code, not TensorRT's choice of kernels.
+    "dynamic": (
+        make_detector(height=None, width=None),
+        BuildOptions(batch_size=3, height=64, width=96, precision="fp32", optimization_level=0),
+    ),
+    "fixed_half": (make_detector(batch=4, io_dtype="float16"), BuildOptions(optimization_level=0)),
+    "large": (make_detector(height=1280, width=1280, k=300), BuildOptions(batch_size=1, optimization_level=0)),
+}
+
+
+class Cuda:
+    """What the tests ask of a GPU, real or not."""
+
+    def __init__(self, fake: FakeCuda | None, tensorrt: Any) -> None:
+        self.fake = fake
+        self.tensorrt = tensorrt
+        self._plans: dict[str, bytes] = {}
+
+    def plan(self, name: str) -> bytes:
+        if name not in self._plans:
+            self._plans[name] = build_plan(*MODELS[name])
+        return self._plans[name]
+
+    def free_bytes(self) -> int:
+        gc.collect()
+        context = cuda_context.cuda_context(0)
+        with context.active():
+            return context.memory_bytes()[0]
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
+    if request.param == "real":
+        yield Cuda(None, None)
+        return
+    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0")])
+    package: Any = ModuleType("pycuda")
+    package.driver = fake.module
+    tensorrt = make_tensorrt(fake)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        patch.setitem(sys.modules, "pycuda", package)
+        patch.setitem(sys.modules, "pycuda.driver", fake.module)
+        patch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
+        patch.setitem(sys.modules, "tensorrt", tensorrt)
+        patch.setattr(cuda_context, "_contexts", {})
+        tensorrt_api.forget()
+        yield Cuda(fake, tensorrt)
+    tensorrt_api.forget()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(cuda: Cuda) -> Iterator[None]:
+    yield
+    if cuda.fake:
+        cuda.fake.before_execution, cuda.fake.lost = None, False
+        assert cuda.fake.idle(), "a context was left pushed"
+
+
+@pytest.fixture
+def make_engine(cuda: Cuda) -> Iterator[Callable[..., TensorRTEngine]]:
+    made: list[TensorRTEngine] = []
+
+    def make(name: str = "dynamic", **options: Any) -> TensorRTEngine:
+        made.append(TensorRTEngine(cuda.plan(name), **options))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+def assert_same_boxes(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], pixels: float) -> None:
+    """Every expected row has a row within `pixels`; near ties, of rows or of classes, may change places."""
+    assert found.shape == expected.shape
+    assert found.dtype == np.float32
+    for ours, theirs in zip(found, expected, strict=True):
+        same_class = []
+        # The last rows compete with what did not make it into the best k.
+        for row in theirs[: len(theirs) * 4 // 5]:
+            distance = np.abs(ours[:, :4] - row[:4]).max(axis=1)
+            best = distance.argmin()
+            assert distance[best] < pixels, (row, ours[best])
+            assert abs(ours[best, 4] - row[4]) < 0.01
+            same_class.append(ours[best, 5] == row[5])
+        assert np.mean(same_class) > 0.9
+
+
+# --- what comes out ------------------------------------------------------------------------------
+
+
+def test_dynamic_engine_gives_the_reference_boxes_for_every_count(make_engine: Any) -> None:
+    engine = make_engine()
+    assert (engine.get_batch_size(), engine.get_input_shape()) == (3, (64, 96))
+    data = make_batch(8, 64, 96)
+    expected = reference_run(MODELS["dynamic"][0], data)[0]
+    # Within the batch in both directions of change, and sliced beyond it.
+    for count in (1, 3, 2, 8, 1):
+        (boxes,) = engine.run(data[:count])
+        assert_same_boxes(boxes, expected[:count], 0.05)
+
+
+def test_fixed_half_engine_pads_and_casts(make_engine: Any) -> None:
+    engine = make_engine("fixed_half")
+    assert (engine.get_batch_size(), engine.get_input_shape()) == (4, (64, 64))
+    data = make_batch(6)
+    expected = reference_run(MODELS["fixed_half"][0], data)[0]
+    for count in (1, 4, 6):
+        assert_same_boxes(engine.run(data[:count])[0], expected[:count], 0.5)
+    assert_same_boxes(engine.run(data.astype(np.float16))[0], expected, 0.5)
+
+
+def test_boxes_of_a_large_picture_stay_within_a_pixel_in_fp16(make_engine: Any) -> None:
+    data = make_batch(1, 1280, 1280)
+    expected = reference_run(MODELS["large"][0], data)[0]
+    assert expected[..., :4].max() > 1100, "the test must reach where FP16 has a spacing of a pixel"
+    assert_same_boxes(make_engine("large").run(data)[0], expected, 1.0)
+
+
+def test_results_outlive_the_next_run(make_engine: Any) -> None:
+    engine, data = make_engine(), make_batch(2, 64, 96)
+    first = engine.run(data[:1])[0]
+    kept = first.copy()
+    engine.run(data[1:])
+    assert np.array_equal(first, kept)
+
+
+def test_any_memory_layout_is_fine_and_left_alone(make_engine: Any) -> None:
+    engine, data = make_engine(), make_batch(2, 64, 96)
+    expected = engine.run(data)[0]
+    channels_last = np.ascontiguousarray(data.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not channels_last.flags.c_contiguous
+    read_only = data.copy()
+    read_only.flags.writeable = False
+    for given in (channels_last, read_only, data[::-1][::-1]):
+        assert np.allclose(engine.run(given)[0], expected, atol=1e-4)
+    assert np.array_equal(read_only, data)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        (np.zeros((1, 3, 64, 96), np.uint8), "dtype"),
+        (np.zeros((1, 3, 64, 96), np.float64), "dtype"),
+        (np.zeros((3, 64, 96), np.float32), "rank"),
+        (np.zeros((1, 3, 96, 64), np.float32), "size"),
+        (np.zeros((0, 3, 64, 96), np.float32), "size"),
+        ([[1.0]], "NumPy"),
+    ],
+)
+def test_wrong_arrays_are_named(make_engine: Any, given: Any, word: str) -> None:
+    with pytest.raises(InvalidTensorError, match=word):
+        make_engine().run(given)
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def test_many_threads_get_their_own_rows(make_engine: Any) -> None:
+    engine, data = make_engine(), make_batch(6, 64, 96)
+    expected = engine.run(data)[0]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(5):
+            if not np.allclose(engine.run(data[index : index + 1])[0][0], expected[index], atol=1e-2):
+                wrong.append(index)
+            engine.check_health()
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+
+
+def test_an_engine_made_here_may_be_closed_there(cuda: Cuda) -> None:
+    warm_up(cuda, "dynamic")
+    before = cuda.free_bytes()
+    engine = TensorRTEngine(cuda.plan("dynamic"))
+    assert cuda.free_bytes() < before
+    thread = threading.Thread(target=engine.close)
+    thread.start()
+    thread.join(60)
+    assert cuda.free_bytes() == pytest.approx(before, abs=4 * 2**20)
+
+
+def test_two_engines_live_side_by_side(make_engine: Any) -> None:
+    one, two = make_engine(), make_engine("fixed_half")
+    data = make_batch(1, 64, 96)
+    expected = one.run(data)[0]
+    two.run(make_batch(1))
+    two.close()
+    assert np.allclose(one.run(data)[0], expected, atol=1e-3)
+
+
+# --- lifetime ------------------------------------------------------------------------------------
+
+
+def warm_up(cuda: Cuda, name: str) -> None:
+    """The first engine also pays for what the CUDA libraries keep for good: kernels, caches."""
+    with TensorRTEngine(cuda.plan(name)) as engine:
+        engine.run(make_batch(1, *engine.get_input_shape()))
+
+
+def test_close_gives_the_memory_back_and_may_be_repeated(cuda: Cuda) -> None:
+    warm_up(cuda, "fixed_half")
+    before = cuda.free_bytes()
+    for _ in range(3):
+        engine = TensorRTEngine(cuda.plan("fixed_half"))
+        engine.run(make_batch(1))
+        engine.close()
+        engine.close()
+    assert cuda.free_bytes() == pytest.approx(before, abs=4 * 2**20)
+    if cuda.fake:
+        assert cuda.fake.pinned == 0
+    with pytest.raises(EngineClosedError):
+        engine.run(make_batch(1))
+    with pytest.raises(EngineClosedError):
+        engine.check_health()
+
+
+def test_a_forgotten_engine_gives_its_memory_back(cuda: Cuda) -> None:
+    warm_up(cuda, "dynamic")
+    before = cuda.free_bytes()
+    engine = TensorRTEngine(cuda.plan("dynamic"))
+    del engine
+    assert cuda.free_bytes() == pytest.approx(before, abs=4 * 2**20)
+
+
+@pytest.mark.gpu
+def test_the_interpreter_ends_cleanly_with_an_open_engine(cuda: Cuda, tmp_path: Any) -> None:
+    if cuda.fake:
+        pytest.skip("tells of CUDA's own shutdown")
+    (tmp_path / "plan").write_bytes(cuda.plan("dynamic"))
+    done = _in_another_process(
+        """
+        import threading
+        threading.Thread(target=lambda: engine.run(data)).start()
+        engine.run(data)
+        print("ran", flush=True)
+        """,
+        tmp_path / "plan",
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "ran"), done.stderr
+    assert "PyCUDA" not in done.stderr
+
+
+# --- plans and options ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [lambda p: b"", lambda p: b"no plan at all" * 9, lambda p: p[: len(p) // 2]])
+def test_an_unusable_plan_is_refused_with_tensorrts_words(cuda: Cuda, damage: Callable[[bytes], bytes]) -> None:
+    before = cuda.free_bytes()
+    with pytest.raises(PlanError, match=r"cannot use this plan of \d+ bytes here|plan is empty"):
+        TensorRTEngine(damage(cuda.plan("dynamic")))
+    assert cuda.free_bytes() == pytest.approx(before, abs=4 * 2**20)
+
+
+def test_batch_and_size_must_fit_the_plan(make_engine: Any) -> None:
+    assert make_engine(batch_size=2).get_batch_size() == 2
+    assert make_engine("fixed_half", batch_size=1).get_batch_size() == 4
+    with pytest.raises(ConfigurationError, match=r"batch_size 4 .* 1 to 3"):
+        make_engine(batch_size=4)
+    with pytest.raises(ConfigurationError, match="batch_size 0"):
+        make_engine(batch_size=0)
+    # Height and width were fixed by the build: asking for others changes nothing, as in OnnxEngine.
+    assert make_engine(height=640).get_input_shape() == (64, 96)
+    with pytest.raises(TypeError, match="colour"):
+        make_engine(colour="red")
+    with pytest.raises(ConfigurationError, match="no GPU 99"):
+        make_engine(device_id=99)
+
+
+def test_a_plan_with_dynamic_size_takes_1280_or_what_comes_nearest(cuda: Cuda) -> None:
+    if not cuda.fake:
+        pytest.skip("this project's builder fixes the size; plans of others may not")
+
+    def plan(low: int, high: int) -> bytes:
+        profile = {"images": [[2, 3, low, low], [4, 3, low, low], [4, 3, high, high]]}
+        return MAGIC + json.dumps({"profile": profile}).encode() + b"\0" + MODELS["dynamic"][0] + MAGIC
+
+    for low, high, options, expected in (
+        (64, 2048, {}, (1280, 1280)),
+        (64, 640, {}, (640, 640)),
+        (64, 640, {"height": 64, "width": 128}, (64, 128)),
+    ):
+        with TensorRTEngine(plan(low, high), **options) as engine:
+            assert engine.get_input_shape() == expected
+    with pytest.raises(ConfigurationError, match=r"width 32 .* 64 to 640"):
+        TensorRTEngine(plan(64, 640), width=32)
+    # The profile's smallest batch is 2: a single row is padded.
+    data = make_batch(1)
+    with TensorRTEngine(plan(64, 64), batch_size=1) as engine:
+        assert engine.get_batch_size() == 1
+        assert_same_boxes(engine.run(data)[0], reference_run(MODELS["dynamic"][0], data)[0], 0.05)
+
+
+def test_a_smaller_batch_slices(make_engine: Any) -> None:
+    data = make_batch(3, 64, 96)
+    expected = reference_run(MODELS["dynamic"][0], data)[0]
+    assert_same_boxes(make_engine(batch_size=2).run(data)[0], expected, 0.05)
+
+
+def test_static_questions(cuda: Cuda) -> None:
+    name = TensorRTEngine.get_engine_filename()
+    assert name is not None
+    assert name.startswith("azaion.cc_")
+    assert name.endswith(".engine")
+    assert TensorRTEngine.get_gpu_memory_bytes() > 2**30
+    if cuda.fake:
+        assert name == "azaion.cc_9.0_sm_132.engine"
+    assert TensorRTEngine.get_engine_filename(99) is None
+
+
+def test_name_tells_the_runtime(make_engine: Any) -> None:
+    assert make_engine().name == f"{tensorrt_api.load().flavor}-{tensorrt_api.load().version}"
+
+
+# --- trouble -------------------------------------------------------------------------------------
+
+
+def test_health_does_not_wait_behind_a_batch(make_engine: Any) -> None:
+    engine = make_engine()
+    engine.check_health()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with engine._lock:
+            entered.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    entered.wait(30)
+    checked = threading.Thread(target=engine.check_health)
+    checked.start()
+    checked.join(5)
+    hung = checked.is_alive()
+    leave.set()
+    thread.join(30)
+    assert not hung
+
+
+def test_a_lost_gpu_is_remembered(cuda: Cuda, make_engine: Any, tmp_path: Any) -> None:
+    if cuda.fake:
+        engine = make_engine()
+        cuda.fake.before_execution = lambda: setattr(cuda.fake, "lost", True)
+        with pytest.raises(GpuLostError, match="launch failure"):
+            engine.run(make_batch(1, 64, 96))
+        cuda.fake.before_execution, cuda.fake.lost = None, False
+        for question in (engine.check_health, lambda: engine.run(make_batch(1, 64, 96))):
+            with pytest.raises(GpuLostError):
+                question()
+        return
+    (tmp_path / "plan").write_bytes(cuda.plan("dynamic"))
+    done = _in_another_process(
+        """
+        from azaion_engine.errors import GpuLostError
+        engine.run(data)
+        ptx = b".version 6.5\\n.target sm_75\\n.address_size 64\\n.visible .entry boom() { trap; ret; }\\n"
+        with engine._context.active():
+            boom = engine._context.driver.module_from_buffer(ptx).get_function("boom")
+            boom(block=(1, 1, 1), grid=(1, 1))
+        for question in (lambda: engine.run(data), engine.check_health, lambda: engine.run(data)):
+            try:
+                question()
+            except GpuLostError as error:
+                print("lost", flush=True)
+        engine.close()
+        """,
+        tmp_path / "plan",
+    )
+    assert done.stdout.split() == ["lost"] * 3, done.stderr
+
+
+def test_an_idle_engine_finds_the_lost_gpu_at_the_health_check(cuda: Cuda, make_engine: Any) -> None:
+    if not cuda.fake:
+        pytest.skip("only a fake GPU comes back for the next test")
+    engine = make_engine()
+    cuda.fake.lost = True
+    with pytest.raises(GpuLostError):
+        engine.check_health()
+
+
+def test_closing_on_a_lost_gpu_does_not_raise(cuda: Cuda, caplog: pytest.LogCaptureFixture) -> None:
+    if not cuda.fake:
+        pytest.skip("only a fake GPU comes back for the next test")
+    engine = TensorRTEngine(cuda.plan("dynamic"))
+    cuda.fake.lost = True
+    with caplog.at_level(logging.WARNING):
+        engine.close()
+    assert "cannot free" in caplog.text
+
+
+def test_a_failed_batch_is_not_a_lost_gpu(make_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine()
+
+    def refuse(*args: Any) -> bool:
+        return False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_resources", _Refusing(engine._resources))
+        with pytest.raises(ExecutionError, match="did not start"):
+            engine.run(make_batch(1, 64, 96))
+    engine.check_health()
+    assert engine.run(make_batch(1, 64, 96))[0].shape == (1, 10, 6)
+
+
+class _Refusing:
+    """The engine's resources with an execution context that says no."""
+
+    def __init__(self, held: Any) -> None:
+        self.__dict__.update(held.__dict__)
+        self.execution = self
+
+    def execute_async_v3(self, stream: int) -> bool:
+        return False
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        return True
+
+
+def _in_another_process(body: str, plan: Any) -> subprocess.CompletedProcess[str]:
+    import textwrap
+
+    head = """
+        import sys
+        from azaion_engine.tensorrt_engine import TensorRTEngine
+        from tests.azaion_engine.models import make_batch
+        engine = TensorRTEngine(open(sys.argv[1], "rb").read())
+        data = make_batch(2, 64, 96)
+        """
+    code = textwrap.dedent(head) + textwrap.dedent(body)
+    return subprocess.run(
+        [sys.executable, "-c", code, str(plan)], capture_output=True, text=True, timeout=120, check=False
+    )
