@@ -19,7 +19,8 @@ def machine() -> dict[str, Any]:
     """Returns cores, processor, GPU, versions, commit, date and command line."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _run("git", "rev-parse", "--short", "HEAD"),
+        # A copy of the tree without its history (a GPU host's) is told its commit.
+        "commit": os.environ.get("COMMIT") or _run("git", "rev-parse", "--short", "HEAD"),
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
