@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
+_Rectangle = tuple[float, float, float, float]
 
 # Pillow's built-in font knows ASCII only; these cover Latin, Greek and Cyrillic and are found wherever they are
 # installed (Linux distributions, macOS, Windows). None of them is needed: see `_writable`.
@@ -51,16 +52,18 @@ def draw_boxes(
     draw = ImageDraw.Draw(image)
     side = min(max(width, height), 3 * min(width, height))  # a panorama gets the lines of its shorter side
     line = max(1, round(side / 500))
-    font_size = max(10, round(side / 55))
+    font_size = max(10, round(side / 85))
     shown = list(zip(boxes.tolist(), class_ids.tolist(), labels, fallbacks, strict=True))[::-1]
     for (x1, y1, x2, y2), class_id, _, _ in shown:
         # Pillow draws up to and including the last pixel.
         right, below = max(min(x2, width) - 1, x1), max(min(y2, height) - 1, y1)
         draw.rectangle((x1, y1, right, below), outline=class_colour(class_id), width=line)
-    # All labels after all boxes, so that no line crosses a text.
-    for (x1, y1, _, _), class_id, label, fallback in shown:
+    # All labels after all boxes, so that no line crosses a text; the important ones first, and one that would
+    # cover another is left out: in a crowd the colours still tell the classes.
+    placed: list[_Rectangle] = []
+    for (x1, y1, _, _), class_id, label, fallback in reversed(shown):
         font, text = _writable(label, fallback, font_size)
-        _draw_label(draw, (x1, y1), text, font, class_colour(class_id), (width, height))
+        _draw_label(draw, (x1, y1), text, font, class_colour(class_id), (width, height), placed)
     return np.array(image)
 
 
@@ -90,6 +93,7 @@ def _draw_label(
     font: _Font,
     colour: Colour,
     size: tuple[int, int],
+    placed: list[_Rectangle],
 ) -> None:
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     margin = max(1, round((bottom - top) / 4))
@@ -99,7 +103,11 @@ def _draw_label(
     y = round(corner[1]) - int(label_height)
     if y < 0:
         y = max(0, min(round(corner[1]), size[1] - int(label_height)))
-    draw.rectangle((x, y, x + label_width - 1, y + label_height - 1), fill=colour)
+    area = (x, y, x + label_width - 1, y + label_height - 1)
+    if any(area[0] <= b[2] and b[0] <= area[2] and area[1] <= b[3] and b[1] <= area[3] for b in placed):
+        return
+    placed.append(area)
+    draw.rectangle(area, fill=colour)
     draw.text((x + margin - left, y + margin - top), text, font=font, fill=text_colour(colour))
 
 

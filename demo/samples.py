@@ -34,8 +34,8 @@ class Sample(NamedTuple):
 
 
 SAMPLES = (
-    Sample("sample_1.jpg", 950_000_001, 1600, 1216, 0.06, "suburb"),
-    Sample("sample_2.jpg", 950_000_001, 1280, 960, 0.06, "yard"),
+    Sample("sample_1.jpg", 950_000_006, 1600, 1216, 0.06, "suburb"),
+    Sample("sample_2.jpg", 950_000_020, 1280, 960, 0.06, "yard"),
 )
 
 
