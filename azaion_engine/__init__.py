@@ -20,7 +20,16 @@ _HOMES = {
     "AzaionError": "errors",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
+__all__ = [
+    "AzaionError",
+    "Detections",
+    "Detector",
+    "DetectorSettings",
+    "InferenceEngine",
+    "OnnxEngine",
+    "TensorRTEngine",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from azaion_engine.detections import Detections

@@ -115,10 +115,8 @@ class Detector:
         Returns:
             One float32 `[k, 6]` a picture, in pixels of the network input.
         """
-        if len(pictures) == 1:
-            batch = pictures[0].tensor[None]  # a view: a lone picture is not copied
-        else:
-            batch = np.stack([p.tensor for p in pictures])
+        # A lone picture is not copied: indexing with None gives a view.
+        batch = pictures[0].tensor[None] if len(pictures) == 1 else np.stack([p.tensor for p in pictures])
         return list(self.engine.run(batch)[0])
 
     def finish(

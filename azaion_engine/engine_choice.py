@@ -47,7 +47,10 @@ def _missing_for_tensorrt() -> str:
     from azaion_engine.gpu import gpu_available
 
     if not gpu_available():
-        return "no NVIDIA GPU that this process sees, or PyCUDA or its driver is missing (pip install 'azaion-engine[gpu]')"
+        return (
+            "no NVIDIA GPU that this process sees, or PyCUDA or its driver is missing "
+            "(pip install 'azaion-engine[gpu]')"
+        )
     try:
         tensorrt_api.load()
     except MissingDependencyError as error:

@@ -72,6 +72,7 @@ class InferenceEngine(ABC):
 
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
+            ModelError: The model gives something else than `[n, k, 6]`.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
@@ -81,6 +82,7 @@ class InferenceEngine(ABC):
             if self._closed:
                 raise EngineClosedError(f"{self.name}: the engine is closed")
             parts = [self._run_rows(input_data[i : i + batch]) for i in range(0, len(input_data), batch)]
+        check_detection_shape(parts[0][0].shape, "output 0")  # a model may leave its shape open until it runs
         if len(parts) == 1:
             return parts[0]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

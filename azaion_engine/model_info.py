@@ -74,7 +74,11 @@ class ModelInfo:
                 f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
             )
         picture = inputs[0]
-        if len(picture.shape) != 4 or picture.shape[1] not in (3, DYNAMIC) or picture.dtype not in ("float32", "float16"):
+        if (
+            len(picture.shape) != 4
+            or picture.shape[1] not in (3, DYNAMIC)
+            or picture.dtype not in ("float32", "float16")
+        ):
             raise ModelError(
                 f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
                 "expected float32 or float16 [batch, 3, height, width]"

@@ -1,6 +1,6 @@
 """Starts `serve run CONFIG`, asks it the README's question, and prints what came back and how long it took.
 
-    python -m benchmarks.serve_record CONFIG --json FILE
+python -m benchmarks.serve_record CONFIG --json FILE
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 import logging
 
 import ray
-from ray import serve
 from ray.serve import Application
 
 from azaion_engine.detector import Detector
@@ -56,7 +55,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
         }
     else:
         options["num_replicas"] = gpus or settings.cpu_replicas
-    return DetectorDeployment.options(**options).bind(settings, opener)
+    return DetectorDeployment.options(**options).bind(settings, opener)  # type: ignore[attr-defined]
 
 
 def open_detector(settings: ServiceSettings) -> Detector:

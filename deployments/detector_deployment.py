@@ -130,7 +130,7 @@ class DetectorDeployment:
         }
         return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
 
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     async def _run_batch(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._infer, jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
@@ -131,7 +131,7 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
     return uploads
 
 
-async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """Streams the body and stops as soon as it is larger than the limit, whatever its header said."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:

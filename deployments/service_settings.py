@@ -46,7 +46,9 @@ class ServiceSettings(DetectorSettings):
         if isinstance(self.num_gpus, int) and self.num_gpus < 0:
             raise ValueError(f"num_gpus: expected 'auto' or 0 and more, given {self.num_gpus}")
         if self.batch_size is not None and self.max_queue < self.batch_size:
-            raise ValueError(f"max_queue ({self.max_queue}) is below batch_size ({self.batch_size}): batches never fill")
+            raise ValueError(
+                f"max_queue ({self.max_queue}) is below batch_size ({self.batch_size}): batches never fill"
+            )
         if self.engine == "tensorrt" and self.num_gpus == 0:
             raise ValueError("engine: tensorrt needs GPUs, and num_gpus is 0")
         if self.engine == "onnx" and (self.autoscale or self.num_gpus not in ("auto", 0)):

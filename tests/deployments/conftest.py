@@ -13,8 +13,8 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.app import build_application
-from deployments.service_settings import ServiceSettings
 from deployments.detector_deployment import Answer
+from deployments.service_settings import ServiceSettings
 from tests.stand_in import grey_picture, open_stand_in
 
 

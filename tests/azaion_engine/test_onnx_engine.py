@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import onnx
+import pytest
+
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError
+from azaion_engine.onnx_engine import OnnxEngine
+from tests.azaion_engine.models import make_batch, make_detector, reference_run
+
+
+def test_dynamic_sizes_become_1280_and_the_batch_1():
+    with OnnxEngine(make_detector(height=None, width=None)) as engine:
+        assert engine.get_input_shape() == (1280, 1280)
+        assert engine.get_batch_size() == 1
+
+
+def test_dynamic_sizes_and_batch_come_from_the_constructor():
+    with OnnxEngine(make_detector(height=None, width=None), batch_size=4, height=64, width=96) as engine:
+        assert engine.get_input_shape() == (64, 96)
+        assert engine.get_batch_size() == 4
+
+
+def test_what_the_model_fixes_is_honoured():
+    with OnnxEngine(make_detector(height=64, width=96, batch=2), batch_size=8, height=128, width=128) as engine:
+        assert engine.get_input_shape() == (64, 96)
+        assert engine.get_batch_size() == 2
+
+
+@pytest.mark.parametrize("fixed", [None, 3])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+def test_any_number_of_rows_gives_as_many_answers(fixed, rows):
+    model = make_detector(batch=fixed)
+    batch = make_batch(rows, 64, 64)
+    with OnnxEngine(model, batch_size=3) as engine:
+        [found] = engine.run(batch)
+    assert found.shape == (rows, 10, 6)
+    assert found.dtype == np.float32
+    for row in range(rows):
+        expected = reference_run(make_detector(), batch[row : row + 1])[0]
+        np.testing.assert_allclose(found[row], expected[0], rtol=1e-4, atol=1e-3)
+
+
+def test_half_precision_models_take_and_give_what_others_do():
+    batch = make_batch(2, 64, 64)
+    with OnnxEngine(make_detector(io_dtype="float16"), batch_size=2) as half, OnnxEngine(make_detector()) as full:
+        [found], [expected] = half.run(batch), full.run(batch)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found[:, :, :4], expected[:, :, :4], atol=0.1)
+        np.testing.assert_array_equal(half.run(batch.astype(np.float16))[0], found)
+
+
+def test_read_only_and_non_contiguous_arrays_work():
+    batch = make_batch(2, 64, 64)
+    with OnnxEngine(make_detector()) as engine:
+        expected = engine.run(batch)[0]
+        strided = np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        strided.flags.writeable = False
+        np.testing.assert_array_equal(engine.run(strided)[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (np.zeros((1, 3, 64, 64), np.uint8), "wrong dtype.*float32.*uint8"),
+        (np.zeros((1, 3, 64, 64)), "wrong dtype.*float64"),
+        (np.zeros((3, 64, 64), np.float32), r"wrong rank.*\[n, 3, 64, 64\].*\[3, 64, 64\]"),
+        (np.zeros((1, 3, 64, 32), np.float32), r"wrong size.*\[1, 3, 64, 32\]"),
+        (np.zeros((0, 3, 64, 64), np.float32), r"wrong size.*\[0, 3, 64, 64\]"),
+        ([[1.0]], "NumPy array.*list"),
+    ],
+)
+def test_a_wrong_array_is_refused_with_what_was_expected_and_given(bad, complaint):
+    with OnnxEngine(make_detector()) as engine, pytest.raises(InvalidTensorError, match=complaint):
+        engine.run(bad)
+
+
+def test_many_threads_get_their_own_answers():
+    batches = [make_batch(1, 64, 64, seed=seed) for seed in range(8)]
+    with OnnxEngine(make_detector()) as engine:
+        expected = [engine.run(batch)[0] for batch in batches]
+        found: list[np.ndarray | None] = [None] * 8
+
+        def work(number: int) -> None:
+            for _ in range(5):
+                found[number] = engine.run(batches[number])[0]
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_closing_twice_is_fine_and_running_after_it_is_not():
+    engine = OnnxEngine(make_detector())
+    engine.check_health()
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineClosedError):
+        engine.run(make_batch(1, 64, 64))
+    with pytest.raises(EngineClosedError):
+        engine.check_health()
+
+
+def test_a_model_without_end_to_end_output_is_refused_with_the_way_to_export_it():
+    with pytest.raises(ModelError, match=r"expected \[batch, n, 6\].*yolo export"):
+        # This model leaves its last dimension open: only a run shows it.
+        OnnxEngine(make_detector(output="raw")).run(make_batch(1, 64, 64))
+
+
+def test_what_is_no_onnx_file_is_refused():
+    with pytest.raises(ModelError, match="not an ONNX file"):
+        OnnxEngine(b"rubbish")
+
+
+def test_a_model_of_other_inputs_is_refused():
+    model = onnx.load_model_from_string(make_detector())
+    extra = onnx.helper.make_tensor_value_info("extra", onnx.TensorProto.FLOAT, [1])
+    model.graph.input.append(extra)
+    with pytest.raises(ModelError, match="extra"):
+        OnnxEngine(model.SerializeToString())
+
+
+def test_an_unknown_option_is_refused_by_name():
+    with pytest.raises(TypeError, match="workspace"):
+        OnnxEngine(make_detector(), workspace=1)
