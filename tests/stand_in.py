@@ -77,6 +77,11 @@ def open_stand_in(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
     return Detector(engine, model_name="stand-in", limits=limits)
 
 
+def open_steady_stand_in(settings: ServiceSettings) -> Detector:
+    """Slow enough that a busy machine's callers are back before the batch is over."""
+    return open_stand_in(settings, seconds=0.2)
+
+
 def open_slow_stand_in(settings: ServiceSettings) -> Detector:
     return open_stand_in(settings, seconds=1.0)
 

@@ -18,7 +18,7 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
 )
 from tests.deployments.conftest import replicas_of
-from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
+from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in, open_steady_stand_in
 
 
 def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
@@ -38,11 +38,11 @@ def test_every_caller_gets_the_answer_to_its_own_picture(running_serve):
 
 
 def test_callers_that_keep_coming_fill_the_batches(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.deploy(open_steady_stand_in)
 
     async def caller(number: int) -> list[int]:
         picture, sizes = grey_picture(number), []
-        for _ in range(20):
+        for _ in range(12):
             answer = await app.handle.detect.remote(picture, confidence=0.05)
             sizes.append(engine_report(answer)[0])
         return sizes
