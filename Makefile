@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= serve_config.yaml
+EXTRA  ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-gpu lint format smoke clean
@@ -16,8 +17,8 @@ $(VENV)/.made:
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.serve: $(VENV)/.made pyproject.toml
-	$(BIN)/pip install --quiet --editable .
+$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml
+	$(BIN)/pip install --quiet --editable '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve pyproject.toml
@@ -28,7 +29,7 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
 
-serve: $(VENV)/.serve  ## the service on port 8000 with the demo model (CONFIG=configs/one_gpu.yaml for another)
+serve: $(VENV)/.serve$(EXTRA)  ## the service on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/serve run $(CONFIG)
 
 test: $(VENV)/.test  ## install the test extra and run the tests

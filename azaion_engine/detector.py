@@ -172,7 +172,7 @@ class Detector:
         ids = set()
         for given in classes:
             text = str(given).strip()
-            if text.isdecimal() and (not self.names or int(text) in self.names):
+            if text.isdecimal() and len(text) <= 9 and (not self.names or int(text) in self.names):
                 ids.add(int(text))
             elif text.casefold() in by_name:
                 ids.add(by_name[text.casefold()])

@@ -17,6 +17,7 @@ from azaion_engine.errors import (
     InvalidTensorError,
     PictureError,
     PictureTooLargeError,
+    UndecodablePictureError,
 )
 from azaion_engine.picture_header import (
     DEEP_GREY_MODES,
@@ -35,6 +36,8 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 # The first marker inside entropy-coded JPEG data that is neither a stuffed 0xFF nor a restart (ITU-T T.81, B.1.1).
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _JPEG_END = b"\xff\xd9"
+_JPEG_MAX_SCANS = 100
+"""Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
 _JPEG_MAX_SIDE = 65500
 
 
@@ -60,7 +63,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
     """
     image, header = open_picture(data, limits)
     try:
-        picture = _decode_plain_jpeg(image, data) if isinstance(image, JpegImageFile) else None
+        picture = _decode_jpeg(image, data) if isinstance(image, JpegImageFile) else None
         if picture is None:
             image.load()
             picture = _to_rgb(image)
@@ -97,6 +100,19 @@ def encode_jpeg(picture: NDArray[np.uint8], quality: int = 90) -> bytes:
     bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
     encoded: NDArray[np.uint8] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return encoded.tobytes()
+
+
+def _decode_jpeg(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:
+    """Decodes a plain JPEG; None leaves an unusual one to Pillow.
+
+    Raises:
+        UndecodablePictureError: So many scans that decoding would take minutes.
+    """
+    # FF DA cannot occur inside compressed data. A few more come with thumbnails and further frames.
+    scans = data.count(b"\xff\xda")
+    if scans > _JPEG_MAX_SCANS:
+        raise UndecodablePictureError(f"the JPEG has {scans} scans, at most {_JPEG_MAX_SCANS} are accepted")
+    return _decode_plain_jpeg(image, data)
 
 
 def _decode_plain_jpeg(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:

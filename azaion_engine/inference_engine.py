@@ -17,7 +17,7 @@ DYNAMIC_SIZE = 1280
 
 EXPORT_HINT = (
     "export it end to end so that it gives [batch, n, 6] rows of x1, y1, x2, y2, confidence, class "
-    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; others: `yolo export format=onnx nms=True`)"
+    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; others: `yolo export format=onnx nms=True batch=16`)"
 )
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from azaion_engine.errors import ModelError
-from azaion_engine.inference_engine import check_detection_shape
+from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.inference_engine import DYNAMIC_SIZE, check_detection_shape
 from azaion_engine.labels import parse_names
 
 DYNAMIC = -1
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,28 @@ class ModelInfo:
             outputs=outputs,
             opset=max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0),
             metadata=metadata,
-            names=parse_names(metadata["names"]) if metadata.get("names") else {},
+            names=_names(metadata),
         )
+
+    def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:
+        """Returns (batch, height, width) to run with: the model's own where fixed, else these, else 1280."""
+        fixed_batch, _, fixed_height, fixed_width = self.input.shape
+        return (
+            fixed_batch if fixed_batch > 0 else batch,
+            fixed_height if fixed_height > 0 else height or DYNAMIC_SIZE,
+            fixed_width if fixed_width > 0 else width or DYNAMIC_SIZE,
+        )
+
+
+def _names(metadata: dict[str, str]) -> dict[int, str]:
+    """Reads the class names; a model whose names cannot be read still runs, and `labels` can give better ones."""
+    if not metadata.get("names"):
+        return {}
+    try:
+        return parse_names(metadata["names"])
+    except ConfigurationError as error:
+        logger.warning("ignoring the model's class names: %s", error)
+        return {}
 
 
 def _tensor(value: Any) -> TensorInfo:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.cores import available_cores
 from azaion_engine.errors import ModelError
-from azaion_engine.inference_engine import DYNAMIC_SIZE, InferenceEngine
+from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_info import ModelInfo
 
 
@@ -53,13 +53,9 @@ class OnnxEngine(InferenceEngine):
             self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
-        batch, _, fixed_height, fixed_width = self.info.input.shape
-        self._fixed_batch = batch > 0
-        self._batch_size = batch if batch > 0 else (batch_size or 1)
-        self._size = (
-            fixed_height if fixed_height > 0 else (height or DYNAMIC_SIZE),
-            fixed_width if fixed_width > 0 else (width or DYNAMIC_SIZE),
-        )
+        self._fixed_batch = self.info.input.shape[0] > 0
+        self._batch_size, *size = self.info.resolve(batch_size or 1, height, width)
+        self._size = (size[0], size[1])
         self._dtype = np.dtype(self.info.input.dtype)
         self._input_name = self.info.input.name
 
@@ -86,10 +82,3 @@ class OnnxEngine(InferenceEngine):
 
     def _release(self) -> None:
         del self._session
-
-
-def available_cores() -> int:
-    """Returns how many cores this process may use; containers and taskset count, hyper-threads too."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1

@@ -7,7 +7,7 @@ from ray.serve import Application
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
-from azaion_engine.onnx_engine import available_cores
+from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from deployments.detector_deployment import DetectorDeployment, OpenDetector
 from deployments.service_settings import ServiceSettings
 
@@ -35,6 +35,7 @@ def __getattr__(name: str) -> Application:
 def build_application(settings: ServiceSettings, opener: OpenDetector) -> Application:
     """Builds the application around any way to open a detector."""
     gpus = _gpus(settings)
+    replicas = settings.autoscale.max_gpus if settings.autoscale else gpus or settings.cpu_replicas
     held = settings.max_queue
     options = {
         # The replica itself answers 503 as soon as max_queue pictures are in it; Serve's own queue in front
@@ -43,7 +44,8 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
         "max_queued_requests": 4 * held,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1},
         "graceful_shutdown_timeout_s": settings.timeout_s + 5,
-        "health_check_period_s": 5,
+        # Serve replaces a replica after three red checks, and until then the router likes it for its short queue.
+        "health_check_period_s": 1,
         "health_check_timeout_s": 30,
         "ray_actor_options": {"num_cpus": 1, "num_gpus": 1 if gpus or settings.autoscale else 0},
     }
@@ -51,17 +53,17 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
         options["autoscaling_config"] = {
             "min_replicas": settings.autoscale.min_gpus,
             "max_replicas": settings.autoscale.max_gpus,
-            "target_ongoing_requests": 2 * (settings.batch_size or 16),  # one batch running, one collecting
+            # One batch running and one collecting; below the bound at which the replica refuses.
+            "target_ongoing_requests": max(1, min(2 * (settings.batch_size or DEFAULT_BATCH_SIZE), held // 2)),
         }
     else:
-        options["num_replicas"] = gpus or settings.cpu_replicas
-    return DetectorDeployment.options(**options).bind(settings, opener)  # type: ignore[attr-defined]
+        options["num_replicas"] = replicas
+    return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
 
 
 def open_detector(settings: ServiceSettings) -> Detector:
-    """Opens the detector of one replica, in its own process; replicas on the CPU share the cores."""
-    threads = settings.threads or max(1, available_cores() // settings.cpu_replicas)
-    return Detector.open(settings, threads=threads)
+    """Opens the detector of one replica, in its own process."""
+    return Detector.open(settings)
 
 
 def _gpus(settings: ServiceSettings) -> int:

@@ -14,10 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 from azaion_engine.errors import OverloadedError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 MAX_WAVES = 2
 """Batches let in at a time: the one that runs, and the full one that starts the moment it ends."""
@@ -51,6 +55,15 @@ class BatchGate:
         """Requests in the house now: decoding, waiting or running."""
         return self._admitted
 
+    def refuse_when_full(self) -> None:
+        """Raises what `admit` would raise now: a body need not be read to be refused.
+
+        Raises:
+            OverloadedError: Every place is taken.
+        """
+        if self._admitted >= self.max_queue:
+            raise OverloadedError(f"the queue is full ({self.max_queue} pictures); try again later")
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Takes a place in the bounded queue for as long as the block lasts.
@@ -58,34 +71,38 @@ class BatchGate:
         Raises:
             OverloadedError: Every place is taken.
         """
-        if self._admitted >= self.max_queue:
-            raise OverloadedError(f"the queue is full ({self.max_queue} pictures); try again later")
+        self.refuse_when_full()
         self._admitted += 1
         try:
             yield
         finally:
             self._admitted -= 1
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits for this request's turn and keeps it for as long as the block lasts."""
+    async def run(self, call: Callable[[Job], Awaitable[Result]], job: Job) -> Result:
+        """Waits for this request's turn, then calls; a caller that gives up leaves its place only when the call ends.
+
+        Args:
+            call: The `@serve.batch` method.
+            job: Its argument.
+        """
         waiter: asyncio.Future[_Wave] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._let_in()
         try:
             wave = await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.cancelled():
+                with suppress(ValueError):  # passed over already
+                    self._waiting.remove(waiter)
+            elif waiter.done():
                 self._leave(waiter.result())  # let in and cancelled in the same turn of the loop
             raise
-        try:
-            yield
-        finally:
-            self._leave(wave)
+        # Shielded: the engine may be running the batch, and the next must not be let in on top of it.
+        task = asyncio.ensure_future(call(job))
+        task.add_done_callback(lambda _: self._leave(wave))
+        return await asyncio.shield(task)
 
     def _let_in(self) -> None:
-        while self._waiting and self._waiting[0].cancelled():
-            self._waiting.popleft()
         while self._waiting and self._waves < MAX_WAVES:
             wanted = 1 if self._waves == 0 else self.batch_size
             if len(self._waiting) < wanted:

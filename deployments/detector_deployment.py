@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ import ray
 from numpy.typing import NDArray
 from ray import serve
 
+from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
 from azaion_engine.detector import Detector, PreparedPicture, check_confidence
 from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
-from azaion_engine.onnx_engine import available_cores
 from deployments.batch_gate import MAX_WAVES, BatchGate
 from deployments.http_api import create_api
 from deployments.service_settings import ServiceSettings
@@ -44,12 +44,11 @@ class Answer:
 
 @dataclass
 class _Job:
-    """One picture on its way through the engine."""
+    """One picture on its way through the engine; `picture` is None once its caller has given up."""
 
-    picture: PreparedPicture
+    picture: PreparedPicture | None
     started: float = 0.0
     ended: float = 0.0
-    abandoned: bool = field(default=False)
 
 
 @serve.deployment
@@ -57,18 +56,20 @@ class _Job:
 class DetectorDeployment:
     """Owns one engine; its event loop never waits for it, and one thread alone runs it."""
 
-    def __init__(self, settings: ServiceSettings, open_detector: OpenDetector) -> None:
+    def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
 
         Args:
             settings: Limits and model.
+            replicas: How many there are; as if all were on this host, they share its cores.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
         started = time.monotonic()
+        cores = max(1, available_cores() // replicas)
         self.settings = settings
-        self.detector = open_detector(settings)
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or available_cores(), "decode")
+        self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
+        self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")
         self._engine_thread = ThreadPoolExecutor(1, "engine")
         batch_size = self.detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, settings.max_queue)
@@ -111,17 +112,17 @@ class DetectorDeployment:
     async def _detect(self, picture: bytes, confidence: float | None, classes: set[int] | None) -> Answer:
         loop = asyncio.get_running_loop()
         begun = time.perf_counter()
-        job = _Job(await loop.run_in_executor(self._decoders, self.detector.prepare, picture))
+        prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
         decoded = time.perf_counter()
+        job = _Job(prepared)
         try:
-            async with self._gate.turn():
-                rows = await self._run_batch(job)
+            rows = await self._gate.run(self._run_batch, job)
             if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
                 raise rows
         except asyncio.CancelledError:
-            job.abandoned = True  # its batch may already be queued behind another: the engine thread looks
+            job.picture = None  # its batch may be waiting behind another: the engine thread looks before it runs
             raise
-        detections = self.detector.finish(job.picture, rows, confidence, classes)
+        detections = self.detector.finish(prepared, rows, confidence, classes)
         timing = {
             "decode": decoded - begun,
             "queue": job.started - decoded,
@@ -137,29 +138,29 @@ class DetectorDeployment:
 
     def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
         """Runs on the engine's thread; a picture that the engine chokes on fails alone."""
-        live = [job for job in jobs if not job.abandoned]
-        results: dict[int, NDArray[np.float32] | Exception] = {}
         started = time.perf_counter()
-        if live:
-            try:
-                rows = self.detector.infer([job.picture for job in live])
-                results = {id(job): row for job, row in zip(live, rows, strict=True)}
-            except (GpuLostError, EngineClosedError) as error:
-                results = {id(job): error for job in live}
-            except Exception as error:
-                logger.exception("a batch of %d failed; each picture is tried alone", len(live))
-                results = {id(job): self._infer_alone(job) if len(live) > 1 else error for job in live}
+        live = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
+        rows = dict(zip(live, self._infer_each(list(live.values())), strict=True))
         ended = time.perf_counter()
-        for job in live:
+        for job in jobs:
             job.started, job.ended = started, ended
-        # An abandoned job's caller is gone: nobody reads its result, but @serve.batch counts them.
-        return [results.get(id(job), EngineClosedError("the caller gave up")) for job in jobs]
+        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
+        return [rows.get(index, EngineClosedError("the caller gave up")) for index in range(len(jobs))]
 
-    def _infer_alone(self, job: _Job) -> NDArray[np.float32] | Exception:
+    def _infer_each(self, pictures: list[PreparedPicture]) -> list[NDArray[np.float32] | Exception]:
         try:
-            return self.detector.infer([job.picture])[0]
+            return [*self.detector.infer(pictures)] if pictures else []
+        except (GpuLostError, EngineClosedError) as error:
+            return [error] * len(pictures)
         except Exception as error:
-            return error
+            if len(pictures) == 1:
+                return [error]
+            logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
+            return [result for picture in pictures for result in self._infer_each([picture])]
+
+    def refuse_when_full(self) -> None:
+        """Raises OverloadedError when `detect` would."""
+        self._gate.refuse_when_full()
 
     def describe(self) -> dict[str, Any]:
         """Returns the model's card: name, engine, input size, batch, classes, limits."""
@@ -175,7 +176,7 @@ class DetectorDeployment:
             "limits": {
                 "max_picture_bytes": self.settings.max_picture_bytes,
                 "max_picture_pixels": self.settings.max_picture_pixels,
-                "max_pictures": self.settings.max_pictures,
+                "max_pictures": self.settings.pictures_at_once,
                 "timeout_s": self.settings.timeout_s,
             },
         }

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 import azaion_engine
-from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
+from azaion_engine.errors import AzaionError, DeadlineExceededError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 router = APIRouter()
+Read = TypeVar("Read")
 
 Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
 Classes = Annotated[
@@ -65,17 +66,19 @@ async def detect(
 
     A multipart answer is 200 as long as one picture could be used; the others carry their own error.
     """
-    kept = [part for value in classes for part in value.split(",") if part.strip()] if classes else None
+    # An empty `classes=` is a form field left empty, not a wish for nothing.
+    kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
+    replica.refuse_when_full()
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        limit = replica.settings.max_picture_bytes
-        answer = await replica.detect(b"".join([c async for c in _body(request, limit)]), confidence, kept)
+        body = await _in_time(_whole_body(request, replica.settings.max_picture_bytes), replica)
+        answer = await replica.detect(body, confidence, kept)
         return JSONResponse({**_picture(answer), "model": _model(replica)})
 
-    uploads = await _uploads(request, replica)
+    uploads = await _in_time(_uploads(request, replica), replica)
     pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
-    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status)
+    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, _retry_after(status))
 
 
 @router.get("/model", response_model=schema.ModelCard)
@@ -108,27 +111,40 @@ async def _detect_upload(
         answer = await replica.detect(await upload.read(), confidence, classes)
     except InvalidParameterError:
         raise  # wrong for every picture alike
-    except AzaionError as error:
-        return {"name": upload.filename, "error": _error(error.code, str(error), error.http_status)}
+    except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
+        return {"name": upload.filename, "error": _describe(error, f"picture {upload.filename!r}")}
     return {"name": upload.filename, **_picture(answer)}
 
 
 async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
     settings = replica.settings
-    limit = settings.max_picture_bytes * settings.max_pictures
+    most = settings.pictures_at_once
     parser = MultiPartParser(
-        request.headers, _body(request, limit), max_files=settings.max_pictures, max_fields=settings.max_pictures
+        request.headers, _body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
     )
     try:
         form = await parser.parse()
     except MultiPartException as error:
         if "Too many files" in error.message:
-            raise PictureTooLargeError(f"more than {settings.max_pictures} pictures in one request") from error
+            raise PictureTooLargeError(f"more than {most} pictures in one request") from error
         raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not uploads:
         raise HTTPException(400, "the multipart body has no file part; send pictures as -F picture=@file.jpg")
     return uploads
+
+
+async def _in_time(reading: Awaitable[Read], replica: DetectorDeployment) -> Read:
+    """Bounds how long a slow client may hold a place in the replica."""
+    seconds = replica.settings.timeout_s
+    try:
+        return await asyncio.wait_for(reading, seconds)
+    except asyncio.TimeoutError:
+        raise DeadlineExceededError(f"the body did not arrive within {seconds:g} s") from None
+
+
+async def _whole_body(request: Request, limit: int) -> bytes:
+    return b"".join([chunk async for chunk in _body(request, limit)])
 
 
 async def _body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -161,22 +177,25 @@ def _error(code: str, message: str, status: int) -> dict[str, Any]:
     return {"code": code, "message": message, "status": status}
 
 
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    """Gives every error the one shape; what was not raised on purpose is logged and not shown."""
-    headers: dict[str, str] = {}
+def _describe(error: Exception, where: str) -> dict[str, Any]:
+    """Turns an error into the body of the one error shape; what was not raised on purpose is logged and not shown."""
     if isinstance(error, AzaionError):
-        body = _error(error.code, str(error), error.http_status)
-        if error.http_status == 503:
-            headers["Retry-After"] = str(getattr(error, "retry_after_s", 5))
-    elif isinstance(error, RequestValidationError):
+        return _error(error.code, str(error), error.http_status)
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "query")
-        body = _error("invalid_parameter", f"{where}: {first['msg']}, given {first.get('input')!r}", 422)
-    elif isinstance(error, HTTPException):
+        name = ".".join(str(part) for part in first["loc"] if part != "query")
+        return _error("invalid_parameter", f"{name}: {first['msg']}, given {first.get('input')!r}", 422)
+    if isinstance(error, HTTPException):
         codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
-        body = _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
-        headers.update(error.headers or {})
-    else:
-        logger.error("unexpected error in %s", request.url.path, exc_info=error)
-        body = _error("internal", "an unexpected error; the server's log has the details", 500)
-    return JSONResponse({"error": body}, body["status"], headers)
+        return _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+    logger.error("unexpected error in %s", where, exc_info=error)
+    return _error("internal", "an unexpected error; the server's log has the details", 500)
+
+
+def _retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
+    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}
+
+
+async def _on_error(request: Request, error: Exception) -> JSONResponse:
+    body = _describe(error, request.url.path)
+    return JSONResponse({"error": body}, body["status"], _retry_after(body["status"], error))

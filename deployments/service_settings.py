@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from azaion_engine.settings import DetectorSettings
 
@@ -27,7 +27,7 @@ class Autoscale(BaseModel):
 class ServiceSettings(DetectorSettings):
     """A detector's settings, and how many replicas serve it under which limits."""
 
-    num_gpus: Literal["auto"] | int = Field(
+    num_gpus: Literal["auto"] | StrictInt = Field(
         "auto",
         description="GPUs to use, one replica each. `auto`: every GPU of the cluster when the application starts; "
         "with none, or with 0, replicas run on the CPU.",
@@ -41,10 +41,17 @@ class ServiceSettings(DetectorSettings):
     max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
     decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
 
+    @property
+    def pictures_at_once(self) -> int:
+        """Pictures accepted in one request: more than the queue holds could never all be answered."""
+        return min(self.max_pictures, self.max_queue)
+
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSettings:
         if isinstance(self.num_gpus, int) and self.num_gpus < 0:
             raise ValueError(f"num_gpus: expected 'auto' or 0 and more, given {self.num_gpus}")
+        if self.autoscale and self.num_gpus != "auto":
+            raise ValueError("autoscale replaces num_gpus: leave one of them out")
         if self.batch_size is not None and self.max_queue < self.batch_size:
             raise ValueError(
                 f"max_queue ({self.max_queue}) is below batch_size ({self.batch_size}): batches never fill"

@@ -553,3 +553,12 @@ def test_what_cannot_be_encoded_is_refused() -> None:
         encode_jpeg(corners(), 101)
     with pytest.raises(PictureTooLargeError):
         encode_jpeg(np.zeros((1, 66000, 3), np.uint8))
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_costs_minutes():
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(UndecodablePictureError, match="scans"):
+        decode(data[:-2] + last_scan * 500 + data[-2:])

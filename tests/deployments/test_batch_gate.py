@@ -17,16 +17,15 @@ class Recorder:
         self.finish = {}
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def _request(self, number: int) -> None:
-        async with self.gate.turn():
-            self.inside.append(number)
-            await self.finish[number].wait()
-            self.inside.remove(number)
+    async def _call(self, number: int) -> None:
+        self.inside.append(number)
+        await self.finish[number].wait()
+        self.inside.remove(number)
 
     async def start(self, *numbers: int) -> None:
         for number in numbers:
             self.finish[number] = asyncio.Event()
-            self.tasks.append(asyncio.create_task(self._request(number)))
+            self.tasks.append(asyncio.create_task(self.gate.run(self._call, number)))
         await settle()
 
     async def end(self, *numbers: int) -> None:
@@ -113,7 +112,7 @@ def test_a_request_that_gives_up_while_waiting_is_passed_over():
     run(scenario)
 
 
-def test_requests_that_give_up_inside_free_the_engine():
+def test_who_gives_up_inside_keeps_the_place_until_the_batch_is_over():
     async def scenario():
         requests = Recorder(BatchGate(2, 16))
         await requests.start(0)
@@ -122,7 +121,23 @@ def test_requests_that_give_up_inside_free_the_engine():
         for task in requests.tasks[:3]:
             task.cancel()
         await settle()
-        assert 3 in requests.inside
+        assert all(task.cancelled() for task in requests.tasks[:3])
+        assert 3 not in requests.inside
+        await requests.end(0, 1, 2)
+        assert requests.inside == [3]
+
+    run(scenario)
+
+
+def test_requests_that_gave_up_do_not_make_a_batch_full():
+    async def scenario():
+        requests = Recorder(BatchGate(3, 16))
+        await requests.start(0)
+        await requests.start(1, 2)
+        requests.tasks[1].cancel()
+        await settle()
+        await requests.start(3)
+        assert requests.inside == [0]
 
     run(scenario)
 
@@ -162,10 +177,12 @@ def test_any_mix_of_arrivals_ends_and_cancellations_loses_nobody(seed):
         gate = BatchGate(4, 1000)
         done = 0
 
+        async def call(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
         async def request() -> None:
             nonlocal done
-            async with gate.turn():
-                await asyncio.sleep(dice.random() * 0.003)
+            await gate.run(call, dice.random() * 0.003)
             done += 1
 
         tasks = []

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from tests.stand_in import LOST, engine_report, grey_picture, open_slow_stand_in
+from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,15 @@ def test_one_bad_picture_of_several_carries_its_own_error(client):
     assert (second["error"]["code"], second["error"]["status"]) == ("not_a_picture", 415)
 
 
+def test_a_picture_that_the_engine_fails_on_costs_the_others_nothing(client):
+    response = client.post("/detect", files=files(grey_picture(5), grey_picture(POISON), grey_picture(7)))
+    assert response.status_code == 200
+    first, second, third = response.json()["pictures"]
+    assert (first["boxes"][0]["class_id"], third["boxes"][0]["class_id"]) == (5, 7)
+    assert second["error"]["code"] == "internal"
+    assert "poison" not in response.text
+
+
 def test_several_pictures_all_bad_give_the_first_ones_status(client):
     assert client.post("/detect", files=files(b"no picture", b"nor this")).status_code == 415
 
@@ -75,6 +84,7 @@ def test_confidence_and_classes_filter(client):
     assert len(client.post("/detect?classes=5,6", content=picture).json()["boxes"]) == 1
     assert len(client.post("/detect?classes=6&classes=5", content=picture).json()["boxes"]) == 1
     assert client.post("/detect?classes=6", content=picture).json()["boxes"] == []
+    assert len(client.post("/detect?classes=", content=picture).json()["boxes"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,7 +108,9 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client):
     assert error_of(client.post("/detect", content=(bytes(10_000) for _ in range(50)))) == (413, "picture_too_large")
 
 
-@pytest.mark.parametrize("query", ["confidence=2", "confidence=abc", "confidence=-0.1", "classes=unicorn"])
+@pytest.mark.parametrize(
+    "query", ["confidence=2", "confidence=abc", "confidence=-0.1", "classes=unicorn", f"classes={'9' * 5000}"]
+)
 def test_a_bad_parameter_is_422_and_named(client, query):
     response = client.post(f"/detect?{query}", content=grey_picture(3))
     assert error_of(response) == (422, "invalid_parameter")
@@ -164,6 +176,16 @@ def test_overload_is_503_with_retry_after(running_serve):
             thread.join()
     assert error_of(response) == (503, "overloaded")
     assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_a_body_that_does_not_arrive_is_504(running_serve):
+    def drip():
+        yield b"\xff\xd8"
+        time.sleep(1)
+        yield b"\xff"
+
+    with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
+        assert error_of(client.post("/detect", content=drip())) == (504, "deadline_exceeded")
 
 
 def test_a_late_answer_is_504(running_serve):

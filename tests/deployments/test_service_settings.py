@@ -21,6 +21,8 @@ from deployments.service_settings import ServiceSettings
         ({"autoscale": {"min_gpus": 3, "max_gpus": 2}}, "max_gpus"),
         ({"autoscale": {"max": 2}}, "max"),
         ({"timeout_s": 0}, "timeout_s"),
+        ({"autoscale": {"max_gpus": 2}, "num_gpus": 2}, "autoscale replaces num_gpus"),
+        ({"num_gpus": True}, "num_gpus"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(given, named):
@@ -30,3 +32,12 @@ def test_a_wrong_setting_is_refused_by_name(given, named):
 
 def test_defaults_are_valid():
     assert ServiceSettings().num_gpus == "auto"
+
+
+def test_one_request_never_holds_more_pictures_than_the_queue():
+    assert ServiceSettings(max_pictures=64, max_queue=32).pictures_at_once == 32
+    assert ServiceSettings(max_pictures=8, max_queue=32).pictures_at_once == 8
+
+
+def test_a_home_folder_is_found():
+    assert ServiceSettings(cache_dir="~/engines").cache_dir.is_absolute()

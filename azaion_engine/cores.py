@@ -1,0 +1,23 @@
+"""available_cores: how much CPU this process may really use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Quota and period in microseconds of the process's own cgroup, version 2 (kernel's cgroup-v2.rst)."""
+
+
+def available_cores(cpu_max: Path = _CPU_MAX) -> int:
+    """Returns the number of cores, at least 1: what taskset leaves, and no more than a container's CPU quota.
+
+    Args:
+        cpu_max: The cgroup's file with quota and period.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = cpu_max.read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such cgroup, or "max": no quota
+        return max(1, cores)
