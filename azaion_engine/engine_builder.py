@@ -21,6 +21,9 @@ from azaion_engine.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
 
+BUILD_RECIPE = 1
+"""Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
+
 WORKSPACE_SHARE = 0.9
 """Part of the GPU's memory that a layer's scratch space may take while tactics are tried."""
 
@@ -36,7 +39,6 @@ class BuildOptions:
         precision: `fp16` computes in FP16 where the GPU does so at speed, the box head in FP32.
         device_id: CUDA index of the GPU to build for.
         optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's default, 3.
-        workspace_bytes: Limit of scratch memory; None means 90 % of the GPU's memory, or what of it is free.
     """
 
     batch_size: int = 16
@@ -45,7 +47,6 @@ class BuildOptions:
     precision: Literal["fp16", "fp32"] = "fp16"
     device_id: int = 0
     optimization_level: int | None = None
-    workspace_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("batch_size", self.batch_size), ("height", self.height), ("width", self.width)):
@@ -58,7 +59,7 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None) -> bytes:
 
     Args:
         onnx_model: The ONNX file: one input `[batch, 3, height, width]`, first output `[batch, n, 6]`.
-        options: Batch, size, precision and limits; default `BuildOptions()`.
+        options: Batch, size and precision; default `BuildOptions()`.
 
     Returns:
         The serialised plan, nothing before or after it.
@@ -66,12 +67,22 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None) -> bytes:
     Raises:
         ModelError: Not an ONNX file, or inputs and outputs that are no detector's.
         EngineBuildError: TensorRT refused the model; carries the parser's errors and the nodes they name.
-        MissingDependencyError: No TensorRT is installed.
+            Also whatever else went wrong on the way, with its cause.
+        ConfigurationError: This process sees no such GPU; only TensorRT-RTX builds without one.
+        MissingDependencyError: TensorRT is not installed, or PyCUDA where the build needs the GPU.
     """
-    options = options or BuildOptions()
+    try:
+        return _build(onnx_model, options or BuildOptions())
+    except AzaionError:
+        raise
+    except Exception as error:  # the FP16 converter, pybind11 and PyCUDA each have errors of their own
+        raise EngineBuildError(f"the engine cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _build(onnx_model: bytes, options: BuildOptions) -> bytes:
     info = ModelInfo.from_onnx(onnx_model)
     trt = tensorrt_api.load()
-    with BuildProgress() as progress, _on_gpu(options.device_id) as context:
+    with BuildProgress() as progress, _on_gpu(trt, options.device_id) as context:
         progress.stage(f"loading the builder of {trt.flavor} {trt.version}; this is done once and may take minutes")
         builder = trt.create_builder()
         half = options.precision == "fp16" and trt.has_fast_fp16(builder)
@@ -90,7 +101,7 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None) -> bytes:
         parser = trt.parse(network, model.SerializeToString(), names)
         _check_outputs(network)
 
-        config = trt.create_config(builder, _workspace(context, options), options.optimization_level, progress)
+        config = trt.create_config(builder, _workspace(context), options.optimization_level, progress)
         _add_profile(builder, network, config, options)
         if not trt.strongly_typed:
             _set_precision(trt, network, config, half)
@@ -113,15 +124,15 @@ def convert_from_onnx(onnx_model: bytes) -> bytes | None:
     """
     try:
         return build_plan(onnx_model)
-    except AzaionError as error:
-        logger.error("cannot convert the ONNX model: %s", error)
+    except Exception as error:  # the promise is None, whatever went wrong
+        logger.exception("cannot convert the ONNX model: %s", error)
         return None
 
 
 @contextmanager
-def _on_gpu(device_id: int) -> Iterator[CudaContext | None]:
-    """Makes the GPU's context current; gives None without a GPU, where TensorRT-RTX still builds."""
-    if not gpu_available():
+def _on_gpu(trt: TensorRT, device_id: int) -> Iterator[CudaContext | None]:
+    """Makes the GPU's context current; gives None without a GPU, where TensorRT-RTX alone still builds."""
+    if trt.flavor == "tensorrt_rtx" and not gpu_available():
         yield None
         return
     context = cuda_context(device_id)
@@ -129,9 +140,9 @@ def _on_gpu(device_id: int) -> Iterator[CudaContext | None]:
         yield context
 
 
-def _workspace(context: CudaContext | None, options: BuildOptions) -> int | None:
-    if options.workspace_bytes is not None or context is None:
-        return options.workspace_bytes
+def _workspace(context: CudaContext | None) -> int | None:
+    if context is None:
+        return None
     free, total = context.memory_bytes()
     return min(int(total * WORKSPACE_SHARE), free)
 

@@ -60,7 +60,7 @@ def _missing_for_tensorrt() -> str:
 
 def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> InferenceEngine:
     from azaion_engine import tensorrt_api
-    from azaion_engine.engine_builder import BuildOptions, build_plan
+    from azaion_engine.engine_builder import BUILD_RECIPE, BuildOptions, build_plan
     from azaion_engine.engine_manifest import EngineKey
     from azaion_engine.gpu import describe_gpu
     from azaion_engine.inference_engine import DYNAMIC_SIZE
@@ -89,14 +89,12 @@ def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings
         gpu_name=gpu.name,
         compute_capability=gpu.compute_capability,
         sm_count=gpu.sm_count,
-        gpu_memory_bytes=gpu.memory_bytes,
+        gpu_memory_gib=round(gpu.memory_bytes / 2**30),
+        recipe=BUILD_RECIPE,
     )
-    filename = TensorRTEngine.get_engine_filename()
-    if filename is None:
-        raise ConfigurationError("the GPU vanished between two questions")
     engine, _ = EngineStore(settings.cache_dir).get_or_build(
         model.name,
-        filename,
+        gpu.engine_filename,
         key,
         build=partial(build_plan, model.data, options),
         load=partial(TensorRTEngine, batch_size=batch, height=height, width=width),

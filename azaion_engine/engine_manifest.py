@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -11,10 +12,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from azaion_engine import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a field is added, removed or changes its meaning; manifests of other versions are not read."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
+
+_FOLDER_FIELDS = {"model_sha256", "precision", "input_shape", "batch_profile", "optimization_level"}
+"""What a user chooses, not what the machine is: a new driver or TensorRT replaces the plan in its folder."""
 
 
 class EngineKey(BaseModel):
@@ -37,7 +41,15 @@ class EngineKey(BaseModel):
     gpu_name: str = Field(title="GPU")
     compute_capability: tuple[int, int] = Field(title="compute capability")
     sm_count: int = Field(title="SM count")
-    gpu_memory_bytes: int = Field(title="GPU memory")
+    # Whole GiB: the exact number changes with the driver, which plans survive.
+    gpu_memory_gib: int = Field(title="GPU memory")
+    recipe: int = Field(title="build recipe")
+
+    def folder_hash(self) -> str:
+        """Returns 12 hex digits of the model and its configuration: those of one model do not replace each other."""
+        chosen = self.model_dump(mode="json", include=_FOLDER_FIELDS)
+        canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 class EngineManifest(BaseModel):
@@ -148,5 +160,5 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "batch_profile": lambda profile: "/".join(str(size) for size in profile),
     "optimization_level": lambda level: "TensorRT's default" if level is None else str(level),
     "compute_capability": lambda capability: f"{capability[0]}.{capability[1]}",
-    "gpu_memory_bytes": lambda size: f"{size:,} bytes",
+    "gpu_memory_gib": lambda size: f"{size} GiB",
 }

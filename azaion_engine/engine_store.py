@@ -1,7 +1,7 @@
 """EngineStore: finds the TensorRT plan that fits this machine, or builds it once and keeps it.
 
-A plan lies at `{directory}/{model name}-{12 hex of the model's SHA-256}/{file name}`, clean, with its
-manifest in `{file name}.json` beside it.
+A plan lies at `{directory}/{model name}-{12 hex of model and configuration}/{file name}`, clean, with
+its manifest in `{file name}.json` beside it.
 
 Why a crash at any moment is harmless: a plan is loaded only when a manifest beside it carries the
 key that is wanted *and* the size and SHA-256 of exactly these bytes. Both files are written in full
@@ -12,6 +12,7 @@ rebuilt. The lock is the operating system's (flock): it ends with the process th
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
@@ -23,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_dir
@@ -36,6 +37,11 @@ WAIT_REPORT_S = 10.0
 
 _LOCK_POLL_S = 0.1
 _MAX_NAME = 80
+# Newer versions of filelock take a lock file's mere existence for a lock where flock is missing; a killed build
+# would then keep all others waiting for ever. Older ones raise NotImplementedError by themselves.
+_LOCK_OPTIONS: dict[str, Any] = (
+    {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters else {}
+)
 _ADVICE = "free space there, make the folder writable, or set cache_dir to one that is"
 
 logger = logging.getLogger(__name__)
@@ -93,7 +99,7 @@ class EngineStore:
             ValueError: `filename` is not a plain file name.
         """
         started = time.monotonic()
-        path = self.directory / f"{_safe_name(model_name)}-{key.model_sha256[:12]}" / _checked(filename)
+        path = self.directory / f"{_safe_name(model_name)}-{key.folder_hash()}" / _checked(filename)
 
         def loaded(reason: str) -> tuple[T, StoreOutcome]:
             engine = _load_stored(path, key, load)
@@ -261,7 +267,7 @@ def _acquire(path: Path) -> BaseFileLock | None:
     timeout = 0.0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_path)
+        lock = FileLock(lock_path, **_LOCK_OPTIONS)
         while True:
             try:
                 lock.acquire(timeout=timeout, poll_interval=_LOCK_POLL_S)

@@ -75,14 +75,14 @@ def describe_gpu(device_id: int = 0) -> Gpu:
         uuid=uuid or "",
         compute_capability=compute_capability(device),
         sm_count=sm_count(device),
-        memory_bytes=memory or int(device.total_memory()),
+        memory_bytes=_total_memory(device, memory),
         pci_bus_id=pci_bus_id,
         device_id=device_id,
     )
 
 
 def get_gpu_memory_bytes(device_id: int = 0) -> int:
-    """Returns the total memory of a GPU in bytes, from NVML; from CUDA where NVML does not support the question.
+    """Returns the total memory of a GPU in bytes, from NVML; from CUDA where NVML does not tell of this very GPU.
 
     Args:
         device_id: CUDA index as this process sees it.
@@ -93,7 +93,7 @@ def get_gpu_memory_bytes(device_id: int = 0) -> int:
     """
     device = get_device(device_id)
     _, memory = _ask_nvml(str(device.pci_bus_id()))
-    return memory or int(device.total_memory())
+    return _total_memory(device, memory)
 
 
 def find_engine_filename(device_id: int = 0) -> str | None:
@@ -115,6 +115,14 @@ def compute_capability(device: Any) -> tuple[int, int]:
 def sm_count(device: Any) -> int:
     """Returns the number of streaming multiprocessors of a `pycuda.driver.Device`."""
     return int(device.get_attribute(load_driver().device_attribute.MULTIPROCESSOR_COUNT))
+
+
+def _total_memory(device: Any, nvml_total: int | None) -> int:
+    """Chooses between NVML's total and CUDA's: of a MIG slice NVML tells the memory of the whole GPU around it."""
+    cuda_total = int(device.total_memory())
+    # On the same GPU NVML counts a few percent more, what the driver keeps for itself; a parent has at least twice
+    # the memory of its slice, or the slice is nearly all of it.
+    return nvml_total if nvml_total and nvml_total < 1.2 * cuda_total else cuda_total
 
 
 def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:

@@ -9,6 +9,7 @@ the time goes, and stays FP16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -77,10 +78,10 @@ def onnx_tail(model: Any) -> list[str]:
     Returns:
         Names of the nodes of the tail.
     """
-    sizes = {weight.name: _size(weight.dims) for weight in model.graph.initializer}
+    sizes = {weight.name: math.prod(weight.dims) for weight in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            sizes[node.output[0]] = sum(_size(a.t.dims) for a in node.attribute if a.name == "value")
+            sizes[node.output[0]] = sum(math.prod(a.t.dims) for a in node.attribute if a.name == "value")
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:
@@ -101,8 +102,10 @@ def convert_to_mixed(model: Any) -> Any:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=onnx_tail(model))
+    tail = onnx_tail(model)
+    mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
     _sort_nodes(mixed.graph)  # the casts that it inserts stand at the end
+    _widen_subgraph_reads(mixed, set(tail))
     return _drop_round_trips(mixed)
 
 
@@ -137,6 +140,27 @@ def widen_to_float32(model: Any) -> None:
     nodes = [*casts_in, *graph.node, *casts_out]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _widen_subgraph_reads(model: Any, tail: set[str]) -> None:
+    """Gives the subgraphs of the tail FP32 of what they read around them: the converter casts named inputs only."""
+    import onnx
+
+    del model.graph.value_info[:]  # wrong behind FP32 nodes, as in _drop_round_trips
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    narrow = {v.name for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16}
+    narrow |= {w.name for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT16}
+    casts: dict[str, Any] = {}
+    for node in model.graph.node:
+        for inner in _subgraphs(node) if node.name in tail else ():
+            for name in narrow.intersection(name for child in inner.node for name in _reads(child)):
+                wide = f"{name}__float32"
+                casts[name] = onnx.helper.make_node(
+                    "Cast", [name], [wide], name=f"{wide}/Cast", to=onnx.TensorProto.FLOAT
+                )
+                _rename_reads(inner, name, wide)
+    model.graph.node.extend(casts.values())
+    _sort_nodes(model.graph)
 
 
 def _drop_round_trips(model: Any) -> Any:
@@ -177,13 +201,6 @@ def _sort_nodes(graph: Any) -> None:
     order = list(TopologicalSorter(before).static_order())
     del graph.node[:]
     graph.node.extend(nodes[index] for index in order)
-
-
-def _size(dims: Sequence[int]) -> int:
-    size = 1
-    for dim in dims:
-        size *= dim
-    return size
 
 
 def _is_heavy(node: Any, sizes: dict[str, int]) -> bool:

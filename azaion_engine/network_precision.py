@@ -13,7 +13,9 @@ _HEAVY_TYPES = (
     "FULLY_CONNECTED",
     "EINSUM",
     "LOOP_OUTPUT",
+    "PLUGIN",
     "PLUGIN_V2",
+    "PLUGIN_V3",
 )
 """Names of `LayerType`; a plugin counts as heavy because nothing is known of it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from azaion_engine.build_progress import BuildProgress
-from azaion_engine.errors import EngineBuildError, MissingDependencyError, ModelError, PlanError
+from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
 from azaion_engine.tensorrt_log import TensorRTLog
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ _DTYPES = {
     "BOOL": "bool",
     "UINT8": "uint8",
 }
+
+_NOT_THE_PLANS_FAULT = re.compile(r"out of memory|could not be allocated|cuda (runtime|driver)", re.IGNORECASE)
+"""TensorRT's words for a GPU without room or in trouble: building the plan anew would help nobody."""
 
 
 @dataclass(frozen=True)
@@ -183,28 +187,32 @@ class TensorRT:
 
         Raises:
             PlanError: Truncated, corrupt, or of another TensorRT or GPU; carries TensorRT's own words.
+            ConfigurationError: The plan may be good, but the GPU has no room for it or is in trouble.
         """
         if not plan:
             raise PlanError("the plan is empty")
         mark = self.log.mark()
-        runtime = self.module.Runtime(self.log.ilogger)
+        try:
+            runtime = self.module.Runtime(self.log.ilogger)
+        except Exception as error:  # pybind11 turns a null from the factory into a TypeError
+            raise ConfigurationError(self._words(mark, f"TensorRT {self.version} gives no runtime: {error}")) from error
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            raise PlanError(
-                self._words(mark, f"{self.flavor} {self.version} cannot use this plan of {len(plan)} bytes here")
-            )
+            words = self._words(mark, f"{self.flavor} {self.version} cannot use this plan of {len(plan)} bytes here")
+            raise ConfigurationError(words) if _NOT_THE_PLANS_FAULT.search(words) else PlanError(words)
         return runtime, engine
 
     def create_execution_context(self, engine: Any) -> Any:
         """Makes an execution context with its scratch memory.
 
         Raises:
-            PlanError: Usually not enough GPU memory; carries TensorRT's own words.
+            ConfigurationError: Usually not enough GPU memory; carries TensorRT's own words.
         """
         mark = self.log.mark()
         context = engine.create_execution_context()
         if context is None:
-            raise PlanError(self._words(mark, "TensorRT gives no execution context for this plan"))
+            summary = "TensorRT gives no execution context for this plan, usually for want of GPU memory"
+            raise ConfigurationError(self._words(mark, summary))
         return context
 
     def io_tensors(self, engine: Any) -> list[IoTensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -25,6 +26,10 @@ _STREAM_NON_BLOCKING = 1
 
 _EXIT_PATIENCE_S = 10.0
 """Seconds that freeing waits for a running batch; the longest seen batches take well under one."""
+
+_HUNG_AFTER_S = 60.0
+"""Seconds after which a running batch counts as hung: no batch takes a tenth of it, and a GPU whose kernel
+never ends gives no error either, so that only the clock can tell."""
 
 
 class TensorRTEngine(InferenceEngine):
@@ -63,6 +68,7 @@ class TensorRTEngine(InferenceEngine):
         self._trt = tensorrt_api.load()
         self._context = cuda_context(device_id)
         self._lost: str | None = None
+        self._running_since: float | None = None
         self._resources = _Resources(self._context, self._lock)
         # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
         self._finalizer = weakref.finalize(self, _Resources.free, self._resources)
@@ -149,13 +155,19 @@ class TensorRTEngine(InferenceEngine):
 
         Raises:
             EngineClosedError: The engine was closed.
-            GpuLostError: The GPU's context is lost.
+            GpuLostError: The GPU's context is lost, or a batch has been running for so long that the GPU hangs.
         """
         super().check_health()
         if self._lost:
             raise GpuLostError(self._lost)
         if not self._lock.acquire(blocking=False):
-            return  # a batch is running: it will find out itself, and remember
+            # A batch is running: it finds errors itself, and remembers them, unless it never comes back.
+            since = self._running_since
+            if since is not None and (elapsed := time.monotonic() - since) > _HUNG_AFTER_S:
+                raise GpuLostError(
+                    f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s"
+                )
+            return
         try:
             super().check_health()
             try:
@@ -176,6 +188,7 @@ class TensorRTEngine(InferenceEngine):
             raise EngineClosedError(f"{self.name}: the engine is closed")
         mark = self._trt.log.mark()
         driver_error = self._context.driver.Error
+        self._running_since = time.monotonic()
         try:
             with self._context.active():
                 try:
@@ -187,6 +200,8 @@ class TensorRTEngine(InferenceEngine):
                     raise ExecutionError(f"{self.name} failed on {len(rows)} rows: {words}") from error
         except driver_error as error:
             raise self._remember_lost(error) from error
+        finally:
+            self._running_since = None
 
     def _execute(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         held, count = self._resources, len(rows)

@@ -24,7 +24,8 @@ class TensorRTLog:
 
     def __init__(self, module: Any) -> None:
         """Makes the `ILogger` of the given TensorRT module."""
-        self._lock = threading.Lock()
+        # Reentrant: garbage collected while the lock is held may be a TensorRT object, whose end is a message too.
+        self._lock = threading.RLock()
         self._count = 0
         self._errors: deque[tuple[int, str]] = deque(maxlen=_KEPT_ERRORS)
         self._warned: set[str] = set()

@@ -31,6 +31,8 @@ SAMPLE_CONFIDENCE = 0.25
 """The service's default; a box this confident in FP32 must be there in FP16, within a pixel."""
 MARGIN = 0.02
 """A box this near to the threshold may fall on the other side of it in another precision."""
+MATCH_PX = 4
+"""Boxes whose corners lie further apart are different boxes."""
 
 
 class Log(logging.Handler):
@@ -47,27 +49,31 @@ class Log(logging.Handler):
 
 
 def compare(ours: Detections, reference: Detections) -> dict[str, Any]:
-    """Matches every clear box of the reference with ours of the same class; pixels of the picture."""
-    clear = reference.filter(SAMPLE_CONFIDENCE + MARGIN, None)
-    worst, missing, confidence = 0.0, 0, 0.0
-    for box in clear:
-        same = ours.class_ids == box.class_id
-        if not same.any():
-            missing += 1
-            continue
-        apart = np.abs(ours.boxes[same] - np.array(box[:4], np.float32)).max(1)
-        nearest = int(apart.argmin())
-        if apart[nearest] > 4:
-            missing += 1
-            continue
-        worst = max(worst, float(apart[nearest]))
-        confidence = max(confidence, abs(float(ours.confidences[same][nearest]) - box.confidence))
+    """Matches the clear boxes of each side with distinct boxes of the other; distances in pixels of the picture."""
+    matches = _match(ours, reference)
+    clear = np.flatnonzero(reference.confidences >= SAMPLE_CONFIDENCE + MARGIN).tolist()
+    ours_clear = np.flatnonzero(ours.confidences >= SAMPLE_CONFIDENCE + MARGIN).tolist()
+    found = [(index, matches[index]) for index in clear if index in matches]
+    worst = max((float(np.abs(reference.boxes[i] - ours.boxes[j]).max()) for i, j in found), default=0.0)
+    confidence = max((abs(float(reference.confidences[i] - ours.confidences[j])) for i, j in found), default=0.0)
     return {
         "boxes": len(clear),
-        "missing": missing,
+        "missing": len(clear) - len(found),
+        "extra": len(set(ours_clear).difference(matches.values())),
         "largest_corner_difference_px": round(worst, 3),
         "largest_confidence_difference": round(confidence, 4),
     }
+
+
+def _match(ours: Detections, reference: Detections) -> dict[int, int]:
+    """Pairs boxes of one class, the nearest first; index in the reference → index in ours."""
+    apart = np.abs(reference.boxes[:, None] - ours.boxes[None]).max(axis=2)
+    apart[reference.class_ids[:, None] != ours.class_ids[None]] = np.inf
+    matches: dict[int, int] = {}
+    for i, j in np.argwhere(apart <= MATCH_PX)[np.argsort(apart[apart <= MATCH_PX], kind="stable")].tolist():
+        if i not in matches and j not in matches.values():
+            matches[i] = j
+    return matches
 
 
 def rows_of(detector: Detector) -> Callable[[list[NDArray[np.uint8]]], list[NDArray[np.float32]]]:

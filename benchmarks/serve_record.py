@@ -79,11 +79,16 @@ def main() -> None:
             "start_to_ready_s": round(ready, 1),
             **ask(url, options.requests),
         }
+        # Before the service is stopped: what was measured must not depend on how it ends.
+        options.json.write_text(json.dumps(record, indent=2) + "\n")
+        print(json.dumps(record, indent=2))
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
-    print(json.dumps(record, indent=2))
-    options.json.write_text(json.dumps(record, indent=2) + "\n")
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from graphlib import CycleError
 from types import ModuleType
 from typing import Any
 
@@ -165,7 +166,52 @@ def test_without_tensorrt_the_error_says_what_to_install(monkeypatch: pytest.Mon
     assert TensorRTEngine.convert_from_onnx(make_detector()) is None
 
 
+@pytest.mark.parametrize("error", [ValueError("no such op"), CycleError("a", ["b"]), TypeError("null"), RuntimeError()])
+def test_what_the_converter_raises_becomes_a_build_error(
+    rtx: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def convert(model: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(engine_builder, "convert_to_mixed", convert)
+    with pytest.raises(EngineBuildError, match=type(error).__name__) as caught:
+        build_plan(make_detector(), SMALL)
+    assert caught.value.__cause__ is error
+    assert TensorRTEngine.convert_from_onnx(make_detector()) is None
+    assert "Traceback" in caplog.text
+    assert "in convert" in caplog.text
+
+
+def test_a_driver_error_becomes_a_build_error(weak: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mem_get_info() -> Any:
+        raise weak.cuda.Error("unspecified launch failure")
+
+    monkeypatch.setattr(weak.cuda.module, "mem_get_info", mem_get_info)
+    with pytest.raises(EngineBuildError, match="launch failure"):
+        build_plan(make_detector(), SMALL)
+
+
+def test_convert_from_onnx_never_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def build(model: bytes) -> bytes:
+        raise LookupError("nobody thought of this")
+
+    monkeypatch.setattr(engine_builder, "build_plan", build)
+    assert TensorRTEngine.convert_from_onnx(b"") is None
+    assert "nobody thought of this" in caplog.text
+    assert "Traceback" in caplog.text
+
+
 # --- weakly typed TensorRT -----------------------------------------------------------------------
+
+
+def test_plain_tensorrt_without_a_gpu_says_what_is_missing(weak: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ConfigurationError, match="no usable GPU"):
+        build_plan(make_detector(), SMALL)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    with pytest.raises(MissingDependencyError, match="PyCUDA cannot be loaded"):
+        build_plan(make_detector(), SMALL)
 
 
 def test_weak_typing_keeps_the_head_in_fp32(weak: Any) -> None:
@@ -202,14 +248,14 @@ def test_gpu_without_fast_fp16_builds_in_fp32(weak: Any, caplog: pytest.LogCaptu
 
 def test_configuration_of_the_builder(weak: Any) -> None:
     build_plan(make_detector(height=None, width=None), SMALL)
-    build_plan(make_detector(batch=4), BuildOptions(optimization_level=1, workspace_bytes=5))
+    build_plan(make_detector(batch=4), BuildOptions(optimization_level=1))
     (network, config), (_, second) = weak.builds
     assert config.pools == {"WORKSPACE": int(0.9 * 100 * 2**20)}
     assert config.builder_optimization_level == 3
     assert config.tactic_sources == 0b11000, "EDGE_MASK_CONVOLUTIONS | JIT_CONVOLUTIONS"
     assert network.get_input(0).shape == (-1, 3, 64, 96)
     assert config.profiles[0].shapes == {"images": ((1, 3, 64, 96), (2, 3, 64, 96), (2, 3, 64, 96))}
-    assert (second.pools, second.builder_optimization_level, second.profiles) == ({"WORKSPACE": 5}, 1, [])
+    assert (second.builder_optimization_level, second.profiles) == (1, [])
     with pytest.raises(EngineBuildError, match="0 to 5"):
         build_plan(make_detector(), BuildOptions(optimization_level=9))
 

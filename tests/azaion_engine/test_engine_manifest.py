@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,8 @@ KEY = EngineKey(
     gpu_name="NVIDIA H100 80GB HBM3",
     compute_capability=(9, 0),
     sm_count=132,
-    gpu_memory_bytes=85_520_809_984,
+    gpu_memory_gib=80,
+    recipe=1,
 )
 
 OTHER: dict[str, tuple[Any, str]] = {
@@ -39,10 +41,8 @@ OTHER: dict[str, tuple[Any, str]] = {
     "gpu_name": ("NVIDIA H200", "GPU: built with NVIDIA H200, this is NVIDIA H100 80GB HBM3"),
     "compute_capability": ((8, 9), "compute capability: built with 8.9, this is 9.0"),
     "sm_count": (114, "SM count: built with 114, this is 132"),
-    "gpu_memory_bytes": (
-        150_754_820_096,
-        "GPU memory: built with 150,754,820,096 bytes, this is 85,520,809,984 bytes",
-    ),
+    "gpu_memory_gib": (141, "GPU memory: built with 141 GiB, this is 80 GiB"),
+    "recipe": (2, "build recipe: built with 2, this is 1"),
 }
 
 
@@ -65,6 +65,14 @@ def test_equal_keys_have_no_differences_and_several_are_all_named() -> None:
     assert differences(KEY, KEY.model_copy()) == []
     found = KEY.model_copy(update={name: value for name, (value, _) in OTHER.items()})
     assert differences(KEY, found) == [sentence for _, sentence in OTHER.values()]
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_the_folder_follows_model_and_configuration_not_the_machine(field: str) -> None:
+    chosen = {"model_sha256", "precision", "input_shape", "batch_profile", "optimization_level"}
+    other = KEY.model_copy(update={field: OTHER[field][0]}).folder_hash()
+    assert re.fullmatch("[0-9a-f]{12}", other)
+    assert (other != KEY.folder_hash()) == (field in chosen)
 
 
 def test_key_is_frozen_and_refuses_what_it_does_not_know() -> None:

@@ -44,10 +44,11 @@ KEY = EngineKey(
     gpu_name="NVIDIA H100 80GB HBM3",
     compute_capability=(9, 0),
     sm_count=132,
-    gpu_memory_bytes=85_520_809_984,
+    gpu_memory_gib=80,
+    recipe=1,
 )
 OLD_KEY = KEY.model_copy(update={"tensorrt_version": "8.6.0"})
-FOLDER = "yolo-abababababab"
+FOLDER = f"yolo-{KEY.folder_hash()}"
 
 
 def plan_of(key: EngineKey, size: int = 5000) -> bytes:
@@ -124,10 +125,18 @@ def test_default_directory_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, t
         assert EngineStore().directory == tmp_path / "azaion-engine"
 
 
-def test_models_of_one_name_do_not_share_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [{"model_sha256": "cd" * 32}, {"precision": "fp32"}, {"batch_profile": (1, 8, 8)}], ids=str
+)
+def test_models_of_one_name_and_configurations_of_one_model_live_side_by_side(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    other = KEY.model_copy(update=change)
     get(tmp_path)
-    get(tmp_path, KEY.model_copy(update={"model_sha256": "cd" * 32}))
-    assert sorted(p.name for p in tmp_path.iterdir()) == [FOLDER, "yolo-cdcdcdcdcdcd"]
+    get(tmp_path, other)
+    assert {p.name for p in tmp_path.iterdir()} == {FOLDER, f"yolo-{other.folder_hash()}"}
+    for key in (KEY, other):
+        assert get(tmp_path, key, build=no_build)[1].action == "loaded"
 
 
 @given(name=st.text(max_size=400))
@@ -224,14 +233,19 @@ def test_what_does_not_fit_is_rebuilt_and_the_log_says_why(
     [
         ({"tensorrt_version": "8.6.0"}, "TensorRT version: built with 8.6.0, this is 10.13.0"),
         ({"gpu_name": "NVIDIA H200"}, "GPU: built with NVIDIA H200, this is NVIDIA H100 80GB HBM3"),
-        ({"model_sha256": "ab" * 31 + "cd"}, "model: built with"),  # same folder: its first 12 digits agree
+        ({"model_sha256": "cd" * 32}, "model: built with"),
         ({"precision": "fp32"}, "precision: built with fp32, this is fp16"),
     ],
 )
 def test_an_engine_of_another_key_is_replaced(
     tmp_path: Path, log: pytest.LogCaptureFixture, change: dict[str, Any], sentence: str
 ) -> None:
-    get(tmp_path, KEY.model_copy(update=change), build=lambda: b"the other")
+    # Written into the manifest: folders keep models and precisions apart, but not those that somebody renamed.
+    get(tmp_path, build=lambda: b"the other")
+    file = tmp_path / FOLDER / f"{FILENAME}.json"
+    content = json.loads(file.read_text())
+    content["key"].update(change)
+    file.write_text(json.dumps(content))
     engine, outcome = get(tmp_path)
     assert (engine, outcome.action) == (plan_of(KEY), "built")
     assert sentence in outcome.reason
@@ -354,7 +368,7 @@ def test_without_a_lock_the_engine_is_built_and_still_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     class NoLock:
-        def __init__(self, path: object) -> None:
+        def __init__(self, path: object, **options: object) -> None:
             raise error
 
     with monkeypatch.context() as patch:
@@ -363,6 +377,20 @@ def test_without_a_lock_the_engine_is_built_and_still_kept(
     assert "cannot lock" in warnings_of(log)
     assert str(error) in warnings_of(log)
     assert get(tmp_path, build=no_build)[1].action == "loaded"
+
+
+def test_a_file_system_without_flock_gives_no_lock_that_outlives_its_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock)
+        assert get(tmp_path)[1].path is not None
+    assert "cannot lock" in warnings_of(log)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="chmod does not stop root")

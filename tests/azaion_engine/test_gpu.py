@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -98,6 +99,13 @@ def test_what_nvml_does_not_support_comes_from_cuda_or_stays_open(host: Any, nam
     found = gpu.describe_gpu(1)
     assert found.uuid == ("GPU-bbbb" if name == "nvmlDeviceGetMemoryInfo" else "")
     assert found.memory_bytes == 24 * 2**30 + (2**20 if name == "nvmlDeviceGetUUID" else 0)
+
+
+@pytest.mark.parametrize(("slice_gib", "expected"), [(10, 10 * 2**30), (75, 80 * 2**30 + 2**20)])
+def test_a_slice_of_a_gpu_has_its_own_memory_not_its_parents(host: Any, slice_gib: int, expected: int) -> None:
+    fake = host()
+    fake.gpus = [replace(GPUS[0], memory_bytes=slice_gib * 2**30)]
+    assert gpu.describe_gpu().memory_bytes == gpu.get_gpu_memory_bytes() == expected
 
 
 def test_missing_packages_are_named(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -105,6 +106,42 @@ def test_boxes_of_the_mixed_model_stay_within_a_pixel_where_plain_fp16_does_not_
     theirs = nearest(reference_run(plain.SerializeToString(), data)[0], expected)
     assert ours < 0.1
     assert theirs > 4 * ours
+
+
+def test_a_subgraph_of_the_tail_reads_the_wide_tensor() -> None:
+    """Both branches read `boxes`, made in the tail, and `a`, made in FP16, without naming them as inputs."""
+
+    def branch(name: str, op: str) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info(f"{name}_y", TensorProto.FLOAT, None)
+        inner = helper.make_node(op, ["boxes", "a"], [result.name], name=f"{name}_{op}")
+        return helper.make_graph([inner], name, [], [result])
+
+    weight = numpy_helper.from_array(np.full((1, 1, 5, 5), 0.1, np.float32), "w")
+    large = numpy_helper.from_array(np.float32(2000), "large")
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first", pads=[2, 2, 2, 2]),
+        helper.make_node("Conv", ["a", "w"], ["b"], name="last", pads=[2, 2, 2, 2]),
+        helper.make_node("Add", ["b", "large"], ["boxes"], name="boxes"),
+        helper.make_node(
+            "If", ["yes"], ["y"], name="if", then_branch=branch("then", "Add"), else_branch=branch("else", "Sub")
+        ),
+    ]
+    shape = [1, 1, 8, 8]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [weight, large, yes],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
+    [expected] = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": data})
+    mixed = convert_to_mixed(model)
+    onnx.checker.check_model(mixed, full_check=True)
+    [found] = onnxruntime.InferenceSession(mixed.SerializeToString()).run(None, {"x": data})
+    assert np.abs(found - expected).max() < 0.02, "2000 has a spacing of 1 in FP16"
 
 
 @pytest.mark.parametrize("size", [64, None])

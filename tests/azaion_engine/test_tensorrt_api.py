@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from azaion_engine import tensorrt_api
-from azaion_engine.errors import MissingDependencyError, PlanError
+from azaion_engine.errors import ConfigurationError, MissingDependencyError, PlanError
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
 
@@ -77,6 +78,47 @@ def test_a_refused_plan_carries_tensorrts_words(fake: Any) -> None:
     fake.Runtime.__init__ = lambda self, logger: setattr(self, "logger", logger)
     with pytest.raises(PlanError, match=r"tensorrt 8\.6\.0 cannot use this plan of 4 bytes here: .*Serialization"):
         loaded.deserialize(b"junk")
+
+
+def test_no_runtime_is_no_fault_of_the_plan(fake: Any) -> None:
+    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+
+    def refuse(self: Any, logger: Any) -> None:
+        logger.log(fake.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    fake.Runtime.__init__ = refuse
+    with pytest.raises(ConfigurationError, match=r"gives no runtime: factory .*: CUDA initialization failure"):
+        loaded.deserialize(b"plan")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "1: [defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
+        "Requested amount of GPU memory (123 bytes) could not be allocated.",
+        "1: [cudaDriverHelpers.cpp] Error Code 1: Cuda Driver (an illegal memory access was encountered)",
+    ],
+)
+def test_a_gpu_without_room_is_no_fault_of_the_plan(fake: Any, words: str) -> None:
+    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+    fake.Runtime.__init__ = lambda self, logger: logger.log(fake.ILogger.Severity.ERROR, words)
+    fake.Runtime.deserialize_cuda_engine = lambda self, plan: self.__init__(loaded.log.ilogger)
+    with pytest.raises(ConfigurationError, match=r"cannot use this plan of 4 bytes here: .*memory"):
+        loaded.deserialize(b"plan")
+
+
+def test_a_message_within_a_message_does_not_lock_up(fake: Any) -> None:
+    log = tensorrt_api.TensorRT(fake, "tensorrt").log
+
+    def collected_meanwhile() -> None:
+        with log._lock:
+            log.ilogger.log(fake.ILogger.Severity.ERROR, "freed too late")
+
+    thread = threading.Thread(target=collected_meanwhile, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 USED_NAMES = {

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azaion_engine import cuda_context, tensorrt_api
+from azaion_engine import cuda_context, tensorrt_api, tensorrt_engine
 from azaion_engine.engine_builder import BuildOptions, build_plan
+from azaion_engine.engine_manifest import EngineKey
+from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import (
     ConfigurationError,
     EngineClosedError,
@@ -87,7 +89,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
 def nothing_left_behind(cuda: Cuda) -> Iterator[None]:
     yield
     if cuda.fake:
-        cuda.fake.before_execution, cuda.fake.lost = None, False
+        cuda.fake.before_execution, cuda.fake.lost, cuda.fake.full_at = None, False, ""
         assert cuda.fake.idle(), "a context was left pushed"
 
 
@@ -292,6 +294,45 @@ def test_an_unusable_plan_is_refused_with_tensorrts_words(cuda: Cuda, damage: Ca
     assert cuda.free_bytes() == pytest.approx(before, abs=4 * 2**20)
 
 
+@pytest.mark.parametrize("full_at", ["plan", "context"])
+def test_a_full_gpu_costs_no_stored_plan_and_no_build(cuda: Cuda, tmp_path: Any, full_at: str) -> None:
+    if not cuda.fake:
+        pytest.skip("filling a real GPU would hurt its neighbours")
+    key = EngineKey(
+        model_sha256="ab" * 32,
+        tensorrt_flavour="tensorrt",
+        tensorrt_version="8.6.0",
+        precision="fp32",
+        input_shape=(64, 96),
+        batch_profile=(1, 3, 3),
+        optimization_level=0,
+        gpu_name="NVIDIA H200",
+        compute_capability=(9, 0),
+        sm_count=132,
+        gpu_memory_gib=80,
+        recipe=1,
+    )
+    builds = []
+
+    def build() -> bytes:
+        builds.append(1)
+        return cuda.plan("dynamic")
+
+    def start() -> None:
+        engine, _ = EngineStore(tmp_path).get_or_build("tiny", "x.engine", key, build, TensorRTEngine)
+        engine.close()
+
+    start()
+    stored = {path: path.read_bytes() for path in tmp_path.rglob("x.engine*")}
+    cuda.fake.full_at = full_at
+    with pytest.raises(ConfigurationError, match="memory"):
+        start()
+    cuda.fake.full_at = ""
+    assert {path: path.read_bytes() for path in tmp_path.rglob("x.engine*")} == stored
+    start()
+    assert builds == [1]
+
+
 def test_batch_and_size_must_fit_the_plan(make_engine: Any) -> None:
     assert make_engine(batch_size=2).get_batch_size() == 2
     assert make_engine("fixed_half", batch_size=1).get_batch_size() == 4
@@ -375,6 +416,31 @@ def test_health_does_not_wait_behind_a_batch(make_engine: Any) -> None:
     leave.set()
     thread.join(30)
     assert not hung
+
+
+def test_a_batch_that_never_ends_is_a_lost_gpu(cuda: Cuda, make_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cuda.fake:
+        pytest.skip("only a fake GPU can be hung and freed again")
+    engine = make_engine()
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        entered.set()
+        leave.wait(30)
+
+    cuda.fake.before_execution = hang
+    thread = threading.Thread(target=engine.run, args=(make_batch(1, 64, 96),))
+    thread.start()
+    try:
+        assert entered.wait(30)
+        engine.check_health()
+        monkeypatch.setattr(tensorrt_engine, "_HUNG_AFTER_S", 0.0)
+        with pytest.raises(GpuLostError, match="hangs"):
+            engine.check_health()
+    finally:
+        leave.set()
+        thread.join(30)
+    engine.check_health()
 
 
 def test_a_lost_gpu_is_remembered(cuda: Cuda, make_engine: Any, tmp_path: Any) -> None:

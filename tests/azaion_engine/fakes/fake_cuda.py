@@ -37,6 +37,8 @@ class FakeCuda:
         self.gpus = gpus
         self.visible: list[PhysicalGpu] | None = None
         self.lost = False
+        self.full_at = ""
+        """Where TensorRT finds no more GPU memory: `plan`, `context`, or nowhere."""
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned = 0

@@ -105,6 +105,9 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
             if not (plan.startswith(MAGIC) and plan.endswith(MAGIC) and len(plan) > 2 * len(MAGIC)):
                 self.logger.log(ILogger.Severity.ERROR, "1: [stdArchiveReader.cpp] Serialization assertion failed.")
                 return None
+            if cuda.full_at == "plan":
+                self.logger.log(ILogger.Severity.ERROR, "1: [defaultAllocator.cpp] Error: Cuda Runtime (out of memory)")
+                return None
             return _Engine(cuda, plan)
 
     module.ILogger, module.Builder, module.OnnxParser, module.Runtime = ILogger, Builder, OnnxParser, Runtime
@@ -229,8 +232,10 @@ class _Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return self.profile[name]
 
-    def create_execution_context(self) -> _Execution:
+    def create_execution_context(self) -> _Execution | None:
         self.cuda.check()
+        if self.cuda.full_at == "context":
+            return None
         return _Execution(self)
 
 

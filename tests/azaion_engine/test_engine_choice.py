@@ -1,0 +1,70 @@
+"""open_engine with TensorRT: what is stored where, and what is built again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from azaion_engine import cuda_context, engine_builder, tensorrt_api
+from azaion_engine.engine_choice import open_engine
+from azaion_engine.engine_manifest import EngineManifest
+from azaion_engine.model_file import ModelFile
+from azaion_engine.model_info import ModelInfo
+from azaion_engine.settings import DetectorSettings
+from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
+from tests.azaion_engine.fakes.fake_nvml import make_nvml
+from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+from tests.azaion_engine.models import make_detector
+
+MODEL = ModelFile("tiny", make_detector())
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """A fake GPU with a fake TensorRT; gives the builds that were made there."""
+    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
+    package: Any = ModuleType("pycuda")
+    package.driver = fake.module
+    tensorrt = make_tensorrt(fake)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name, module in (("pycuda", package), ("pycuda.driver", fake.module), ("tensorrt", tensorrt)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
+    monkeypatch.setattr(cuda_context, "_contexts", {})
+    tensorrt_api.forget()
+    yield tensorrt.builds
+    tensorrt_api.forget()
+
+
+def start(cache: Path, **settings: Any) -> None:
+    chosen = DetectorSettings(engine="tensorrt", cache_dir=cache, batch_size=2, **settings)
+    open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen).close()
+
+
+def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> None:
+    start(tmp_path)
+    [file] = tmp_path.rglob("azaion.cc_9.0_sm_132.engine.json")
+    key = EngineManifest.from_json(file.read_bytes()).key
+    assert (key.gpu_memory_gib, key.recipe) == (140, engine_builder.BUILD_RECIPE)
+    assert file.parent.name == f"tiny-{key.folder_hash()}"
+
+
+def test_two_configurations_of_a_model_do_not_rebuild_over_each_other(builds: list[Any], tmp_path: Path) -> None:
+    for precision in ("fp16", "fp32", "fp16", "fp32"):
+        start(tmp_path, precision=precision)
+    assert len(builds) == 2
+
+
+def test_a_new_recipe_builds_again(
+    builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(tmp_path)
+    monkeypatch.setattr(engine_builder, "BUILD_RECIPE", 99)
+    start(tmp_path)
+    assert len(builds) == 2
+    assert "build recipe: built with 1, this is 99" in caplog.text
