@@ -6,7 +6,7 @@ CONFIG ?= serve_config.yaml
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu lint format smoke clean
+.PHONY: help serve test test-gpu bench lint format smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ $(VENV)/.test: $(VENV)/.serve pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.serve pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	@touch $@
+
 $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
@@ -37,6 +41,10 @@ test: $(VENV)/.test  ## install the test extra and run the tests
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
+
+bench: $(VENV)/.bench  ## what the service costs on this CPU, and what batching costs
+	$(BIN)/python -m benchmarks.cpu
+	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
 
 lint: $(VENV)/.lint  ## ruff and mypy
 	$(BIN)/ruff check .
