@@ -66,7 +66,7 @@ class Ceiling:
 
 async def closed_loop(handle: DeploymentHandle, callers: int, seconds: float) -> float:
     """Returns requests per second of callers that each ask again as soon as they are answered."""
-    picture, done = grey_picture(5), 0
+    picture, done = grey_picture(5, "JPEG"), 0
     begun = time.perf_counter()
 
     async def caller() -> None:
@@ -81,7 +81,7 @@ async def closed_loop(handle: DeploymentHandle, callers: int, seconds: float) ->
 
 async def lone(handle: DeploymentHandle, requests: int) -> list[float]:
     """Returns the latencies in ms of requests that come one at a time on an idle engine."""
-    picture, took = grey_picture(5), []
+    picture, took = grey_picture(5, "JPEG"), []
     for _ in range(requests):
         await asyncio.sleep(0.03)
         begun = time.perf_counter()
@@ -92,7 +92,7 @@ async def lone(handle: DeploymentHandle, requests: int) -> list[float]:
 
 async def open_loop(handle: DeploymentHandle, rate: float, seconds: float) -> tuple[float, list[float]]:
     """Returns (answers per second, latencies in ms) of requests that come at a fixed rate, whatever the answers."""
-    picture, took = grey_picture(5), []
+    picture, took = grey_picture(5, "JPEG"), []
     begun = time.perf_counter()
 
     async def request() -> None:

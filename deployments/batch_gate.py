@@ -79,7 +79,9 @@ class BatchGate:
             self._admitted -= 1
 
     async def run(self, call: Callable[[Job], Awaitable[Result]], job: Job) -> Result:
-        """Waits for this request's turn, then calls; a caller that gives up leaves its place only when the call ends.
+        """Waits for this request's turn, then calls.
+
+        Cancelling it while its batch runs frees its place too early: see `DetectorDeployment.detect`.
 
         Args:
             call: The `@serve.batch` method.
@@ -97,10 +99,10 @@ class BatchGate:
             elif waiter.done():
                 self._leave(waiter.result())  # let in and cancelled in the same turn of the loop
             raise
-        # Shielded: the engine may be running the batch, and the next must not be let in on top of it.
-        task = asyncio.ensure_future(call(job))
-        task.add_done_callback(lambda _: self._leave(wave))
-        return await asyncio.shield(task)
+        try:
+            return await call(job)
+        finally:
+            self._leave(wave)
 
     def _let_in(self) -> None:
         while self._waiting and self._waves < MAX_WAVES:

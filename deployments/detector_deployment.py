@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,21 @@ class Answer:
 
 @dataclass
 class _Job:
-    """One picture on its way through the engine; `picture` is None once its caller has given up."""
+    """One picture on its way through the engine.
 
-    picture: PreparedPicture | None
+    Attributes:
+        picture: What to run; None once its caller has given up.
+        in_batch: Whether `@serve.batch` has handed it to the engine's thread.
+        received: When the picture came, `time.perf_counter` seconds, as are the others.
+        decoded: When it was ready for the engine.
+        started: When its batch started.
+        ended: When its batch ended.
+    """
+
+    picture: PreparedPicture | None = None
+    in_batch: bool = False
+    received: float = field(default_factory=time.perf_counter)
+    decoded: float = 0.0
     started: float = 0.0
     ended: float = 0.0
 
@@ -104,36 +116,49 @@ class DetectorDeployment:
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
         with self._gate.admit():
+            job = _Job()
+            task = asyncio.ensure_future(self._run(job, picture))
             try:
-                return await asyncio.wait_for(self._detect(picture, confidence, kept), self.settings.timeout_s)
-            except asyncio.TimeoutError:
-                raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
-
-    async def _detect(self, picture: bytes, confidence: float | None, classes: set[int] | None) -> Answer:
-        loop = asyncio.get_running_loop()
-        begun = time.perf_counter()
-        prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
-        decoded = time.perf_counter()
-        job = _Job(prepared)
-        try:
-            rows = await self._gate.run(self._run_batch, job)
-            if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
-                raise rows
-        except asyncio.CancelledError:
-            job.picture = None  # its batch may be waiting behind another: the engine thread looks before it runs
-            raise
-        detections = self.detector.finish(prepared, rows, confidence, classes)
+                done, _ = await asyncio.wait((task,), timeout=self.settings.timeout_s)
+            finally:  # a cancelled caller comes this way too
+                if not task.done():
+                    self._abandon(job, task)
+            if not done:
+                raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s")
+            prepared, rows = task.result()
+        detections = self.detector.finish(prepared, rows, confidence, kept)
         timing = {
-            "decode": decoded - begun,
-            "queue": job.started - decoded,
+            "decode": job.decoded - job.received,
+            "queue": job.started - job.decoded,
             "engine": job.ended - job.started,
-            "total": time.perf_counter() - begun,
+            "total": time.perf_counter() - job.received,
         }
         return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+
+    async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
+        loop = asyncio.get_running_loop()
+        job.picture = prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
+        job.decoded = time.perf_counter()
+        rows = await self._gate.run(self._run_batch, job)
+        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+            raise rows
+        return prepared, rows
+
+    def _abandon(self, job: _Job, task: asyncio.Future[Any]) -> None:
+        """Spares the engine a picture that nobody waits for."""
+        if job.in_batch:
+            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
+            # without it the next batch would be let in on top of a running one.
+            job.picture = None
+            task.add_done_callback(lambda done: done.exception())  # read, so that asyncio does not log it
+        else:
+            task.cancel()
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     async def _run_batch(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        for job in jobs:
+            job.in_batch = True
         return await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._infer, jobs)
 
     def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:

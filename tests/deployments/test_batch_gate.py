@@ -112,23 +112,6 @@ def test_a_request_that_gives_up_while_waiting_is_passed_over():
     run(scenario)
 
 
-def test_who_gives_up_inside_keeps_the_place_until_the_batch_is_over():
-    async def scenario():
-        requests = Recorder(BatchGate(2, 16))
-        await requests.start(0)
-        await requests.start(1, 2)
-        await requests.start(3)
-        for task in requests.tasks[:3]:
-            task.cancel()
-        await settle()
-        assert all(task.cancelled() for task in requests.tasks[:3])
-        assert 3 not in requests.inside
-        await requests.end(0, 1, 2)
-        assert requests.inside == [3]
-
-    run(scenario)
-
-
 def test_requests_that_gave_up_do_not_make_a_batch_full():
     async def scenario():
         requests = Recorder(BatchGate(3, 16))
