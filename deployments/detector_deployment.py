@@ -150,7 +150,7 @@ class DetectorDeployment:
             # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
             # without it the next batch would be let in on top of a running one.
             job.picture = None
-            task.add_done_callback(lambda done: done.exception())  # read, so that asyncio does not log it
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
         else:
             task.cancel()
 
