@@ -13,7 +13,7 @@ from azaion_engine.build_progress import BuildProgress
 from azaion_engine.cuda_context import CudaContext, cuda_context
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
 from azaion_engine.gpu import gpu_available
-from azaion_engine.inference_engine import DYNAMIC_SIZE, check_detection_shape
+from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, check_detection_shape
 from azaion_engine.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.network_precision import constrain_precision
@@ -41,7 +41,7 @@ class BuildOptions:
         optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's default, 3.
     """
 
-    batch_size: int = 16
+    batch_size: int = DEFAULT_BATCH_SIZE
     height: int | None = None
     width: int | None = None
     precision: Literal["fp16", "fp32"] = "fp16"

@@ -7,7 +7,7 @@ from functools import partial
 
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
-from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, InferenceEngine
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.onnx_engine import OnnxEngine
@@ -63,13 +63,9 @@ def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings
     from azaion_engine.engine_builder import BUILD_RECIPE, BuildOptions, build_plan
     from azaion_engine.engine_manifest import EngineKey
     from azaion_engine.gpu import describe_gpu
-    from azaion_engine.inference_engine import DYNAMIC_SIZE
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
-    fixed_batch, _, fixed_height, fixed_width = info.input.shape
-    height = fixed_height if fixed_height > 0 else settings.height or DYNAMIC_SIZE
-    width = fixed_width if fixed_width > 0 else settings.width or DYNAMIC_SIZE
-    batch = fixed_batch if fixed_batch > 0 else settings.batch_size or BuildOptions().batch_size
+    batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
     options = BuildOptions(
         batch_size=batch,
         height=height,
@@ -84,7 +80,7 @@ def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings
         tensorrt_version=tensorrt.version,
         precision=settings.precision,
         input_shape=(height, width),
-        batch_profile=(batch if fixed_batch > 0 else 1, batch, batch),
+        batch_profile=(batch if info.input.shape[0] > 0 else 1, batch, batch),
         optimization_level=settings.optimization_level,
         gpu_name=gpu.name,
         compute_capability=gpu.compute_capability,

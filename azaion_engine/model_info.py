@@ -39,7 +39,6 @@ class ModelInfo:
         sha256: Hash of the file, hex.
         input: The picture input, `[batch, 3, height, width]`.
         outputs: Every output; the first is `[batch, n, 6]`.
-        opset: Version of the default operator set.
         metadata: The file's `metadata_props`.
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
     """
@@ -47,7 +46,6 @@ class ModelInfo:
     sha256: str
     input: TensorInfo
     outputs: tuple[TensorInfo, ...]
-    opset: int
     metadata: dict[str, str] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
 
@@ -92,7 +90,6 @@ class ModelInfo:
             sha256=hashlib.sha256(model_bytes).hexdigest(),
             input=picture,
             outputs=outputs,
-            opset=max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0),
             metadata=metadata,
             names=_names(metadata),
         )

@@ -7,9 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-DEFAULT_BATCH_SIZE = 16
-"""Pictures per execution on a GPU: throughput of 640² to 1280² detectors is level from here on."""
-
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
 
 

@@ -7,7 +7,7 @@ from ray.serve import Application
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
-from azaion_engine.settings import DEFAULT_BATCH_SIZE
+from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE
 from deployments.detector_deployment import DetectorDeployment, OpenDetector
 from deployments.service_settings import ServiceSettings
 
@@ -22,7 +22,7 @@ def build(settings: ServiceSettings) -> Application:
     Raises:
         ConfigurationError: TensorRT is asked for and the cluster has no GPU.
     """
-    return build_application(settings, open_detector)
+    return build_application(settings, Detector.open)
 
 
 def __getattr__(name: str) -> Application:
@@ -59,11 +59,6 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
     else:
         options["num_replicas"] = replicas
     return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
-
-
-def open_detector(settings: ServiceSettings) -> Detector:
-    """Opens the detector of one replica, in its own process."""
-    return Detector.open(settings)
 
 
 def _gpus(settings: ServiceSettings) -> int:

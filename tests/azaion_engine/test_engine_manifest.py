@@ -14,21 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from azaion_engine.engine_manifest import SCHEMA_VERSION, EngineKey, EngineManifest, differences
-
-KEY = EngineKey(
-    model_sha256="ab" * 32,
-    tensorrt_flavour="tensorrt",
-    tensorrt_version="10.13.0",
-    precision="fp16",
-    input_shape=(640, 1280),
-    batch_profile=(1, 16, 32),
-    optimization_level=None,
-    gpu_name="NVIDIA H100 80GB HBM3",
-    compute_capability=(9, 0),
-    sm_count=132,
-    gpu_memory_gib=80,
-    recipe=1,
-)
+from tests.azaion_engine.keys import KEY
 
 OTHER: dict[str, tuple[Any, str]] = {
     "model_sha256": ("cd" * 32, f"model: built with {'cd' * 32}, this is {'ab' * 32}"),

@@ -30,23 +30,10 @@ from azaion_engine import engine_store
 from azaion_engine.engine_manifest import EngineKey, EngineManifest
 from azaion_engine.engine_store import EngineStore, StoreOutcome
 from azaion_engine.errors import EngineBuildError, PlanError
+from tests.azaion_engine.keys import KEY
 
 ROOT = Path(__file__).parents[2]
 FILENAME = "azaion.cc_9.0_sm_132.engine"
-KEY = EngineKey(
-    model_sha256="ab" * 32,
-    tensorrt_flavour="tensorrt",
-    tensorrt_version="10.13.0",
-    precision="fp16",
-    input_shape=(640, 640),
-    batch_profile=(1, 16, 32),
-    optimization_level=None,
-    gpu_name="NVIDIA H100 80GB HBM3",
-    compute_capability=(9, 0),
-    sm_count=132,
-    gpu_memory_gib=80,
-    recipe=1,
-)
 OLD_KEY = KEY.model_copy(update={"tensorrt_version": "8.6.0"})
 FOLDER = f"yolo-{KEY.folder_hash()}"
 

@@ -17,7 +17,6 @@ import pytest
 
 from azaion_engine import cuda_context, tensorrt_api, tensorrt_engine
 from azaion_engine.engine_builder import BuildOptions, build_plan
-from azaion_engine.engine_manifest import EngineKey
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import (
     ConfigurationError,
@@ -31,6 +30,7 @@ from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
 from tests.azaion_engine.fakes.fake_tensorrt import MAGIC, make_tensorrt
+from tests.azaion_engine.keys import KEY
 from tests.azaion_engine.models import make_batch, make_detector, reference_run
 
 MODELS: dict[str, tuple[bytes, BuildOptions]] = {
@@ -298,20 +298,6 @@ def test_an_unusable_plan_is_refused_with_tensorrts_words(cuda: Cuda, damage: Ca
 def test_a_full_gpu_costs_no_stored_plan_and_no_build(cuda: Cuda, tmp_path: Any, full_at: str) -> None:
     if not cuda.fake:
         pytest.skip("filling a real GPU would hurt its neighbours")
-    key = EngineKey(
-        model_sha256="ab" * 32,
-        tensorrt_flavour="tensorrt",
-        tensorrt_version="8.6.0",
-        precision="fp32",
-        input_shape=(64, 96),
-        batch_profile=(1, 3, 3),
-        optimization_level=0,
-        gpu_name="NVIDIA H200",
-        compute_capability=(9, 0),
-        sm_count=132,
-        gpu_memory_gib=80,
-        recipe=1,
-    )
     builds = []
 
     def build() -> bytes:
@@ -319,7 +305,7 @@ def test_a_full_gpu_costs_no_stored_plan_and_no_build(cuda: Cuda, tmp_path: Any,
         return cuda.plan("dynamic")
 
     def start() -> None:
-        engine, _ = EngineStore(tmp_path).get_or_build("tiny", "x.engine", key, build, TensorRTEngine)
+        engine, _ = EngineStore(tmp_path).get_or_build("tiny", "x.engine", KEY, build, TensorRTEngine)
         engine.close()
 
     start()
