@@ -6,7 +6,7 @@ CONFIG ?= serve_config.yaml
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench lint format smoke clean
+.PHONY: help serve test test-gpu bench ptx lint format smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Pyt
 bench: $(VENV)/.bench  ## what the service costs on this CPU, and what batching costs
 	$(BIN)/python -m benchmarks.cpu
 	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
+
+ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
+	$(BIN)/python -m azaion_engine.compile_ptx
 
 lint: $(VENV)/.lint  ## ruff and mypy
 	$(BIN)/ruff check .

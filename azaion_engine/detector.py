@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,26 +13,14 @@ from numpy.typing import NDArray
 
 from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
-from azaion_engine.image import PictureLimits, decode, encode_jpeg
+from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
+from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
 
 Picture = bytes | Path | str | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
-
-
-@dataclass(frozen=True)
-class PreparedPicture:
-    """A picture ready for the engine.
-
-    Attributes:
-        letterbox: How the picture was fitted into the network input.
-        tensor: float32 `[3, height, width]`, RGB in 0…1.
-    """
-
-    letterbox: Letterbox
-    tensor: NDArray[np.float32]
 
 
 class Detector:
@@ -61,6 +49,7 @@ class Detector:
         self.model_name = model_name
         self.confidence = confidence
         self.limits = limits or PictureLimits()
+        self._form = engine.open_pictures()
 
     @classmethod
     def open(cls, settings: DetectorSettings | None = None, **overrides: Any) -> Detector:
@@ -93,7 +82,7 @@ class Detector:
         )
 
     def prepare(self, picture: Picture) -> PreparedPicture:
-        """Decodes a picture and fits it into the network input; safe in many threads at once.
+        """Decodes a picture and fits it into the network input, or leaves both to the GPU; safe in many threads.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
@@ -101,23 +90,35 @@ class Detector:
         Raises:
             PictureError: The picture cannot be decoded or is too large; says what was given.
         """
-        pixels = picture if isinstance(picture, np.ndarray) else decode(_read(picture), self.limits)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        size = self.engine.get_input_shape()
+        if not isinstance(picture, np.ndarray):
+            data = _read(picture)
+            header = read_hardware_jpeg(data, self.limits) if self._form is PictureForm.JPEG else None
+            if header is not None:
+                letterbox = Letterbox.fit(header.width, header.height, *size)
+                return PreparedPicture(letterbox, jpeg=data, orientation=header.orientation)
+            picture = decode(data, self.limits)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise PictureError(
-                f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
+                f"expected uint8 RGB pixels [height, width, 3], given {picture.dtype} {list(picture.shape)}"
             )
-        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self.engine.get_input_shape())
-        return PreparedPicture(letterbox, letterbox.to_input(pixels))
+        letterbox = Letterbox.fit(picture.shape[1], picture.shape[0], *size)
+        if self._form is PictureForm.ARRAY:
+            return PreparedPicture(letterbox, tensor=letterbox.to_input(picture))
+        return PreparedPicture(letterbox, pixels=letterbox.apply(picture))
 
-    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32]]:
-        """Runs prepared pictures as one batch.
+    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs prepared pictures as one batch; on a GPU two threads do so at a time.
 
         Returns:
-            One float32 `[k, 6]` a picture, in pixels of the network input.
+            One float32 `[k, 6]` a picture, in pixels of the network input; or what is wrong with it, where the GPU
+            decodes.
         """
+        if self._form is not PictureForm.ARRAY:
+            return self.engine.run_pictures(pictures)
+        tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
         # A lone picture is not copied: indexing with None gives a view.
-        batch = pictures[0].tensor[None] if len(pictures) == 1 else np.stack([p.tensor for p in pictures])
-        return list(self.engine.run(batch)[0])
+        return list(self.engine.run(tensors[0][None] if len(tensors) == 1 else np.stack(tensors))[0])
 
     def finish(
         self,
@@ -154,13 +155,16 @@ class Detector:
             pictures = [pictures]
         check_confidence(confidence)
         kept = self.class_ids(classes) if classes is not None else None
-        found: list[Detections] = []
         batch = self.engine.get_batch_size()
-        for start in range(0, len(pictures), batch):  # one batch of tensors in memory at a time
-            prepared = [self._prepare_nth(start + i, p) for i, p in enumerate(pictures[start : start + batch])]
-            rows = self.infer(prepared)
-            found += [self.finish(p, r, confidence, kept) for p, r in zip(prepared, rows, strict=True)]
-        return found
+        starts = range(0, len(pictures), batch)  # one batch of tensors in memory at a time, or one a lane
+
+        def detect(start: int) -> list[Detections]:
+            return self._detect_batch(pictures[start : start + batch], start, confidence, kept)
+
+        if min(len(starts), self.engine.lanes) < 2:
+            return [found for start in starts for found in detect(start)]
+        with ThreadPoolExecutor(self.engine.lanes, "detect") as pool:
+            return [found for part in pool.map(detect, starts) for found in part]
 
     def class_ids(self, classes: Collection[int | str]) -> set[int]:
         """Resolves class ids or names (case-insensitive) to ids.
@@ -183,10 +187,10 @@ class Detector:
 
     def warm_up(self) -> None:
         """Decodes and runs what requests will need once, so that the first request pays for nothing."""
-        height, width = self.engine.get_input_shape()
-        self.prepare(encode_jpeg(np.full((height, width, 3), 114, np.uint8)))
-        for rows in {1, self.engine.get_batch_size()}:
-            self.engine.run(np.zeros((rows, 3, height, width), np.float32))
+        picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), 114, np.uint8)))
+        self.engine.warm_up()
+        if self._form is not PictureForm.ARRAY:
+            self.infer([picture])
 
     def close(self) -> None:
         """Closes the engine; a second call does nothing."""
@@ -199,6 +203,17 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _detect_batch(
+        self, pictures: Sequence[Picture], first: int, confidence: float | None, classes: Collection[int] | None
+    ) -> list[Detections]:
+        prepared = [self._prepare_nth(first + i, picture) for i, picture in enumerate(pictures)]
+        found = []
+        for index, (picture, rows) in enumerate(zip(prepared, self.infer(prepared), strict=True), first):
+            if isinstance(rows, PictureError):
+                raise type(rows)(f"picture {index}: {rows}") from rows
+            found.append(self.finish(picture, rows, confidence, classes))
+        return found
 
     def _prepare_nth(self, index: int, picture: Picture) -> PreparedPicture:
         try:

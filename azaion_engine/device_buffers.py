@@ -42,9 +42,15 @@ class DeviceBuffer:
         self.host.fill(0)
         self.address = int(self._device)
 
-    def upload(self, rows: int, stream: Any) -> None:
-        """Starts copying the first rows to the GPU; the host side must stay untouched until the stream is done."""
-        self._driver.memcpy_htod_async(self._device, self.host[:rows], stream)
+    def upload(self, part: NDArray[Any], stream: Any) -> None:
+        """Starts copying to the GPU; the host side must stay untouched until the stream is done.
+
+        Args:
+            part: A contiguous view of `host`.
+            stream: The `pycuda.driver.Stream` to do it on.
+        """
+        offset = _address(part) - _address(self.host)
+        self._driver.memcpy_htod_async(self.address + offset, part, stream)
 
     def download(self, rows: int, stream: Any) -> None:
         """Starts copying the first rows from the GPU; they are there when the stream is done."""
@@ -59,3 +65,7 @@ class DeviceBuffer:
             device.free()
             pinned: Any = host.base  # PyCUDA's PagelockedHostAllocation
             pinned.free()
+
+
+def _address(array: NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -21,7 +21,7 @@ from azaion_engine.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
 
-BUILD_RECIPE = 1
+BUILD_RECIPE = 2
 """Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
 
 WORKSPACE_SHARE = 0.9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import cv2
@@ -29,16 +28,19 @@ from azaion_engine.picture_header import (
     undecodable,
 )
 
-__all__ = ["PictureHeader", "PictureLimits", "decode", "encode_jpeg", "read_header"]
+__all__ = ["PictureHeader", "PictureLimits", "decode", "encode_jpeg", "read_hardware_jpeg", "read_header"]
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 
-# The first marker inside entropy-coded JPEG data that is neither a stuffed 0xFF nor a restart (ITU-T T.81, B.1.1).
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_JPEG_END = b"\xff\xd9"
+# What follows 0xFF in entropy-coded JPEG data and is no stuffed byte, restart or fill byte (ITU-T T.81, B.1.1).
+_IS_JPEG_MARKER = np.ones(256, np.bool_)
+_IS_JPEG_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
+_JPEG_END = 0xD9
 _JPEG_MAX_SCANS = 100
 """Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
 _JPEG_MAX_SIDE = 65500
+_HARDWARE_SAMPLING = ((1, 1), (2, 1), (1, 2), (2, 2))
+"""Luma samples per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, as nvJPEG's hardware takes them."""
 
 
 def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.uint8]:  # noqa: B008 (frozen)
@@ -75,6 +77,34 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
         raise pillow_limit(header.width, header.height, error) from error
     except Exception as error:  # Pillow's plug-ins raise about everything on damaged files: see the tests
         raise undecodable(header.format, error) from error
+
+
+def read_hardware_jpeg(data: bytes, limits: PictureLimits = PictureLimits()) -> PictureHeader | None:  # noqa: B008
+    """Reads the header of a JPEG that decoding hardware turns into the same picture as `decode` does.
+
+    Args:
+        data: The encoded picture.
+        limits: What is accepted at most.
+
+    Returns:
+        Its header; None for every other picture: progressive, CMYK or RGB inside, of odd subsampling, of several scans,
+        truncated, or no JPEG at all.
+
+    Raises:
+        PictureError: As `read_header`.
+    """
+    image, header = open_picture(data, limits)
+    if not isinstance(image, JpegImageFile) or image.info.get("progressive") or not _is_whole_single_scan(image, data):
+        return None
+    components = [component[:3] for component in image.layer]
+    if len(components) == 3:
+        # Without Adobe's marker three components are YCbCr, unless they call themselves RGB (libjpeg, jdapimin.c).
+        ycc = image.info.get("adobe_transform", 1) == 1 and bytes(c[0] for c in components) != b"RGB"
+        (_, *luma), *chroma = components
+        plain = ycc and tuple(luma) in _HARDWARE_SAMPLING and all(c[1:] == (1, 1) for c in chroma)
+    else:
+        plain = len(components) == 1
+    return header if plain else None
 
 
 def encode_jpeg(picture: NDArray[np.uint8], quality: int = 90) -> bytes:
@@ -122,9 +152,7 @@ def _decode_plain_jpeg(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] |
     and damaged markers, so only an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker is left to
     it; for everything else, and wherever OpenCV gives up, this returns None and Pillow has the last word.
     """
-    assert image.fp is not None
-    marker = _JPEG_MARKER.search(data, image.fp.tell())  # Pillow stopped at the first byte of the first scan
-    if image.mode not in ("L", "RGB") or marker is None or marker.group() != _JPEG_END:
+    if not _is_whole_single_scan(image, data):
         return None
     # IMREAD_COLOR_RGB came with OpenCV 4.11.
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -133,6 +161,23 @@ def _decode_plain_jpeg(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] |
     if picture is None or picture.shape != (image.height, image.width, 3):
         return None
     return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+
+
+def _is_whole_single_scan(image: JpegImageFile, data: bytes) -> bool:
+    """Whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
+    assert image.fp is not None
+    # Pillow stopped at the first byte of the first scan.
+    return image.mode in ("L", "RGB") and _first_marker(data, image.fp.tell()) == _JPEG_END
+
+
+def _first_marker(data: bytes, start: int) -> int | None:
+    """Finds the first marker from a position on; NumPy, because a regular expression would hold the GIL for as long."""
+    if start >= len(data):  # np.frombuffer refuses to give nothing
+        return None
+    scan = np.frombuffer(data, np.uint8, offset=start)
+    following = scan[np.flatnonzero(scan[:-1] == 0xFF) + 1]
+    markers = following[_IS_JPEG_MARKER[following]]
+    return int(markers[0]) if len(markers) else None
 
 
 def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError, PictureError
+from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 
 DYNAMIC_SIZE = 1280
 """Height and width, in pixels, used where the model leaves them dynamic (-1)."""
@@ -54,6 +56,11 @@ class InferenceEngine(ABC):
     def name(self) -> str:
         """Short name of what executes the model, e.g. `onnxruntime-cpu` or `tensorrt-10.13.0`."""
 
+    @property
+    def lanes(self) -> int:
+        """Batches that gain from running at a time, each called for by a thread of its own."""
+        return 1
+
     @abstractmethod
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         """Runs 1…batch checked rows and returns one array per output, each with as many rows."""
@@ -80,15 +87,33 @@ class InferenceEngine(ABC):
             GpuLostError: The GPU's context is lost.
         """
         self._check_input(input_data)
-        batch = self.get_batch_size()
-        with self._lock:
-            if self._closed:
-                raise EngineClosedError(f"{self.name}: the engine is closed")
-            parts = [self._run_rows(input_data[i : i + batch]) for i in range(0, len(input_data), batch)]
-        check_detection_shape(parts[0][0].shape, "output 0")  # a model may leave its shape open until it runs
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+        outputs = self._run(input_data)
+        check_detection_shape(outputs[0].shape, "output 0")  # a model may leave its shape open until it runs
+        return outputs
+
+    def open_pictures(self) -> PictureForm:
+        """Gets ready for pictures and says in what form the engine takes them; may take seconds the first time.
+
+        Returns:
+            `ARRAY` unless the engine has `run_pictures`.
+        """
+        return PictureForm.ARRAY
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs prepared pictures; only engines whose `open_pictures` says more than `ARRAY` have it.
+
+        Args:
+            pictures: Any number, in the form that `open_pictures` named.
+
+        Returns:
+            One for each: float32 `[k, 6]` rows as of `run`, or what is wrong with the picture.
+        """
+        raise NotImplementedError(f"{self.name} takes arrays")
+
+    def warm_up(self) -> None:
+        """Runs what requests will need once, so that the first request pays for nothing."""
+        for rows in sorted({1, self.get_batch_size()}):
+            self.run(np.zeros((rows, 3, *self.get_input_shape()), np.float32))
 
     def check_health(self) -> None:
         """Raises an error when the engine can never run again; never waits behind a running batch.
@@ -114,6 +139,17 @@ class InferenceEngine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        """Runs checked rows, any number of them."""
+        batch = self.get_batch_size()
+        with self._lock:
+            if self._closed:
+                raise EngineClosedError(f"{self.name}: the engine is closed")
+            parts = [self._run_rows(data[i : i + batch]) for i in range(0, len(data), batch)]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _check_input(self, data: NDArray[Any]) -> None:
         height, width = self.get_input_shape()

@@ -154,6 +154,7 @@ class TensorRT:
         # TF32 would give the layers that are kept in FP32 no more mantissa than FP16 has.
         config.clear_flag(self.module.BuilderFlag.TF32)
         self._set_tactic_sources(config)
+        self._share_profile(config)
         if progress is not None and hasattr(self.module, "IProgressMonitor"):
             config.progress_monitor = _make_monitor(self.module, progress)
         return config
@@ -167,6 +168,12 @@ class TensorRT:
         names = [name for name in ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS") if hasattr(sources, name)]
         if names:
             config.set_tactic_sources(sum(1 << int(getattr(sources, name)) for name in names))
+
+    def _share_profile(self, config: Any) -> None:
+        # Lets several execution contexts use one engine; the default, and then gone, from TensorRT 10 on.
+        feature = getattr(getattr(self.module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+        if self.version.startswith("8.") and feature is not None:
+            config.set_preview_feature(feature, True)
 
     def build(self, builder: Any, network: Any, config: Any) -> bytes:
         """Builds the plan; takes seconds to many minutes, without holding the interpreter.
@@ -202,18 +209,45 @@ class TensorRT:
             raise ConfigurationError(words) if _NOT_THE_PLANS_FAULT.search(words) else PlanError(words)
         return runtime, engine
 
-    def create_execution_context(self, engine: Any) -> Any:
-        """Makes an execution context with its scratch memory.
+    def scratch_bytes(self, engine: Any) -> int:
+        """Returns the GPU memory that an execution needs besides inputs, outputs and weights."""
+        # device_memory_size_v2 came with 10.1; its predecessor is gone from 11 and RTX.
+        size = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if size is None else size)
+
+    def create_execution_context(self, engine: Any, scratch: int, scratch_bytes: int) -> Any:
+        """Makes an execution context that works in memory of the caller's, so that several can take turns in it.
+
+        Args:
+            engine: From `deserialize`.
+            scratch: Address of GPU memory, aligned to 256 bytes.
+            scratch_bytes: Its size, at least `scratch_bytes(engine)`.
 
         Raises:
             ConfigurationError: Usually not enough GPU memory; carries TensorRT's own words.
         """
         mark = self.log.mark()
-        context = engine.create_execution_context()
+        strategies = getattr(self.module, "ExecutionContextAllocationStrategy", None)
+        context = (
+            engine.create_execution_context(strategies.USER_MANAGED)
+            if strategies is not None
+            else engine.create_execution_context_without_device_memory()  # 8.6
+        )
         if context is None:
             summary = "TensorRT gives no execution context for this plan, usually for want of GPU memory"
             raise ConfigurationError(self._words(mark, summary))
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(scratch, scratch_bytes)
+        else:
+            context.device_memory = scratch  # before 10.1
         return context
+
+    def choose_profile(self, context: Any, stream: Any) -> bool:
+        """Gives a context the only optimisation profile; False when another context has it for itself (8.6)."""
+        # The first context of an engine has it already, in 10 and later every one.
+        return context.active_optimization_profile >= 0 or bool(
+            context.set_optimization_profile_async(0, stream.handle)
+        )
 
     def io_tensors(self, engine: Any) -> list[IoTensor]:
         """Lists inputs and outputs in the network's order.

@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine import engine_builder, gpu, tensorrt_api
+from azaion_engine.batch_work import ExecutionFailedError
+from azaion_engine.cores import available_cores
 from azaion_engine.cuda_context import CudaContext, cuda_context
-from azaion_engine.device_buffers import DeviceBuffer
-from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError, ModelError
+from azaion_engine.cuda_graph import CudaGraphError
+from azaion_engine.errors import (
+    ConfigurationError,
+    EngineClosedError,
+    ExecutionError,
+    GpuLostError,
+    ModelError,
+    PictureError,
+)
 from azaion_engine.inference_engine import DYNAMIC_SIZE, InferenceEngine, check_detection_shape
+from azaion_engine.lane import Lane, picture_input
+from azaion_engine.lane_pool import LanePool, LanePoolClosed
+from azaion_engine.loaded_plan import LoadedPlan
+from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.tensorrt_api import IoTensor
 
 _logger = logging.getLogger(__name__)
 
-_STREAM_NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
+LANES = 2
+"""Batches on the GPU at a time: one computes while the other is copied, decoded or collected."""
 
+_COPIERS = 8
+"""Threads that fill pinned memory; a core copies 10 GB/s, PCIe 5 takes 50."""
 
 _EXIT_PATIENCE_S = 10.0
 """Seconds that freeing waits for a running batch; the longest seen batches take well under one."""
@@ -33,7 +49,7 @@ never ends gives no error either, so that only the clock can tell."""
 
 
 class TensorRTEngine(InferenceEngine):
-    """Runs one plan with pinned host memory and device memory for every tensor, on a stream of its own."""
+    """Runs one plan with pinned host memory and device memory for every tensor, two batches at a time."""
 
     def __init__(
         self,
@@ -68,14 +84,13 @@ class TensorRTEngine(InferenceEngine):
         self._trt = tensorrt_api.load()
         self._context = cuda_context(device_id)
         self._lost: str | None = None
-        self._running_since: float | None = None
-        self._resources = _Resources(self._context, self._lock)
+        self._resources = _Resources(self._context)
         # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
         self._finalizer = weakref.finalize(self, _Resources.free, self._resources)
         try:
             with self._context.active():
                 self._prepare(model_bytes, batch_size, height, width)
-        except (self._context.driver.Error, _ExecutionFailed) as error:
+        except (self._context.driver.Error, ExecutionFailedError) as error:
             self._finalizer()
             raise ConfigurationError(f"GPU {device_id} cannot hold this engine: {error}") from error
         except BaseException:
@@ -84,36 +99,37 @@ class TensorRTEngine(InferenceEngine):
 
     def _prepare(self, plan: bytes, batch_size: int | None, height: int | None, width: int | None) -> None:
         held = self._resources
-        held.stream = self._context.driver.Stream(_STREAM_NON_BLOCKING)
-        held.runtime, held.engine = self._trt.deserialize(plan)
-        tensors = self._trt.io_tensors(held.engine)
-        self._input = _picture_input(tensors)
-        self._outputs = [tensor for tensor in tensors if not tensor.is_input]
-        if not self._outputs:
+        held.plan = LoadedPlan(self._trt, plan)
+        picture = picture_input(held.plan.tensors)
+        outputs = [tensor for tensor in held.plan.tensors if not tensor.is_input]
+        if not outputs:
             raise ModelError("the plan has no output")
-        check_detection_shape(self._outputs[0].shape, self._outputs[0].name)
-        low, _, high = self._input.profile
-        self._batch_size = _choose_batch(self._input, batch_size)
-        self._smallest_batch = low[0]
-        rows = max(self._batch_size, self._smallest_batch)
-        self._fixed_batch = self._input.shape[0] >= 0
+        check_detection_shape(outputs[0].shape, outputs[0].name)
+        low, _, high = picture.profile
+        self._batch_size = _choose_batch(picture, batch_size)
         self._size = (
-            _choose_size("height", self._input.shape[2], low[2], high[2], height),
-            _choose_size("width", self._input.shape[3], low[3], high[3], width),
+            _choose_size("height", picture.shape[2], low[2], high[2], height),
+            _choose_size("width", picture.shape[3], low[3], high[3], width),
         )
-        held.execution = self._trt.create_execution_context(held.engine)
-        self._set_rows(rows)
-        for tensor in (self._input, *self._outputs):
-            shape = tuple(int(size) for size in held.execution.get_tensor_shape(tensor.name))
-            if any(size < 0 for size in shape) or shape[0] != rows:
-                raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
-            buffer = held.buffers[tensor.name] = DeviceBuffer(self._context.driver, shape, tensor.dtype)
-            held.execution.set_tensor_address(tensor.name, buffer.address)
+        rows = max(self._batch_size, low[0])
+        held.lanes.append(Lane(self._context, held.plan, rows, self._size, held.copiers))
+        while len(held.lanes) < LANES:
+            try:
+                held.lanes.append(Lane(self._context, held.plan, rows, self._size, held.copiers))
+            except (self._context.driver.MemoryError, ConfigurationError) as error:
+                _logger.warning("one batch at a time, the GPU has no room for a second: %s", error)
+                break
+        held.pool = LanePool(held.lanes)
 
     @property
     def name(self) -> str:
         """Flavour and version of TensorRT, e.g. `tensorrt-8.6.0`."""
         return f"{self._trt.flavor}-{self._trt.version}"
+
+    @property
+    def lanes(self) -> int:
+        """Batches that overlap on the GPU: 2, or 1 where there is no room for more."""
+        return len(self._resources.lanes)
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
@@ -160,72 +176,110 @@ class TensorRTEngine(InferenceEngine):
         super().check_health()
         if self._lost:
             raise GpuLostError(self._lost)
-        if not self._lock.acquire(blocking=False):
-            # A batch is running: it finds errors itself, and remembers them, unless it never comes back.
-            since = self._running_since
-            if since is not None and (elapsed := time.monotonic() - since) > _HUNG_AFTER_S:
-                raise GpuLostError(
-                    f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s"
-                )
-            return
+        pool = self._pool()
+        if (elapsed := pool.longest_s()) > _HUNG_AFTER_S:
+            raise GpuLostError(f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s")
         try:
-            super().check_health()
-            try:
-                with self._context.active():
-                    # The stream tells of sticky errors, the memory question reaches the driver: it fails when
-                    # the GPU has left the bus.
-                    self._resources.stream.is_done()
+            with pool.take(wait=False) as idle, self._context.active():
+                for lane in idle:  # a batch finds errors itself, and remembers them
+                    # The stream tells of sticky errors, the memory question reaches the driver: it fails when the GPU
+                    # has left the bus.
+                    lane.stream.is_done()
                     self._context.memory_bytes()
+        except LanePoolClosed:
+            raise EngineClosedError(f"{self.name}: the engine is closed") from None
+        except self._context.driver.Error as error:
+            raise self._remember_lost(error) from error
+
+    def open_pictures(self) -> PictureForm:
+        """Loads the letterbox kernel and opens a JPEG decoder a lane, the first time.
+
+        Returns:
+            `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
+            says what is missing.
+        """
+        with self._on_lanes(LANES, 0) as lanes:
+            try:
+                loaders = [lane.open_loader() for lane in lanes]
             except self._context.driver.Error as error:
-                raise self._remember_lost(error) from error
-        finally:
-            self._lock.release()
+                _logger.warning("pictures are letterboxed on the CPU: %s", error)
+                return PictureForm.ARRAY
+        return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs prepared pictures, decoded and letterboxed on the GPU; two threads at a time.
+
+        Args:
+            pictures: Any number, in the form that `open_pictures` named.
+
+        Returns:
+            One for each: float32 `[k, 6]` rows as of `run`, or what is wrong with the picture.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+            ExecutionError: The batch failed.
+        """
+        with self._on_lanes(1, len(pictures)) as (lane,):
+            parts = [
+                lane.run_pictures(pictures[start : start + self._batch_size])
+                for start in range(0, len(pictures), self._batch_size)
+            ]
+        return [found for part in parts for found in part]
+
+    def warm_up(self) -> None:
+        """Makes contexts and graphs for every batch size of every lane."""
+        with self._on_lanes(LANES, 0) as lanes:
+            for lane in lanes:
+                lane.warm_up()
+        super().warm_up()
+
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        starts = range(0, len(data), self._batch_size)
+        with self._on_lanes(len(starts), len(data)) as lanes:
+            outputs: list[NDArray[Any]] = []
+            # While one lane computes, the next is filled, and the one before it emptied.
+            for position in range(len(starts) + len(lanes)):
+                lane = lanes[position % len(lanes)]
+                if (done := position - len(lanes)) >= 0:
+                    first = starts[done]
+                    parts = lane.collect(min(self._batch_size, len(data) - first))
+                    outputs = outputs or [np.empty((len(data), *part.shape[1:]), np.float32) for part in parts]
+                    for output, part in zip(outputs, parts, strict=True):
+                        output[first : first + len(part)] = part
+                if position < len(starts):
+                    lane.start(data[starts[position] : starts[position] + self._batch_size])
+            return outputs
 
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        return self._run(rows)
+
+    @contextmanager
+    def _on_lanes(self, most: int, rows: int) -> Iterator[list[Lane]]:
+        """Gives lanes with the context current, and sorts out what goes wrong on them."""
         if self._lost:
             raise GpuLostError(self._lost)
-        if self._resources.execution is None:  # a daemon thread that outlives the interpreter's exit hooks
-            raise EngineClosedError(f"{self.name}: the engine is closed")
         mark = self._trt.log.mark()
         driver_error = self._context.driver.Error
-        self._running_since = time.monotonic()
         try:
-            with self._context.active():
+            with self._pool().take(most) as lanes, self._context.active():
                 try:
-                    return self._execute(rows)
-                except (driver_error, _ExecutionFailed) as error:
+                    yield lanes
+                except (driver_error, ExecutionFailedError, CudaGraphError) as error:
                     # A sticky error comes back at every later call, any other is over.
-                    self._resources.stream.synchronize()
+                    for lane in lanes:
+                        lane.stream.synchronize()
                     words = "; ".join([str(error), *self._trt.log.errors_since(mark)[-3:]])
-                    raise ExecutionError(f"{self.name} failed on {len(rows)} rows: {words}") from error
+                    raise ExecutionError(f"{self.name} failed on {rows} rows: {words}") from error
+        except LanePoolClosed:
+            raise EngineClosedError(f"{self.name}: the engine is closed") from None
         except driver_error as error:
             raise self._remember_lost(error) from error
-        finally:
-            self._running_since = None
 
-    def _execute(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        held, count = self._resources, len(rows)
-        taken = self._batch_size if self._fixed_batch else max(count, self._smallest_batch)
-        given = held.buffers[self._input.name]
-        given.host[:count] = rows  # casts, and gathers what is not contiguous
-        given.host[count:taken] = 0
-        self._set_rows(taken)
-        given.upload(taken, held.stream)
-        if not held.execution.execute_async_v3(held.stream.handle):
-            raise _ExecutionFailed("TensorRT did not start the execution")
-        made = [held.buffers[tensor.name] for tensor in self._outputs]
-        for buffer in made:
-            buffer.download(count, held.stream)
-        held.stream.synchronize()
-        # Copies: the pinned memory is written again by the next batch.
-        return [np.array(buffer.host[:count], dtype=np.float32) for buffer in made]
-
-    def _set_rows(self, count: int) -> None:
-        held = self._resources
-        if held.rows != count:
-            if not held.execution.set_input_shape(self._input.name, (count, 3, *self._size)):
-                raise _ExecutionFailed(f"TensorRT refuses the input shape {[count, 3, *self._size]}")
-            held.rows = count
+    def _pool(self) -> LanePool:
+        if self._resources.pool is None:
+            raise EngineClosedError(f"{self.name}: the engine is closed")
+        return self._resources.pool
 
     def _remember_lost(self, error: Exception) -> GpuLostError:
         self._lost = f"{self.name}: GPU {self._context.device_id} is lost to this process: {error}"
@@ -235,51 +289,34 @@ class TensorRTEngine(InferenceEngine):
         self._finalizer()
 
 
-class _ExecutionFailed(Exception):  # noqa: N818
-    """TensorRT said no without a CUDA error."""
-
-
 class _Resources:
     """Everything that lies on the GPU, apart from the engine object so that it can be freed without it."""
 
-    def __init__(self, context: CudaContext, lock: threading.RLock) -> None:
+    def __init__(self, context: CudaContext) -> None:
         self.context = context
-        self.lock = lock
-        self.runtime: Any = None
-        self.engine: Any = None
-        self.execution: Any = None
-        self.stream: Any = None
-        self.rows = 0
-        self.buffers: dict[str, DeviceBuffer] = {}
+        self.plan: LoadedPlan | None = None
+        self.lanes: list[Lane] = []
+        self.pool: LanePool | None = None
+        self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
 
     def free(self) -> None:
         """Frees in the one order in which nothing refers to what is already gone."""
         # At the interpreter's exit a daemon thread may still be running a batch on this memory.
-        if not self.lock.acquire(timeout=_EXIT_PATIENCE_S):
+        if self.pool is not None and not self.pool.close(_EXIT_PATIENCE_S):
             _logger.warning("a batch is still running: its GPU memory is left to the end of the process")
             return
+        self.pool = None
+        self.copiers.shutdown()
         try:
             with self.context.active():
-                self.execution = None
-                self.engine = None
-                self.runtime = None
-                for buffer in self.buffers.values():
-                    buffer.free()
-                self.buffers.clear()
-                self.stream = None
-        except self.context.driver.Error as error:
+                for lane in self.lanes:
+                    lane.free()
+                self.lanes.clear()
+                if self.plan is not None:
+                    self.plan.free()
+        except (self.context.driver.Error, CudaGraphError) as error:
             # On a lost GPU nothing can be freed, and nothing needs to be: the context is gone as a whole.
             _logger.warning("cannot free the engine's GPU memory: %s", error)
-        finally:
-            self.lock.release()
-
-
-def _picture_input(tensors: list[IoTensor]) -> IoTensor:
-    inputs = [tensor for tensor in tensors if tensor.is_input]
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
-        given = [f"{tensor.name} {list(tensor.shape)}" for tensor in inputs]
-        raise ModelError(f"expected one input [batch, 3, height, width], the plan has {given}")
-    return inputs[0]
 
 
 def _choose_batch(picture: IoTensor, wanted: int | None) -> int:

@@ -12,7 +12,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ray", "numpy", "onnxruntime", "onnx", "pillow", "opencv-python-headless", "tensorrt", "pycuda")
+PACKAGES = (
+    "ray",
+    "numpy",
+    "onnxruntime",
+    "onnx",
+    "pillow",
+    "opencv-python-headless",
+    "tensorrt",
+    "pycuda",
+    "nvidia-nvimgcodec-cu12",
+    "nvidia-nvimgcodec-cu13",
+)
 
 
 def machine() -> dict[str, Any]:

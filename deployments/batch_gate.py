@@ -5,9 +5,9 @@ sealed batches; under load it then runs small batches one after the other. With 
 timer is zero and this is what decides:
 
 - an idle engine takes whatever waits, at once: a lone request waits for no timer;
-- while one batch runs, a second is let in only when it is full, so the engine never waits for the event
+- while one batch runs, another is let in only when it is full, so the engine never waits for the event
   loop between full batches, and a batch that is not full goes on collecting until the engine is free;
-- never more than two, so that what waits can still be filled up, cancelled or refused.
+- never more than one beyond those that run, so that what waits can still be filled up, cancelled or refused.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from azaion_engine.errors import OverloadedError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-MAX_WAVES = 2
-"""Batches let in at a time: the one that runs, and the full one that starts the moment it ends."""
+MAX_WAVES = 3
+"""Batches let in at a time at most: the one or two that run, and the full one that starts the moment one ends."""
 
 
 class _Wave:
@@ -37,13 +37,15 @@ class _Wave:
 class BatchGate:
     """Holds requests back until the engine can take them; used from one event loop only."""
 
-    def __init__(self, batch_size: int, max_queue: int) -> None:
+    def __init__(self, batch_size: int, max_queue: int, lanes: int = 1) -> None:
         """Opens the gate.
 
         Args:
             batch_size: Most requests let in together.
             max_queue: Most requests admitted at a time, those that run included.
+            lanes: Batches that the engine runs at a time.
         """
+        self._most_waves = min(lanes + 1, MAX_WAVES)
         self.batch_size = batch_size
         self.max_queue = max_queue
         self._admitted = 0
@@ -105,7 +107,7 @@ class BatchGate:
             self._leave(wave)
 
     def _let_in(self) -> None:
-        while self._waiting and self._waves < MAX_WAVES:
+        while self._waiting and self._waves < self._most_waves:
             wanted = 1 if self._waves == 0 else self.batch_size
             if len(self._waiting) < wanted:
                 return

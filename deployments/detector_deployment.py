@@ -18,8 +18,9 @@ from ray import serve
 
 from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
-from azaion_engine.detector import Detector, PreparedPicture, check_confidence
+from azaion_engine.detector import Detector, check_confidence
 from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.prepared_picture import PreparedPicture
 from deployments.batch_gate import MAX_WAVES, BatchGate
 from deployments.http_api import create_api
 from deployments.service_settings import ServiceSettings
@@ -66,7 +67,7 @@ class _Job:
 @serve.deployment
 @serve.ingress(create_api)
 class DetectorDeployment:
-    """Owns one engine; its event loop never waits for it, and one thread alone runs it."""
+    """Owns one engine; its event loop never waits for it, and one thread a lane runs it."""
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
@@ -82,9 +83,9 @@ class DetectorDeployment:
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
         self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")
-        self._engine_thread = ThreadPoolExecutor(1, "engine")
+        self._engine_thread = ThreadPoolExecutor(self.detector.engine.lanes, "engine")
         batch_size = self.detector.engine.get_batch_size()
-        self._gate = BatchGate(batch_size, settings.max_queue)
+        self._gate = BatchGate(batch_size, settings.max_queue, self.detector.engine.lanes)
         self._run_batch.set_max_batch_size(batch_size)
         self._engine_thread.submit(self.detector.warm_up).result()
         logger.info(

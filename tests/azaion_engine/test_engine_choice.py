@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, engine_builder, tensorrt_api
+from azaion_engine import engine_builder, tensorrt_api
 from azaion_engine.engine_choice import open_engine
 from azaion_engine.engine_manifest import EngineManifest
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+from tests.azaion_engine.fakes.fake_gpu import install
 from tests.azaion_engine.models import make_detector
 
 MODEL = ModelFile("tiny", make_detector())
@@ -28,15 +25,7 @@ MODEL = ModelFile("tiny", make_detector())
 def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """A fake GPU with a fake TensorRT; gives the builds that were made there."""
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
-    package: Any = ModuleType("pycuda")
-    package.driver = fake.module
-    tensorrt = make_tensorrt(fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name, module in (("pycuda", package), ("pycuda.driver", fake.module), ("tensorrt", tensorrt)):
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
-    monkeypatch.setattr(cuda_context, "_contexts", {})
-    tensorrt_api.forget()
+    tensorrt = install(fake, monkeypatch)
     yield tensorrt.builds
     tensorrt_api.forget()
 
@@ -67,4 +56,4 @@ def test_a_new_recipe_builds_again(
     monkeypatch.setattr(engine_builder, "BUILD_RECIPE", 99)
     start(tmp_path)
     assert len(builds) == 2
-    assert "build recipe: built with 1, this is 99" in caplog.text
+    assert "build recipe: built with 2, this is 99" in caplog.text

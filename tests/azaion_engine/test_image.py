@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import threading
 import warnings
 import zlib
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, TiffImagePlugin
 
+from azaion_engine import image as image_module
 from azaion_engine.errors import (
     EmptyBodyError,
     InvalidParameterError,
@@ -24,7 +27,7 @@ from azaion_engine.errors import (
     UndecodablePictureError,
     UnsupportedPictureError,
 )
-from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_header
+from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg, read_header
 
 # Pillow warns about the metadata of many damaged files.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -562,3 +565,42 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_costs_minutes():
     last_scan = data[data.rindex(b"\xff\xda") : -2]
     with pytest.raises(UndecodablePictureError, match="scans"):
         decode(data[:-2] + last_scan * 500 + data[-2:])
+
+
+@given(st.binary(max_size=40).map(lambda noise: noise.replace(b"\x80", b"\xff")), st.integers(0, 40))
+def test_the_first_marker_is_found_and_nothing_that_only_looks_like_one(data: bytes, start: int) -> None:
+    start = min(start, len(data))
+    found = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL).search(data, start)
+    assert image_module._first_marker(data, start) == (found[1][0] if found else None)
+
+
+@pytest.mark.parametrize(
+    ("options", "hardware"),
+    [
+        ({}, True),
+        ({"subsampling": 0}, True),
+        ({"subsampling": 1}, True),
+        ({"restart_marker_rows": 1}, True),
+        ({"optimize": True}, True),
+        ({"progressive": True}, False),
+        ({"keep_rgb": True, "subsampling": 0}, False),
+    ],
+)
+def test_what_decoding_hardware_takes(options: dict[str, object], hardware: bool) -> None:
+    data = encode(corners(), "JPEG", exif=exif(6), **options)
+    header = read_hardware_jpeg(data)
+    assert (header is not None) == hardware
+    if header is not None:
+        assert header == read_header(data)
+        assert read_hardware_jpeg(data[:-10]) is None
+
+
+def test_decoding_hardware_takes_grey_jpegs_and_no_other_format_or_colours() -> None:
+    assert read_hardware_jpeg(encode(Image.fromarray(corners()).convert("L"), "JPEG")) is not None
+    assert read_hardware_jpeg(encode(Image.fromarray(corners()).convert("CMYK"), "JPEG")) is None
+    factor = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411]
+    assert read_hardware_jpeg(cv2.imencode(".jpg", corners(), factor)[1].tobytes()) is None
+    for format in ("PNG", "WEBP", "BMP", "TIFF"):
+        assert read_hardware_jpeg(encode(corners(), format)) is None
+    with pytest.raises(PictureTooLargeError):
+        read_hardware_jpeg(encode(corners(), "JPEG"), PictureLimits(max_pixels=10))

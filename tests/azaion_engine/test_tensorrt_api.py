@@ -130,7 +130,8 @@ USED_NAMES = {
     "Runtime": "deserialize_cuda_engine",
     "ICudaEngine": "num_io_tensors get_tensor_name get_tensor_mode get_tensor_dtype get_tensor_shape "
     "get_tensor_profile_shape create_execution_context",
-    "IExecutionContext": "set_input_shape get_tensor_shape set_tensor_address execute_async_v3",
+    "IExecutionContext": "set_input_shape get_tensor_shape set_tensor_address execute_async_v3 device_memory "
+    "active_optimization_profile set_optimization_profile_async",
     "ITensor": "name shape dtype is_shape_tensor",
     "ILayer": "name type num_inputs num_outputs get_input get_output",
     "IOptimizationProfile": "set_shape",
@@ -155,6 +156,14 @@ def check_names(module: Any) -> None:
         assert hasattr(module.BuilderFlag, "PREFER_PRECISION_CONSTRAINTS")
         assert hasattr(module.ILayer, "precision")
         assert hasattr(module.ILayer, "set_output_type")
+    if hasattr(module, "ExecutionContextAllocationStrategy"):
+        assert hasattr(module.ExecutionContextAllocationStrategy, "USER_MANAGED")
+        assert hasattr(module.IExecutionContext, "set_device_memory")
+    else:
+        assert hasattr(module.ICudaEngine, "create_execution_context_without_device_memory")
+    assert hasattr(module.ICudaEngine, "device_memory_size_v2") or hasattr(module.ICudaEngine, "device_memory_size")
+    if module.__version__.startswith("8."):
+        assert hasattr(module.PreviewFeature, "PROFILE_SHARING_0806")
     if hasattr(module, "IProgressMonitor"):
         assert hasattr(module.IBuilderConfig, "progress_monitor")
 

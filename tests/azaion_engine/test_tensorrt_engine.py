@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from azaion_engine import cuda_context, tensorrt_api, tensorrt_engine
-from azaion_engine.engine_builder import BuildOptions, build_plan
+from azaion_engine import tensorrt_api, tensorrt_engine
+from azaion_engine.batch_work import BatchWork, ExecutionFailedError
+from azaion_engine.cuda_graph import CudaGraph, CudaGraphError
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import (
     ConfigurationError,
@@ -27,83 +26,12 @@ from azaion_engine.errors import (
     PlanError,
 )
 from azaion_engine.tensorrt_engine import TensorRTEngine
-from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.azaion_engine.fakes.fake_tensorrt import MAGIC, make_tensorrt
+from tests.azaion_engine.conftest import MODELS, Cuda
+from tests.azaion_engine.fakes.fake_tensorrt import MAGIC
 from tests.azaion_engine.keys import KEY
-from tests.azaion_engine.models import make_batch, make_detector, reference_run
+from tests.azaion_engine.models import make_batch, reference_run
 
-MODELS: dict[str, tuple[bytes, BuildOptions]] = {
-    # Optimisation level 0: what is tested is this code, not TensorRT's choice of kernels.
-    "dynamic": (
-        make_detector(height=None, width=None),
-        BuildOptions(batch_size=3, height=64, width=96, precision="fp32", optimization_level=0),
-    ),
-    "fixed_half": (make_detector(batch=4, io_dtype="float16"), BuildOptions(optimization_level=0)),
-    "large": (make_detector(height=1280, width=1280, k=300), BuildOptions(batch_size=1, optimization_level=0)),
-}
-
-
-class Cuda:
-    """What the tests ask of a GPU, real or not."""
-
-    def __init__(self, fake: FakeCuda | None, tensorrt: Any) -> None:
-        self.fake = fake
-        self.tensorrt = tensorrt
-        self._plans: dict[str, bytes] = {}
-
-    def plan(self, name: str) -> bytes:
-        if name not in self._plans:
-            self._plans[name] = build_plan(*MODELS[name])
-        return self._plans[name]
-
-    def free_bytes(self) -> int:
-        gc.collect()
-        context = cuda_context.cuda_context(0)
-        with context.active():
-            return context.memory_bytes()[0]
-
-
-@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
-def cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
-    if request.param == "real":
-        yield Cuda(None, None)
-        return
-    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0")])
-    package: Any = ModuleType("pycuda")
-    package.driver = fake.module
-    tensorrt = make_tensorrt(fake)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        patch.setitem(sys.modules, "pycuda", package)
-        patch.setitem(sys.modules, "pycuda.driver", fake.module)
-        patch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
-        patch.setitem(sys.modules, "tensorrt", tensorrt)
-        patch.setattr(cuda_context, "_contexts", {})
-        tensorrt_api.forget()
-        yield Cuda(fake, tensorrt)
-    tensorrt_api.forget()
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(cuda: Cuda) -> Iterator[None]:
-    yield
-    if cuda.fake:
-        cuda.fake.before_execution, cuda.fake.lost, cuda.fake.full_at = None, False, ""
-        assert cuda.fake.idle(), "a context was left pushed"
-
-
-@pytest.fixture
-def make_engine(cuda: Cuda) -> Iterator[Callable[..., TensorRTEngine]]:
-    made: list[TensorRTEngine] = []
-
-    def make(name: str = "dynamic", **options: Any) -> TensorRTEngine:
-        made.append(TensorRTEngine(cuda.plan(name), **options))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 def assert_same_boxes(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], pixels: float) -> None:
@@ -187,6 +115,39 @@ def test_any_memory_layout_is_fine_and_left_alone(make_engine: Any) -> None:
 def test_wrong_arrays_are_named(make_engine: Any, given: Any, word: str) -> None:
     with pytest.raises(InvalidTensorError, match=word):
         make_engine().run(given)
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
+def test_every_batch_size_gives_the_rows_of_the_reference(
+    make_engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, graphs: bool
+) -> None:
+    def refuse(graph: CudaGraph, stream: Any, enqueue: Any) -> None:
+        raise CudaGraphError("not today")
+
+    if not graphs:
+        monkeypatch.setattr(CudaGraph, "__init__", refuse)
+    engine = make_engine("wide")
+    engine.warm_up()
+    assert ("no CUDA graph" in caplog.text) != graphs
+    data = make_batch(engine.get_batch_size() + 3)
+    expected = reference_run(MODELS["wide"][0], data)[0]
+    for count in range(1, len(data) + 1):
+        assert_same_boxes(engine.run(data[:count])[0], expected[:count], 0.05)
+
+
+def test_a_driver_that_records_no_graphs_is_no_trouble(cuda: Cuda, make_engine: Any) -> None:
+    if not cuda.fake:
+        pytest.skip("every driver that runs TensorRT records graphs")
+    cuda.fake.graphs = False
+    data = make_batch(2, 64, 96)
+    assert_same_boxes(make_engine().run(data)[0], reference_run(MODELS["dynamic"][0], data)[0], 0.05)
+
+
+def test_many_batches_of_large_arrays_go_through_both_lanes(make_engine: Any) -> None:
+    data = make_batch(5, 640, 640)
+    engine = make_engine("copied")
+    assert engine.lanes == 2
+    assert_same_boxes(engine.run(data)[0], reference_run(MODELS["copied"][0], data)[0], 0.05)
 
 
 # --- threads -------------------------------------------------------------------------------------
@@ -339,7 +300,7 @@ def test_a_plan_with_dynamic_size_takes_1280_or_what_comes_nearest(cuda: Cuda) -
         pytest.skip("this project's builder fixes the size; plans of others may not")
 
     def plan(low: int, high: int) -> bytes:
-        profile = {"images": [[2, 3, low, low], [4, 3, low, low], [4, 3, high, high]]}
+        profile = {"images": [[2, 3, low, low], [2, 3, low, low], [2, 3, high, high]]}
         return MAGIC + json.dumps({"profile": profile}).encode() + b"\0" + MODELS["dynamic"][0] + MAGIC
 
     for low, high, options, expected in (
@@ -356,6 +317,37 @@ def test_a_plan_with_dynamic_size_takes_1280_or_what_comes_nearest(cuda: Cuda) -
     with TensorRTEngine(plan(64, 64), batch_size=1) as engine:
         assert engine.get_batch_size() == 1
         assert_same_boxes(engine.run(data)[0], reference_run(MODELS["dynamic"][0], data)[0], 0.05)
+
+
+def test_a_plan_whose_profile_is_not_shared_runs_with_an_engine_a_context(
+    cuda: Cuda, make_engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not cuda.fake:
+        pytest.skip("this project's builder makes plans that share it")
+    plan = cuda.plan("wide").replace(b'"shared": true', b'"shared": false')
+    before = cuda.free_bytes()
+    with caplog.at_level(logging.INFO), TensorRTEngine(plan) as engine:
+        engine.warm_up()
+        data = make_batch(7)
+        assert_same_boxes(engine.run(data)[0], reference_run(MODELS["wide"][0], data)[0], 0.05)
+        # 1, 2, 4, 8, 16 and 20 rows on two lanes.
+        assert len(engine._resources.plan._loaded) == 12
+    assert "does not share" in caplog.text
+    assert cuda.free_bytes() == before
+
+
+def test_without_room_for_a_second_lane_there_is_one(
+    cuda: Cuda, make_engine: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not cuda.fake:
+        pytest.skip("filling a real GPU would hurt its neighbours")
+    cuda.fake.full_at = "second context"
+    engine = make_engine()
+    assert engine.lanes == 1
+    assert "no room for a second" in caplog.text
+    data = make_batch(4, 64, 96)
+    assert_same_boxes(engine.run(data)[0], reference_run(MODELS["dynamic"][0], data)[0], 0.05)
+    assert "batches of 1 run as 3" in caplog.text
 
 
 def test_a_smaller_batch_slices(make_engine: Any) -> None:
@@ -388,7 +380,7 @@ def test_health_does_not_wait_behind_a_batch(make_engine: Any) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with engine._lock:
+        with engine._on_lanes(tensorrt_engine.LANES, 0):
             entered.set()
             leave.wait(30)
 
@@ -483,29 +475,15 @@ def test_closing_on_a_lost_gpu_does_not_raise(cuda: Cuda, caplog: pytest.LogCapt
 def test_a_failed_batch_is_not_a_lost_gpu(make_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = make_engine()
 
-    def refuse(*args: Any) -> bool:
-        return False
+    def refuse(*args: Any) -> None:
+        raise ExecutionFailedError("TensorRT did not start the execution")
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_resources", _Refusing(engine._resources))
+        patch.setattr(BatchWork, "enqueue", refuse)
         with pytest.raises(ExecutionError, match="did not start"):
             engine.run(make_batch(1, 64, 96))
     engine.check_health()
     assert engine.run(make_batch(1, 64, 96))[0].shape == (1, 10, 6)
-
-
-class _Refusing:
-    """The engine's resources with an execution context that says no."""
-
-    def __init__(self, held: Any) -> None:
-        self.__dict__.update(held.__dict__)
-        self.execution = self
-
-    def execute_async_v3(self, stream: int) -> bool:
-        return False
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        return True
 
 
 def _in_another_process(body: str, plan: Any) -> subprocess.CompletedProcess[str]:

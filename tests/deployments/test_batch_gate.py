@@ -76,6 +76,17 @@ def test_a_part_full_batch_collects_until_the_engine_is_free():
     run(scenario)
 
 
+def test_with_two_lanes_a_third_full_batch_is_inside_and_no_more():
+    async def scenario():
+        requests = Recorder(BatchGate(2, 16, lanes=2))
+        await requests.start(*range(9))
+        assert sorted(requests.inside) == [0, 1, 2, 3, 4]
+        await requests.end(0)
+        assert sorted(requests.inside) == [1, 2, 3, 4, 5, 6]
+
+    run(scenario)
+
+
 def test_never_more_than_two_batches_are_inside():
     async def scenario():
         requests = Recorder(BatchGate(2, 16))

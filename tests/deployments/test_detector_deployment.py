@@ -18,7 +18,16 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
 )
 from tests.deployments.conftest import replicas_of
-from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in, open_steady_stand_in
+from tests.stand_in import (
+    BROKEN,
+    LOST,
+    POISON,
+    engine_report,
+    grey_picture,
+    open_slow_stand_in,
+    open_steady_stand_in,
+    open_two_lanes,
+)
 
 
 def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
@@ -78,6 +87,22 @@ def test_a_picture_that_the_engine_fails_on_fails_alone(running_serve):
                 response.result()
         else:
             assert response.result().detections.class_ids.tolist() == [value]
+
+
+def test_two_lanes_run_two_batches_at_a_time_and_a_picture_that_the_gpu_cannot_decode_fails_alone(running_serve):
+    app = running_serve.deploy(open_two_lanes, batch_size=4)
+    values = [0, 1, 2, BROKEN, 3, 4, 5, 6, 7]
+    responses = [app.handle.detect.remote(grey_picture(value), confidence=0.05) for value in values]
+    most = 0
+    for value, response in zip(values, responses, strict=True):
+        if value == BROKEN:
+            with pytest.raises(UndecodablePictureError, match="damaged"):
+                response.result()
+        else:
+            answer = response.result()
+            assert answer.detections.class_ids.tolist()[0] == value
+            most = max(most, engine_report(answer)[1])
+    assert most == 2
 
 
 def test_confidence_and_classes_are_checked_before_anything_is_run(running_serve):

@@ -2,12 +2,14 @@
 
 What it is strict about, because PyCUDA punishes it silently or fatally: every call needs a current
 context, memory is freed only while the context object is current that made it, and asynchronous
-work happens at `synchronize`, not before.
+work happens at `synchronize`, not before. What is put on a stream while it is recorded runs only
+when the graph is launched.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +18,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from azaion_engine.letterbox import Letterbox
+from azaion_engine.letterbox_kernel import RECORD
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,16 @@ class FakeCuda:
         self.visible: list[PhysicalGpu] | None = None
         self.lost = False
         self.full_at = ""
-        """Where TensorRT finds no more GPU memory: `plan`, `context`, or nowhere."""
+        """Where TensorRT finds no more GPU memory: `plan`, `context`, `second context`, or nowhere."""
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned = 0
-        self.launched_on: set[int] = set()
+        self.graphs = True
+        """Whether the driver records graphs."""
+        self.graph_launches = 0
+        self.decodes = True
+        """Whether there is something that decodes JPEGs."""
+        self.decoded = 0
         self.before_execution: Callable[[], None] | None = None
         self.module = self._make_module()
 
@@ -53,6 +63,13 @@ class FakeCuda:
         if self.lost:
             raise self.Error("unspecified launch failure")
         return stack[-1]
+
+    def memory(self, address: int, size: int) -> int:
+        """Checks that a range lies in one allocation, and returns its address."""
+        for start, held in list(self.allocated.items()):
+            if start <= address and address + size <= start + ctypes.sizeof(held):
+                return address
+        raise AssertionError(f"{size} bytes at {address} are not allocated")
 
     def idle(self) -> bool:
         """Whether no thread has a context left pushed."""
@@ -124,22 +141,27 @@ class FakeCuda:
         def pagelocked_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
             return _Pinned(cuda, int(np.prod(shape)) * np.dtype(dtype).itemsize).array(shape, dtype)
 
-        def memcpy_htod_async(dest: FakeAllocation, src: np.ndarray[Any, Any], stream: FakeStream) -> None:
+        def memcpy_htod_async(dest: int, src: np.ndarray[Any, Any], stream: FakeStream) -> None:
             cuda.check()
             assert src.flags.c_contiguous
-            assert src.nbytes <= dest.size
-            stream.queue.append(lambda: ctypes.memmove(dest.address, src.ctypes.data, src.nbytes))
+            target = cuda.memory(int(dest), src.nbytes)
+            stream.put(lambda: ctypes.memmove(target, src.ctypes.data, src.nbytes))
 
-        def memcpy_dtoh_async(dest: np.ndarray[Any, Any], src: FakeAllocation, stream: FakeStream) -> None:
+        def memcpy_dtoh_async(dest: np.ndarray[Any, Any], src: int, stream: FakeStream) -> None:
             cuda.check()
             assert dest.flags.c_contiguous
-            assert dest.nbytes <= src.size
-            stream.queue.append(lambda: ctypes.memmove(dest.ctypes.data, src.address, dest.nbytes))
+            source = cuda.memory(int(src), dest.nbytes)
+            stream.put(lambda: ctypes.memmove(dest.ctypes.data, source, dest.nbytes))
+
+        def module_from_buffer(ptx: bytes) -> Any:
+            cuda.check()
+            assert ptx.endswith(b"\0"), "the driver reads on to a zero"
+            return SimpleNamespace(get_function=lambda name: FakeLetterbox(cuda, ptx, name))
 
         def mem_get_info() -> tuple[int, int]:
             cuda.check()
             total = cuda.gpus[0].memory_bytes
-            return total - sum(len(memory) for memory in cuda.allocated.values()), total
+            return total - sum(len(memory) for memory in list(cuda.allocated.values())), total
 
         self.Error = module.Error = Error
         module.MemoryError = CudaMemoryError
@@ -149,6 +171,7 @@ class FakeCuda:
         module.Stream = lambda flags: FakeStream(cuda, flags)
         module.mem_alloc, module.pagelocked_empty, module.mem_get_info = mem_alloc, pagelocked_empty, mem_get_info
         module.memcpy_htod_async, module.memcpy_dtoh_async = memcpy_htod_async, memcpy_dtoh_async
+        module.module_from_buffer = module_from_buffer
         return module
 
 
@@ -178,11 +201,17 @@ class FakeAllocation:
 class FakeStream:
     def __init__(self, cuda: FakeCuda, flags: int) -> None:
         self.cuda, self.flags, self.queue, self.context = cuda, flags, [], cuda.check()
+        self.recording: list[Callable[[], Any]] | None = None
         self.handle = id(self)
         streams[self.handle] = self
 
+    def put(self, work: Callable[[], Any]) -> None:
+        (self.queue if self.recording is None else self.recording).append(work)
+
     def synchronize(self) -> None:
         self.cuda.check()
+        if self.recording is not None:
+            raise self.cuda.Error("operation not permitted when stream is capturing")
         while self.queue:
             self.queue.pop(0)()
         self.cuda.check()
@@ -216,3 +245,94 @@ class _Pinned:
     def free(self) -> None:
         assert self.cuda.check() is self.context, "PyCUDA would leak this"
         self.cuda.pinned -= 1
+
+
+class FakeLetterbox:
+    """The kernel, as the CPU does it with the very views that the records describe."""
+
+    def __init__(self, cuda: FakeCuda, ptx: bytes, name: str) -> None:
+        assert f".entry {name}(".encode() in ptx
+        self.cuda, self.dtype = cuda, np.dtype(name.removeprefix("letterbox_"))
+
+    def __call__(
+        self,
+        records: np.uint64,
+        network_input: np.uint64,
+        width: np.int32,
+        height: np.int32,
+        *,
+        block: tuple[int, int, int],
+        grid: tuple[int, int, int],
+        stream: FakeStream,
+    ) -> None:
+        self.cuda.check()
+        assert grid[0] * block[0] >= width
+        assert grid[1] * block[1] >= height
+        shape = (grid[2], 3, int(height), int(width))
+        table = self._view(int(records), (grid[2],), RECORD)
+        out = self._view(int(network_input), shape, self.dtype)
+        stream.put(lambda: self._run(table, out))
+
+    def _view(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        size = int(np.prod(shape)) * dtype.itemsize
+        memory = (ctypes.c_char * size).from_address(self.cuda.memory(address, size))
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+    def _run(self, table: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+        for record, target in zip(table, out, strict=True):
+            box = Letterbox.fit(int(record["width"]), int(record["height"]), *target.shape[1:])
+            place = (box.pad_left, box.pad_top, box.resized_width, box.resized_height)
+            assert place == tuple(int(record[name]) for name in ("left", "top", "resized_width", "resized_height"))
+            first = np.frombuffer((ctypes.c_uint8 * 3).from_address(int(record["pixels"])), np.uint8)
+            pixels = np.lib.stride_tricks.as_strided(
+                first, (box.picture_height, box.picture_width, 3), (int(record["step_y"]), int(record["step_x"]), 1)
+            )
+            target[...] = box.to_input(pixels)
+
+
+class FakeLibcuda:
+    """The driver's functions for graphs, as `ctypes` would call them."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+        self.graphs: dict[int, list[Callable[[], Any]]] = {}
+        self.handles = itertools.count(1)
+
+    def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:
+        self.cuda.check()
+        if not self.cuda.graphs:
+            return 801
+        streams[stream.value].recording = []
+        return 0
+
+    def cuStreamEndCapture(self, stream: Any, graph: Any) -> int:
+        recorded = streams[stream.value].recording
+        streams[stream.value].recording = None
+        assert recorded is not None
+        return self._keep(recorded, graph)
+
+    def cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:
+        return self._keep(self.graphs[graph.value], executable)
+
+    def cuGraphLaunch(self, executable: Any, stream: Any) -> int:
+        self.cuda.check()
+        self.cuda.graph_launches += 1
+        for work in self.graphs[executable.value]:
+            streams[stream.value].put(work)
+        return 0
+
+    def cuGraphDestroy(self, graph: Any) -> int:
+        self.cuda.check()
+        del self.graphs[graph.value]
+        return 0
+
+    cuGraphExecDestroy = cuGraphDestroy
+
+    def cuGetErrorName(self, status: int, name: Any) -> int:
+        name._obj.value = b"CUDA_ERROR_NOT_SUPPORTED"
+        return 0
+
+    def _keep(self, work: list[Callable[[], Any]], handle: Any) -> int:
+        handle._obj.value = next(self.handles)
+        self.graphs[handle._obj.value] = work
+        return 0

@@ -74,7 +74,8 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
                 self.logger.log(ILogger.Severity.ERROR, "4: Network has dynamic inputs, but no profile")
                 return None
             profile = config.profiles[0].shapes if config.profiles else {}
-            return MAGIC + json.dumps({"profile": profile}).encode() + b"\0" + network.onnx + MAGIC
+            facts = {"profile": profile, "shared": "PROFILE_SHARING_0806" in config.features}
+            return MAGIC + json.dumps(facts).encode() + b"\0" + network.onnx + MAGIC
 
     class OnnxParser:
         def __init__(self, network: _Network, logger: ILogger) -> None:
@@ -119,6 +120,7 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
     module.TacticSource = enum.IntEnum(
         "TacticSource", {"CUBLAS": 0, "CUBLAS_LT": 1, "CUDNN": 2, "EDGE_MASK_CONVOLUTIONS": 3, "JIT_CONVOLUTIONS": 4}
     )
+    module.PreviewFeature = enum.Enum("PreviewFeature", "FASTER_DYNAMIC_SHAPES_0805 PROFILE_SHARING_0806")
     module.MemoryPoolType = enum.Enum("MemoryPoolType", "WORKSPACE")
     module.TensorIOMode = TensorIOMode
     return module
@@ -131,12 +133,16 @@ class _Config:
     def __init__(self) -> None:
         self.flags, self.pools, self.profiles = {"TF32"}, {}, []
         self.builder_optimization_level, self.tactic_sources = 3, None
+        self.features: set[str] = set()
 
     def set_flag(self, flag: Any) -> None:
         self.flags.add(flag.name)
 
     def clear_flag(self, flag: Any) -> None:
         self.flags.discard(flag.name)
+
+    def set_preview_feature(self, feature: Any, enable: bool) -> None:
+        (self.features.add if enable else self.features.discard)(feature.name)
 
     def set_memory_pool_limit(self, pool: Any, size: int) -> None:
         self.pools[pool.name] = size
@@ -205,13 +211,19 @@ class _Engine:
     def __init__(self, cuda: FakeCuda, plan: bytes) -> None:
         self.cuda = cuda
         head, _, rest = plan[len(MAGIC) :].partition(b"\0")
-        self.profile, self.onnx = json.loads(head)["profile"], rest[: -len(MAGIC)]
+        facts = json.loads(head)
+        self.profile, self.shared, self.onnx = facts["profile"], facts.get("shared", False), rest[: -len(MAGIC)]
+        self.contexts = 0
         network = _Network()
         network.fill(self.onnx, onnx.load_model_from_string(self.onnx))
         self.inputs = {tensor.name for tensor in network.inputs}
         self.io = {tensor.name: tensor for tensor in [*network.inputs, *network.outputs]}
         self.num_io_tensors = len(self.io)
+        self.device_memory_size = 1 << 20
         self.workspace = cuda.module.mem_alloc(1 << 20)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
 
     def __del__(self) -> None:
         if not self.cuda.lost and not self.cuda.idle():
@@ -232,21 +244,29 @@ class _Engine:
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return self.profile[name]
 
-    def create_execution_context(self) -> _Execution | None:
+    def create_execution_context_without_device_memory(self) -> _Execution | None:
         self.cuda.check()
-        if self.cuda.full_at == "context":
+        if self.cuda.full_at == "context" or (self.cuda.full_at == "second context" and self.contexts > 0):
             return None
+        self.contexts += 1
         return _Execution(self)
 
 
 class _Execution:
     def __init__(self, engine: _Engine) -> None:
         self.engine, self.addresses, self.shapes = engine, {}, {}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(engine.onnx, options, providers=["CPUExecutionProvider"])
+        self.active_optimization_profile = 0 if engine.contexts == 1 or not engine.profile else -1
+        self.device_memory = 0
+        self.ran_with: dict[str, tuple[int, ...]] = {}
+
+    def set_optimization_profile_async(self, profile: int, handle: int) -> bool:
+        self.engine.cuda.check()
+        if self.engine.shared:
+            self.active_optimization_profile = profile
+        return self.engine.shared
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert self.active_optimization_profile == 0
         limits = self.engine.profile.get(name)
         if limits and not all(low <= size <= high for low, size, high in zip(limits[0], shape, limits[2], strict=True)):
             return False
@@ -270,15 +290,20 @@ class _Execution:
         cuda, stream = self.engine.cuda, streams[handle]
         cuda.check()
         assert stream.flags == 1, "the stream must not wait for the default stream"
+        cuda.memory(self.device_memory, self.engine.device_memory_size)
         shapes = dict(self.shapes)
-        stream.queue.append(lambda: self._execute(shapes))
+        if stream.recording is not None and self.ran_with != shapes:
+            return False  # what a first execution does cannot be recorded
+        self.ran_with = shapes
+        stream.put(lambda: self._execute(shapes))
         return True
 
     def _execute(self, shapes: dict[str, tuple[int, ...]]) -> None:
         if self.engine.cuda.before_execution:
             self.engine.cuda.before_execution()
+        session = self.engine.session
         feeds = {name: self._view(name, shape).copy() for name, shape in shapes.items()}
-        for output, value in zip(self.session.get_outputs(), self.session.run(None, feeds), strict=True):
+        for output, value in zip(session.get_outputs(), session.run(None, feeds), strict=True):
             self._view(output.name, value.shape)[...] = value
 
     def _view(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:

@@ -1,0 +1,221 @@
+"""Lane: everything that one batch needs on the GPU, so that a second one can run beside it on another lane."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.batch_work import BatchWork, work_size
+from azaion_engine.cuda_context import CudaContext
+from azaion_engine.device_buffers import DeviceBuffer
+from azaion_engine.errors import ConfigurationError, ModelError, PictureError
+from azaion_engine.loaded_plan import LoadedPlan
+from azaion_engine.prepared_picture import PreparedPicture
+from azaion_engine.tensorrt_api import IoTensor
+
+if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+    from azaion_engine.picture_loader import PictureLoader
+
+logger = logging.getLogger(__name__)
+
+_STREAM_NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
+
+_LARGE_PLANE_BYTES = 256 * 1024
+"""Smaller planes are copied quicker by one thread than handed to several."""
+
+
+class Lane:
+    """A stream with its buffers, contexts and graphs; one thread at a time, with the CUDA context current.
+
+    Attributes:
+        stream: The `pycuda.driver.Stream` of all its work.
+        batch: Most rows at a time.
+        loader: Takes pictures; None until `open_loader`.
+    """
+
+    def __init__(
+        self, context: CudaContext, plan: LoadedPlan, batch: int, size: tuple[int, int], copiers: Executor
+    ) -> None:
+        """Allocates memory and makes the work for a full batch.
+
+        Args:
+            context: The CUDA context, current.
+            plan: What to run.
+            batch: Most rows at a time, not fewer than the plan's least.
+            size: (height, width) of the network input.
+            copiers: Threads that fill pinned memory.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory.
+            ConfigurationError: Likewise, in TensorRT's words.
+            ExecutionFailedError: TensorRT refuses the shape.
+            ModelError: The size of an output depends on the picture's content.
+        """
+        self._context, self._plan, self._copiers = context, plan, copiers
+        self.batch, self._size = batch, size
+        self._picture = next(tensor for tensor in plan.tensors if tensor.is_input)
+        self._smallest = self._picture.profile[0][0]
+        self._works: dict[int, BatchWork] = {}
+        self._buffers: dict[str, DeviceBuffer] = {}
+        self._scratch: Any = None
+        self.loader: PictureLoader | None = None
+        self.stream: Any = None
+        try:
+            self.stream = context.driver.Stream(_STREAM_NON_BLOCKING)
+            self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
+            self._make_full_work()
+        except BaseException:
+            self.free()
+            raise
+        self._input = self._buffers[self._picture.name]
+        self._outputs = [self._buffers[tensor.name] for tensor in plan.tensors if not tensor.is_input]
+
+    def open_loader(self) -> PictureLoader:
+        """Gets ready for `run_pictures`; only the first call does something.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
+        """
+        from azaion_engine.picture_loader import PictureLoader
+
+        if self.loader is None:
+            self.loader = PictureLoader(self._context.driver, self._context.device_id, self._input, self.stream)
+        return self.loader
+
+    def start(self, rows: NDArray[Any]) -> None:
+        """Starts a batch of arrays; `collect` waits for it.
+
+        Args:
+            rows: `[1…batch, 3, height, width]`; read before this returns.
+        """
+        host = self._input.host[: len(rows)]
+        if host[0, 0].nbytes < _LARGE_PLANE_BYTES:
+            host[...] = rows  # casts, and gathers what is not contiguous
+            self._input.upload(host, self.stream)
+        else:
+            # Each plane goes up as soon as it is there, while the next ones are still being copied.
+            for plane in self._copy_planes(rows, host):
+                self._input.upload(plane, self.stream)
+        self._enqueue(len(rows))
+        for output in self._outputs:
+            output.download(len(rows), self.stream)
+
+    def collect(self, count: int) -> list[NDArray[Any]]:
+        """Waits for what `start` started.
+
+        Args:
+            count: How many rows there were.
+
+        Returns:
+            One pinned view an output, overwritten by the next batch.
+        """
+        self.stream.synchronize()
+        return [output.host[:count] for output in self._outputs]
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs a batch of pictures and waits for it.
+
+        Returns:
+            One for each: float32 `[k, 6]`, the rows of the first output, or what is wrong with the picture.
+        """
+        loader = self.open_loader()
+        errors = loader.load(pictures)
+        count = errors.count(None)
+        if count:
+            self._enqueue(count)
+            self._outputs[0].download(count, self.stream)
+        self.stream.synchronize()
+        loader.finish()
+        # A copy: the pinned memory is written again by the next batch.
+        found = iter(np.array(self._outputs[0].host[:count], dtype=np.float32))
+        return [next(found) if error is None else error for error in errors]
+
+    def warm_up(self) -> None:
+        """Makes the work of every batch size there is, so that no later batch waits for one."""
+        for rows in range(1, self.batch + 1):
+            self._work(rows)
+
+    def free(self) -> None:
+        """Gives everything back in the one order in which nothing refers to what is already gone."""
+        for work in set(self._works.values()):
+            work.free()
+        self._works.clear()
+        if self.loader is not None:
+            self.loader.free()
+            self.loader = None
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers.clear()
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            scratch.free()
+        self.stream = None
+
+    def _copy_planes(self, rows: NDArray[Any], host: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        planes = [(row, channel) for row in range(len(rows)) for channel in range(3)]
+
+        def copy(at: tuple[int, int]) -> NDArray[Any]:
+            plane: NDArray[Any] = host[at]
+            plane[...] = rows[at]
+            return plane
+
+        try:
+            return self._copiers.map(copy, planes)
+        except RuntimeError:  # the interpreter is on its way out and takes no more work for other threads
+            return map(copy, planes)
+
+    def _enqueue(self, rows: int) -> None:
+        self._work(rows).enqueue(self.stream)
+
+    def _work(self, rows: int) -> BatchWork:
+        size = work_size(rows, self._smallest, self.batch, few=not self._plan.shares)
+        if size not in self._works:
+            try:
+                self._works[size] = self._make_work(size)
+                self._works[size].record(self._addresses(), self.stream)
+            except ConfigurationError as error:
+                # Running more rows than needed is slower, and right: what is beyond them is not looked at.
+                logger.warning("batches of %d run as %d: %s", size, self.batch, error)
+                self._works[size] = self._works[self.batch]
+            except BaseException:
+                self._works.pop(size, None)
+                raise
+        return self._works[size]
+
+    def _make_full_work(self) -> None:
+        work = self._works[self.batch] = self._make_work(self.batch)
+        for tensor in self._plan.tensors:
+            shape = tuple(int(size) for size in work.context.get_tensor_shape(tensor.name))
+            if any(size < 0 for size in shape) or shape[0] != self.batch:
+                raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
+            self._buffers[tensor.name] = DeviceBuffer(self._context.driver, shape, tensor.dtype)
+        network_input = self._buffers[self._picture.name]
+        # Rows beyond a batch's own are run but not looked at: they had better be numbers.
+        network_input.upload(network_input.host, self.stream)
+        work.record(self._addresses(), self.stream)
+
+    def _make_work(self, rows: int) -> BatchWork:
+        context = self._plan.make_context(int(self._scratch), self.stream)
+        return BatchWork(context, self._picture.name, (rows, 3, *self._size))
+
+    def _addresses(self) -> dict[str, int]:
+        return {name: buffer.address for name, buffer in self._buffers.items()}
+
+
+def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:
+    """Returns a plan's only input.
+
+    Raises:
+        ModelError: It has another number of them, or it takes no pictures.
+    """
+    inputs = [tensor for tensor in tensors if tensor.is_input]
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+        given = [f"{tensor.name} {list(tensor.shape)}" for tensor in inputs]
+        raise ModelError(f"expected one input [batch, 3, height, width], the plan has {given}")
+    return inputs[0]

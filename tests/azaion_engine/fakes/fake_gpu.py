@@ -1,0 +1,37 @@
+"""A host with fake GPUs: every module that this project asks for one, put in place at once."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from azaion_engine import cuda_context, cuda_graph, tensorrt_api
+from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
+from tests.azaion_engine.fakes.fake_nvimgcodec import make_nvimgcodec
+from tests.azaion_engine.fakes.fake_nvml import make_nvml
+from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+
+
+def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
+    """Makes the fakes what an import finds, for as long as the patch lasts; returns the fake `tensorrt`."""
+    pycuda: Any = ModuleType("pycuda")
+    pycuda.driver = fake.module
+    tensorrt, libcuda = make_tensorrt(fake), FakeLibcuda(fake)
+    modules = {
+        "pycuda": pycuda,
+        "pycuda.driver": fake.module,
+        "pynvml": make_nvml(fake.gpus),
+        "tensorrt": tensorrt,
+    }
+    for name, module in modules.items():
+        patch.setitem(sys.modules, name, module)
+    nvidia: Any = __import__("nvidia")
+    patch.setattr(nvidia, "nvimgcodec", make_nvimgcodec(fake), raising=False)
+    patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    patch.setattr(cuda_context, "_contexts", {})
+    patch.setattr(cuda_graph, "load_libcuda", lambda: libcuda)
+    tensorrt_api.forget()
+    return tensorrt
