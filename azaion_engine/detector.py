@@ -109,14 +109,22 @@ class Detector:
         letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self.engine.get_input_shape())
         return PreparedPicture(letterbox, letterbox.to_input(pixels))
 
-    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32]]:
-        """Runs prepared pictures as one batch.
+    @staticmethod
+    def stack(pictures: Sequence[PreparedPicture]) -> NDArray[np.float32]:
+        """Puts prepared pictures into one batch.
+
+        Returns:
+            float32 `[n, 3, height, width]`.
+        """
+        # A lone picture is not copied: indexing with None gives a view.
+        return pictures[0].tensor[None] if len(pictures) == 1 else np.stack([p.tensor for p in pictures])
+
+    def run(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Runs a batch.
 
         Returns:
             One float32 `[k, 6]` a picture, in pixels of the network input.
         """
-        # A lone picture is not copied: indexing with None gives a view.
-        batch = pictures[0].tensor[None] if len(pictures) == 1 else np.stack([p.tensor for p in pictures])
         return list(self.engine.run(batch)[0])
 
     def finish(
@@ -158,7 +166,7 @@ class Detector:
         batch = self.engine.get_batch_size()
         for start in range(0, len(pictures), batch):  # one batch of tensors in memory at a time
             prepared = [self._prepare_nth(start + i, p) for i, p in enumerate(pictures[start : start + batch])]
-            rows = self.infer(prepared)
+            rows = self.run(self.stack(prepared))
             found += [self.finish(p, r, confidence, kept) for p, r in zip(prepared, rows, strict=True)]
         return found
 

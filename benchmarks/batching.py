@@ -28,7 +28,7 @@ from ray.serve.handle import DeploymentHandle
 from benchmarks.machine import machine
 from deployments.app import build_application
 from deployments.service_settings import ServiceSettings
-from tests.stand_in import grey_picture, open_stand_in
+from tests.stand_in import grey_picture, open_stand_in, wait_until
 
 ENGINE_S, BATCH = 0.020, 16
 CAPACITY = BATCH / ENGINE_S
@@ -50,6 +50,9 @@ class Ceiling:
         self._start()
         await answer
 
+    def _engine_run(self) -> None:
+        wait_until(time.perf_counter() + ENGINE_S)
+
     def _start(self) -> None:
         while self._waiting and (self._running == 0 or (self._running == 1 and len(self._waiting) >= BATCH)):
             batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
@@ -57,7 +60,7 @@ class Ceiling:
             asyncio.get_running_loop().create_task(self._run(batch))
 
     async def _run(self, batch: list[asyncio.Future[None]]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._engine, time.sleep, ENGINE_S)
+        await asyncio.get_running_loop().run_in_executor(self._engine, self._engine_run)
         for answer in batch:
             answer.set_result(None)
         self._running -= 1

@@ -55,6 +55,11 @@ class BatchGate:
         """Requests in the house now: decoding, waiting or running."""
         return self._admitted
 
+    @property
+    def busy(self) -> bool:
+        """Whether a batch runs: who comes now will wait."""
+        return self._waves > 0
+
     def refuse_when_full(self) -> None:
         """Raises what `admit` would raise now: a body need not be read to be refused.
 

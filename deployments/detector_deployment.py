@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,26 +48,39 @@ class _Job:
     """One picture on its way through the engine.
 
     Attributes:
-        picture: What to run; None once its caller has given up.
+        encoded: The picture as it came; None once its caller has given up.
+        received: When it came, `time.perf_counter` seconds, as are the other times.
+        ahead: Its decoding, where that began before its batch did.
         in_batch: Whether `@serve.batch` has handed it to the engine's thread.
-        received: When the picture came, `time.perf_counter` seconds, as are the others.
-        decoded: When it was ready for the engine.
+        picture: Ready for the engine.
+        decode_s: Seconds that decoding took.
         started: When its batch started.
         ended: When its batch ended.
     """
 
-    picture: PreparedPicture | None = None
-    in_batch: bool = False
+    encoded: bytes | None
     received: float = field(default_factory=time.perf_counter)
-    decoded: float = 0.0
+    ahead: Future[None] | None = None
+    in_batch: bool = False
+    picture: PreparedPicture | None = None
+    decode_s: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+
+    def prepare(self, detector: Detector) -> None:
+        """Decodes; once, on whichever thread comes first."""
+        if self.encoded is not None:
+            began = time.perf_counter()
+            picture = detector.prepare(self.encoded)
+            self.decode_s = time.perf_counter() - began
+            if self.encoded is not None:  # its caller is still there
+                self.picture = picture
 
 
 @serve.deployment
 @serve.ingress(create_api)
 class DetectorDeployment:
-    """Owns one engine; its event loop never waits for it, and one thread alone runs it."""
+    """Owns one engine; its event loop never waits for it, and one batch runs at a time."""
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
@@ -82,11 +96,12 @@ class DetectorDeployment:
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
         self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")
-        self._engine_thread = ThreadPoolExecutor(1, "engine")
+        self._engine_threads = ThreadPoolExecutor(MAX_WAVES, "engine")
+        self._engine_free = threading.Lock()
         batch_size = self.detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, settings.max_queue)
         self._run_batch.set_max_batch_size(batch_size)
-        self._engine_thread.submit(self.detector.warm_up).result()
+        self._engine_threads.submit(self.detector.warm_up).result()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
@@ -116,8 +131,10 @@ class DetectorDeployment:
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
         with self._gate.admit():
-            job = _Job()
-            task = asyncio.ensure_future(self._run(job, picture))
+            job = _Job(picture)
+            if self._gate.busy:  # else an engine's thread takes it at once and decodes it with one hop less
+                job.ahead = self._decoders.submit(job.prepare, self.detector)
+            task = asyncio.ensure_future(self._gate.run(self._run_batch, job))
             try:
                 done, _ = await asyncio.wait((task,), timeout=self.settings.timeout_s)
             finally:  # a cancelled caller comes this way too
@@ -125,31 +142,27 @@ class DetectorDeployment:
                     self._abandon(job, task)
             if not done:
                 raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s")
-            prepared, rows = task.result()
-        detections = self.detector.finish(prepared, rows, confidence, kept)
+            rows = task.result()
+        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+            raise rows
+        assert job.picture is not None  # it has rows
+        detections = self.detector.finish(job.picture, rows, confidence, kept)
         timing = {
-            "decode": job.decoded - job.received,
-            "queue": job.started - job.decoded,
+            "decode": job.decode_s,
+            "queue": max(0.0, job.started - job.received - job.decode_s),
             "engine": job.ended - job.started,
             "total": time.perf_counter() - job.received,
         }
         return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
 
-    async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
-        loop = asyncio.get_running_loop()
-        job.picture = prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
-        job.decoded = time.perf_counter()
-        rows = await self._gate.run(self._run_batch, job)
-        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
-            raise rows
-        return prepared, rows
-
     def _abandon(self, job: _Job, task: asyncio.Future[Any]) -> None:
         """Spares the engine a picture that nobody waits for."""
+        job.encoded = job.picture = None
+        if job.ahead:
+            job.ahead.cancel()
         if job.in_batch:
             # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
             # without it the next batch would be let in on top of a running one.
-            job.picture = None
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
         else:
             task.cancel()
@@ -159,29 +172,59 @@ class DetectorDeployment:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
         for job in jobs:
             job.in_batch = True
-        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._infer, jobs)
+        return await asyncio.get_running_loop().run_in_executor(self._engine_threads, self._infer, jobs)
 
     def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        """Runs on the engine's thread; a picture that the engine chokes on fails alone."""
-        started = time.perf_counter()
-        live = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
-        rows = dict(zip(live, self._infer_each(list(live.values())), strict=True))
-        ended = time.perf_counter()
-        for job in jobs:
-            job.started, job.ended = started, ended
-        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
-        return [rows.get(index, EngineClosedError("the caller gave up")) for index in range(len(jobs))]
+        """Runs on one of the engine's threads: one batch is made ready while the other one runs."""
+        failed: dict[int, Exception] = {}
+        for index, job in enumerate(jobs):
+            try:
+                self._prepare(job)
+            except Exception as error:  # this picture's own
+                failed[index] = error
+        good = [index for index in range(len(jobs)) if index not in failed]
+        rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
+        return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
 
-    def _infer_each(self, pictures: list[PreparedPicture]) -> list[NDArray[np.float32] | Exception]:
+    def _prepare(self, job: _Job) -> None:
+        """Decodes what no decoder has begun, and waits for the others."""
+        if job.ahead is None or job.ahead.cancel():
+            job.prepare(self.detector)
+        else:
+            job.ahead.result()
+
+    def _infer_each(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
+        """Runs a batch; a picture that the engine chokes on fails alone."""
         try:
-            return [*self.detector.infer(pictures)] if pictures else []
+            return self._infer_together(jobs)
         except (GpuLostError, EngineClosedError) as error:
-            return [error] * len(pictures)
+            return [error] * len(jobs)
         except Exception as error:
-            if len(pictures) == 1:
+            if len(jobs) == 1:
                 return [error]
-            logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
-            return [result for picture in pictures for result in self._infer_each([picture])]
+            logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
+            return [result for job in jobs for result in self._infer_each([job])]
+
+    def _infer_together(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
+        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
+        results: list[NDArray[np.float32] | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
+        pictures = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
+        if not pictures:
+            return results
+        batch = self.detector.stack(list(pictures.values()))
+        with self._engine_free:
+            # Some may have given up while the other batch ran.
+            rows = [row for row, index in enumerate(pictures) if jobs[index].picture is not None]
+            if not rows:
+                return results
+            started = time.perf_counter()
+            found = self.detector.run(batch if len(rows) == len(batch) else batch[rows])
+            ended = time.perf_counter()
+        live = list(pictures)
+        for row, boxes in zip(rows, found, strict=True):
+            results[live[row]] = boxes
+            jobs[live[row]].started, jobs[live[row]].ended = started, ended
+        return results
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `detect` would."""
@@ -222,8 +265,8 @@ class DetectorDeployment:
 
     def __del__(self) -> None:
         # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
-        if hasattr(self, "_engine_thread"):
-            self._engine_thread.shutdown(wait=True)
+        if hasattr(self, "_engine_threads"):
+            self._engine_threads.shutdown(wait=True)
             self._decoders.shutdown(wait=False)
         if hasattr(self, "detector"):
             self.detector.close()

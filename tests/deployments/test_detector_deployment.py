@@ -18,7 +18,15 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
 )
 from tests.deployments.conftest import replicas_of
-from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in, open_steady_stand_in
+from tests.stand_in import (
+    LOST,
+    POISON,
+    engine_report,
+    grey_picture,
+    open_slow_stand_in,
+    open_steady_stand_in,
+    open_very_slow_stand_in,
+)
 
 
 def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
@@ -123,6 +131,20 @@ def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
     assert first.result().detections.class_ids.tolist() == [1]
     warm_up = 1
     assert engine_report(last)[1] == warm_up + 2
+
+
+def test_in_a_batch_that_waits_those_who_gave_up_are_left_out(running_serve):
+    app = running_serve.deploy(open_very_slow_stand_in, own=True, batch_size=2)
+    first = app.handle.detect.remote(grey_picture(1))
+    time.sleep(1)
+    given_up = app.handle.detect.remote(grey_picture(2))
+    kept = app.handle.detect.remote(grey_picture(3), confidence=0.05)
+    time.sleep(1)
+    given_up.cancel()
+    first.result()
+    answer = kept.result()
+    assert engine_report(answer)[0] == 1
+    assert answer.detections.class_ids.tolist()[0] == 3
 
 
 def test_a_long_batch_leaves_the_replica_healthy(running_serve):
