@@ -169,7 +169,7 @@ class ModelCard(BaseModel):
             **_MODEL,
             "input": {"width": 1280, "height": 1280},
             "batch_size": 1,
-            "classes": {"0": "car", "1": "truck"},
+            "classes": {"0": "car", "1": "truck", "2": "building", "3": "person"},
             "confidence": 0.25,
             "limits": {
                 "max_picture_bytes": 33554432,

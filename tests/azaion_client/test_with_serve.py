@@ -36,7 +36,8 @@ def test_one_picture(ask):
     assert (box.class_id, box.x1, box.y1, box.x2, box.y2) == (7, 8, 16, 40, 48)
     assert (found.picture.width, found.model.name) == (64, "stand-in")
     assert found.timing_ms.total >= found.timing_ms.engine > 0
-    assert ask("detect", grey_picture(7), classes=[8]).boxes == ()
+    assert ask("detect", grey_picture(7), classes=[8], request_id="mine").boxes == ()
+    assert ask("detect", grey_picture(7), request_id="mine").request_id == "mine"
     assert ask("ready") is True
 
 

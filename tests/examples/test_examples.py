@@ -21,6 +21,7 @@ from azaion_engine.model_file import SAMPLES, sample_picture
 from tests.deployments.conftest import running_serve  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,18 @@ def test_curl(url, folder, expected):
     assert_same(several["pictures"][1]["boxes"], expected["sample_2.jpg"])
     assert several["pictures"][2]["error"]["code"] == "not_a_picture"
     assert (error["error"]["code"], error["error"]["status"]) == ("not_a_picture", 415)
+
+
+def test_the_readmes_client(url):
+    """README's block prints what README says, but for the last digits and the request's id."""
+    [(code, told)] = re.findall(r"```python\n(from azaion_client.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
+    number = r"\d+\.\d+"
+    request = r"\(request .*?\)"
+    printed = re.sub(request, "", run(sys.executable, "-c", code.replace("http://127.0.0.1:8000", url)))
+    told = re.sub(request, "", told)
+    assert re.sub(number, "#", printed) == re.sub(number, "#", told)
+    numbers = [float(n) for n in re.findall(number, told)]
+    assert [float(n) for n in re.findall(number, printed)] == pytest.approx(numbers, abs=0.5)
 
 
 def test_no_example_is_left_out():
