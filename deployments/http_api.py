@@ -47,7 +47,8 @@ def create_api() -> FastAPI:
         version=azaion_engine.__version__,
         description="Object detection: post a picture, get boxes in its own pixels.",
         openapi_tags=schema.TAGS,
-        generate_unique_id_function=lambda route: route.name,  # generated clients name their methods by it
+        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
+        generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
     )
     api.include_router(router)
     api.add_exception_handler(AzaionError, _on_error)
