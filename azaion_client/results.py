@@ -1,9 +1,9 @@
 """What the service answers, as frozen dataclasses whose fields are called as in its JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+# No `from __future__ import annotations` here: older pydantic 2 looks such names up in the wrong module.
 
 
 @dataclass(frozen=True)
