@@ -6,7 +6,7 @@ CONFIG ?= serve_config.yaml
 EXTRA  ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench lint format smoke clean
+.PHONY: help serve test test-gpu bench lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,10 +25,6 @@ $(VENV)/.test: $(VENV)/.serve pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
-$(VENV)/.bench: $(VENV)/.serve pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[bench]'
-	@touch $@
-
 $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
@@ -42,7 +38,7 @@ test: $(VENV)/.test  ## install the test extra and run the tests
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
 
-bench: $(VENV)/.bench  ## what the service costs on this CPU, and what batching costs
+bench: $(VENV)/.serve  ## what the service costs on this CPU, and what batching costs
 	$(BIN)/python -m benchmarks.cpu
 	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
 
@@ -54,6 +50,9 @@ lint: $(VENV)/.lint  ## ruff and mypy
 format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
+	$(BIN)/python -m deployments.openapi > docs/openapi.json
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke

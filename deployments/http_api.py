@@ -46,9 +46,9 @@ def create_api() -> FastAPI:
         title="azaion-engine",
         version=azaion_engine.__version__,
         description="Object detection: post a picture, get boxes in its own pixels.",
-        responses={
-            status: {"model": schema.ErrorAnswer, "description": text} for status, text in schema.ERROR_STATUSES.items()
-        },
+        openapi_tags=schema.TAGS,
+        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
+        generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
     )
     api.include_router(router)
     api.add_exception_handler(AzaionError, _on_error)
@@ -58,7 +58,19 @@ def create_api() -> FastAPI:
     return api
 
 
-@router.post("/detect", response_model=schema.DetectAnswer | schema.DetectManyAnswer, openapi_extra=schema.DETECT_BODY)
+@router.post(
+    "/detect",
+    tags=["detection"],
+    summary="Find objects in pictures",
+    response_model=schema.DetectAnswer | schema.DetectManyAnswer,
+    response_description="The picture's boxes, or each picture's where several were sent.",
+    responses={
+        # A multipart request of which no picture could be used has the first one's status and tells of each.
+        **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
+        **schema.error_answers(422),
+    },
+    openapi_extra=schema.DETECT_BODY,
+)
 async def detect(
     request: Request, replica: Replica, confidence: Confidence = None, classes: Classes = None
 ) -> JSONResponse:
@@ -81,21 +93,27 @@ async def detect(
     return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, _retry_after(status))
 
 
-@router.get("/model", response_model=schema.ModelCard)
+@router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
 async def model(replica: Replica) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
     return JSONResponse(replica.describe())
 
 
-@router.get("/healthz", response_model=schema.Status)
+@router.get("/healthz", tags=["service"], summary="Does the process live?", response_model=schema.Status)
 async def healthz() -> JSONResponse:
     """Answers as long as the process lives."""
     return JSONResponse({"status": "live"})
 
 
-@router.get("/readyz", response_model=schema.Status)
+@router.get(
+    "/readyz",
+    tags=["service"],
+    summary="Would pictures be answered?",
+    response_model=schema.Status,
+    responses=schema.error_answers(503),
+)
 async def readyz(replica: Replica) -> JSONResponse:
-    """Answers 200 when pictures would be answered, else the reason."""
+    """Answers 200 when pictures would be answered, else 503 with the reason."""
     await replica.check_health()
     return JSONResponse({"status": "ready"})
 

@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.app import build_application
 from deployments.detector_deployment import Answer
 from deployments.service_settings import ServiceSettings
+from tests.deployments import documented
 from tests.stand_in import grey_picture, open_stand_in
 
 
@@ -32,7 +33,7 @@ class Deployed:
     url: str
 
     def client(self, timeout: float = 60) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=timeout)
+        return httpx.Client(base_url=self.url, timeout=timeout, event_hooks={"response": [documented.check]})
 
     def ask(self, value: int, **parameters: Any) -> Answer:
         """Sends one grey picture through the handle."""
