@@ -10,9 +10,16 @@ ERROR_STATUSES = {
     400: "The picture is damaged or empty, or the multipart body cannot be read.",
     413: "Too many bytes, pixels or pictures.",
     415: "Not a picture of a supported format.",
-    422: "A bad parameter.",
+    422: "A bad parameter, or `format=image` for several pictures.",
     503: "Overloaded, or the GPU is gone; try again after Retry-After seconds.",
     504: "No answer in time.",
+}
+
+DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The boxes, or with `format=image` the picture with the boxes drawn.",
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 DETECT_BODY: dict[str, Any] = {
