@@ -156,19 +156,19 @@ class DetectorDeployment:
             AzaionError: What `detect` raises.
             PictureTooLargeError: A side is longer than a JPEG can hold.
         """
-        started = time.perf_counter()
         answer = await self.detect(picture, confidence, classes)
-        detected = time.perf_counter()
+        stages = dict(answer.timing_ms)
+        detect_ms = stages.pop("total")
+        started = time.perf_counter()
         drawing = asyncio.get_running_loop().run_in_executor(
             self._decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
         )
         try:
-            jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - (detected - started))
+            jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
-        ended = time.perf_counter()
-        stages = {"draw": ended - detected, "total": ended - started}
-        return jpeg, {**answer.timing_ms, **{stage: round(seconds * 1000, 3) for stage, seconds in stages.items()}}
+        draw_ms = round((time.perf_counter() - started) * 1000, 3)
+        return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
     async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
         loop = asyncio.get_running_loop()

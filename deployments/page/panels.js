@@ -92,7 +92,7 @@ export function fillCard(list, card) {
     ["engine", card.engine],
     ["input", `${card.input.width} × ${card.input.height} px`],
     ["batch", `up to ${card.batch_size}`],
-    ["confidence", `${card.confidence} unless asked otherwise`],
+    ["confidence", `${card.confidence} by default`],
     ["largest picture", `${(limits.max_picture_bytes / 2 ** 20).toFixed(0)} MiB, ${(limits.max_picture_pixels / 1e6).toFixed(0)} megapixels`],
     ["one request", `up to ${limits.max_pictures} pictures, ${limits.timeout_s} s`],
     [`${classes.length} classes`, classes.length ? element("ul", "names", ...classes) : "none named"],

@@ -27,7 +27,7 @@ export async function modelCard() {
  *
  * @param {Blob} picture as the user chose it, byte for byte
  * @param {object | null} card limits to check before many megabytes are sent for nothing
- * @returns {Promise<{answer: object, roundTrip: number}>} what /detect answered, and milliseconds from click to answer
+ * @returns {Promise<{answer: object, roundTrip: number}>} what /detect answered, and the milliseconds from the first byte sent to the last received
  */
 export async function detect(picture, card) {
   const most = card?.limits.max_picture_bytes;
@@ -66,5 +66,5 @@ async function answered(request) {
   }
   const wait = response.headers.get("Retry-After");
   const words = error?.message ?? `${response.status} ${response.statusText}`;
-  throw new ServiceError(wait ? `${words} (in ${wait} s)` : words, error?.code ?? "http_error", response.status);
+  throw new ServiceError(wait ? `${words} (retry after ${wait} s)` : words, error?.code ?? "http_error", response.status);
 }
