@@ -10,7 +10,6 @@ import { Stage } from "./stage.js";
 const $ = (id) => document.getElementById(id);
 const switchedOff = new Set(); // class ids; stays for the next picture, as the slider does
 let counters = new Map(); // class id → the element that counts its boxes
-let visible = new Set(); // indexes of the boxes that pass the filter
 let announcing;
 
 const stage = new Stage($("frame"), $("picture"));
@@ -62,7 +61,7 @@ function filter() {
   if (picture?.state !== "done") return;
   const { boxes, picture: size } = picture.answer;
   const counts = new Map();
-  visible = new Set();
+  const visible = new Set(); // indexes of the boxes that pass
   boxes.forEach((box, index) => {
     if (box.confidence < least) return;
     counts.set(box.class_id, (counts.get(box.class_id) ?? 0) + 1);
@@ -192,6 +191,7 @@ $("again").addEventListener("click", () => pictures.again());
 $("zoom").addEventListener("click", () => {
   const actual = $("scroller").classList.toggle("actual");
   $("zoom").setAttribute("aria-pressed", actual);
+  $("scroller").tabIndex = actual ? 0 : -1; // the arrow keys scroll it then, in every browser
 });
 $("copy").addEventListener("click", async () => {
   $("copied").textContent = (await copy()) ? "Copied." : "Selected: press Ctrl+C.";
