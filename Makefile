@@ -29,7 +29,7 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
 
-serve: $(VENV)/.serve$(EXTRA)  ## the service on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
+serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/serve run $(CONFIG)
 
 test: $(VENV)/.test  ## install the test extra and run the tests

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from ray import serve
@@ -18,6 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 import azaion_engine
 from azaion_engine.errors import AzaionError, DeadlineExceededError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
+from deployments import web_page
 
 if TYPE_CHECKING:
     from deployments.detector_deployment import Answer, DetectorDeployment
@@ -29,6 +31,14 @@ Read = TypeVar("Read")
 Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
 Classes = Annotated[
     list[str] | None, Query(description="Class ids or names to keep, repeated or comma-separated; default: all.")
+]
+Format = Annotated[
+    Literal["json", "image"] | None,
+    Query(
+        alias="format",
+        description="`image` answers one picture as a JPEG with its boxes drawn; default: what the Accept header "
+        "prefers, else `json`.",
+    ),
 ]
 
 
@@ -51,6 +61,7 @@ def create_api() -> FastAPI:
         generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
     )
     api.include_router(router)
+    api.include_router(web_page.router)
     api.add_exception_handler(AzaionError, _on_error)
     api.add_exception_handler(RequestValidationError, _on_error)
     api.add_exception_handler(HTTPException, _on_error)
@@ -65,6 +76,7 @@ def create_api() -> FastAPI:
     response_model=schema.DetectAnswer | schema.DetectManyAnswer,
     response_description="The picture's boxes, or each picture's where several were sent.",
     responses={
+        **schema.DETECT_ANSWERS,
         # A multipart request of which no picture could be used has the first one's status and tells of each.
         **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
         **schema.error_answers(422),
@@ -72,21 +84,35 @@ def create_api() -> FastAPI:
     openapi_extra=schema.DETECT_BODY,
 )
 async def detect(
-    request: Request, replica: Replica, confidence: Confidence = None, classes: Classes = None
-) -> JSONResponse:
+    request: Request,
+    replica: Replica,
+    confidence: Confidence = None,
+    classes: Classes = None,
+    answer_format: Format = None,
+) -> Response:
     """Finds objects in the picture that is the body, or in each picture of a multipart body.
 
     A multipart answer is 200 as long as one picture could be used; the others carry their own error.
+
+    With `format=image`, or `Accept: image/jpeg`, the answer is the upright picture as a JPEG with the boxes drawn, and
+    a Server-Timing header says how long each stage took. It is for one picture: several are a 422. Errors stay JSON.
     """
     # An empty `classes=` is a form field left empty, not a wish for nothing.
     kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
     replica.refuse_when_full()
+    drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         body = await _in_time(_whole_body(request, replica.settings.max_picture_bytes), replica)
+        if drawn:
+            return _image(*await replica.draw(body, confidence, kept))
         answer = await replica.detect(body, confidence, kept)
         return JSONResponse({**_picture(answer), "model": _model(replica)})
 
     uploads = await _in_time(_uploads(request, replica), replica)
+    if drawn:
+        if len(uploads) > 1:
+            raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
+        return _image(*await replica.draw(await _upload_bytes(replica, uploads[0]), confidence, kept))
     pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
@@ -122,16 +148,20 @@ async def _detect_upload(
     replica: DetectorDeployment, upload: UploadFile, confidence: float | None, classes: list[str] | None
 ) -> dict[str, Any]:
     try:
-        if (upload.size or 0) > replica.settings.max_picture_bytes:
-            raise PictureTooLargeError(
-                f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
-            )
-        answer = await replica.detect(await upload.read(), confidence, classes)
+        answer = await replica.detect(await _upload_bytes(replica, upload), confidence, classes)
     except InvalidParameterError:
         raise  # wrong for every picture alike
     except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
         return {"name": upload.filename, "error": _describe(error, f"picture {upload.filename!r}")}
     return {"name": upload.filename, **_picture(answer)}
+
+
+async def _upload_bytes(replica: DetectorDeployment, upload: UploadFile) -> bytes:
+    if (upload.size or 0) > replica.settings.max_picture_bytes:
+        raise PictureTooLargeError(
+            f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
+        )
+    return await upload.read()
 
 
 async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
@@ -176,6 +206,25 @@ async def _body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
         if received > limit:
             raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
         yield chunk
+
+
+def _wants_image(answer_format: str | None, accept: str) -> bool:
+    """Tells whether the drawn picture is asked for: by `format`, else by an Accept header that prefers it to JSON."""
+    if answer_format is not None or "image/" not in accept:  # nearly every request: nothing to parse
+        return answer_format == "image"
+    quality: dict[str, float] = {}
+    for entry in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        with suppress(ValueError):  # rubbish is no wish
+            quality[kind] = float(given)
+    image = quality.get("image/jpeg", quality.get("image/*", 0))
+    return image > quality.get("application/json", 0) and image >= quality.get("*/*", 0)
+
+
+def _image(jpeg: bytes, timing_ms: dict[str, float]) -> Response:
+    stages = ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in timing_ms.items())
+    return Response(jpeg, media_type="image/jpeg", headers={"Server-Timing": stages})
 
 
 def _picture(answer: Answer) -> dict[str, Any]:

@@ -14,6 +14,13 @@ TAGS = [
 ANY_PICTURE = "application/octet-stream"
 """The format of a body is read from its first bytes; whatever else its Content-Type says is taken too."""
 
+DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The boxes, or with `format=image` the picture with the boxes drawn.",
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
         "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart.",
@@ -210,7 +217,7 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
     ),
     415: ("Not a picture of a supported format.", {"not_a_picture": _NOT_A_PICTURE["message"]}),
     422: (
-        "A bad parameter.",
+        "A bad parameter, or `format=image` for several pictures.",
         {"invalid_parameter": "classes: the model has no class 'unicorn'; it has 0 car, 1 truck"},
     ),
     500: (

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from azaion_client import (
     AsyncClient,
@@ -54,6 +57,14 @@ def test_errors(ask):
     assert (caught.value.status, caught.value.code) == (415, "not_a_picture")
     with pytest.raises(InvalidParameterError, match="unicorn"):
         ask("detect_many", [grey_picture(1)], classes=["unicorn"])
+
+
+def test_a_drawn_picture(ask):
+    picture = Image.open(io.BytesIO(ask("draw", grey_picture(7, size=64), request_id="mine")))
+    assert (picture.format, picture.size) == ("JPEG", (64, 64))
+    assert np.ptp(np.asarray(picture)) > 50
+    with pytest.raises(BadPictureError):
+        ask("draw", b"GIF89a")
 
 
 def test_a_full_queue_is_outlasted(running_serve):  # noqa: F811
