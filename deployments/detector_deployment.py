@@ -24,6 +24,7 @@ from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLo
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
 from deployments.batch_gate import MAX_WAVES, BatchGate
 from deployments.http_api import create_api
+from deployments.placement import replicas_here
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
@@ -88,12 +89,12 @@ class DetectorDeployment:
 
         Args:
             settings: Limits and model.
-            replicas: How many there are; as if all were on this host, they share its cores.
+            replicas: How many there are; those on one host share its cores.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
         started = time.monotonic()
-        cores = max(1, available_cores() // replicas)
+        cores = max(1, available_cores() // replicas_here(replicas))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
         self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")

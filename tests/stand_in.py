@@ -100,6 +100,11 @@ def open_very_slow_stand_in(settings: ServiceSettings) -> Detector:
     return open_stand_in(settings, seconds=4.0)
 
 
+def open_teller_of_threads(settings: ServiceSettings) -> Detector:
+    """Is named after the threads that its replica gave it."""
+    return Detector(StandInEngine(), model_name=f"{settings.threads} threads")
+
+
 def engine_report(answer: Answer) -> tuple[int, int]:
     """Returns (size of this answer's batch, pictures run so far); ask with confidence 0.05."""
     classes = answer.detections.class_ids.tolist()
