@@ -1,0 +1,98 @@
+"""Console: results go to stdout, everything else to stderr, a line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@lru_cache(maxsize=1)
+def stdout() -> Console:
+    """Returns the console of results."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+@lru_cache(maxsize=1)
+def stderr() -> Console:
+    """Returns the console of messages; progress bars live here too, so that lines printed go above them."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Writes one line to stderr, however long: never wrapped, so that scripts can read it."""
+    stderr().print(" ".join(text.split()), style=style, soft_wrap=True)
+
+
+def say_error(code: str, text: str, *, as_json: bool) -> None:
+    """Writes an error to stderr: a line for people, or a JSON object of the shape that the HTTP service answers."""
+    if as_json:
+        say(json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False))
+    else:
+        say(f"error: {text}", "red")
+
+
+def print_json(value: Any) -> None:
+    """Writes a JSON document to stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Writes names and values in two columns to stdout."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    stdout().print(table)
+
+
+def make_table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """Returns a plain table with a heading; the columns in `right` are aligned to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def megabytes(size: float) -> str:
+    """Writes a number of bytes for people, in units of 10^6."""
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+class _LogLines(logging.Handler):
+    """The library's log as lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # What the library logs as an error it raises too, and then it is the command's one line.
+        if record.levelno < logging.ERROR or self.level <= logging.DEBUG:
+            say(
+                f"{record.levelname.lower()}: {record.getMessage()}",
+                "yellow" if record.levelno > logging.INFO else None,
+            )
+
+
+_log_lines = _LogLines()
+
+
+def show_log(*, verbose: bool) -> None:
+    """Shows the library's warnings on stderr, with `verbose` everything it logs."""
+    level = logging.DEBUG if verbose else logging.WARNING
+    _log_lines.setLevel(level)
+    logger = logging.getLogger("azaion_engine")
+    logger.setLevel(level)
+    logger.addHandler(_log_lines)
