@@ -61,22 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app(args=given or ["--help"], prog_name="azaion", standalone_mode=False)
         sys.stdout.flush()
         return int(result or ExitCode.OK)
-    except typer.TyperException as error:
-        code, name, message = ExitCode.USAGE, "usage", error.format_message()
-    except AzaionError as error:
-        code, name, message = exit_code_of(error), error.code, str(error)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read stdout has enough; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PIPE_CLOSED
-    except OSError as error:
-        code, name, message = ExitCode.ENVIRONMENT, "system", str(error)
     except Exception as error:
-        traceback.print_exc()
-        code, name, message = ExitCode.BUG, "bug", f"{type(error).__name__}: {error}"
-    if code != ExitCode.BUG and {"--verbose", "-v"} & set(given):
-        traceback.print_exc()
-    say_error(name, message, as_json=as_json)
-    return code
+        code, name, message = _explain(error)
+        if code is ExitCode.BUG or {"--verbose", "-v"} & set(given):
+            traceback.print_exc()
+        say_error(name, message, as_json=as_json)
+        return code
+
+
+def _explain(error: Exception) -> tuple[ExitCode, str, str]:
+    """Returns exit code, short name and message of what ended a command."""
+    if isinstance(error, typer.TyperException):
+        return ExitCode.USAGE, "usage", error.format_message()
+    if isinstance(error, AzaionError):
+        return exit_code_of(error), error.code, str(error)
+    if isinstance(error, OSError):
+        return ExitCode.ENVIRONMENT, "system", str(error)
+    return ExitCode.BUG, "bug", f"{type(error).__name__}: {error}"

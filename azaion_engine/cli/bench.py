@@ -98,8 +98,8 @@ def _engine_alone(detector: Detector, rows: int, seconds: float) -> dict[str, An
     took = _times(lambda: detector.engine.run(batch), seconds)
     return {
         "batch_size": rows,
-        "median_ms": round(median(took) * 1000, 2),
-        "p95_ms": round(sorted(took)[int(len(took) * 0.95)] * 1000, 2),
+        "median_ms": round(median(took) * 1000, 3),
+        "p95_ms": round(sorted(took)[int(len(took) * 0.95)] * 1000, 3),
         "pictures_per_s": round(rows / median(took), 1),
     }
 
@@ -121,7 +121,7 @@ def _one_picture(detector: Detector, encoded: bytes, seconds: float) -> dict[str
             stages[stage].append(span)
 
     _times(once, seconds)
-    return {stage: round(median(took[WARM_UP:]) * 1000, 2) for stage, took in stages.items()}
+    return {stage: round(median(took[WARM_UP:]) * 1000, 3) for stage, took in stages.items()}
 
 
 def _pipeline(detector: Detector, encoded: bytes, seconds: float, threads: int) -> dict[str, Any]:

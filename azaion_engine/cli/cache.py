@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from azaion_engine.settings import DetectorSettings
     from azaion_engine.stored_engine import StoredEngine
 
-app = typer.Typer(help="List or remove the engines that are kept on this machine.", epilog=EPILOG, no_args_is_help=True)
+app = typer.Typer(help="List or remove the engines that are kept on this machine.", epilog=EPILOG)
 
 
 @app.command("ls", epilog=EPILOG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_NO_BREAK = 10_000
+"""Columns; more than any line has."""
+
+
 @lru_cache(maxsize=1)
 def stdout() -> Console:
-    """Returns the console of results."""
+    """Returns the console of results; where they go to a file or a pipe no line is broken."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False)
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _NO_BREAK)
 
 
 @lru_cache(maxsize=1)
@@ -77,9 +82,11 @@ def megabytes(size: float) -> str:
 class _LogLines(logging.Handler):
     """The library's log as lines on stderr."""
 
+    errors_too = False
+
     def emit(self, record: logging.LogRecord) -> None:
         # What the library logs as an error it raises too, and then it is the command's one line.
-        if record.levelno < logging.ERROR or self.level <= logging.DEBUG:
+        if record.levelno < logging.ERROR or self.errors_too:
             say(
                 f"{record.levelname.lower()}: {record.getMessage()}",
                 "yellow" if record.levelno > logging.INFO else None,
@@ -91,8 +98,7 @@ _log_lines = _LogLines()
 
 def show_log(*, verbose: bool) -> None:
     """Shows the library's warnings on stderr, with `verbose` everything it logs."""
-    level = logging.DEBUG if verbose else logging.WARNING
-    _log_lines.setLevel(level)
+    _log_lines.errors_too = verbose
     logger = logging.getLogger("azaion_engine")
-    logger.setLevel(level)
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.addHandler(_log_lines)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal
 
 from azaion_engine import __version__
@@ -153,9 +153,11 @@ def _cache(cache_dir: Path | None) -> Check:
 
     store = EngineStore(cache_dir)
     there = next(folder for folder in (store.directory, *store.directory.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK):
+    try:
+        TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only mounts, full disks, root
+    except OSError as error:
         advice = "make it writable, or set cache_dir to a folder that is"
-        return Check("engine cache", "problem", f"{there} cannot be written", advice)
+        return Check("engine cache", "problem", f"{there} cannot be written: {error.strerror}", advice)
     free = megabytes(shutil.disk_usage(there).free)
     return Check("engine cache", "ok", f"{store.directory}, {len(store.engines())} engines, {free} free")
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from azaion_engine.cli.console import say
+from azaion_engine.cli.console import stderr
 from azaion_engine.cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
 from azaion_engine.cli.serve_config import serve_config
 from azaion_engine.errors import MissingDependencyError
@@ -58,7 +58,7 @@ def serve(
     if config is None:
         text = serve_config(host or "127.0.0.1", port or 8000, _application_args(model, engine, set_))
         if verbose:
-            say(text)
+            stderr().print(text)
         path = _in_memory(text)
     else:
         path = str(config)
