@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(result or ExitCode.OK)
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # Typer itself answers a closed pipe with SystemExit
         # Whoever read stdout has enough; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PIPE_CLOSED

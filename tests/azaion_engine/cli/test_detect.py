@@ -139,3 +139,12 @@ def test_a_bar_is_shown_on_a_terminal_and_stdout_stays_clean(pictures: Path, tin
     assert [json.loads(line)["picture"]["width"] for line in out.splitlines()] == [64, 65, 66, 67, 68]
     assert b"5/5" in shown
     assert b"5 pictures, " in shown
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(pictures: Path, tiny: Path) -> None:
+    command = [sys.executable, "-m", "azaion_engine", "detect", str(pictures), "-m", str(tiny), "--engine", "onnx"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (ExitCode.PIPE_CLOSED, b"")
