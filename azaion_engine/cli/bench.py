@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azaion_engine.cli.console import make_table, print_json, print_pairs, stdout
+from azaion_engine.cli.console import make_table, print_json, print_pairs, print_table, stdout
 from azaion_engine.cli.options import (
     BatchOption,
     EngineOption,
@@ -169,7 +169,7 @@ def _show(result: dict[str, Any]) -> None:
             str(row["batch_size"]), f"{row['median_ms']:.2f}", f"{row['p95_ms']:.2f}", f"{row['pictures_per_s']:.1f}"
         )
     stdout().print("\nengine alone", style="bold")
-    stdout().print(table)
+    print_table(table)
     stages, pipeline = result["one_picture_ms"], result["pipeline"]
     print()
     print_pairs(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azaion_engine.cli.console import make_table, megabytes, print_json, say, stdout
+from azaion_engine.cli.console import make_table, megabytes, print_json, print_table, say
 from azaion_engine.cli.exit_codes import EPILOG
 from azaion_engine.cli.options import CacheOption, JsonOption, VerboseOption
 
@@ -101,7 +101,7 @@ def print_engines(engines: list[dict[str, Any]]) -> None:
         for reason in engine["why_not"]:
             table.add_row("", "", f"not reused here: {reason}")
     if engines:
-        stdout().print(table)
+        print_table(table)
 
 
 def _built_for(manifest: dict[str, Any] | None) -> str:

@@ -61,7 +61,19 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, value)
-    stdout().print(table)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """Writes a table to stdout; in a file or a pipe its lines do not end in blanks."""
+    console = stdout()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def make_table(*columns: str, right: Iterable[str] = ()) -> Table:

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from typing import Literal
 
 from azaion_engine import __version__
-from azaion_engine.cli.console import make_table, megabytes, print_json, stdout
+from azaion_engine.cli.console import make_table, megabytes, print_json, print_table, stdout
 from azaion_engine.cli.exit_codes import ExitCode
 from azaion_engine.cli.options import CacheOption, JsonOption, VerboseOption
 from azaion_engine.errors import AzaionError
@@ -183,5 +183,5 @@ def _show(checks: list[Check], engine: str) -> None:
         table.add_row(Text(mark, style), check.name, check.found)
         if check.advice:
             table.add_row("", "", f"→ {check.advice}")
-    stdout().print(table)
+    print_table(table)
     stdout().print(f"models run on {engine}", style="bold")

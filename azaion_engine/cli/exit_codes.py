@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from azaion_engine.errors import AzaionError, EngineBuildError, InvalidParameterError, ModelError, PlanError
+from azaion_engine.errors import (
+    AzaionError,
+    EngineBuildError,
+    InvalidParameterError,
+    ModelError,
+    PictureError,
+    PlanError,
+)
 
 
 class ExitCode(IntEnum):
@@ -31,6 +38,8 @@ def exit_code_of(error: AzaionError) -> ExitCode:
     """Returns the exit code of an error that ended a command."""
     if isinstance(error, InvalidParameterError):
         return ExitCode.USAGE
+    if isinstance(error, PictureError):
+        return ExitCode.PICTURES_FAILED
     if isinstance(error, (ModelError, EngineBuildError, PlanError)):
         return ExitCode.MODEL
     return ExitCode.ENVIRONMENT

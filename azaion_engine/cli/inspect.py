@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from azaion_engine.cli.cache import describe, print_engines
-from azaion_engine.cli.console import make_table, megabytes, print_json, print_pairs, stdout
-from azaion_engine.cli.options import CacheOption, JsonOption, SetOption, VerboseOption, read_settings
+from azaion_engine.cli.console import make_table, megabytes, print_json, print_pairs, print_table
+from azaion_engine.cli.options import CacheOption, JsonOption, SetOption, VerboseOption, existing_model, read_settings
 from azaion_engine.errors import AzaionError, ModelError
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def inspect(
         typer.Argument(metavar="TARGET", help="ONNX file, 'demo', plan, or cache folder; default: the cache."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Say whether engines would be reused for this ONNX file.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Say whether engines would be reused for this ONNX file.", callback=existing_model
+        ),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="List every layer.")] = False,
     cache_dir: CacheOption = None,
@@ -110,7 +113,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         table = make_table("#", "type", "name", right=("#",))
         for number, layer in enumerate(listed):
             table.add_row(str(number), layer["type"], layer["name"])
-        stdout().print(table)
+        print_table(table)
 
 
 def _onnx(data: bytes) -> dict[str, Any]:

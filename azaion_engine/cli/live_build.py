@@ -11,6 +11,8 @@ from azaion_engine.cli.console import stderr
 
 def build_progress() -> BuildProgress:
     """Returns the progress of a build: a live bar on a terminal, else a line at least every ten seconds on stderr."""
+    # Whether an engine was loaded, is built or is waited for is news even where a bar is shown.
+    logging.getLogger("azaion_engine.engine_store").setLevel(logging.INFO)
     if stderr().is_terminal:
         return _LiveBuildProgress()
     logging.getLogger("azaion_engine.build_progress").setLevel(logging.INFO)

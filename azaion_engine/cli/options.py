@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings")
 
 
-def _existing_model(model: str) -> str:
-    if model != "demo" and not Path(model).expanduser().is_file():
+def existing_model(model: str | None) -> str | None:
+    """Refuses a path where there is no file, before anything is loaded."""
+    if model not in (None, "demo") and not Path(str(model)).expanduser().is_file():
         raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
     return model
 
@@ -29,10 +30,10 @@ def _verbose(verbose: bool) -> bool:
 
 
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Path of an ONNX file, or 'demo'.", callback=_existing_model)
+    str, typer.Argument(metavar="MODEL", help="Path of an ONNX file, or 'demo'.", callback=existing_model)
 ]
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Path of an ONNX file, or 'demo'.", callback=_existing_model)
+    str, typer.Option("--model", "-m", help="Path of an ONNX file, or 'demo'.", callback=existing_model)
 ]
 EngineOption = Annotated[
     Literal["auto", "tensorrt", "onnx"] | None,

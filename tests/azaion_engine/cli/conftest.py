@@ -45,7 +45,7 @@ def azaion(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
         return Ran(int(code), captured.out, captured.err)
 
     yield run
-    for name in ("azaion_engine", "azaion_engine.build_progress"):
+    for name in ("azaion_engine", "azaion_engine.build_progress", "azaion_engine.engine_store"):
         logging.getLogger(name).setLevel(logging.NOTSET)
     logging.getLogger("azaion_engine").removeHandler(console._log_lines)
 

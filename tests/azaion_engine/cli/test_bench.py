@@ -33,5 +33,5 @@ def test_measures_the_engine_at_every_batch_size_and_the_whole_way(azaion: Cli, 
 def test_a_picture_that_cannot_be_decoded_is_an_error(azaion: Cli, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     ran = azaion("bench", tiny, "--engine", "onnx", "--seconds", 0.1, "--picture", tmp_path / "bad.jpg")
-    assert ran.code != ExitCode.OK
+    assert ran.code == ExitCode.PICTURES_FAILED
     assert ran.err.count("\n") == 1

@@ -95,7 +95,7 @@ def test_serves_boxes_over_http_from_an_empty_folder_and_ends_on_sigterm(tmp_pat
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline:
             assert process.poll() is None, (tmp_path / "log").read_text()
             try:
