@@ -78,9 +78,9 @@ def detect(
     from azaion_engine.detector import Detector
 
     threads = available_cores()
-    tally = _Tally(as_json=json_)
     with ExitStack() as stack:
         detector = stack.enter_context(Detector.open(settings, progress=build_progress()))
+        tally = _Tally(as_json=json_)  # its clock starts when the model is loaded
         kept = detector.class_ids(classes.split(",")) if classes is not None else None
         writer = stack.enter_context(_writer(format_, output, detector))
         drawer = stack.enter_context(Drawer(draw, threads, tally.failure)) if draw else None
