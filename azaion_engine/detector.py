@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.build_progress import BuildProgress
 from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
@@ -63,11 +64,14 @@ class Detector:
         self.limits = limits or PictureLimits()
 
     @classmethod
-    def open(cls, settings: DetectorSettings | None = None, **overrides: Any) -> Detector:
+    def open(
+        cls, settings: DetectorSettings | None = None, *, progress: BuildProgress | None = None, **overrides: Any
+    ) -> Detector:
         """Opens a model on the best engine at hand; on a GPU this builds its TensorRT engine once and keeps it.
 
         Args:
             settings: The configuration; default: the demo model, everything automatic.
+            progress: Told of the build, if there is one.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
         Raises:
@@ -85,7 +89,7 @@ class Detector:
         model = ModelFile.read(settings.model)
         info = ModelInfo.from_onnx(model.data)
         return cls(
-            open_engine(model, info, settings),
+            open_engine(model, info, settings, progress),
             read_labels(settings.labels) if settings.labels else info.names,
             model_name=model.name,
             confidence=settings.confidence,

@@ -155,6 +155,12 @@ class PlanError(AzaionError):
     code = "plan_unusable"
 
 
+class CacheError(AzaionError):
+    """A stored engine cannot be removed: it is in use, or the disk refuses."""
+
+    code = "cache"
+
+
 class MissingDependencyError(AzaionError):
     """An optional package (TensorRT, PyCUDA, NVML) is not installed or cannot load its libraries."""
 

@@ -43,7 +43,15 @@ def make_nvml(gpus: list[PhysicalGpu], unsupported: tuple[str, ...] = ()) -> Any
         # NVML counts a little more than CUDA: what the driver reserves.
         return SimpleNamespace(total=gpu.memory_bytes + 2**20)
 
+    def nvmlSystemGetDriverVersion() -> str:
+        check("nvmlSystemGetDriverVersion")
+        return "580.159.03"
+
     module.NVMLError = NVMLError
+    module.nvmlSystemGetDriverVersion = nvmlSystemGetDriverVersion
+    module.nvmlDeviceGetCount = lambda: len(gpus)
+    module.nvmlDeviceGetHandleByIndex = lambda index: gpus[index]
+    module.nvmlDeviceGetName = lambda gpu: gpu.name
     module.nvmlInit, module.nvmlShutdown = nvmlInit, nvmlShutdown
     module.nvmlDeviceGetHandleByPciBusId = nvmlDeviceGetHandleByPciBusId
     module.nvmlDeviceGetUUID = nvmlDeviceGetUUID

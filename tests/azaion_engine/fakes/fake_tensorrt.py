@@ -121,6 +121,7 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
     )
     module.MemoryPoolType = enum.Enum("MemoryPoolType", "WORKSPACE")
     module.TensorIOMode = TensorIOMode
+    module.LayerInformationFormat = enum.Enum("LayerInformationFormat", "ONELINE JSON")
     return module
 
 
@@ -212,6 +213,8 @@ class _Engine:
         self.io = {tensor.name: tensor for tensor in [*network.inputs, *network.outputs]}
         self.num_io_tensors = len(self.io)
         self.workspace = cuda.module.mem_alloc(1 << 20)
+        self.device_memory_size = 1 << 20
+        self.layer_names = [layer.name for layer in network.layers]
 
     def __del__(self) -> None:
         if not self.cuda.lost and not self.cuda.idle():
@@ -231,6 +234,13 @@ class _Engine:
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return self.profile[name]
+
+    def create_engine_inspector(self) -> Any:
+        def report(kind: Any) -> str:
+            assert kind.name == "JSON"
+            return json.dumps({"Layers": self.layer_names, "Bindings": list(self.io)})
+
+        return SimpleNamespace(get_engine_information=report)
 
     def create_execution_context(self) -> _Execution | None:
         self.cuda.check()
