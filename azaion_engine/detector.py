@@ -16,6 +16,7 @@ from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
+from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
 
 Picture = bytes | Path | str | NDArray[np.uint8]
@@ -46,6 +47,7 @@ class Detector:
         model_name: str = "model",
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
+        info: ModelInfo | None = None,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -55,12 +57,14 @@ class Detector:
             model_name: Short name, for people.
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
+            info: What the model file says of itself, where there is one.
         """
         self.engine = engine
         self.names = dict(names or {})
         self.model_name = model_name
         self.confidence = confidence
         self.limits = limits or PictureLimits()
+        self.info = info
 
     @classmethod
     def open(cls, settings: DetectorSettings | None = None, **overrides: Any) -> Detector:
@@ -78,7 +82,6 @@ class Detector:
         from azaion_engine.engine_choice import open_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
-        from azaion_engine.model_info import ModelInfo
 
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
@@ -90,6 +93,7 @@ class Detector:
             model_name=model.name,
             confidence=settings.confidence,
             limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
+            info=info,
         )
 
     def prepare(self, picture: Picture) -> PreparedPicture:

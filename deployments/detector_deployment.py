@@ -20,8 +20,11 @@ from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
 from azaion_engine.detector import Detector, PreparedPicture, check_confidence
 from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.letterbox import Letterbox
 from deployments.batch_gate import MAX_WAVES, BatchGate
 from deployments.http_api import create_api
+from deployments.open_inference.grpc_service import OpenInferenceGrpc
+from deployments.open_inference.repository import ModelRepository
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
@@ -36,10 +39,27 @@ class Answer:
     Attributes:
         detections: The boxes, in pixels of the picture.
         timing_ms: Milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`.
+        batch_started: `time.perf_counter` seconds; the same for all of one batch.
     """
 
     detections: Detections
     timing_ms: dict[str, float]
+    batch_started: float = 0.0
+
+
+@dataclass
+class RowAnswer:
+    """What the network gave for one row of its input.
+
+    Attributes:
+        rows: float32 `[k, 6]`, in pixels of the network input.
+        timing_ms: As in `Answer`.
+        batch_started: As in `Answer`.
+    """
+
+    rows: NDArray[np.float32]
+    timing_ms: dict[str, float]
+    batch_started: float
 
 
 @dataclass
@@ -62,10 +82,20 @@ class _Job:
     started: float = 0.0
     ended: float = 0.0
 
+    def timing_ms(self) -> dict[str, float]:
+        """Returns how long each stage took, as in `Answer`."""
+        timing = {
+            "decode": self.decoded - self.received,
+            "queue": self.started - self.decoded,
+            "engine": self.ended - self.started,
+            "total": time.perf_counter() - self.received,
+        }
+        return {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()}
+
 
 @serve.deployment
 @serve.ingress(create_api)
-class DetectorDeployment:
+class DetectorDeployment(OpenInferenceGrpc):
     """Owns one engine; its event loop never waits for it, and one thread alone runs it."""
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
@@ -86,6 +116,7 @@ class DetectorDeployment:
         batch_size = self.detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, settings.max_queue)
         self._run_batch.set_max_batch_size(batch_size)
+        self.repository = ModelRepository(self)
         self._engine_thread.submit(self.detector.warm_up).result()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
@@ -115,8 +146,33 @@ class DetectorDeployment:
         """
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
+        job = _Job()
+        prepared, rows = await self._run_in_time(job, picture)
+        detections = self.detector.finish(prepared, rows, confidence, kept)
+        return Answer(detections, job.timing_ms(), job.started)
+
+    async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
+        """Runs one row of the network's input, in batches together with the pictures.
+
+        Args:
+            tensor: float32 or float16 `[3, height, width]`, RGB in 0…1.
+
+        Raises:
+            InvalidTensorError: Wrong dtype or shape.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+        """
+        height, width = self.detector.engine.get_input_shape()
+        job = _Job()
+        # A picture of the network's own size: its letterbox changes nothing.
+        _, rows = await self._run_in_time(job, PreparedPicture(Letterbox.fit(width, height, height, width), tensor))
+        return RowAnswer(rows, job.timing_ms(), job.started)
+
+    async def _run_in_time(
+        self, job: _Job, picture: bytes | PreparedPicture
+    ) -> tuple[PreparedPicture, NDArray[np.float32]]:
         with self._gate.admit():
-            job = _Job()
             task = asyncio.ensure_future(self._run(job, picture))
             try:
                 done, _ = await asyncio.wait((task,), timeout=self.settings.timeout_s)
@@ -125,19 +181,15 @@ class DetectorDeployment:
                     self._abandon(job, task)
             if not done:
                 raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s")
-            prepared, rows = task.result()
-        detections = self.detector.finish(prepared, rows, confidence, kept)
-        timing = {
-            "decode": job.decoded - job.received,
-            "queue": job.started - job.decoded,
-            "engine": job.ended - job.started,
-            "total": time.perf_counter() - job.received,
-        }
-        return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+            return task.result()
 
-    async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
-        loop = asyncio.get_running_loop()
-        job.picture = prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
+    async def _run(self, job: _Job, picture: bytes | PreparedPicture) -> tuple[PreparedPicture, NDArray[np.float32]]:
+        if isinstance(picture, PreparedPicture):
+            prepared = picture
+        else:
+            loop = asyncio.get_running_loop()
+            prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
+        job.picture = prepared
         job.decoded = time.perf_counter()
         rows = await self._gate.run(self._run_batch, job)
         if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
