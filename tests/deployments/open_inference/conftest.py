@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deployments.conftest import RunningServe, serving
+
+
+@pytest.fixture(scope="package")
+def running_serve() -> Iterator[RunningServe]:
+    """One Serve for all tests of the protocol."""
+    with serving() as running:
+        yield running
