@@ -66,4 +66,5 @@ smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) build *.egg-info deployments/open_inference/generated/*_pb2.py
+	rm -rf $(VENV) $(TRITON) build *.egg-info deployments/open_inference/generated/*_pb2.py \
+		deployments/open_inference/generated/LICENSE.txt

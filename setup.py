@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from importlib.metadata import files as files_of
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ class BuildProtocol(Command):
 
     The definition is NVIDIA's own: `model_config.proto` and `grpc_service.proto` of triton-inference-server/common
     (BSD-3-Clause), the superset of KServe's that every Triton client speaks. It is published as the descriptors in
-    `tritonclient`, whose version pyproject.toml fixes; the generated files are derived from it and carry its licence.
+    `tritonclient`, whose version pyproject.toml fixes; the generated files are derived from it, and its licence goes with them.
     """
 
     description = "generate the messages of the Open Inference Protocol"
@@ -49,6 +50,8 @@ class BuildProtocol(Command):
             definition.write_bytes(files.SerializeToString())
             root = Path(__file__).parent
             names = [file.name for file in files.file]
+            [licence] = [file for file in files_of("tritonclient") or () if file.name == "LICENSE.txt"]
+            (root / PACKAGE / licence.name).write_text(licence.read_text(), "utf-8")
             if protoc.main(["protoc", f"--descriptor_set_in={definition}", f"--python_out={root}", *names]):
                 raise RuntimeError(f"protoc could not generate {names}")
 

@@ -71,10 +71,6 @@ class OpenInferenceGrpc:
 
     repository: ModelRepository
 
-    async def check_health(self) -> None:
-        """Raises when the replica cannot answer; the deployment's own."""
-        raise NotImplementedError
-
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:
         """Answers as long as the process lives."""
@@ -83,13 +79,13 @@ class OpenInferenceGrpc:
     @_rpc
     async def ServerReady(self, request: Any) -> dict[str, Any]:
         """Tells whether requests would be answered."""
-        return {"ready": await self._ready()}
+        return {"ready": await self.repository.ready()}
 
     @_rpc
     async def ModelReady(self, request: Any) -> dict[str, Any]:
         """Tells whether the model would answer."""
         self.repository.model(request.name, request.version)
-        return {"ready": await self._ready()}
+        return {"ready": await self.repository.ready()}
 
     @_rpc
     async def ServerMetadata(self, request: Any) -> dict[str, Any]:
@@ -121,13 +117,6 @@ class OpenInferenceGrpc:
         """Runs a model."""
         model = self.repository.model(request.model_name, request.model_version)
         return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
-
-    async def _ready(self) -> bool:
-        try:
-            await self.check_health()
-        except Exception:
-            return False
-        return True
 
 
 def _protocol() -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import azaion_engine
-from azaion_engine.errors import UnknownModelError
+from azaion_engine.errors import AzaionError, UnknownModelError
 from deployments.open_inference.model import VERSION, OpenModel
 from deployments.open_inference.picture_model import PictureModel
 from deployments.open_inference.raw_model import RawModel
@@ -22,6 +22,7 @@ class ModelRepository:
 
     def __init__(self, replica: DetectorDeployment) -> None:
         """Describes both models of a replica whose engine is open."""
+        self._replica = replica
         self.models: dict[str, OpenModel] = {m.name: m for m in (PictureModel(replica), RawModel(replica))}
 
     def model(self, name: str, version: str = "") -> OpenModel:
@@ -39,6 +40,14 @@ class ModelRepository:
             known = ", ".join(self.models)
             raise UnknownModelError(f"unknown model {given}; served here: {known}, each in version {VERSION}")
         return self.models[name]
+
+    async def ready(self) -> bool:
+        """Returns whether requests would be answered."""
+        try:
+            await self._replica.check_health()
+        except AzaionError:
+            return False
+        return True
 
     def server_metadata(self) -> dict[str, Any]:
         """Returns the protocol's `ServerMetadataResponse`."""

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 import grpc
 import numpy as np
 import pytest
 
-from azaion_engine.errors import BadInputError
 from deployments.open_inference.generated import grpc_service_pb2 as protocol
-from deployments.open_inference.status import GRPC_CODES, describe
-from tests.azaion_engine.test_errors import every_error
-from tests.deployments.conftest import Deployed
-from tests.stand_in import LOST, grey_picture, open_slow_stand_in
-
-Input = protocol.ModelInferRequest.InferInputTensor
+from tests.deployments.open_inference.grpc_calls import Input, call, fails, picture
 
 
 @pytest.fixture(scope="module")
 def app(running_serve):
     return running_serve.deploy(max_pictures=4)
-
-
-@pytest.fixture(scope="module")
-def channel(running_serve):
-    with grpc.insecure_channel(running_serve.grpc_address) as channel:
-        yield channel
-
-
-def call(channel, method: str, app: Deployed | None, **fields):
-    """Calls a method; several applications are told apart by metadata."""
-    service = protocol.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-    described = service.methods_by_name[method]
-    rpc = channel.unary_unary(
-        f"/{service.full_name}/{method}",
-        request_serializer=getattr(protocol, described.input_type.name).SerializeToString,
-        response_deserializer=getattr(protocol, described.output_type.name).FromString,
-    )
-    metadata = (("application", app.name),) if app else ()
-    return rpc(getattr(protocol, described.input_type.name)(**fields), timeout=30, metadata=metadata)
-
-
-def fails(code: grpc.StatusCode, channel, method: str, app: Deployed | None, **fields) -> str:
-    with pytest.raises(grpc.RpcError) as caught:
-        call(channel, method, app, **fields)
-    assert caught.value.code() == code, caught.value
-    return caught.value.details()
-
-
-def picture(*values: int) -> Input:
-    contents = protocol.InferTensorContents(bytes_contents=[grey_picture(value) for value in values])
-    return Input(name="picture", datatype="BYTES", shape=[len(values)], contents=contents)
 
 
 def test_typed_contents_are_read_like_raw_ones(channel, app):
@@ -99,35 +60,3 @@ def test_one_application_needs_no_name_and_several_do(channel, running_serve):
     second = running_serve.deploy(max_pictures=2)
     assert call(channel, "ModelReady", second, name="stand-in").ready
     assert "application" in fails(grpc.StatusCode.NOT_FOUND, channel, "ServerLive", None).lower()
-
-
-def test_overload_is_unavailable(channel, running_serve):
-    app = running_serve.deploy(open_slow_stand_in, own=True, max_queue=1, batch_size=1)
-    running = app.handle.detect.remote(grey_picture(1))
-    time.sleep(0.3)
-    one_more = {"model_name": "stand-in", "inputs": [picture(5)]}
-    assert "queue is full" in fails(grpc.StatusCode.UNAVAILABLE, channel, "ModelInfer", app, **one_more)
-    running.result()
-
-
-@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
-def test_every_error_has_a_status_over_http_and_a_code_over_grpc(kind):
-    status, message = describe(kind("what happened"), "here")
-    assert message == "what happened"
-    code = grpc.StatusCode[GRPC_CODES.get(status, "INTERNAL")]
-    if issubclass(kind, BadInputError):
-        assert status in (400, 404, 413)
-        assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
-    else:
-        assert status == kind.http_status
-        expected = {503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED}
-        assert code == expected.get(status, grpc.StatusCode.INTERNAL)
-
-
-def test_a_lost_gpu_is_unavailable_and_not_ready(channel, running_serve):
-    app = running_serve.deploy(own=True)
-    lost = {"model_name": "stand-in", "inputs": [picture(LOST)]}
-    fails(grpc.StatusCode.UNAVAILABLE, channel, "ModelInfer", app, **lost)
-    assert not call(channel, "ServerReady", app).ready
-    assert not call(channel, "ModelReady", app, name="stand-in").ready
-    assert call(channel, "ServerLive", app).live

@@ -5,14 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import threading
-import time
 import zlib
 
 import numpy as np
 import pytest
 
-from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in, open_steady_stand_in
+from tests.stand_in import POISON, grey_picture
 
 INFER, INFER_RAW = "/v2/models/stand-in/infer", "/v2/models/stand-in_raw/infer"
 
@@ -121,40 +119,3 @@ def test_statistics_of_all_models_have_every_number_that_perf_analyzer_reads(cli
 def test_what_the_engine_fails_on_is_500_and_tells_no_secrets(client):
     status, message = error_of(client.post(INFER, json=pictures(5, POISON)))
     assert (status, "poison" in message) == (500, False)
-
-
-def test_rows_and_pictures_share_batches(running_serve):
-    app = running_serve.deploy(open_steady_stand_in)
-    busy = app.handle.detect.remote(grey_picture(1))
-    time.sleep(0.05)
-    with app.client() as client:
-        raw = threading.Thread(target=client.post, args=(INFER_RAW,), kwargs={"json": rows(*range(4))})
-        raw.start()
-        waiting = [app.handle.detect.remote(grey_picture(value), confidence=0.05) for value in range(4)]
-        assert max(engine_report(response.result())[0] for response in waiting) > 4
-        raw.join()
-    busy.result()
-
-
-def test_overload_is_503_with_retry_after_and_a_late_answer_504(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, max_queue=2, batch_size=1, timeout_s=3)
-    with app.client() as client:
-        slow = [threading.Thread(target=client.post, args=(INFER,), kwargs={"json": pictures(1)}) for _ in range(2)]
-        for thread in slow:
-            thread.start()
-        time.sleep(0.4)
-        response = client.post(INFER_RAW, json=rows(2))
-        assert error_of(response)[0] == 503
-        assert int(response.headers["Retry-After"]) >= 1
-        for thread in slow:
-            thread.join()
-    with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
-        assert error_of(client.post(INFER, json=pictures(1)))[0] == 504
-
-
-def test_a_lost_gpu_is_503_and_neither_server_nor_model_is_ready(running_serve):
-    with running_serve.deploy(own=True).client() as client:
-        assert error_of(client.post(INFER, json=pictures(LOST)))[0] == 503
-        assert error_of(client.get("/v2/health/ready"))[0] == 503
-        assert error_of(client.get("/v2/models/stand-in/ready"))[0] == 503
-        assert client.get("/v2/health/live").status_code == 200
