@@ -18,7 +18,7 @@ class BuildProtocol(Command):
 
     The definition is NVIDIA's own: `model_config.proto` and `grpc_service.proto` of triton-inference-server/common
     (BSD-3-Clause), the superset of KServe's that every Triton client speaks. It is published as the descriptors in
-    `tritonclient`, whose version pyproject.toml fixes; the generated files are derived from it, and its licence goes with them.
+    `tritonclient`, whose version pyproject.toml fixes; its licence goes with what is generated from it.
     """
 
     description = "generate the messages of the Open Inference Protocol"
