@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= serve_config.yaml
 EXTRA  ?=
+# NVIDIA's clients have an environment of their own: they need protobuf < 7, Ray may bring 7.
+TRITON ?= .venv-triton
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-gpu bench lint format openapi smoke clean
@@ -17,7 +19,7 @@ $(VENV)/.made:
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml
+$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
 	$(BIN)/pip install --quiet --editable '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
@@ -29,11 +31,16 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
 
+$(TRITON)/.made: tests/deployments/open_inference/triton_requirements.txt
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install --quiet --requirement $<
+	@touch $@
+
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/serve run $(CONFIG)
 
-test: $(VENV)/.test  ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m 'not gpu'
+test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
+	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu'
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
@@ -58,4 +65,5 @@ smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(TRITON) build *.egg-info deployments/open_inference/generated/*_pb2.py \
+		deployments/open_inference/generated/LICENSE.txt

@@ -17,6 +17,7 @@ from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
+from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
 
 Picture = bytes | Path | str | NDArray[np.uint8]
@@ -47,6 +48,7 @@ class Detector:
         model_name: str = "model",
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
+        info: ModelInfo | None = None,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -56,12 +58,14 @@ class Detector:
             model_name: Short name, for people.
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
+            info: What the model file says of itself, where there is one.
         """
         self.engine = engine
         self.names = dict(names or {})
         self.model_name = model_name
         self.confidence = confidence
         self.limits = limits or PictureLimits()
+        self.info = info
 
     @classmethod
     def open(
@@ -82,7 +86,6 @@ class Detector:
         from azaion_engine.engine_choice import open_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
-        from azaion_engine.model_info import ModelInfo
 
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
@@ -94,6 +97,7 @@ class Detector:
             model_name=model.name,
             confidence=settings.confidence,
             limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
+            info=info,
         )
 
     def prepare(self, picture: Picture) -> PreparedPicture:
@@ -130,6 +134,10 @@ class Detector:
             One float32 `[k, 6]` a picture, in pixels of the network input.
         """
         return list(self.engine.run(batch)[0])
+
+    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32]]:
+        """Runs prepared pictures as one batch; returns what `run` does."""
+        return self.run(self.stack(pictures))
 
     def finish(
         self,
@@ -170,7 +178,7 @@ class Detector:
         batch = self.engine.get_batch_size()
         for start in range(0, len(pictures), batch):  # one batch of tensors in memory at a time
             prepared = [self._prepare_nth(start + i, p) for i, p in enumerate(pictures[start : start + batch])]
-            rows = self.run(self.stack(prepared))
+            rows = self.infer(prepared)
             found += [self.finish(p, r, confidence, kept) for p, r in zip(prepared, rows, strict=True)]
         return found
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,10 +18,13 @@ from ray import serve
 from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
 from azaion_engine.detector import Detector, PreparedPicture, check_confidence
-from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.errors import DeadlineExceededError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
-from deployments.batch_gate import MAX_WAVES, BatchGate
+from azaion_engine.letterbox import Letterbox
+from deployments.batcher import Batcher, Job
 from deployments.http_api import create_api
+from deployments.open_inference.grpc_service import OpenInferenceGrpc
+from deployments.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
 from deployments.service_settings import ServiceSettings
 
@@ -39,49 +40,32 @@ class Answer:
     Attributes:
         detections: The boxes, in pixels of the picture.
         timing_ms: Milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`.
+        batch_started: `time.perf_counter` seconds; the same for all of one batch.
     """
 
     detections: Detections
     timing_ms: dict[str, float]
+    batch_started: float = 0.0
 
 
 @dataclass
-class _Job:
-    """One picture on its way through the engine.
+class RowAnswer:
+    """What the network gave for one row of its input.
 
     Attributes:
-        encoded: The picture as it came; None once its caller has given up.
-        received: When it came, `time.perf_counter` seconds, as are the other times.
-        ahead: Its decoding, where that began before its batch did.
-        in_batch: Whether `@serve.batch` has handed it to the engine's thread.
-        picture: Ready for the engine.
-        decode_s: Seconds that decoding took.
-        started: When its batch started.
-        ended: When its batch ended.
+        rows: float32 `[k, 6]`, in pixels of the network input.
+        timing_ms: As in `Answer`.
+        batch_started: As in `Answer`.
     """
 
-    encoded: bytes | None
-    received: float = field(default_factory=time.perf_counter)
-    ahead: Future[None] | None = None
-    in_batch: bool = False
-    picture: PreparedPicture | None = None
-    decode_s: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
-
-    def prepare(self, detector: Detector) -> None:
-        """Decodes; once, on whichever thread comes first."""
-        if self.encoded is not None:
-            began = time.perf_counter()
-            picture = detector.prepare(self.encoded)
-            self.decode_s = time.perf_counter() - began
-            if self.encoded is not None:  # its caller is still there
-                self.picture = picture
+    rows: NDArray[np.float32]
+    timing_ms: dict[str, float]
+    batch_started: float
 
 
 @serve.deployment
 @serve.ingress(create_api)
-class DetectorDeployment:
+class DetectorDeployment(OpenInferenceGrpc):
     """Owns one engine; its event loop never waits for it, and one batch runs at a time."""
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
@@ -97,20 +81,16 @@ class DetectorDeployment:
         cores = max(1, available_cores() // replicas_here(replicas))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")
-        self._engine_threads = ThreadPoolExecutor(MAX_WAVES, "engine")
-        self._engine_free = threading.Lock()
-        batch_size = self.detector.engine.get_batch_size()
-        self._gate = BatchGate(batch_size, settings.max_queue)
-        self._run_batch.set_max_batch_size(batch_size)
-        self._engine_threads.submit(self.detector.warm_up).result()
+        self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
+        self.repository = ModelRepository(self)
+        self._batcher.warm_up()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
             self.detector.model_name,
             self.detector.engine.name,
             "x".join(map(str, self.detector.engine.get_input_shape())),
-            batch_size,
+            self.detector.engine.get_batch_size(),
         )
 
     async def detect(
@@ -132,30 +112,29 @@ class DetectorDeployment:
         """
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
-        with self._gate.admit():
-            job = _Job(picture)
-            if self._gate.busy:  # else an engine's thread takes it at once and decodes it with one hop less
-                job.ahead = self._decoders.submit(job.prepare, self.detector)
-            task = asyncio.ensure_future(self._gate.run(self._run_batch, job))
-            try:
-                done, _ = await asyncio.wait((task,), timeout=self.settings.timeout_s)
-            finally:  # a cancelled caller comes this way too
-                if not task.done():
-                    self._abandon(job, task)
-            if not done:
-                raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s")
-            rows = task.result()
-        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
-            raise rows
+        job = Job(picture)
+        rows = await self._batcher.run(job)
         assert job.picture is not None  # it has rows
         detections = self.detector.finish(job.picture, rows, confidence, kept)
-        timing = {
-            "decode": job.decode_s,
-            "queue": max(0.0, job.started - job.received - job.decode_s),
-            "engine": job.ended - job.started,
-            "total": time.perf_counter() - job.received,
-        }
-        return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+        return Answer(detections, job.timing_ms(), job.started)
+
+    async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
+        """Runs one row of the network's input, in batches together with the pictures.
+
+        Args:
+            tensor: float32 or float16 `[3, height, width]`, RGB in 0…1.
+
+        Raises:
+            InvalidTensorError: Wrong dtype or shape.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+        """
+        height, width = self.detector.engine.get_input_shape()
+        # A picture of the network's own size: its letterbox changes nothing.
+        job = Job(picture=PreparedPicture(Letterbox.fit(width, height, height, width), tensor))
+        rows = await self._batcher.run(job)
+        return RowAnswer(rows, job.timing_ms(), job.started)
 
     async def draw(
         self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
@@ -182,7 +161,7 @@ class DetectorDeployment:
         detect_ms = stages.pop("total")
         started = time.perf_counter()
         drawing = asyncio.get_running_loop().run_in_executor(
-            self._decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
+            self._batcher.decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
         )
         try:
             jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
@@ -191,80 +170,9 @@ class DetectorDeployment:
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
-    def _abandon(self, job: _Job, task: asyncio.Future[Any]) -> None:
-        """Spares the engine a picture that nobody waits for."""
-        job.encoded = job.picture = None
-        if job.ahead:
-            job.ahead.cancel()
-        if job.in_batch:
-            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
-            # without it the next batch would be let in on top of a running one.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
-        else:
-            task.cancel()
-
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
-    async def _run_batch(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
-        for job in jobs:
-            job.in_batch = True
-        return await asyncio.get_running_loop().run_in_executor(self._engine_threads, self._infer, jobs)
-
-    def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        """Runs on one of the engine's threads: one batch is made ready while the other one runs."""
-        failed: dict[int, Exception] = {}
-        for index, job in enumerate(jobs):
-            try:
-                self._prepare(job)
-            except Exception as error:  # this picture's own
-                failed[index] = error
-        good = [index for index in range(len(jobs)) if index not in failed]
-        rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
-        return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
-
-    def _prepare(self, job: _Job) -> None:
-        """Decodes what no decoder has begun, and waits for the others."""
-        if job.ahead is None or job.ahead.cancel():
-            job.prepare(self.detector)
-        else:
-            job.ahead.result()
-
-    def _infer_each(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        """Runs a batch; a picture that the engine chokes on fails alone."""
-        try:
-            return self._infer_together(jobs)
-        except (GpuLostError, EngineClosedError) as error:
-            return [error] * len(jobs)
-        except Exception as error:
-            if len(jobs) == 1:
-                return [error]
-            logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
-            return [result for job in jobs for result in self._infer_each([job])]
-
-    def _infer_together(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
-        results: list[NDArray[np.float32] | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-        pictures = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
-        if not pictures:
-            return results
-        batch = self.detector.stack(list(pictures.values()))
-        with self._engine_free:
-            # Some may have given up while the other batch ran.
-            rows = [row for row, index in enumerate(pictures) if jobs[index].picture is not None]
-            if not rows:
-                return results
-            started = time.perf_counter()
-            found = self.detector.run(batch if len(rows) == len(batch) else batch[rows])
-            ended = time.perf_counter()
-        live = list(pictures)
-        for row, boxes in zip(rows, found, strict=True):
-            results[live[row]] = boxes
-            jobs[live[row]].started, jobs[live[row]].ended = started, ended
-        return results
-
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `detect` would."""
-        self._gate.refuse_when_full()
+        self._batcher.refuse_when_full()
 
     def describe(self) -> dict[str, Any]:
         """Returns the model's card: name, engine, input size, batch, classes, limits."""
@@ -301,9 +209,8 @@ class DetectorDeployment:
 
     def __del__(self) -> None:
         # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
-        if hasattr(self, "_engine_threads"):
-            self._engine_threads.shutdown(wait=True)
-            self._decoders.shutdown(wait=False)
+        if hasattr(self, "_batcher"):
+            self._batcher.close()
         if hasattr(self, "detector"):
             self.detector.close()
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from ray import serve
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 import azaion_engine
-from azaion_engine.errors import AzaionError, DeadlineExceededError, InvalidParameterError, PictureTooLargeError
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
 from deployments import web_page
+from deployments.http_body import Replica, in_time, stream_body, whole_body
+from deployments.open_inference.http_routes import router as open_inference
 
 if TYPE_CHECKING:
     from deployments.detector_deployment import Answer, DetectorDeployment
 
 logger = logging.getLogger("ray.serve")
 router = APIRouter()
-Read = TypeVar("Read")
 
 Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
 Classes = Annotated[
@@ -42,14 +41,6 @@ Format = Annotated[
 ]
 
 
-def _replica() -> Any:
-    """Returns the DetectorDeployment that this process serves."""
-    return serve.get_replica_context().servable_object
-
-
-Replica = Annotated[Any, Depends(_replica)]
-
-
 def create_api() -> FastAPI:
     """Builds the ASGI application of one replica."""
     api = FastAPI(
@@ -62,6 +53,7 @@ def create_api() -> FastAPI:
     )
     api.include_router(router)
     api.include_router(web_page.router)
+    api.include_router(open_inference)
     api.add_exception_handler(AzaionError, _on_error)
     api.add_exception_handler(RequestValidationError, _on_error)
     api.add_exception_handler(HTTPException, _on_error)
@@ -102,13 +94,13 @@ async def detect(
     replica.refuse_when_full()
     drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        body = await _in_time(_whole_body(request, replica.settings.max_picture_bytes), replica)
+        body = await in_time(whole_body(request, replica.settings.max_picture_bytes), replica.settings.timeout_s)
         if drawn:
             return _image(*await replica.draw(body, confidence, kept))
         answer = await replica.detect(body, confidence, kept)
         return JSONResponse({**_picture(answer), "model": _model(replica)})
 
-    uploads = await _in_time(_uploads(request, replica), replica)
+    uploads = await in_time(_uploads(request, replica), replica.settings.timeout_s)
     if drawn:
         if len(uploads) > 1:
             raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
@@ -168,7 +160,7 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
     settings = replica.settings
     most = settings.pictures_at_once
     parser = MultiPartParser(
-        request.headers, _body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
+        request.headers, stream_body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
     )
     try:
         form = await parser.parse()
@@ -180,32 +172,6 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
     if not uploads:
         raise HTTPException(400, "the multipart body has no file part; send pictures as -F picture=@file.jpg")
     return uploads
-
-
-async def _in_time(reading: Awaitable[Read], replica: DetectorDeployment) -> Read:
-    """Bounds how long a slow client may hold a place in the replica."""
-    seconds = replica.settings.timeout_s
-    try:
-        return await asyncio.wait_for(reading, seconds)
-    except asyncio.TimeoutError:
-        raise DeadlineExceededError(f"the body did not arrive within {seconds:g} s") from None
-
-
-async def _whole_body(request: Request, limit: int) -> bytes:
-    return b"".join([chunk async for chunk in _body(request, limit)])
-
-
-async def _body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Streams the body and stops as soon as it is larger than the limit, whatever its header said."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
-        yield chunk
 
 
 def _wants_image(answer_format: str | None, accept: str) -> bool:

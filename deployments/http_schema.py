@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 TAGS = [
     {"name": "detection", "description": "Pictures in, boxes out."},
     {"name": "service", "description": "What is served, and whether it would answer."},
+    {"name": "Open Inference Protocol", "description": "KServe v2, as Triton speaks it; gRPC has a port of its own."},
 ]
 
 ANY_PICTURE = "application/octet-stream"

@@ -18,6 +18,11 @@ def serve_config(host: str, port: int, args: dict[str, Any]) -> str:
     config = {
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port, "request_timeout_s": 60},
+        "grpc_options": {
+            "port": 9000,
+            "request_timeout_s": 60,
+            "grpc_servicer_functions": ["deployments.open_inference.grpc_service.add_open_inference"],
+        },
         "applications": [
             {"name": "detector", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 import ray
 from ray import serve
@@ -13,6 +14,7 @@ from azaion_engine.errors import (
     DeadlineExceededError,
     GpuLostError,
     InvalidParameterError,
+    InvalidTensorError,
     OverloadedError,
     UndecodablePictureError,
     UnsupportedPictureError,
@@ -62,6 +64,26 @@ def test_callers_that_keep_coming_fill_the_batches(running_serve):
     assert max(sizes) == 16
     # Serve's own timer alone gives batches of 2 to 4 here.
     assert sum(sizes) / len(sizes) >= 12
+
+
+def test_rows_of_the_network_share_batches_with_pictures(running_serve):
+    app = running_serve.deploy(open_slow_stand_in)
+    busy = app.handle.detect.remote(grey_picture(1))
+    time.sleep(0.2)
+    rows = [app.handle.infer_row.remote(np.full((3, 32, 32), value / 255, np.float32)) for value in range(3)]
+    pictures = [app.handle.detect.remote(grey_picture(value), confidence=0.05) for value in range(3, 6)]
+    assert [engine_report(picture.result())[0] for picture in pictures] == [6] * 3
+    assert [row.result().rows[0, 5] for row in rows] == [0, 1, 2]
+    assert len({row.result().batch_started for row in rows}) == 1
+    busy.result()
+
+
+def test_a_row_that_does_not_fit_fails_alone(running_serve):
+    app = running_serve.deploy()
+    good = app.handle.infer_row.remote(np.zeros((3, 32, 32), np.float16))
+    with pytest.raises(InvalidTensorError, match=r"\[n, 3, 32, 32\]"):
+        app.handle.infer_row.remote(np.zeros((3, 8, 8), np.float32)).result()
+    assert good.result().rows.shape == (300, 6)
 
 
 def test_a_bad_picture_fails_alone(running_serve):

@@ -1,0 +1,210 @@
+"""Batcher: takes single pictures, decodes them ahead of time, and runs them on the engine in full batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from azaion_engine.detector import Detector, PreparedPicture
+from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from deployments.batch_gate import MAX_WAVES, BatchGate
+
+logger = logging.getLogger("ray.serve")
+
+Rows = NDArray[np.float32]
+
+
+@dataclass
+class Job:
+    """One picture on its way through the engine.
+
+    Attributes:
+        encoded: The picture as it came; None where there is nothing to decode, and once its caller has given up.
+        picture: Ready for the engine; None before it is, and once its caller has given up.
+        received: When it came, `time.perf_counter` seconds, as are the other times.
+        ahead: Its decoding, where that began before its batch did.
+        in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
+        decode_s: Seconds that decoding took.
+        started: When its batch started.
+        ended: When its batch ended.
+    """
+
+    encoded: bytes | None = None
+    picture: PreparedPicture | None = None
+    received: float = field(default_factory=time.perf_counter)
+    ahead: Future[None] | None = None
+    in_batch: bool = False
+    decode_s: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+    def prepare(self, detector: Detector) -> None:
+        """Decodes; once, on whichever thread comes first."""
+        if self.encoded is not None:
+            began = time.perf_counter()
+            picture = detector.prepare(self.encoded)
+            self.decode_s = time.perf_counter() - began
+            if self.encoded is not None:  # its caller is still there
+                self.picture = picture
+
+    def timing_ms(self) -> dict[str, float]:
+        """Returns milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`."""
+        timing = {
+            "decode": self.decode_s,
+            "queue": max(0.0, self.started - self.received - self.decode_s),
+            "engine": self.ended - self.started,
+            "total": time.perf_counter() - self.received,
+        }
+        return {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()}
+
+
+class Batcher:
+    """Runs jobs of one event loop on one detector; the loop never waits for the engine."""
+
+    def __init__(self, detector: Detector, max_queue: int, timeout_s: float, decode_threads: int) -> None:
+        """Starts the threads.
+
+        Args:
+            detector: Whose pictures these are; the batcher does not close it.
+            max_queue: Most jobs held at a time.
+            timeout_s: Seconds that a job may take.
+            decode_threads: Threads that decode while the engine is busy.
+        """
+        self.decoders = ThreadPoolExecutor(decode_threads, "decode")
+        self._detector = detector
+        self._timeout_s = timeout_s
+        self._engine_threads = ThreadPoolExecutor(MAX_WAVES, "engine")
+        self._engine_free = threading.Lock()
+        batch_size = detector.engine.get_batch_size()
+        self._gate = BatchGate(batch_size, max_queue)
+        self._run_batch.set_max_batch_size(batch_size)
+
+    @property
+    def depth(self) -> int:
+        """Jobs held now: decoding, waiting or running."""
+        return self._gate.admitted
+
+    def warm_up(self) -> None:
+        """Runs what requests will need once, on a thread that will serve them."""
+        self._engine_threads.submit(self._detector.warm_up).result()
+
+    def refuse_when_full(self) -> None:
+        """Raises OverloadedError when `run` would."""
+        self._gate.refuse_when_full()
+
+    async def run(self, job: Job) -> Rows:
+        """Runs one job in a batch with others.
+
+        Args:
+            job: With a picture, encoded or ready; filled in with its times.
+
+        Returns:
+            float32 `[k, 6]`, in pixels of the network input; `job.picture` is set.
+
+        Raises:
+            PictureError: The picture cannot be used; its neighbours in the batch are not affected.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone.
+        """
+        with self._gate.admit():
+            if job.encoded is not None and self._gate.busy:
+                # Else an engine's thread takes it at once and decodes it with one hop less.
+                job.ahead = self.decoders.submit(job.prepare, self._detector)
+            task = asyncio.ensure_future(self._gate.run(self._run_batch, job))
+            try:
+                done, _ = await asyncio.wait((task,), timeout=self._timeout_s)
+            finally:  # a cancelled caller comes this way too
+                if not task.done():
+                    self._abandon(job, task)
+            if not done:
+                raise DeadlineExceededError(f"no answer within {self._timeout_s:g} s")
+            rows: Rows | Exception = task.result()
+        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+            raise rows
+        return rows
+
+    def close(self) -> None:
+        """Ends the threads, after the batches that run."""
+        self._engine_threads.shutdown(wait=True)
+        self.decoders.shutdown(wait=False)
+
+    def _abandon(self, job: Job, task: asyncio.Future[Any]) -> None:
+        """Spares the engine a picture that nobody waits for."""
+        job.encoded = job.picture = None
+        if job.ahead:
+            job.ahead.cancel()
+        if job.in_batch:
+            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
+            # without it the next batch would be let in on top of a running one.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
+        else:
+            task.cancel()
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
+    async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
+        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        for job in jobs:
+            job.in_batch = True
+        return await asyncio.get_running_loop().run_in_executor(self._engine_threads, self._infer, jobs)
+
+    def _infer(self, jobs: list[Job]) -> list[Rows | Exception]:
+        """Runs on one of the engine's threads: one batch is made ready while the other one runs."""
+        failed: dict[int, Exception] = {}
+        for index, job in enumerate(jobs):
+            try:
+                self._prepare(job)
+            except Exception as error:  # this picture's own
+                failed[index] = error
+        good = [index for index in range(len(jobs)) if index not in failed]
+        rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
+        return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
+
+    def _prepare(self, job: Job) -> None:
+        """Decodes what no decoder has begun, and waits for the others."""
+        if job.ahead is None or job.ahead.cancel():
+            job.prepare(self._detector)
+        else:
+            job.ahead.result()
+
+    def _infer_each(self, jobs: list[Job]) -> list[Rows | Exception]:
+        """Runs a batch; a picture that the engine chokes on fails alone."""
+        try:
+            return self._infer_together(jobs)
+        except (GpuLostError, EngineClosedError) as error:
+            return [error] * len(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                return [error]
+            logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
+            return [result for job in jobs for result in self._infer_each([job])]
+
+    def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
+        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
+        results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
+        pictures = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
+        if not pictures:
+            return results
+        batch = self._detector.stack(list(pictures.values()))
+        with self._engine_free:
+            # Some may have given up while the other batch ran.
+            rows = [row for row, index in enumerate(pictures) if jobs[index].picture is not None]
+            if not rows:
+                return results
+            started = time.perf_counter()
+            found = self._detector.run(batch if len(rows) == len(batch) else batch[rows])
+            ended = time.perf_counter()
+        live = list(pictures)
+        for row, boxes in zip(rows, found, strict=True):
+            results[live[row]] = boxes
+            jobs[live[row]].started, jobs[live[row]].ended = started, ended
+        return results
