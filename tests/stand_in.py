@@ -97,7 +97,7 @@ def open_slow_stand_in(settings: ServiceSettings) -> Detector:
 
 def open_very_slow_stand_in(settings: ServiceSettings) -> Detector:
     """Slow enough for several steps of a test within one batch, on a busy machine too."""
-    return open_stand_in(settings, seconds=4.0)
+    return open_stand_in(settings, seconds=2.0)
 
 
 def open_teller_of_threads(settings: ServiceSettings) -> Detector:

@@ -158,10 +158,10 @@ def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
 def test_in_a_batch_that_waits_those_who_gave_up_are_left_out(running_serve):
     app = running_serve.deploy(open_very_slow_stand_in, own=True, batch_size=2)
     first = app.handle.detect.remote(grey_picture(1))
-    time.sleep(1)
+    time.sleep(0.5)
     given_up = app.handle.detect.remote(grey_picture(2))
     kept = app.handle.detect.remote(grey_picture(3), confidence=0.05)
-    time.sleep(1)
+    time.sleep(0.5)
     given_up.cancel()
     first.result()
     answer = kept.result()
