@@ -88,11 +88,12 @@ def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings
         gpu_memory_gib=round(gpu.memory_bytes / 2**30),
         recipe=BUILD_RECIPE,
     )
-    engine, _ = EngineStore(settings.cache_dir).get_or_build(
+    engine, outcome = EngineStore(settings.cache_dir).get_or_build(
         model.name,
         gpu.engine_filename,
         key,
         build=partial(build_plan, model.data, options),
         load=partial(TensorRTEngine, batch_size=batch, height=height, width=width),
     )
+    engine.origin = outcome
     return engine
