@@ -34,7 +34,7 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	@touch $@
 
 serve: $(VENV)/.serve$(EXTRA)  ## the service on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
-	$(BIN)/serve run $(CONFIG)
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.request_id:middlewares $(BIN)/serve run $(CONFIG)
 
 test: $(VENV)/.test  ## install the test extra and run the tests
 	$(BIN)/python -m pytest -m 'not gpu'

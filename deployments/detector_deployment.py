@@ -22,6 +22,7 @@ from azaion_engine.detector import Detector, PreparedPicture, check_confidence
 from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
 from deployments.batch_gate import MAX_WAVES, BatchGate
 from deployments.http_api import create_api
+from deployments.metrics import ServiceMetrics, watched_gpu
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
@@ -87,6 +88,14 @@ class DetectorDeployment:
         self._gate = BatchGate(batch_size, settings.max_queue)
         self._run_batch.set_max_batch_size(batch_size)
         self._engine_thread.submit(self.detector.warm_up).result()
+        self.metrics = ServiceMetrics(
+            batch_size=batch_size,
+            max_queue=settings.max_queue,
+            queue_depth=lambda: self._gate.admitted,
+            engine_name=self.detector.engine.name,
+            engine_origin=self.detector.engine.origin,
+            gpu=watched_gpu(),
+        )
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
@@ -133,7 +142,9 @@ class DetectorDeployment:
             "engine": job.ended - job.started,
             "total": time.perf_counter() - job.received,
         }
-        return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+        answer = Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+        self.metrics.answered(answer)
+        return answer
 
     async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
         loop = asyncio.get_running_loop()
@@ -165,6 +176,7 @@ class DetectorDeployment:
         """Runs on the engine's thread; a picture that the engine chokes on fails alone."""
         started = time.perf_counter()
         live = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
+        self.metrics.batch(len(live))
         rows = dict(zip(live, self._infer_each(list(live.values())), strict=True))
         ended = time.perf_counter()
         for job in jobs:
@@ -222,6 +234,8 @@ class DetectorDeployment:
 
     def __del__(self) -> None:
         # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
+        if hasattr(self, "metrics"):
+            self.metrics.close()
         if hasattr(self, "_engine_thread"):
             self._engine_thread.shutdown(wait=True)
             self._decoders.shutdown(wait=False)
