@@ -37,7 +37,7 @@ $(TRITON)/.made: tests/deployments/open_inference/triton_requirements.txt
 	@touch $@
 
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
-	$(BIN)/serve run $(CONFIG)
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.request_id:middlewares $(BIN)/serve run $(CONFIG)
 
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
 	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu'

@@ -9,7 +9,7 @@ from azaion_engine import engine_builder, tensorrt_api
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.engine_builder import BuildOptions
 from azaion_engine.engine_reuse import engine_key
-from azaion_engine.engine_store import EngineStore, StoreOutcome
+from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, InferenceEngine
 from azaion_engine.model_file import ModelFile
@@ -34,7 +34,7 @@ def open_engine(
     if settings.engine != "onnx":
         missing = missing_for_tensorrt()
         if not missing:
-            return open_tensorrt(model, info, settings, progress)[0]
+            return open_tensorrt(model, info, settings, progress)
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
@@ -65,8 +65,8 @@ def missing_for_tensorrt() -> str:
 
 def open_tensorrt(
     model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
-) -> tuple[InferenceEngine, StoreOutcome]:
-    """Opens the stored engine that fits, or builds and keeps it; says which.
+) -> InferenceEngine:
+    """Opens the stored engine that fits, or builds and keeps it; its `origin` says which.
 
     Raises:
         EngineBuildError: TensorRT refused the model.
@@ -75,13 +75,15 @@ def open_tensorrt(
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
     options = build_options(info, settings)
-    return EngineStore(settings.cache_dir).get_or_build(
+    engine, outcome = EngineStore(settings.cache_dir).get_or_build(
         model.name,
         describe_gpu(0).engine_filename,
         engine_key(info, settings),
         build=partial(engine_builder.build_plan, model.data, options, progress),
         load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
     )
+    engine.origin = outcome
+    return engine
 
 
 def build_options(info: ModelInfo, settings: DetectorSettings) -> BuildOptions:

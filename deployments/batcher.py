@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,12 @@ class Job:
 
 
 class Batcher:
-    """Runs jobs of one event loop on one detector; the loop never waits for the engine."""
+    """Runs jobs of one event loop on one detector; the loop never waits for the engine.
+
+    Attributes:
+        on_batch: Told of every batch that was run, with the number of its pictures.
+        decoders: Threads for whatever needs a picture's pixels.
+    """
 
     def __init__(self, detector: Detector, max_queue: int, timeout_s: float, decode_threads: int) -> None:
         """Starts the threads.
@@ -79,6 +85,7 @@ class Batcher:
             timeout_s: Seconds that a job may take.
             decode_threads: Threads that decode while the engine is busy.
         """
+        self.on_batch: Callable[[int], None] = lambda pictures: None
         self.decoders = ThreadPoolExecutor(decode_threads, "decode")
         self._detector = detector
         self._timeout_s = timeout_s
@@ -203,6 +210,7 @@ class Batcher:
             started = time.perf_counter()
             found = self._detector.run(batch if len(rows) == len(batch) else batch[rows])
             ended = time.perf_counter()
+        self.on_batch(len(rows))
         live = list(pictures)
         for row, boxes in zip(rows, found, strict=True):
             results[live[row]] = boxes

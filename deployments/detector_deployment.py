@@ -23,6 +23,7 @@ from azaion_engine.image import PictureLimits, decode, encode_jpeg
 from azaion_engine.letterbox import Letterbox
 from deployments.batcher import Batcher, Job
 from deployments.http_api import create_api
+from deployments.metrics import ServiceMetrics, watched_gpu
 from deployments.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
@@ -84,6 +85,15 @@ class DetectorDeployment(OpenInferenceGrpc):
         self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
         self.repository = ModelRepository(self)
         self._batcher.warm_up()
+        self.metrics = ServiceMetrics(
+            batch_size=self.detector.engine.get_batch_size(),
+            max_queue=settings.max_queue,
+            queue_depth=lambda: self._batcher.depth,
+            engine_name=self.detector.engine.name,
+            engine_origin=self.detector.engine.origin,
+            gpu=watched_gpu(),
+        )
+        self._batcher.on_batch = self.metrics.batch
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
@@ -116,7 +126,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         rows = await self._batcher.run(job)
         assert job.picture is not None  # it has rows
         detections = self.detector.finish(job.picture, rows, confidence, kept)
-        return Answer(detections, job.timing_ms(), job.started)
+        answer = Answer(detections, job.timing_ms(), job.started)
+        self.metrics.answered(answer.timing_ms)
+        return answer
 
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
         """Runs one row of the network's input, in batches together with the pictures.
@@ -134,7 +146,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         # A picture of the network's own size: its letterbox changes nothing.
         job = Job(picture=PreparedPicture(Letterbox.fit(width, height, height, width), tensor))
         rows = await self._batcher.run(job)
-        return RowAnswer(rows, job.timing_ms(), job.started)
+        answer = RowAnswer(rows, job.timing_ms(), job.started)
+        self.metrics.answered(answer.timing_ms)
+        return answer
 
     async def draw(
         self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
@@ -209,6 +223,8 @@ class DetectorDeployment(OpenInferenceGrpc):
 
     def __del__(self) -> None:
         # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
+        if hasattr(self, "metrics"):
+            self.metrics.close()
         if hasattr(self, "_batcher"):
             self._batcher.close()
         if hasattr(self, "detector"):

@@ -13,13 +13,16 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 import azaion_engine
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
 from deployments import web_page
-from deployments.http_body import Replica, in_time, stream_body, whole_body
+from deployments.http_body import Replica, in_time, stream_body, this_replica, whole_body
 from deployments.open_inference.http_routes import router as open_inference
+from deployments.request_record import current_request
+from deployments.request_watch import RequestWatch
 
 if TYPE_CHECKING:
     from deployments.detector_deployment import Answer, DetectorDeployment
@@ -50,13 +53,18 @@ def create_api() -> FastAPI:
         openapi_tags=schema.TAGS,
         # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
         generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
+        # Serve's span is the request's: FastAPI's own would begin another trace, with Serve's out of sight. Versions
+        # of FastAPI without telemetry keep the word without a meaning.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    api.add_middleware(RequestWatch, request_over=lambda record: this_replica().metrics.request_over(record))
     api.include_router(router)
     api.include_router(web_page.router)
     api.include_router(open_inference)
     api.add_exception_handler(AzaionError, _on_error)
     api.add_exception_handler(RequestValidationError, _on_error)
     api.add_exception_handler(HTTPException, _on_error)
+    api.add_exception_handler(ClientDisconnect, _on_error)
     api.add_exception_handler(Exception, _on_error)
     return api
 
@@ -211,7 +219,15 @@ def _error(code: str, message: str, status: int) -> dict[str, Any]:
 
 
 def _describe(error: Exception, where: str) -> dict[str, Any]:
-    """Turns an error into the body of the one error shape; what was not raised on purpose is logged and not shown."""
+    """Turns an error into the body of the one error shape, and has it counted."""
+    described = _shape(error, where)
+    if (request := current_request.get()) is not None:
+        request.failed(described["code"])
+    return described
+
+
+def _shape(error: Exception, where: str) -> dict[str, Any]:
+    """Says what went wrong; what was not raised on purpose is logged and not shown."""
     if isinstance(error, AzaionError):
         return _error(error.code, str(error), error.http_status)
     if isinstance(error, RequestValidationError):
@@ -221,6 +237,8 @@ def _describe(error: Exception, where: str) -> dict[str, Any]:
     if isinstance(error, HTTPException):
         codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
         return _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+    if isinstance(error, ClientDisconnect):
+        return _error("cancelled", "the client left before its picture had arrived", 499)
     logger.error("unexpected error in %s", where, exc_info=error)
     return _error("internal", "an unexpected error; the server's log has the details", 500)
 

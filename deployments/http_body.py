@@ -14,12 +14,12 @@ from azaion_engine.errors import DeadlineExceededError, PictureTooLargeError
 Read = TypeVar("Read")
 
 
-def _replica() -> Any:
+def this_replica() -> Any:
     """Returns the DetectorDeployment that this process serves."""
     return serve.get_replica_context().servable_object
 
 
-Replica = Annotated[Any, Depends(_replica)]
+Replica = Annotated[Any, Depends(this_replica)]
 
 
 async def in_time(reading: Awaitable[Read], seconds: float) -> Read:

@@ -69,9 +69,9 @@ def _to_cache(file: ModelFile, info: ModelInfo, settings: DetectorSettings) -> d
             f"an engine is built on the GPU that runs it: {missing}; `azaion doctor` says more, and TensorRT-RTX "
             "builds without a GPU with --output FILE"
         )
-    engine, outcome = open_tensorrt(file, info, settings, build_progress())
-    engine.close()
-    if outcome.path is None:
+    with open_tensorrt(file, info, settings, build_progress()) as engine:
+        outcome = engine.origin
+    if outcome is None or outcome.path is None:
         raise CacheError("the engine was built but cannot be kept: free space there, or name another --cache-dir")
     return {
         "action": outcome.action,

@@ -23,6 +23,7 @@ def serve_config(host: str, port: int, args: dict[str, Any]) -> str:
             "request_timeout_s": 60,
             "grpc_servicer_functions": ["deployments.open_inference.grpc_service.add_open_inference"],
         },
+        "logging_config": {"encoding": "JSON", "enable_access_log": False},
         "applications": [
             {"name": "detector", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         ],

@@ -13,6 +13,7 @@ import pytest
 from azaion_engine import cuda_context, engine_builder, tensorrt_api
 from azaion_engine.engine_choice import open_engine
 from azaion_engine.engine_manifest import EngineManifest
+from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
@@ -41,9 +42,11 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     tensorrt_api.forget()
 
 
-def start(cache: Path, **settings: Any) -> None:
-    chosen = DetectorSettings(engine="tensorrt", cache_dir=cache, batch_size=2, **settings)
-    open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen).close()
+def start(cache: Path, **settings: Any) -> InferenceEngine:
+    chosen = DetectorSettings(**{"engine": "tensorrt", "cache_dir": cache, "batch_size": 2, **settings})
+    engine = open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen)
+    engine.close()
+    return engine
 
 
 def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> None:
@@ -52,6 +55,13 @@ def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> N
     key = EngineManifest.from_json(file.read_bytes()).key
     assert (key.gpu_memory_gib, key.recipe) == (140, engine_builder.BUILD_RECIPE)
     assert file.parent.name == f"tiny-{key.folder_hash()}"
+
+
+def test_the_engine_tells_whether_it_was_built_or_loaded(builds: list[Any], tmp_path: Path) -> None:
+    origins = [start(tmp_path).origin for _ in range(2)]
+    assert [origin.action for origin in origins] == ["built", "loaded"]
+    assert all(origin.seconds > 0 for origin in origins)
+    assert start(tmp_path, engine="onnx").origin is None
 
 
 def test_two_configurations_of_a_model_do_not_rebuild_over_each_other(builds: list[Any], tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ def make_nvml(gpus: list[PhysicalGpu], unsupported: tuple[str, ...] = ()) -> Any
     def nvmlDeviceGetMemoryInfo(gpu: PhysicalGpu) -> Any:
         check("nvmlDeviceGetMemoryInfo")
         # NVML counts a little more than CUDA: what the driver reserves.
-        return SimpleNamespace(total=gpu.memory_bytes + 2**20)
+        return SimpleNamespace(total=gpu.memory_bytes + 2**20, used=gpu.memory_used_bytes)
+
+    def nvmlDeviceGetUtilizationRates(gpu: PhysicalGpu) -> Any:
+        check("nvmlDeviceGetUtilizationRates")
+        return SimpleNamespace(gpu=gpu.utilization_percent, memory=0)
 
     def nvmlSystemGetDriverVersion() -> str:
         check("nvmlSystemGetDriverVersion")
@@ -56,4 +60,5 @@ def make_nvml(gpus: list[PhysicalGpu], unsupported: tuple[str, ...] = ()) -> Any
     module.nvmlDeviceGetHandleByPciBusId = nvmlDeviceGetHandleByPciBusId
     module.nvmlDeviceGetUUID = nvmlDeviceGetUUID
     module.nvmlDeviceGetMemoryInfo = nvmlDeviceGetMemoryInfo
+    module.nvmlDeviceGetUtilizationRates = nvmlDeviceGetUtilizationRates
     return module
