@@ -72,7 +72,7 @@ class Batcher:
     """Runs jobs of one event loop on one detector; the loop never waits for the engine.
 
     Attributes:
-        on_batch: Told of every batch that was run, with the number of its pictures.
+        on_batch: Told of every batch about to be run, with the number of its pictures.
         decoders: Threads for whatever needs a picture's pixels.
     """
 
@@ -172,6 +172,7 @@ class Batcher:
                 self._prepare(job)
             except Exception as error:  # this picture's own
                 failed[index] = error
+        self.on_batch(sum(job.picture is not None for job in jobs))
         good = [index for index in range(len(jobs)) if index not in failed]
         rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
         return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
@@ -210,7 +211,6 @@ class Batcher:
             started = time.perf_counter()
             found = self._detector.run(batch if len(rows) == len(batch) else batch[rows])
             ended = time.perf_counter()
-        self.on_batch(len(rows))
         live = list(pictures)
         for row, boxes in zip(rows, found, strict=True):
             results[live[row]] = boxes

@@ -62,7 +62,9 @@ def serve(
         path = _in_memory(text)
     else:
         path = str(config)
-    os.execv(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path])
+    # Client ids are made safe before Serve takes them over, as `make serve` has it.
+    safe_ids = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.request_id:middlewares"}
+    os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], {**safe_ids, **os.environ})
 
 
 def _application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
     )
     application = build_application(ServiceSettings(max_picture_bytes=100_000), open_talkative_stand_in)
     handle = serve.run(application, name="watched", route_prefix="/watched", logging_config=CONFIG["logging_config"])
-    yield Deployed(handle, f"http://127.0.0.1:{port}/watched")
+    yield Deployed(handle, f"http://127.0.0.1:{port}/watched", "watched")
     serve.shutdown()
     ray.shutdown()
 

@@ -30,11 +30,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
     """Collects what would be started: the command, and the configuration as that process would read it."""
     calls: list[tuple[list[str], str]] = []
 
-    def execv(program: str, arguments: list[str]) -> None:
+    def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:
         assert program == sys.executable
+        assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" in environment
         calls.append((arguments, Path(arguments[-1]).read_text()))
 
-    monkeypatch.setattr(os, "execv", execv)
+    monkeypatch.setattr(os, "execve", execve)
     return calls
 
 
