@@ -1,0 +1,160 @@
+"""Makes a table and a plot of what `benchmarks.compare` has measured.
+
+    python -m benchmarks.report FILE [--plot FILE.svg] [--into README.md] [--short]
+
+`--into` puts the table between the lines `<!-- FILE -->` and `<!-- end -->` of a Markdown file, FILE being the name of
+the results; `--short` leaves out all but each server's load with the best rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAMES = {
+    "azaion": "azaion-engine",
+    "mosec": "mosec",
+    "litserve": "LitServe",
+    "bentoml": "BentoML",
+    "pytriton": "NVIDIA PyTriton",
+}
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One server under one load, medians of all rounds.
+
+    Attributes:
+        server: One of `NAMES`.
+        workers: Copies of the detector.
+        connections: Closed-loop clients.
+        rate: Right answers per second.
+        ratio: Of the rate and the pipeline's in process, taken within each round.
+        p50_ms: Median latency.
+        p95_ms: 95 of 100 answers came sooner.
+        p99_ms: 99 of 100 answers came sooner.
+        errors: Wrong answers and failed requests of all rounds.
+    """
+
+    server: str
+    workers: int
+    connections: int
+    rate: float
+    ratio: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: int
+
+
+def summarise(record: Record) -> list[Load]:
+    """Returns every load of every server with the number of workers that serves it best, in the order measured."""
+    grouped: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for one in record["rounds"]:
+        for measured in one["servers"]:
+            for load in measured["loads"]:
+                ratio = load["rate"] / one["in_process"]["pipeline_rate"]
+                key = (measured["server"], measured["workers"], load["connections"])
+                grouped.setdefault(key, []).append({**load, "ratio": ratio})
+    loads = [
+        Load(
+            *key,
+            **{name: statistics.median(m[name] for m in measured) for name in _MEDIANS},
+            errors=sum(m["errors"] for m in measured),
+        )
+        for key, measured in grouped.items()
+    ]
+    best = {load.server: load.workers for load in sorted(loads, key=lambda load: load.ratio)}
+    return [load for load in loads if load.workers == best[load.server]]
+
+
+_MEDIANS = ("rate", "ratio", "p50_ms", "p95_ms", "p99_ms")
+
+
+def saturated(loads: Sequence[Load]) -> list[Load]:
+    """Returns each server's load with the best rate."""
+    best = {load.server: load for load in sorted(loads, key=lambda load: load.rate)}
+    return [best[server] for server in dict.fromkeys(load.server for load in loads)]
+
+
+def ours_over_best_peer(record: Record) -> tuple[float, str]:
+    """Returns the median, over rounds, of this service's best rate over the best peer's, and that peer's name."""
+    kept = {(load.server, load.workers) for load in summarise(record)}
+    peer = max((load for load in saturated(summarise(record)) if load.server != "azaion"), key=lambda load: load.ratio)
+    ratios = []
+    for one in record["rounds"]:
+        rates = {
+            measured["server"]: max(load["rate"] for load in measured["loads"])
+            for measured in one["servers"]
+            if (measured["server"], measured["workers"]) in kept
+        }
+        if "azaion" in rates and peer.server in rates:
+            ratios.append(rates["azaion"] / rates[peer.server])
+    return statistics.median(ratios), peer.server
+
+
+def table(record: Record, short: bool = False) -> str:
+    """Returns Markdown: a line a server and load, and what they are compared with."""
+    loads = summarise(record)
+    in_process = [one["in_process"] for one in record["rounds"]]
+    lines = [
+        "| | workers | clients | pictures/s | of the pipeline in process | p50 ms | p95 ms | p99 ms | errors |",
+        "|---|---|---|---|---|---|---|---|---|",
+        _line("engine alone", statistics.median(one["engine_rate"] for one in in_process)),
+        _line("pipeline in process", statistics.median(one["pipeline_rate"] for one in in_process)),
+    ]
+    for load in saturated(loads) if short else loads:
+        lines.append(
+            f"| {NAMES[load.server]} | {load.workers} | {load.connections} | {load.rate:.2f} | {load.ratio:.3f} "
+            f"| {load.p50_ms:.0f} | {load.p95_ms:.0f} | {load.p99_ms:.0f} | {load.errors} |"
+        )
+    return "\n".join(lines)
+
+
+def _line(name: str, rate: float) -> str:
+    return f"| {name} | | | {rate:.2f} | | | | | |"
+
+
+def insert(markdown: str, name: str, text: str) -> str:
+    """Puts text between `<!-- name -->` and `<!-- end -->`.
+
+    Raises:
+        ValueError: Those lines are not there, once.
+    """
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(\n<!-- end -->)"
+    changed, count = re.subn(pattern, lambda match: match[1] + text + match[2], markdown, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"expected one '<!-- {name} -->' with '<!-- end -->' behind it, found {count}")
+    return changed
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--into", type=Path)
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    record = json.loads(options.file.read_text())
+    text = table(record, options.short)
+    print(text)
+    ratio, peer = ours_over_best_peer(record)
+    print(f"\nazaion-engine over {NAMES[peer]}, the best peer, median of {len(record['rounds'])} rounds: {ratio:.3f}")
+    if options.plot:
+        from benchmarks.plot import plot
+
+        plot(record, options.plot)
+    if options.into:
+        options.into.write_text(insert(options.into.read_text(), options.file.name, text))
+
+
+if __name__ == "__main__":
+    main()
