@@ -1,6 +1,6 @@
 """Compares this service with mosec, LitServe, BentoML and NVIDIA PyTriton on the machine at hand.
 
-    python -m benchmarks.compare CONFIG --json FILE [--servers azaion,mosec] [--workers 1,2] [--connections 1,2,4,8]
+    python -m benchmarks.compare CONFIG --json FILE [--servers azaion:2,mosec:1,mosec:2] [--connections 1,2,4,8]
 
 One round measures the engine alone and the pipeline in process, then starts the servers one after the other, checks
 each one's answer against the pipeline's, warms it up, puts each load on it, and stops it. Absolute rates on a shared
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,11 +81,11 @@ def difference_of(boxes: list[Box], expected: list[Box]) -> str:
 
 def main() -> None:
     """Command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is stopped too
     options = _options()
     config = yaml.safe_load(options.config.read_text())
     picture = options.picture.read_bytes() if options.picture else sample_picture()
-    workers = options.workers or workers_of(config)
-    servers = [Server(name, config, count) for name in options.servers for count in workers]
+    servers = [server for spec in options.servers for server in _servers(spec, config)]
     record = _open_record(options, servers)
     for _ in range(options.rounds):
         in_process = measure_in_process(options)
@@ -94,6 +95,14 @@ def main() -> None:
         record["rounds"].append({"in_process": in_process, "boxes": len(expected), "servers": measured})
         if options.json:
             options.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _servers(spec: str, config: dict[str, Any]) -> list[Server]:
+    """Reads `name:workers`; a name alone stands for each number of workers that makes sense."""
+    name, _, workers = spec.partition(":")
+    if name not in SERVERS:
+        raise SystemExit(f"--servers: no server {name!r}; there are {', '.join(SERVERS)}")
+    return [Server(name, config, count) for count in ([int(workers)] if workers else workers_of(config))]
 
 
 def _open_record(options: argparse.Namespace, servers: list[Server]) -> dict[str, Any]:
@@ -116,8 +125,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="Serve config whose args every server shares, configs/cpu.yaml")
     parser.add_argument("--json", type=Path, help="where rounds are added")
-    parser.add_argument("--servers", type=lambda text: text.split(","), default=list(SERVERS))
-    parser.add_argument("--workers", type=numbers, help="copies of the detector; default: each that makes sense")
+    parser.add_argument(
+        "--servers",
+        type=lambda text: text.split(","),
+        default=list(SERVERS),
+        help="name:workers, workers being copies of the detector; default: all, each number that makes sense",
+    )
     parser.add_argument("--connections", type=numbers, default=[1, 2, 4, 8], help="loads: closed-loop clients")
     parser.add_argument("--seconds", type=float, default=10, help="of each load")
     parser.add_argument("--rounds", type=int, default=1)

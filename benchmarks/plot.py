@@ -25,7 +25,7 @@ def plot(record: Record, file: Path) -> None:
     for server in dict.fromkeys(load.server for load in loads):
         own = [load for load in loads if load.server == server]
         label = f"{NAMES[server]}, {own[0].workers} worker{'s' * (own[0].workers > 1)}"
-        thick = 2.5 if server == "azaion" else 1.2
+        thick = 2.5 if server.startswith("azaion") else 1.2
         axes.plot([load.rate for load in own], [load.p95_ms for load in own], "o-", label=label, linewidth=thick)
     axes.axvline(pipeline, color="grey", linestyle="--", linewidth=1, label="pipeline in process")
     axes.set_xlabel("right answers per second")

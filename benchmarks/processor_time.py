@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-import psutil
-
 SHOWN_MS = 0.5
 """A process that took less for a picture is left out."""
 
@@ -50,6 +48,8 @@ def process_name(command: list[str]) -> str:
 
 
 def _now() -> dict[object, tuple[str, float]]:
+    import psutil
+
     times: dict[object, tuple[str, float]] = {}
     for process in psutil.process_iter(["cmdline", "cpu_times", "create_time"]):
         used = process.info["cpu_times"]

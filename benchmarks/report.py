@@ -19,6 +19,7 @@ from typing import Any
 
 NAMES = {
     "azaion": "azaion-engine",
+    "azaion-throughput": "azaion-engine, throughput mode",
     "mosec": "mosec",
     "litserve": "LitServe",
     "bentoml": "BentoML",
@@ -84,20 +85,23 @@ def saturated(loads: Sequence[Load]) -> list[Load]:
     return [best[server] for server in dict.fromkeys(load.server for load in loads)]
 
 
-def ours_over_best_peer(record: Record) -> tuple[float, str]:
-    """Returns the median, over rounds, of this service's best rate over the best peer's, and that peer's name."""
-    kept = {(load.server, load.workers) for load in summarise(record)}
-    peer = max((load for load in saturated(summarise(record)) if load.server != "azaion"), key=lambda load: load.ratio)
-    ratios = []
-    for one in record["rounds"]:
-        rates = {
-            measured["server"]: max(load["rate"] for load in measured["loads"])
-            for measured in one["servers"]
-            if (measured["server"], measured["workers"]) in kept
-        }
-        if "azaion" in rates and peer.server in rates:
-            ratios.append(rates["azaion"] / rates[peer.server])
-    return statistics.median(ratios), peer.server
+def ours_over_best_peer(record: Record) -> tuple[float, str, str]:
+    """Returns the median, over rounds, of this service's best rate over the best peer's, and which two those are."""
+    loads = sorted(summarise(record), key=lambda load: load.ratio)
+    best = {load.server.startswith("azaion"): load for load in loads}
+    ours, peer = best[True], best[False]
+    ratios = [_best_rate(one, ours) / _best_rate(one, peer) for one in record["rounds"] if _has(one, ours, peer)]
+    return statistics.median(ratios), ours.server, peer.server
+
+
+def _has(one: Record, *loads: Load) -> bool:
+    measured = {(server["server"], server["workers"]) for server in one["servers"]}
+    return all((load.server, load.workers) in measured for load in loads)
+
+
+def _best_rate(one: Record, of: Load) -> float:
+    [server] = [found for found in one["servers"] if (found["server"], found["workers"]) == (of.server, of.workers)]
+    return float(max(load["rate"] for load in server["loads"]))
 
 
 def table(record: Record, short: bool = False) -> str:
@@ -146,8 +150,8 @@ def main() -> None:
     record = json.loads(options.file.read_text())
     text = table(record, options.short)
     print(text)
-    ratio, peer = ours_over_best_peer(record)
-    print(f"\nazaion-engine over {NAMES[peer]}, the best peer, median of {len(record['rounds'])} rounds: {ratio:.3f}")
+    ratio, ours, peer = ours_over_best_peer(record)
+    print(f"\n{NAMES[ours]} over {NAMES[peer]}, the best peer, median of {len(record['rounds'])} rounds: {ratio:.3f}")
     if options.plot:
         from benchmarks.plot import plot
 

@@ -1,7 +1,7 @@
 """Server: how each of the compared services is started, asked and stopped.
 
-`azaion` is this project's `serve run`; the others are the scripts in `benchmarks/peers`, in environments of their own
-because their dependencies clash (the Makefile builds them).
+`azaion` is this project's `serve run`, `azaion-throughput` the same with `configs/throughput.env`; the others are the
+scripts in `benchmarks/peers`, in environments of their own because their dependencies clash (`make peers`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from azaion_engine.settings import DetectorSettings
 from benchmarks.load import Box, Request
 
 ROOT = Path(__file__).resolve().parent.parent
+THROUGHPUT = ROOT / "configs" / "throughput.env"
 PORT = 8000
 URL = f"http://127.0.0.1:{PORT}"
-SERVERS = ("azaion", "mosec", "litserve", "bentoml", "pytriton")
+SERVERS = ("azaion", "azaion-throughput", "mosec", "litserve", "bentoml", "pytriton")
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,16 @@ class Server:
         name: One of `SERVERS`.
         config: The Serve config; its `args` say model, engine, batch and size for the others too.
         workers: Copies of the detector, which share the cores; on a GPU a peer's workers share that GPU.
-        environment: Variables beside those of this process.
     """
 
     name: str
     config: Mapping[str, Any]
     workers: int = 1
-    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_ours(self) -> bool:
+        """Tells this project's service from its peers."""
+        return self.name.startswith("azaion")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -87,7 +91,7 @@ class Server:
             process = subprocess.Popen(
                 self._command(python, config),
                 cwd=ROOT,
-                env={**os.environ, **self._environment(), **self.environment},
+                env={**os.environ, **self._environment()},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -106,7 +110,7 @@ class Server:
         Raises:
             SystemExit: It is not there.
         """
-        if self.name == "azaion":
+        if self.is_ours:
             return Path(sys.executable)
         environment = ".venv-pytriton" if self.name == "pytriton" else ".venv-peers"
         python = ROOT / environment / "bin" / "python"
@@ -115,7 +119,7 @@ class Server:
         return python
 
     def _command(self, python: Path, config: Path) -> list[str]:
-        if self.name == "azaion":
+        if self.is_ours:
             return [str(python), "-m", "ray.serve.scripts", "run", str(config)]
         if self.name == "mosec":
             return [str(python), "-m", "benchmarks.peers.mosec_server", "--address=127.0.0.1", f"--port={PORT}"]
@@ -125,6 +129,8 @@ class Server:
         return [str(python), "-m", f"benchmarks.peers.{self.name}_server"]
 
     def _environment(self) -> dict[str, str]:
+        if self.is_ours:
+            return read_environment(THROUGHPUT) if self.name == "azaion-throughput" else {}
         return {
             "BENCHMARK_SETTINGS": json.dumps(self.settings),
             "BENCHMARK_WORKERS": str(self.workers),
@@ -156,6 +162,12 @@ class Server:
         raise SystemExit(f"{self.name} gave no answer within {patience_s:g} s, last: {answered}")
 
 
+def read_environment(file: Path) -> dict[str, str]:
+    """Reads NAME=value lines; what stands behind a # is a comment."""
+    lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
+    return dict(line.split("=", 1) for line in lines if line)
+
+
 def workers_of(config: Mapping[str, Any]) -> list[int]:
     """Returns the numbers of workers worth trying: one with every core, and one a core where the CPU computes."""
     on_cpu = config["applications"][0]["args"].get("engine") == "onnx"
@@ -163,9 +175,9 @@ def workers_of(config: Mapping[str, Any]) -> list[int]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     with suppress(subprocess.TimeoutExpired):
-        process.wait(60)
+        process.wait(30)
     with suppress(ProcessLookupError):  # nothing left behind
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
