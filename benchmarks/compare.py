@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from benchmarks.processor_time import ProcessorTime
 from benchmarks.servers import SERVERS, URL, Server, workers_of
 
 WARM_UP_S = 3
+SETTLE_S = 20
+"""The longest wait between two loads."""
 NEAR_PX = 1.0
 """Corners of the same box on two servers may lie this far apart."""
 
@@ -51,14 +54,20 @@ def measure_server(server: Server, picture: bytes, expected: list[Box], options:
         boxes = server.boxes(answer)
         if difference := difference_of(boxes, expected):
             raise SystemExit(f"{server.name} answers wrongly: {difference}")
-        put_load(URL, request, expected, max(options.connections), WARM_UP_S)
+        _settle(put_load(URL, request, expected, max(options.connections), WARM_UP_S))
         for connections in options.connections:
-            time = ProcessorTime()
+            spent = ProcessorTime()
             load = put_load(URL, request, expected, connections, options.seconds, options.wrk_threads)
-            loads.append({**load, "processor_ms_per_picture": time.per_picture(load["requests"])})
+            loads.append({**load, "processor_ms_per_picture": spent.per_picture(load["requests"])})
+            _settle(load)
             shown = {key: value for key, value in load.items() if key != "requests"}
             print(f"{server.name} with {server.workers} workers: {json.dumps(shown)}", flush=True)
     return {"server": server.name, "workers": server.workers, "loads": loads}
+
+
+def _settle(load: dict[str, Any]) -> None:
+    """Waits twice as long as it takes to answer what wrk left behind: most servers go on with abandoned requests."""
+    time.sleep(min(2 * load["connections"] / max(load["rate"], 0.1), SETTLE_S))
 
 
 def difference_of(boxes: list[Box], expected: list[Box]) -> str:
