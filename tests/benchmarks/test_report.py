@@ -73,9 +73,10 @@ def test_ours_is_compared_with_the_best_peer_round_by_round() -> None:
 def test_the_short_table_has_one_line_a_server() -> None:
     short, long = table(RECORD, short=True), table(RECORD)
 
-    assert "| azaion-engine | 1 | 2 | 9.20 | 0.920 | 100 | 200 | 400 | 0 |" in short
+    assert "| azaion-engine | 1 | 2 | 9.20 | 100 | 200 | 400 | 0 | 0.920 |" in short
+    assert "| azaion-engine | 1 | 1 | 5.50 | 100 | 200 | 400 | 0 |" in long
     assert (short.count("azaion-engine"), long.count("azaion-engine")) == (1, 2)
-    assert "| pipeline in process | | | 10.00 |" in short
+    assert "| pipeline in process |  |  | 10.00 |" in short
 
 
 def test_a_table_replaces_the_one_between_its_marks() -> None:
@@ -95,11 +96,7 @@ def test_committed_results_say_where_they_come_from_and_every_answer_was_right(f
 
     assert record["machine"].keys() >= {"date", "commit", "command", "cpu", "cores", "load_generator", "packages"}
     servers = {one["server"] for measured_round in record["rounds"] for one in measured_round["servers"]}
-    assert (
-        servers
-        == {"azaion", "azaion-throughput", "mosec", "litserve", "bentoml", "pytriton"}
-        == record["versions"].keys()
-    )
+    assert servers == {"azaion-throughput", "mosec", "litserve", "bentoml", "pytriton"} == record["versions"].keys()
     for found in summarise(record):
         assert found.errors == 0
         assert 0 < found.p50_ms <= found.p95_ms <= found.p99_ms

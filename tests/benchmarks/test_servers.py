@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from azaion_engine.cores import available_cores
-from benchmarks.servers import ROOT, Server, workers_of
+from benchmarks.servers import ROOT, THROUGHPUT, Server, read_environment, workers_of
 
 PICTURE = bytes(range(256)) * 3 + b"\x00\x00"
 CONFIG = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
@@ -62,3 +64,21 @@ def test_a_server_that_is_not_installed_is_told_with_what_installs_it(monkeypatc
     monkeypatch.setattr("benchmarks.servers.ROOT", ROOT / "nowhere")
     with pytest.raises(SystemExit, match="mosec is not installed: `make peers`"):
         server("mosec").python()
+
+
+def test_serve_knows_every_variable_of_the_throughput_mode() -> None:
+    serve = find_spec("ray.serve")
+    assert serve is not None
+    assert serve.origin is not None
+    constants = (Path(serve.origin).parent / "_private" / "constants.py").read_text()
+    variables = read_environment(THROUGHPUT)
+
+    assert variables["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
+    assert [name for name in variables if name.startswith("RAY_SERVE_") and f'"{name}"' not in constants] == []
+
+
+def test_comments_of_an_environment_file_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "some.env"
+    file.write_text("# why\nONE=1   # because\n\nTWO=a=b\n")
+
+    assert read_environment(file) == {"ONE": "1", "TWO": "a=b"}
