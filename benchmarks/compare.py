@@ -49,14 +49,14 @@ def measure_in_process(options: argparse.Namespace) -> dict[str, Any]:
 def measure_server(server: Server, picture: bytes, expected: list[Box], options: argparse.Namespace) -> dict[str, Any]:
     """Starts one server and puts every load on it."""
     request = server.request(picture)
-    loads = []
+    loads, begun = [], time.time()
     with server.running(picture, options.patience) as answer:
         boxes = server.boxes(answer)
         if difference := difference_of(boxes, expected):
             raise SystemExit(f"{server.name} answers wrongly: {difference}")
         _settle(put_load(URL, request, expected, max(options.connections), WARM_UP_S))
         for connections in options.connections:
-            spent = ProcessorTime()
+            spent = ProcessorTime(begun)
             load = put_load(URL, request, expected, connections, options.seconds, options.wrk_threads)
             loads.append({**load, "processor_ms_per_picture": spent.per_picture(load["requests"])})
             _settle(load)

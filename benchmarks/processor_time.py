@@ -12,9 +12,14 @@ SHOWN_MS = 0.5
 class ProcessorTime:
     """Sums up user and system time by process name, from when it was made."""
 
-    def __init__(self) -> None:
-        """Starts counting."""
-        self._before = _now()
+    def __init__(self, since: float) -> None:
+        """Starts counting.
+
+        Args:
+            since: Seconds since the epoch; processes that are older belong to the machine and are left out.
+        """
+        self._since = since
+        self._before = _now(since)
 
     def per_picture(self, pictures: int) -> dict[str, float]:
         """Returns milliseconds of processor time a picture by process, the dearest first.
@@ -22,7 +27,7 @@ class ProcessorTime:
         Processes that have ended meanwhile are counted where this process waited for them, as `children that ended`:
         the load generator.
         """
-        after = _now()
+        after = _now(self._since)
         spent: dict[str, float] = {}
         for key, (name, seconds) in after.items():
             spent[name] = spent.get(name, 0.0) + seconds - self._before.get(key, (name, 0.0))[1]
@@ -47,13 +52,13 @@ def process_name(command: list[str]) -> str:
     return program
 
 
-def _now() -> dict[object, tuple[str, float]]:
+def _now(since: float) -> dict[object, tuple[str, float]]:
     import psutil
 
     times: dict[object, tuple[str, float]] = {}
     for process in psutil.process_iter(["cmdline", "cpu_times", "create_time"]):
         used = process.info["cpu_times"]
-        if used:  # None where this user may not look
+        if used and process.info["create_time"] >= since:  # None where this user may not look
             key = (process.pid, process.info["create_time"])
             times[key] = (process_name(process.info["cmdline"] or []), used.user + used.system)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)

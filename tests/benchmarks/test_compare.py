@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+
+import psutil
 import pytest
 
 from benchmarks.compare import difference_of
-from benchmarks.processor_time import process_name
+from benchmarks.processor_time import ProcessorTime, process_name
 
 CAR = {"x1": 10.0, "y1": 20.0, "x2": 30.0, "y2": 40.0, "class_id": 0}
 TREE = {"x1": 100.0, "y1": 20.0, "x2": 130.0, "y2": 40.0, "class_id": 3}
@@ -39,3 +42,14 @@ def test_another_answer_is_told(boxes: list[dict[str, float]], difference: str) 
 )
 def test_processes_are_told_apart_by_what_they_run(command: list[str], name: str) -> None:
     assert process_name(command) == name
+
+
+def test_time_is_counted_for_processes_that_are_younger_than_the_server() -> None:
+    born = psutil.Process().create_time()
+    everything, nothing = ProcessorTime(born), ProcessorTime(time.time())
+    begun = time.process_time()
+    while time.process_time() - begun < 0.2:
+        pass
+
+    assert sum(everything.per_picture(1).values()) >= 150
+    assert sum(nothing.per_picture(1).values()) < 150
