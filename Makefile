@@ -7,8 +7,11 @@ EXTRA  ?=
 # NVIDIA's clients have an environment of their own: they need protobuf < 7, Ray may bring 7.
 TRITON ?= .venv-triton
 
+# PyTriton brings a Python backend that loads the system's own libpython: its environment needs that interpreter.
+SYSTEM_PYTHON ?= /usr/bin/python3
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench lint format openapi smoke clean
+.PHONY: help serve test test-gpu bench peers wrk lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +28,10 @@ $(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
 
 $(VENV)/.test: $(VENV)/.serve pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.serve pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test pyproject.toml
@@ -45,8 +52,25 @@ test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
 
-bench: $(VENV)/.serve  ## what the service costs on this CPU, and what batching costs
-	$(BIN)/python -m benchmarks.cpu
+.venv-peers/.made: pyproject.toml benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --editable . --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+.venv-pytriton/.made: pyproject.toml benchmarks/peers/requirements-pytriton.txt
+	$(SYSTEM_PYTHON) -m venv .venv-pytriton || { echo "needs the system's Python with venv: apt install python3-venv"; exit 1; }
+	.venv-pytriton/bin/pip install --quiet --editable . --requirement benchmarks/peers/requirements-pytriton.txt
+	@touch $@
+
+peers: .venv-peers/.made .venv-pytriton/.made  ## environments of the servers that bench compares with
+
+wrk:
+	@command -v wrk >/dev/null || { echo "the load generator is missing: apt install wrk, brew install wrk, or https://github.com/wg/wrk"; exit 1; }
+
+bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on this CPU (ten minutes), and what batching costs
+	@mkdir -p build && rm -f build/bench.json
+	$(BIN)/python -m benchmarks.compare configs/cpu.yaml --json build/bench.json --connections 1,2,4
+	$(BIN)/python -m benchmarks.report build/bench.json
 	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
 
 lint: $(VENV)/.lint  ## ruff and mypy
@@ -65,5 +89,5 @@ smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) build *.egg-info deployments/open_inference/generated/*_pb2.py \
+	rm -rf $(VENV) $(TRITON) .venv-peers .venv-pytriton build *.egg-info deployments/open_inference/generated/*_pb2.py \
 		deployments/open_inference/generated/LICENSE.txt

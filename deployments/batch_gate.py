@@ -55,11 +55,6 @@ class BatchGate:
         """Requests in the house now: decoding, waiting or running."""
         return self._admitted
 
-    @property
-    def busy(self) -> bool:
-        """Whether a batch runs: who comes now will wait."""
-        return self._waves > 0
-
     def refuse_when_full(self) -> None:
         """Raises what `admit` would raise now: a body need not be read to be refused.
 
@@ -86,7 +81,7 @@ class BatchGate:
     async def run(self, call: Callable[[Job], Awaitable[Result]], job: Job) -> Result:
         """Waits for this request's turn, then calls.
 
-        Cancelling it while its batch runs frees its place too early: see `DetectorDeployment.detect`.
+        Cancelling it while its batch runs frees its place too early: see `Batcher._abandon`.
 
         Args:
             call: The `@serve.batch` method.

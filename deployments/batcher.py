@@ -1,4 +1,4 @@
-"""Batcher: takes single pictures, decodes them ahead of time, and runs them on the engine in full batches."""
+"""Batcher: takes single pictures, decodes them, and runs them on the engine in full batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,11 @@ logger = logging.getLogger("ray.serve")
 
 Rows = NDArray[np.float32]
 
-WORTH_A_THREAD = 16 * 1024
-"""Bytes of an encoded picture from which decoding it ahead, at about 1 ms, costs more than handing it to a thread."""
+SMALL_JPEG_BYTES = 16 * 1024
+"""A JPEG up to this is decoded in its batch: in about 1 ms, when a hand-over between threads costs 0.2 ms and more.
+
+Other formats can hold any number of pixels in as few bytes; a JPEG spends some on every 8 by 8 of them.
+"""
 
 
 @dataclass
@@ -32,11 +35,11 @@ class Job:
     """One picture on its way through the engine.
 
     Attributes:
-        encoded: The picture as it came; None where there is nothing to decode, and once its caller has given up.
-        picture: Ready for the engine; None before it is, and once its caller has given up.
+        encoded: The picture as it came; None where there is nothing to decode.
+        picture: Ready for the engine.
         received: When it came, `time.perf_counter` seconds, as are the other times.
-        ahead: Its decoding, where that began before its batch did.
         in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
+        given_up: Whether its caller no longer waits.
         decode_s: Seconds that decoding took.
         started: When its batch started.
         ended: When its batch ended.
@@ -45,20 +48,27 @@ class Job:
     encoded: bytes | None = None
     picture: PreparedPicture | None = None
     received: float = field(default_factory=time.perf_counter)
-    ahead: Future[None] | None = None
     in_batch: bool = False
+    given_up: bool = False
     decode_s: float = 0.0
     started: float = 0.0
     ended: float = 0.0
 
+    @property
+    def small(self) -> bool:
+        """Whether its batch may wait for its decoding."""
+        return self.encoded is None or (len(self.encoded) <= SMALL_JPEG_BYTES and self.encoded.startswith(b"\xff\xd8"))
+
     def prepare(self, detector: Detector) -> None:
-        """Decodes; once, on whichever thread comes first."""
-        if self.encoded is not None:
+        """Decodes what is not ready yet.
+
+        Raises:
+            PictureError: It cannot be decoded.
+        """
+        if self.picture is None and self.encoded is not None:
             began = time.perf_counter()
-            picture = detector.prepare(self.encoded)
+            self.picture = detector.prepare(self.encoded)
             self.decode_s = time.perf_counter() - began
-            if self.encoded is not None:  # its caller is still there
-                self.picture = picture
 
     def timing_ms(self) -> dict[str, float]:
         """Returns milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`."""
@@ -86,7 +96,7 @@ class Batcher:
             detector: Whose pictures these are; the batcher does not close it.
             max_queue: Most jobs held at a time.
             timeout_s: Seconds that a job may take.
-            decode_threads: Threads that decode while the engine is busy.
+            decode_threads: Threads that decode all but the smallest pictures.
         """
         self.on_batch: Callable[[int], None] = lambda pictures: None
         self.decoders = ThreadPoolExecutor(decode_threads, "decode")
@@ -127,10 +137,7 @@ class Batcher:
             GpuLostError: The GPU is gone.
         """
         with self._gate.admit():
-            if self._gate.busy and job.encoded is not None and len(job.encoded) > WORTH_A_THREAD:
-                # Else one of the engine's threads decodes it: a lone one at once, a small one when its batch is made.
-                job.ahead = self.decoders.submit(job.prepare, self._detector)
-            task = asyncio.ensure_future(self._gate.run(self._run_batch, job))
+            task = asyncio.ensure_future(self._run(job))
             try:
                 done, _ = await asyncio.wait((task,), timeout=self._timeout_s)
             finally:  # a cancelled caller comes this way too
@@ -148,11 +155,14 @@ class Batcher:
         self._engine_threads.shutdown(wait=True)
         self.decoders.shutdown(wait=False)
 
+    async def _run(self, job: Job) -> Rows | Exception:
+        if not job.small:  # before the gate: a batch must not wait for one slow picture
+            await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
+        return await self._gate.run(self._run_batch, job)
+
     def _abandon(self, job: Job, task: asyncio.Future[Any]) -> None:
         """Spares the engine a picture that nobody waits for."""
-        job.encoded = job.picture = None
-        if job.ahead:
-            job.ahead.cancel()
+        job.given_up = True
         if job.in_batch:
             # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
             # without it the next batch would be let in on top of a running one.
@@ -172,20 +182,12 @@ class Batcher:
         failed: dict[int, Exception] = {}
         for index, job in enumerate(jobs):
             try:
-                self._prepare(job)
+                job.prepare(self._detector)
             except Exception as error:  # this picture's own
                 failed[index] = error
-        self.on_batch(sum(job.picture is not None for job in jobs))
         good = [index for index in range(len(jobs)) if index not in failed]
         rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
         return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
-
-    def _prepare(self, job: Job) -> None:
-        """Decodes what no decoder has begun, and waits for the others."""
-        if job.ahead is None or job.ahead.cancel():
-            job.prepare(self._detector)
-        else:
-            job.ahead.result()
 
     def _infer_each(self, jobs: list[Job]) -> list[Rows | Exception]:
         """Runs a batch; a picture that the engine chokes on fails alone."""
@@ -202,15 +204,18 @@ class Batcher:
     def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
         # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
         results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-        pictures = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
+        pictures = {
+            index: job.picture for index, job in enumerate(jobs) if job.picture is not None and not job.given_up
+        }
         if not pictures:
             return results
         batch = self._detector.stack(list(pictures.values()))
         with self._engine_free:
             # Some may have given up while the other batch ran.
-            rows = [row for row, index in enumerate(pictures) if jobs[index].picture is not None]
+            rows = [row for row, index in enumerate(pictures) if not jobs[index].given_up]
             if not rows:
                 return results
+            self.on_batch(len(rows))
             started = time.perf_counter()
             found = self._detector.run(batch if len(rows) == len(batch) else batch[rows])
             ended = time.perf_counter()

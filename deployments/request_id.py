@@ -17,6 +17,8 @@ MAX_LENGTH = 128
 """Characters of a client's id that are kept."""
 
 _HEADER = b"x-request-id"
+_DROPPED = (_HEADER, b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
+"""Serve splits batches by the model id that a client may send; here there is one model."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 
 
@@ -36,7 +38,7 @@ class SafeRequestId:
         """Passes the request on."""
         if scope["type"] == "http":
             safe = request_id(scope).encode()
-            others = [(key, value) for key, value in scope["headers"] if key != _HEADER]
+            others = [(key, value) for key, value in scope["headers"] if key not in _DROPPED]
             scope = {**scope, "headers": [*others, (_HEADER, safe)] if safe else others}
         await self._app(scope, receive, send)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from azaion_engine.errors import PictureTooLargeError
 from deployments.open_inference import grpc_codec
 from deployments.open_inference.status import GRPC_CODES, describe
 
@@ -116,6 +117,9 @@ class OpenInferenceGrpc:
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""
         model = self.repository.model(request.model_name, request.model_version)
+        model.replica.refuse_when_full()
+        if (given := request.ByteSize()) > model.max_body_bytes:  # reading typed contents costs ten times their bytes
+            raise PictureTooLargeError(f"the message has {given} bytes, at most {model.max_body_bytes} are accepted")
         return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
 
 

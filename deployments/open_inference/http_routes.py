@@ -15,8 +15,9 @@ from azaion_engine.errors import InvalidRequestError, UnknownModelError
 from deployments.http_body import Replica, in_time, whole_body
 from deployments.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.open_inference.messages import InferAnswer, InferRequest
-from deployments.open_inference.status import describe
+from deployments.open_inference.status import describe, error_code
 from deployments.open_inference.tensors import WORTH_A_THREAD
+from deployments.request_record import current_request
 
 Converted = TypeVar("Converted")
 
@@ -35,6 +36,8 @@ class _Route(APIRoute):
                 return await handle(request)
             except Exception as error:
                 status, message = describe(error, request.url.path)
+                if (record := current_request.get()) is not None:
+                    record.failed(error_code(error, status))
                 headers = {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}
                 return JSONResponse({"error": message}, status, headers)
 

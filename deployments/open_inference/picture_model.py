@@ -111,7 +111,7 @@ def _confidence(parameters: dict[str, Any]) -> float | None:
         return None
     try:
         return float(value)  # perf_analyzer can send text only
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InvalidParameterError(f"confidence: expected 0 to 1, given {value!r}") from None
 
 

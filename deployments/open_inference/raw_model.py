@@ -75,4 +75,12 @@ class RawModel(OpenModel):
         """Runs each row, in batches together with whatever else the replica is asked."""
         answers = await all_or_none([self.replica.infer_row(row) for row in array])
         (output,) = self.outputs.values()
-        return [OutputTensor(output.name, "FP32", np.stack([answer.rows for answer in answers]))], answers
+        return [OutputTensor(output.name, "FP32", _stack([answer.rows for answer in answers]))], answers
+
+
+def _stack(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stacks `[k, 6]` parts; a model may leave k open, and rows of one request may run in different batches."""
+    stacked = np.zeros((len(parts), max(len(part) for part in parts), 6), np.float32)
+    for row, part in zip(stacked, parts, strict=True):
+        row[: len(part)] = part
+    return stacked

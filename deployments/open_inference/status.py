@@ -39,3 +39,10 @@ def describe(error: Exception, where: str) -> tuple[int, str]:
         return 400, str(error.errors()[0]["msg"])
     logger.error("unexpected error in %s", where, exc_info=error)
     return 500, "an unexpected error; the server's log has the details"
+
+
+def error_code(error: Exception, status: int) -> str:
+    """Returns the stable name of an error, as `POST /detect` has it, for metrics and log."""
+    if isinstance(error, AzaionError):
+        return error.code
+    return {404: "not_found", 405: "method_not_allowed", 500: "internal"}.get(status, "bad_request")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import math
 import struct
 from base64 import b64decode
@@ -97,7 +96,7 @@ class InputTensor:
             return value.encode()
         try:
             return b64decode(value, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one, and so is text that is not ASCII
             raise InvalidRequestError(f"input {self.name!r}: an element is no base64: {error}") from error
 
     def _check_size(self, given: int, expected: int, unit: str) -> None:

@@ -52,19 +52,6 @@ def test_a_lone_request_enters_an_idle_gate_at_once():
     run(scenario)
 
 
-def test_the_gate_is_busy_while_a_batch_runs():
-    async def scenario():
-        gate = BatchGate(4, 16)
-        requests = Recorder(gate)
-        assert not gate.busy
-        await requests.start(1)
-        assert gate.busy
-        await requests.end(1)
-        assert not gate.busy
-
-    run(scenario)
-
-
 def test_while_one_batch_runs_only_a_full_one_is_let_in():
     async def scenario():
         requests = Recorder(BatchGate(3, 16))

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from azaion_engine.errors import BadInputError
-from deployments.open_inference.status import GRPC_CODES, describe
+from deployments.open_inference.status import GRPC_CODES, describe, error_code
 from tests.azaion_engine.test_errors import every_error
 from tests.deployments.open_inference.grpc_calls import call, fails, picture
 from tests.stand_in import LOST, grey_picture, open_slow_stand_in
@@ -58,3 +58,9 @@ def test_with_its_gpu_lost_the_server_is_live_and_not_ready(running_serve, chann
             response = client.get(path)
             assert (response.status_code, set(response.json())) == (503, {"error"})
         assert client.get("/v2/health/live").status_code == 200
+
+
+def test_metrics_and_log_name_an_error_as_detect_does():
+    for error in every_error():
+        assert error_code(error, error.http_status) == error.code
+    assert [error_code(ValueError(), status) for status in (400, 404, 500)] == ["bad_request", "not_found", "internal"]
