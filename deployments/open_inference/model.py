@@ -23,8 +23,12 @@ VERSION = "1"
 """The one version of each model; a changed model is another deployment."""
 
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32", "INT32": "TYPE_INT32"}
-_TRITONS_OWN = {"binary_data_output", "sequence_id", "sequence_start", "sequence_end", "priority", "timeout"}
-"""Request parameters that mean nothing to a model without sequences and priorities, and are no mistake either."""
+_TRITONS_OWN = {
+    "binary_data_output",
+    *("sequence_id", "sequence_start", "sequence_end", "priority", "timeout"),
+    "triton_enable_empty_final_response",  # perf_analyzer sends it over gRPC
+}
+"""Request parameters that mean nothing to a model without sequences, priorities and parts; no mistake either."""
 
 Part = TypeVar("Part")
 

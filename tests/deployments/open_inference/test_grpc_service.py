@@ -40,6 +40,20 @@ def test_a_malformed_message_is_an_invalid_argument(channel, app, fields, words)
     assert words in fails(grpc.StatusCode.INVALID_ARGUMENT, channel, "ModelInfer", app, model_name="stand-in", **fields)
 
 
+def test_what_perf_analyzer_adds_to_a_request_is_no_mistake(channel, app):
+    flag = {"triton_enable_empty_final_response": protocol.InferParameter(bool_param=False)}
+    answer = call(channel, "ModelInfer", app, model_name="stand-in", inputs=[picture(5)], parameters=flag)
+    assert len(answer.outputs) == 5
+
+
+def test_a_message_larger_than_the_model_could_use_is_refused_before_it_is_read(channel, app):
+    large = Input(name="images", datatype="FP32", shape=[1], contents={"fp32_contents": [0.0] * 2_000_000})
+    details = fails(
+        grpc.StatusCode.INVALID_ARGUMENT, channel, "ModelInfer", app, model_name="stand-in_raw", inputs=[large]
+    )
+    assert "the message has 8000" in details
+
+
 def test_half_precision_without_raw_contents_is_an_invalid_argument(channel, app):
     row = Input(name="images", datatype="FP16", shape=[1, 3, 32, 32])
     details = fails(

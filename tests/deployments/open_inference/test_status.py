@@ -61,6 +61,6 @@ def test_with_its_gpu_lost_the_server_is_live_and_not_ready(running_serve, chann
 
 
 def test_metrics_and_log_name_an_error_as_detect_does():
-    for error in every_error():
-        assert error_code(error, error.http_status) == error.code
+    for kind in every_error():
+        assert error_code(kind("what happened"), kind.http_status) == kind.code
     assert [error_code(ValueError(), status) for status in (400, 404, 500)] == ["bad_request", "not_found", "internal"]
