@@ -19,7 +19,7 @@ import azaion_engine
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
 from deployments import web_page
-from deployments.http_body import Replica, in_time, stream_body, this_replica, whole_body
+from deployments.http_body import Replica, in_time, retry_after, stream_body, this_replica, whole_body
 from deployments.open_inference.http_routes import router as open_inference
 from deployments.request_record import current_request
 from deployments.request_watch import RequestWatch
@@ -116,7 +116,7 @@ async def detect(
     pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
-    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, _retry_after(status))
+    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, retry_after(status))
 
 
 @router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
@@ -243,10 +243,6 @@ def _shape(error: Exception, where: str) -> dict[str, Any]:
     return _error("internal", "an unexpected error; the server's log has the details", 500)
 
 
-def _retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
-    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}
-
-
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     body = _describe(error, request.url.path)
-    return JSONResponse({"error": body}, body["status"], _retry_after(body["status"], error))
+    return JSONResponse({"error": body}, body["status"], retry_after(body["status"], error))

@@ -1,4 +1,4 @@
-"""Reading a request's body under bounds of time and size, and the replica that answers it."""
+"""What every HTTP face shares: a body read under bounds, the replica that answers, when to ask it again."""
 
 from __future__ import annotations
 
@@ -54,3 +54,8 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
         if received > limit:
             raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
         yield chunk
+
+
+def retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
+    """Returns the headers that tell a client when to try again: none unless the status is 503."""
+    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}

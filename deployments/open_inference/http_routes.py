@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from azaion_engine.errors import InvalidRequestError, UnknownModelError
-from deployments.http_body import Replica, in_time, whole_body
+from deployments.http_body import Replica, in_time, retry_after, whole_body
 from deployments.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.open_inference.messages import InferAnswer, InferRequest
 from deployments.open_inference.status import describe, error_code
@@ -38,8 +38,7 @@ class _Route(APIRoute):
                 status, message = describe(error, request.url.path)
                 if (record := current_request.get()) is not None:
                     record.failed(error_code(error, status))
-                headers = {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}
-                return JSONResponse({"error": message}, status, headers)
+                return JSONResponse({"error": message}, status, retry_after(status, error))
 
         return answer
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, engine_builder, tensorrt_api
+from azaion_engine import engine_builder
 from azaion_engine.engine_choice import open_engine
 from azaion_engine.engine_manifest import EngineManifest
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
-from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+from tests.azaion_engine.fakes.fake_h200 import fake_h200
 from tests.azaion_engine.models import make_detector
 
 MODEL = ModelFile("tiny", make_detector())
@@ -28,18 +24,8 @@ MODEL = ModelFile("tiny", make_detector())
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """A fake GPU with a fake TensorRT; gives the builds that were made there."""
-    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
-    package: Any = ModuleType("pycuda")
-    package.driver = fake.module
-    tensorrt = make_tensorrt(fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name, module in (("pycuda", package), ("pycuda.driver", fake.module), ("tensorrt", tensorrt)):
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
-    monkeypatch.setattr(cuda_context, "_contexts", {})
-    tensorrt_api.forget()
-    yield tensorrt.builds
-    tensorrt_api.forget()
+    with fake_h200(monkeypatch) as (_, tensorrt):
+        yield tensorrt.builds
 
 
 def start(cache: Path, **settings: Any) -> InferenceEngine:

@@ -6,17 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, tensorrt_api
 from azaion_engine.cli import console
 from azaion_engine.cli.app import main
-from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+from tests.azaion_engine.fakes.fake_h200 import fake_h200
 from tests.azaion_engine.models import make_detector
 
 
@@ -61,19 +57,9 @@ def tiny(tmp_path: Path) -> Path:
 @pytest.fixture
 def h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A fake GPU with a fake TensorRT 8.6; gives the module."""
-    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
-    package: Any = ModuleType("pycuda")
-    package.driver = fake.module
-    tensorrt = make_tensorrt(fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name, module in (("pycuda", package), ("pycuda.driver", fake.module), ("tensorrt", tensorrt)):
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setitem(sys.modules, "pynvml", make_nvml(fake.gpus))
-    monkeypatch.setattr(cuda_context, "_contexts", {})
-    tensorrt_api.forget()
-    yield tensorrt
-    assert fake.idle(), "a context was left pushed"
-    tensorrt_api.forget()
+    with fake_h200(monkeypatch) as (fake, tensorrt):
+        yield tensorrt
+        assert fake.idle(), "a context was left pushed"
 
 
 @pytest.fixture
