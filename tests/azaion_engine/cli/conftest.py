@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pty
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,3 +70,23 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """No PyCUDA and no driver, wherever the tests run."""
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pynvml", None)
+
+
+def on_terminal(command: list[str], columns: int) -> tuple[subprocess.Popen[bytes], bytes, bytes]:
+    """Runs a command whose stderr is a terminal; returns the ended process, its stdout and what the terminal got."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says EIO when the other side is closed
+            break
+        if not part:
+            break
+        shown += part
+    out, _ = process.communicate(timeout=60)
+    os.close(ours)
+    return process, out, shown

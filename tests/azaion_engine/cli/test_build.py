@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +12,7 @@ import pytest
 from azaion_engine import tensorrt_api
 from azaion_engine.cli.exit_codes import ExitCode
 from azaion_engine.engine_manifest import EngineManifest
-from tests.azaion_engine.cli.conftest import Ran
+from tests.azaion_engine.cli.conftest import Ran, on_terminal
 from tests.azaion_engine.models import make_detector
 
 Cli = Callable[..., Ran]
@@ -82,27 +79,13 @@ def test_a_model_that_tensorrt_refuses_is_one_line_with_the_node(azaion: Cli, rt
 
 
 def test_a_terminal_shows_a_bar_that_moves_with_tensorrts_own_progress(tiny: Path, tmp_path: Path) -> None:
-    ours, theirs = pty.openpty()
     code = (
         "import sys\n"
         "sys.modules['pycuda'] = sys.modules['tensorrt'] = None\n"
         "from azaion_engine.cli.app import main\n"
         f"sys.exit(main(['build', 'demo', '--output', {str(tmp_path / 'tiny.engine')!r}]))"
     )
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "160"}
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux says EIO when the other side is closed
-            break
-        if not part:
-            break
-        shown += part
-    out, _ = process.communicate(timeout=60)
-    os.close(ours)
+    process, out, shown = on_terminal([sys.executable, "-c", code], columns=160)
     assert process.returncode == ExitCode.OK, shown
     assert out.startswith(b"built ")
     text = shown.decode()

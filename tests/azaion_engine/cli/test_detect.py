@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +15,7 @@ from PIL import Image
 
 from azaion_engine.cli.exit_codes import ExitCode
 from azaion_engine.model_file import SAMPLES, sample_picture
-from tests.azaion_engine.cli.conftest import Ran
+from tests.azaion_engine.cli.conftest import Ran, on_terminal
 from tests.stand_in import grey_picture
 
 Cli = Callable[..., Ran]
@@ -119,22 +117,8 @@ def test_an_unknown_class_is_wrong_usage_and_an_unwritable_output_is_not_a_bug(
 
 
 def test_a_bar_is_shown_on_a_terminal_and_stdout_stays_clean(pictures: Path, tiny: Path) -> None:
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "azaion_engine", "detect", str(pictures), "-m", str(tiny), "--engine", "onnx"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            part = os.read(ours, 4096)
-        except OSError:  # Linux says EIO when the other side is closed
-            break
-        if not part:
-            break
-        shown += part
-    out, _ = process.communicate(timeout=60)
-    os.close(ours)
+    process, out, shown = on_terminal(command, columns=100)
     assert process.returncode == ExitCode.OK
     assert [json.loads(line)["picture"]["width"] for line in out.splitlines()] == [64, 65, 66, 67, 68]
     assert b"5/5" in shown
