@@ -4,9 +4,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 CONFIG ?= serve_config.yaml
 EXTRA  ?=
+# NVIDIA's clients have an environment of their own: they need protobuf < 7, Ray may bring 7.
+TRITON ?= .venv-triton
+
+# PyTriton brings a Python backend that loads the system's own libpython: its environment needs that interpreter.
+SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench ptx lint format smoke clean
+.PHONY: help serve test test-gpu bench peers wrk ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,7 +22,7 @@ $(VENV)/.made:
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml
+$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
 	$(BIN)/pip install --quiet --editable '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
@@ -33,17 +38,39 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
 
-serve: $(VENV)/.serve$(EXTRA)  ## the service on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
-	$(BIN)/serve run $(CONFIG)
+$(TRITON)/.made: tests/deployments/open_inference/triton_requirements.txt
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip install --quiet --requirement $<
+	@touch $@
 
-test: $(VENV)/.test  ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m 'not gpu'
+serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.request_id:middlewares $(BIN)/serve run $(CONFIG)
+
+test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
+	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu'
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
 
-bench: $(VENV)/.bench  ## what the service costs on this CPU, and what batching costs
-	$(BIN)/python -m benchmarks.cpu
+.venv-peers/.made: pyproject.toml benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --editable . --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+.venv-pytriton/.made: pyproject.toml benchmarks/peers/requirements-pytriton.txt
+	$(SYSTEM_PYTHON) -m venv .venv-pytriton || { echo "needs the system's Python with venv: apt install python3-venv"; exit 1; }
+	.venv-pytriton/bin/pip install --quiet --editable . --requirement benchmarks/peers/requirements-pytriton.txt
+	@touch $@
+
+peers: .venv-peers/.made .venv-pytriton/.made  ## environments of the servers that bench compares with
+
+wrk:
+	@command -v wrk >/dev/null || { echo "the load generator is missing: apt install wrk, brew install wrk, or https://github.com/wg/wrk"; exit 1; }
+
+bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on this CPU (ten minutes), and what batching costs
+	@mkdir -p build && rm -f build/bench.json
+	$(BIN)/python -m benchmarks.compare configs/cpu.yaml --json build/bench.json --connections 1,2,4
+	$(BIN)/python -m benchmarks.report build/bench.json
 	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
 
 ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
@@ -58,8 +85,12 @@ format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
+	$(BIN)/python -m deployments.openapi > docs/openapi.json
+
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(TRITON) .venv-peers .venv-pytriton build *.egg-info deployments/open_inference/generated/*_pb2.py \
+		deployments/open_inference/generated/LICENSE.txt

@@ -63,6 +63,15 @@ class BuildProgress:
         with self._lock:
             self._phases.pop(name, None)
 
+    def fraction(self) -> float | None:
+        """Returns how much of the current stage is done, 0…1; None where TensorRT does not tell."""
+        with self._lock:
+            phases = list(self._phases.values())
+        done = None
+        for step, steps in reversed(phases):  # an inner phase is a part of one step of the phase around it
+            done = min((step + (done or 0.0)) / max(steps, 1), 1.0)
+        return done
+
     def describe(self) -> str:
         """Returns the current stage, with TensorRT's innermost phase and its percentage where known."""
         with self._lock:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.build_progress import BuildProgress
 from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
+from azaion_engine.model_info import ModelInfo
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
 
@@ -34,6 +36,7 @@ class Detector:
         model_name: str = "model",
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
+        info: ModelInfo | None = None,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -43,20 +46,25 @@ class Detector:
             model_name: Short name, for people.
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
+            info: What the model file says of itself, where there is one.
         """
         self.engine = engine
         self.names = dict(names or {})
         self.model_name = model_name
         self.confidence = confidence
         self.limits = limits or PictureLimits()
+        self.info = info
         self._form = engine.open_pictures()
 
     @classmethod
-    def open(cls, settings: DetectorSettings | None = None, **overrides: Any) -> Detector:
+    def open(
+        cls, settings: DetectorSettings | None = None, *, progress: BuildProgress | None = None, **overrides: Any
+    ) -> Detector:
         """Opens a model on the best engine at hand; on a GPU this builds its TensorRT engine once and keeps it.
 
         Args:
             settings: The configuration; default: the demo model, everything automatic.
+            progress: Told of the build, if there is one.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
         Raises:
@@ -67,18 +75,18 @@ class Detector:
         from azaion_engine.engine_choice import open_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
-        from azaion_engine.model_info import ModelInfo
 
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
         model = ModelFile.read(settings.model)
         info = ModelInfo.from_onnx(model.data)
         return cls(
-            open_engine(model, info, settings),
+            open_engine(model, info, settings, progress),
             read_labels(settings.labels) if settings.labels else info.names,
             model_name=model.name,
             confidence=settings.confidence,
             limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
+            info=info,
         )
 
     def prepare(self, picture: Picture) -> PreparedPicture:
@@ -108,17 +116,19 @@ class Detector:
         return PreparedPicture(letterbox, pixels=letterbox.apply(picture))
 
     def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
-        """Runs prepared pictures as one batch; on a GPU two threads do so at a time.
+        """Runs prepared pictures as one batch; as many threads at a time as the engine has lanes gain from it.
 
         Returns:
             One float32 `[k, 6]` a picture, in pixels of the network input; or what is wrong with it, where the GPU
             decodes.
         """
-        if self._form is not PictureForm.ARRAY:
-            return self.engine.run_pictures(pictures)
         tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
-        # A lone picture is not copied: indexing with None gives a view.
-        return list(self.engine.run(tensors[0][None] if len(tensors) == 1 else np.stack(tensors))[0])
+        others = [picture for picture in pictures if picture.tensor is None]
+        # A lone tensor is not copied: indexing with None gives a view.
+        stacked = tensors[0][None] if len(tensors) == 1 else np.stack(tensors) if tensors else None
+        rows = iter(()) if stacked is None else iter(self.engine.run(stacked)[0])
+        found = iter(self.engine.run_pictures(others) if others else ())
+        return [next(found) if picture.tensor is None else next(rows) for picture in pictures]
 
     def finish(
         self,

@@ -54,12 +54,13 @@ class BuildOptions:
                 raise ConfigurationError(f"{name} must be at least 1, given {value}")
 
 
-def build_plan(onnx_model: bytes, options: BuildOptions | None = None) -> bytes:
+def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress: BuildProgress | None = None) -> bytes:
     """Builds a TensorRT plan; takes seconds to many minutes and logs its progress at least every 10 s.
 
     Args:
         onnx_model: The ONNX file: one input `[batch, 3, height, width]`, first output `[batch, n, 6]`.
         options: Batch, size and precision; default `BuildOptions()`.
+        progress: Told of every stage, for who wants to show it; not started yet.
 
     Returns:
         The serialised plan, nothing before or after it.
@@ -72,17 +73,17 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None) -> bytes:
         MissingDependencyError: TensorRT is not installed, or PyCUDA where the build needs the GPU.
     """
     try:
-        return _build(onnx_model, options or BuildOptions())
+        return _build(onnx_model, options or BuildOptions(), progress or BuildProgress())
     except AzaionError:
         raise
     except Exception as error:  # the FP16 converter, pybind11 and PyCUDA each have errors of their own
         raise EngineBuildError(f"the engine cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _build(onnx_model: bytes, options: BuildOptions) -> bytes:
+def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) -> bytes:
     info = ModelInfo.from_onnx(onnx_model)
     trt = tensorrt_api.load()
-    with BuildProgress() as progress, _on_gpu(trt, options.device_id) as context:
+    with progress, _on_gpu(trt, options.device_id) as context:
         progress.stage(f"loading the builder of {trt.flavor} {trt.version}; this is done once and may take minutes")
         builder = trt.create_builder()
         half = options.precision == "fp16" and trt.has_fast_fp16(builder)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 from functools import partial
 
+from azaion_engine import engine_builder, tensorrt_api
+from azaion_engine.build_progress import BuildProgress
+from azaion_engine.engine_builder import BuildOptions
+from azaion_engine.engine_reuse import engine_key
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, InferenceEngine
@@ -16,7 +20,9 @@ from azaion_engine.settings import DetectorSettings
 logger = logging.getLogger(__name__)
 
 
-def open_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> InferenceEngine:
+def open_engine(
+    model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
+) -> InferenceEngine:
     """Opens TensorRT where there is a GPU and TensorRT, else ONNX Runtime, or just what the settings ask for.
 
     A GPU whose engine cannot be built is an error, not a silent fall to the CPU at a fraction of the rate.
@@ -26,9 +32,9 @@ def open_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
-        missing = _missing_for_tensorrt()
+        missing = missing_for_tensorrt()
         if not missing:
-            return _open_tensorrt(model, info, settings)
+            return open_tensorrt(model, info, settings, progress)
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
@@ -41,9 +47,8 @@ def open_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -
     )
 
 
-def _missing_for_tensorrt() -> str:
+def missing_for_tensorrt() -> str:
     """Says what keeps TensorRT from being used here; empty when nothing does."""
-    from azaion_engine import tensorrt_api
     from azaion_engine.gpu import gpu_available
 
     if not gpu_available():
@@ -58,41 +63,36 @@ def _missing_for_tensorrt() -> str:
     return ""
 
 
-def _open_tensorrt(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> InferenceEngine:
-    from azaion_engine import tensorrt_api
-    from azaion_engine.engine_builder import BUILD_RECIPE, BuildOptions, build_plan
-    from azaion_engine.engine_manifest import EngineKey
+def open_tensorrt(
+    model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
+) -> InferenceEngine:
+    """Opens the stored engine that fits, or builds and keeps it; its `origin` says which.
+
+    Raises:
+        EngineBuildError: TensorRT refused the model.
+    """
     from azaion_engine.gpu import describe_gpu
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
+    options = build_options(info, settings)
+    engine, outcome = EngineStore(settings.cache_dir).get_or_build(
+        model.name,
+        describe_gpu(0).engine_filename,
+        engine_key(info, settings),
+        build=partial(engine_builder.build_plan, model.data, options, progress),
+        load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
+    )
+    engine.origin = outcome
+    return engine
+
+
+def build_options(info: ModelInfo, settings: DetectorSettings) -> BuildOptions:
+    """Returns how a model's engine is built under these settings."""
     batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
-    options = BuildOptions(
+    return BuildOptions(
         batch_size=batch,
         height=height,
         width=width,
         precision=settings.precision,
         optimization_level=settings.optimization_level,
     )
-    gpu, tensorrt = describe_gpu(0), tensorrt_api.load()
-    key = EngineKey(
-        model_sha256=info.sha256,
-        tensorrt_flavour=tensorrt.flavor,
-        tensorrt_version=tensorrt.version,
-        precision=settings.precision,
-        input_shape=(height, width),
-        batch_profile=(batch if info.input.shape[0] > 0 else 1, batch, batch),
-        optimization_level=settings.optimization_level,
-        gpu_name=gpu.name,
-        compute_capability=gpu.compute_capability,
-        sm_count=gpu.sm_count,
-        gpu_memory_gib=round(gpu.memory_bytes / 2**30),
-        recipe=BUILD_RECIPE,
-    )
-    engine, _ = EngineStore(settings.cache_dir).get_or_build(
-        model.name,
-        gpu.engine_filename,
-        key,
-        build=partial(build_plan, model.data, options),
-        load=partial(TensorRTEngine, batch_size=batch, height=height, width=width),
-    )
-    return engine

@@ -29,8 +29,9 @@ from typing import Any, Literal, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_dir
 
-from azaion_engine.engine_manifest import EngineKey, EngineManifest, differences
-from azaion_engine.errors import PlanError
+from azaion_engine.engine_manifest import EngineKey, EngineManifest
+from azaion_engine.errors import CacheError, PlanError
+from azaion_engine.stored_engine import StoredEngine, UnusableError, stored_engines
 
 WAIT_REPORT_S = 10.0
 """Seconds between two log lines of a process that waits for another one's build."""
@@ -107,12 +108,12 @@ class EngineStore:
             logger.info("loaded the TensorRT engine %s in %.1f s: %s", path, outcome.seconds, reason)
             return engine, outcome
 
-        with suppress(_UnusableError):  # judged again under the lock: another process may be writing right now
+        with suppress(UnusableError):  # judged again under the lock: another process may be writing right now
             return loaded("the stored engine fits")
         with _build_lock(path) as locked:
             try:
                 return loaded("another process built it meanwhile")
-            except _UnusableError as error:
+            except UnusableError as error:
                 reason, level = str(error), error.level
             logger.log(level, "building the TensorRT engine %s, this may take minutes: %s", path, reason)
             if locked:
@@ -125,13 +126,36 @@ class EngineStore:
         logger.info("built the TensorRT engine %s in %.1f s, %d bytes", path, build_seconds, len(plan))
         return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None)
 
+    def engines(self) -> list[StoredEngine]:
+        """Lists what is stored here, whether or not it can be used."""
+        return stored_engines(self.directory)
 
-class _UnusableError(Exception):
-    """Why what is on disk is not used; a first build is news (INFO), a rebuild is a warning."""
+    def remove(self, engine: StoredEngine) -> int:
+        """Deletes a plan, its manifest, and its folder when nothing else is in it.
 
-    def __init__(self, reason: str, level: int = logging.WARNING) -> None:
-        super().__init__(reason)
-        self.level = level
+        Returns:
+            Bytes freed.
+
+        Raises:
+            CacheError: It is being built right now, or the disk refuses.
+        """
+        path, freed = engine.path, 0
+        try:
+            with FileLock(_beside(path, ".lock"), **_LOCK_OPTIONS).acquire(timeout=0):
+                for file in (engine.manifest_path, path):
+                    with suppress(FileNotFoundError):
+                        size = file.stat().st_size
+                        file.unlink()
+                        freed += size
+            # A process that waits for the lock of a file deleted here builds beside another one at worst.
+            _beside(path, ".lock").unlink(missing_ok=True)
+            with suppress(OSError):  # engines of other GPUs are still in it
+                path.parent.rmdir()
+        except Timeout:
+            raise CacheError(f"{path} is being built by {_who(path)}") from None
+        except (OSError, NotImplementedError) as error:
+            raise CacheError(f"cannot remove {path}: {error}") from error
+        return freed
 
 
 def _safe_name(name: str) -> str:
@@ -153,41 +177,11 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _load_stored(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> T:
-    manifest = _read_manifest(path)
-    if differing := differences(key, manifest.key):
-        raise _UnusableError("; ".join(differing))
-    plan = _read_plan(path, manifest)
+    plan = StoredEngine(path).read_fitting(key)
     try:
         return load(plan)
     except PlanError as error:
-        raise _UnusableError(f"stored plan refused by TensorRT: {error}") from error
-
-
-def _read_manifest(path: Path) -> EngineManifest:
-    try:
-        data = _beside(path, ".json").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if os.path.exists(path):
-            raise _UnusableError("manifest missing: nothing says what the plan there was built from") from None
-        raise _UnusableError("no engine stored yet for this model and GPU", logging.INFO) from None
-    except OSError as error:
-        raise _UnusableError(f"manifest unreadable: {error}") from error
-    try:
-        return EngineManifest.from_json(data)
-    except ValueError as error:
-        raise _UnusableError(f"manifest unusable: {error}") from error
-
-
-def _read_plan(path: Path, manifest: EngineManifest) -> bytes:
-    try:
-        plan = path.read_bytes()
-    except FileNotFoundError:
-        raise _UnusableError("plan missing beside its manifest") from None
-    except OSError as error:
-        raise _UnusableError(f"plan unreadable: {error}") from error
-    if fault := manifest.fault_of(plan):
-        raise _UnusableError(fault)
-    return plan
+        raise UnusableError(f"stored plan refused by TensorRT: {error}") from error
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -196,7 +190,7 @@ def _read_plan(path: Path, manifest: EngineManifest) -> bytes:
 def _keep(path: Path, plan: bytes, manifest: EngineManifest) -> bool:
     temporary: list[Path] = []
     try:
-        targets = (path, _beside(path, ".json"))
+        targets = (path, StoredEngine(path).manifest_path)
         # Both in full before the first rename: a disk that fills up here leaves the older engine whole.
         for target, data in zip(targets, (plan, manifest.to_json()), strict=True):
             temporary.append(_beside(target, f".{os.getpid()}-{secrets.token_hex(4)}.tmp"))

@@ -52,6 +52,20 @@ class InvalidParameterError(BadInputError):
     code = "invalid_parameter"
 
 
+class InvalidRequestError(BadInputError):
+    """A message of the Open Inference Protocol that is malformed or does not fit the model's tensors."""
+
+    code = "invalid_request"
+    http_status = 400
+
+
+class UnknownModelError(BadInputError):
+    """No model of that name and version is served here."""
+
+    code = "unknown_model"
+    http_status = 404
+
+
 class PictureError(BadInputError):
     """A picture cannot be turned into pixels."""
 
@@ -153,6 +167,12 @@ class PlanError(AzaionError):
     """A plan cannot be deserialised here: truncated, corrupt, or made by another TensorRT or for another GPU."""
 
     code = "plan_unusable"
+
+
+class CacheError(AzaionError):
+    """A stored engine cannot be removed: it is in use, or the disk refuses."""
+
+    code = "cache"
 
 
 class MissingDependencyError(AzaionError):

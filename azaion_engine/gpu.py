@@ -13,6 +13,24 @@ from azaion_engine.errors import AzaionError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
 
+_PARENT = 1.2
+"""NVML's total over CUDA's, from which on NVML speaks of the GPU around a MIG slice: on the same GPU NVML counts a few
+percent more, what the driver keeps for itself; a parent has at least twice its slice, or the slice is nearly all of it.
+"""
+
+
+@dataclass(frozen=True)
+class GpuUsage:
+    """What NVML tells of a GPU at one moment; None for what it does not tell.
+
+    Attributes:
+        memory_used_bytes: Memory in use by all processes, in bytes.
+        utilization: Share of NVML's last sample period (a sixth of a second to a second) in which a kernel ran, 0…1.
+    """
+
+    memory_used_bytes: int | None
+    utilization: float | None
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -40,6 +58,32 @@ class Gpu:
     def engine_filename(self) -> str:
         """File name under which engines for this kind of GPU are kept."""
         return engine_filename(self.compute_capability, self.sm_count)
+
+    def usage(self) -> GpuUsage:
+        """Asks NVML how busy the GPU is; takes a few milliseconds, and no CUDA context.
+
+        Raises:
+            MissingDependencyError: NVML or the NVIDIA driver is not installed.
+        """
+        with _nvml() as nvml:
+            try:
+                handle = nvml.nvmlDeviceGetHandleByPciBusId(self.pci_bus_id)
+            except nvml.NVMLError as error:
+                logger.debug("NVML does not know the GPU at %s: %s", self.pci_bus_id, error)
+                return GpuUsage(None, None)
+            used: int | None = None
+            utilization: float | None = None
+            try:
+                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+                # Of a MIG slice NVML tells what the whole GPU around it uses.
+                used = int(memory.used) if int(memory.total) < _PARENT * self.memory_bytes else None
+            except nvml.NVMLError as error:
+                logger.debug("NVML does not tell the memory of %s: %s", self.pci_bus_id, error)
+            try:
+                utilization = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+            except nvml.NVMLError as error:
+                logger.debug("NVML does not tell the utilization of %s: %s", self.pci_bus_id, error)
+            return GpuUsage(used, utilization)
 
 
 def engine_filename(compute_capability: tuple[int, int], sm_count: int) -> str:
@@ -120,9 +164,7 @@ def sm_count(device: Any) -> int:
 def _total_memory(device: Any, nvml_total: int | None) -> int:
     """Chooses between NVML's total and CUDA's: of a MIG slice NVML tells the memory of the whole GPU around it."""
     cuda_total = int(device.total_memory())
-    # On the same GPU NVML counts a few percent more, what the driver keeps for itself; a parent has at least twice
-    # the memory of its slice, or the slice is nearly all of it.
-    return nvml_total if nvml_total and nvml_total < 1.2 * cuda_total else cuda_total
+    return nvml_total if nvml_total and nvml_total < _PARENT * cuda_total else cuda_total
 
 
 def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:

@@ -6,13 +6,16 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError, PictureError
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
+
+if TYPE_CHECKING:
+    from azaion_engine.engine_store import StoreOutcome
 
 DYNAMIC_SIZE = 1280
 """Height and width, in pixels, used where the model leaves them dynamic (-1)."""
@@ -31,7 +34,12 @@ class InferenceEngine(ABC):
 
     Subclasses accept the model as bytes, expose its input size and batch, and implement `_run_rows`
     and `_release`. `run` may be called from any thread.
+
+    Attributes:
+        origin: Whether the engine store built or loaded this engine, why, and how long it took; None without a store.
     """
+
+    origin: StoreOutcome | None = None
 
     def __init__(self, model_bytes: bytes, **kwargs: Any) -> None:
         """Prepares the state shared by all engines.

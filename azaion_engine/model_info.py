@@ -67,8 +67,8 @@ class ModelInfo:
             raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
         graph = model.graph
         weights = {w.name for w in graph.initializer}
-        inputs = [_tensor(value) for value in graph.input if value.name not in weights]
-        outputs = tuple(_tensor(value) for value in graph.output)
+        inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
+        outputs = tuple(read_tensor(value) for value in graph.output)
         if len(inputs) != 1 or not outputs:
             raise ModelError(
                 f"expected one input [batch, 3, height, width] and an output [batch, n, 6], "
@@ -115,7 +115,8 @@ def _names(metadata: dict[str, str]) -> dict[int, str]:
         return {}
 
 
-def _tensor(value: Any) -> TensorInfo:
+def read_tensor(value: Any) -> TensorInfo:
+    """Reads name, type and shape out of an `onnx.ValueInfoProto`."""
     import onnx
 
     tensor = value.type.tensor_type

@@ -48,7 +48,7 @@ class OnnxEngine(InferenceEngine):
         self.info = ModelInfo.from_onnx(model_bytes)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
-        # Threads that spin while they wait for work take the cores from decoding and HTTP (benchmarks/cpu.py).
+        # Threads that spin while they wait for work take the cores from decoding and HTTP (benchmarks/README.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about unused initialisers help nobody here
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import re
 import threading
@@ -271,6 +272,19 @@ class TensorRT:
                 profile = tuple(tuple(int(d) for d in s) for s in shapes)
             tensors.append(IoTensor(name, is_input, np.dtype(_DTYPES[kind]), shape, profile))
         return tensors
+
+    def layer_names(self, engine: Any) -> tuple[str, ...]:
+        """Lists the layers of an engine in the order of execution."""
+        report = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
+        # A plan built with detailed verbosity describes each layer by an object, ours by its name alone.
+        layers = json.loads(report).get("Layers", [])
+        return tuple(str(layer["Name"]) if isinstance(layer, dict) else str(layer) for layer in layers)
+
+    def device_memory_bytes(self, engine: Any) -> int:
+        """Returns the scratch memory that one execution takes, in bytes."""
+        # 10.1 introduced the 64-bit property; 11 has no other.
+        name = "device_memory_size_v2" if hasattr(engine, "device_memory_size_v2") else "device_memory_size"
+        return int(getattr(engine, name))
 
     def _words(self, mark: int, summary: str) -> str:
         errors = self.log.errors_since(mark)

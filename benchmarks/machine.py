@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ PACKAGES = (
     "nvidia-nvimgcodec-cu12",
     "nvidia-nvimgcodec-cu13",
 )
+PEERS = ("mosec", "litserve", "bentoml", "nvidia-pytriton")
 
 
 def machine() -> dict[str, Any]:
@@ -35,10 +37,24 @@ def machine() -> dict[str, Any]:
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
+        "load_generator": (_run("wrk", "-v") or "").partition("\n")[0] or None,
         "gpu": _run("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def versions_in(python: Path) -> dict[str, str]:
+    """Returns the versions that another environment has: its Python, what computes, and the servers."""
+    script = (
+        "import json, platform, sys\n"
+        "from importlib.metadata import distributions\n"
+        "found = {d.metadata['Name'].lower(): d.version for d in distributions()}\n"
+        "print(json.dumps({'python': platform.python_version(), **{n: found[n] for n in sys.argv[1:] if n in found}}))"
+    )
+    done = subprocess.run([python, "-c", script, *PACKAGES, *PEERS], capture_output=True, text=True, check=True)
+    versions: dict[str, str] = json.loads(done.stdout)
+    return versions
 
 
 def _module() -> str:

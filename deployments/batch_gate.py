@@ -83,7 +83,7 @@ class BatchGate:
     async def run(self, call: Callable[[Job], Awaitable[Result]], job: Job) -> Result:
         """Waits for this request's turn, then calls.
 
-        Cancelling it while its batch runs frees its place too early: see `DetectorDeployment.detect`.
+        Cancelling it while its batch runs frees its place too early: see `Batcher._abandon`.
 
         Args:
             call: The `@serve.batch` method.

@@ -7,8 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,16 @@ from ray import serve
 from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
 from azaion_engine.detector import Detector, check_confidence
-from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.errors import DeadlineExceededError
+from azaion_engine.image import PictureLimits, decode, encode_jpeg
+from azaion_engine.letterbox import Letterbox
 from azaion_engine.prepared_picture import PreparedPicture
-from deployments.batch_gate import MAX_WAVES, BatchGate
+from deployments.batcher import Batcher, Job
 from deployments.http_api import create_api
+from deployments.metrics import ServiceMetrics, watched_gpu
+from deployments.open_inference.grpc_service import OpenInferenceGrpc
+from deployments.open_inference.repository import ModelRepository
+from deployments.placement import replicas_here
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
@@ -37,64 +42,66 @@ class Answer:
     Attributes:
         detections: The boxes, in pixels of the picture.
         timing_ms: Milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`.
+        batch_started: `time.perf_counter` seconds; the same for all of one batch.
     """
 
     detections: Detections
     timing_ms: dict[str, float]
+    batch_started: float = 0.0
 
 
 @dataclass
-class _Job:
-    """One picture on its way through the engine.
+class RowAnswer:
+    """What the network gave for one row of its input.
 
     Attributes:
-        picture: What to run; None once its caller has given up.
-        in_batch: Whether `@serve.batch` has handed it to the engine's thread.
-        received: When the picture came, `time.perf_counter` seconds, as are the others.
-        decoded: When it was ready for the engine.
-        started: When its batch started.
-        ended: When its batch ended.
+        rows: float32 `[k, 6]`, in pixels of the network input.
+        timing_ms: As in `Answer`.
+        batch_started: As in `Answer`.
     """
 
-    picture: PreparedPicture | None = None
-    in_batch: bool = False
-    received: float = field(default_factory=time.perf_counter)
-    decoded: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
+    rows: NDArray[np.float32]
+    timing_ms: dict[str, float]
+    batch_started: float
 
 
 @serve.deployment
 @serve.ingress(create_api)
-class DetectorDeployment:
-    """Owns one engine; its event loop never waits for it, and one thread a lane runs it."""
+class DetectorDeployment(OpenInferenceGrpc):
+    """Owns one engine; its event loop never waits for it."""
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
 
         Args:
             settings: Limits and model.
-            replicas: How many there are; as if all were on this host, they share its cores.
+            replicas: How many there are; those on one host share its cores.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
         started = time.monotonic()
-        cores = max(1, available_cores() // replicas)
+        cores = max(1, available_cores() // replicas_here(replicas))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
-        self._decoders = ThreadPoolExecutor(settings.decode_threads or cores, "decode")
-        self._engine_thread = ThreadPoolExecutor(self.detector.engine.lanes, "engine")
-        batch_size = self.detector.engine.get_batch_size()
-        self._gate = BatchGate(batch_size, settings.max_queue, self.detector.engine.lanes)
-        self._run_batch.set_max_batch_size(batch_size)
-        self._engine_thread.submit(self.detector.warm_up).result()
+        self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
+        self.repository = ModelRepository(self)
+        self._batcher.warm_up()
+        self.metrics = ServiceMetrics(
+            batch_size=self.detector.engine.get_batch_size(),
+            max_queue=settings.max_queue,
+            queue_depth=lambda: self._batcher.depth,
+            engine_name=self.detector.engine.name,
+            engine_origin=self.detector.engine.origin,
+            gpu=watched_gpu(),
+        )
+        self._batcher.on_batch = self.metrics.batch
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
             self.detector.model_name,
             self.detector.engine.name,
             "x".join(map(str, self.detector.engine.get_input_shape())),
-            batch_size,
+            self.detector.engine.get_batch_size(),
         )
 
     async def detect(
@@ -116,77 +123,71 @@ class DetectorDeployment:
         """
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
-        with self._gate.admit():
-            job = _Job()
-            task = asyncio.ensure_future(self._run(job, picture))
-            try:
-                done, _ = await asyncio.wait((task,), timeout=self.settings.timeout_s)
-            finally:  # a cancelled caller comes this way too
-                if not task.done():
-                    self._abandon(job, task)
-            if not done:
-                raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s")
-            prepared, rows = task.result()
-        detections = self.detector.finish(prepared, rows, confidence, kept)
-        timing = {
-            "decode": job.decoded - job.received,
-            "queue": job.started - job.decoded,
-            "engine": job.ended - job.started,
-            "total": time.perf_counter() - job.received,
-        }
-        return Answer(detections, {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()})
+        job = Job(picture)
+        rows = await self._batcher.run(job)
+        assert job.picture is not None  # it has rows
+        detections = self.detector.finish(job.picture, rows, confidence, kept)
+        answer = Answer(detections, job.timing_ms(), job.started)
+        self.metrics.answered(answer.timing_ms)
+        return answer
 
-    async def _run(self, job: _Job, picture: bytes) -> tuple[PreparedPicture, NDArray[np.float32]]:
-        loop = asyncio.get_running_loop()
-        job.picture = prepared = await loop.run_in_executor(self._decoders, self.detector.prepare, picture)
-        job.decoded = time.perf_counter()
-        rows = await self._gate.run(self._run_batch, job)
-        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
-            raise rows
-        return prepared, rows
+    async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
+        """Runs one row of the network's input, in batches together with the pictures.
 
-    def _abandon(self, job: _Job, task: asyncio.Future[Any]) -> None:
-        """Spares the engine a picture that nobody waits for."""
-        if job.in_batch:
-            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
-            # without it the next batch would be let in on top of a running one.
-            job.picture = None
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
-        else:
-            task.cancel()
+        Args:
+            tensor: float32 or float16 `[3, height, width]`, RGB in 0…1.
 
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
-    async def _run_batch(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
-        for job in jobs:
-            job.in_batch = True
-        return await asyncio.get_running_loop().run_in_executor(self._engine_thread, self._infer, jobs)
+        Raises:
+            InvalidTensorError: Wrong dtype or shape.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+        """
+        height, width = self.detector.engine.get_input_shape()
+        # A picture of the network's own size: its letterbox changes nothing.
+        job = Job(picture=PreparedPicture(Letterbox.fit(width, height, height, width), tensor))
+        rows = await self._batcher.run(job)
+        answer = RowAnswer(rows, job.timing_ms(), job.started)
+        self.metrics.answered(answer.timing_ms)
+        return answer
 
-    def _infer(self, jobs: list[_Job]) -> list[NDArray[np.float32] | Exception]:
-        """Runs on the engine's thread; a picture that the engine chokes on fails alone."""
+    async def draw(
+        self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
+    ) -> tuple[bytes, dict[str, float]]:
+        """Finds the objects in one encoded picture and draws them.
+
+        The picture is decoded a second time: keeping the pixels of every picture that waits for the engine would cost
+        far more memory than that costs time, and `detect` stays as quick as it is.
+
+        Args:
+            picture: As for `detect`, as are the others.
+            confidence: Threshold 0…1.
+            classes: Class ids or names to keep.
+
+        Returns:
+            The upright picture with its boxes as a JPEG, and `Answer.timing_ms` with `draw` (decode, draw and encode).
+
+        Raises:
+            AzaionError: What `detect` raises.
+            PictureTooLargeError: A side is longer than a JPEG can hold.
+        """
+        answer = await self.detect(picture, confidence, classes)
+        stages = dict(answer.timing_ms)
+        detect_ms = stages.pop("total")
         started = time.perf_counter()
-        live = {index: job.picture for index, job in enumerate(jobs) if job.picture is not None}
-        rows = dict(zip(live, self._infer_each(list(live.values())), strict=True))
-        ended = time.perf_counter()
-        for job in jobs:
-            job.started, job.ended = started, ended
-        # Nobody reads the result of a caller who gave up, but @serve.batch counts them.
-        return [rows.get(index, EngineClosedError("the caller gave up")) for index in range(len(jobs))]
-
-    def _infer_each(self, pictures: list[PreparedPicture]) -> list[NDArray[np.float32] | Exception]:
+        drawing = asyncio.get_running_loop().run_in_executor(
+            self._batcher.decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
+        )
         try:
-            return [*self.detector.infer(pictures)] if pictures else []
-        except (GpuLostError, EngineClosedError) as error:
-            return [error] * len(pictures)
-        except Exception as error:
-            if len(pictures) == 1:
-                return [error]
-            logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
-            return [result for picture in pictures for result in self._infer_each([picture])]
+            jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
+        except asyncio.TimeoutError:
+            raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
+        draw_ms = round((time.perf_counter() - started) * 1000, 3)
+        return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `detect` would."""
-        self._gate.refuse_when_full()
+        self._batcher.refuse_when_full()
 
     def describe(self) -> dict[str, Any]:
         """Returns the model's card: name, engine, input size, batch, classes, limits."""
@@ -223,11 +224,16 @@ class DetectorDeployment:
 
     def __del__(self) -> None:
         # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
-        if hasattr(self, "_engine_thread"):
-            self._engine_thread.shutdown(wait=True)
-            self._decoders.shutdown(wait=False)
+        if hasattr(self, "metrics"):
+            self.metrics.close()
+        if hasattr(self, "_batcher"):
+            self._batcher.close()
         if hasattr(self, "detector"):
             self.detector.close()
+
+
+def _draw_jpeg(picture: bytes, limits: PictureLimits, found: Detections) -> bytes:
+    return encode_jpeg(found.draw(decode(picture, limits)))
 
 
 def _show_library_logs() -> None:

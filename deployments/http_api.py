@@ -4,40 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from ray import serve
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 import azaion_engine
-from azaion_engine.errors import AzaionError, DeadlineExceededError, InvalidParameterError, PictureTooLargeError
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
+from deployments import web_page
+from deployments.http_body import Replica, in_time, retry_after, stream_body, this_replica, whole_body
+from deployments.open_inference.http_routes import router as open_inference
+from deployments.request_record import current_request
+from deployments.request_watch import RequestWatch
 
 if TYPE_CHECKING:
     from deployments.detector_deployment import Answer, DetectorDeployment
 
 logger = logging.getLogger("ray.serve")
 router = APIRouter()
-Read = TypeVar("Read")
 
 Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
 Classes = Annotated[
     list[str] | None, Query(description="Class ids or names to keep, repeated or comma-separated; default: all.")
 ]
-
-
-def _replica() -> Any:
-    """Returns the DetectorDeployment that this process serves."""
-    return serve.get_replica_context().servable_object
-
-
-Replica = Annotated[Any, Depends(_replica)]
+Format = Annotated[
+    Literal["json", "image"] | None,
+    Query(
+        alias="format",
+        description="`image` answers one picture as a JPEG with its boxes drawn; default: what the Accept header "
+        "prefers, else `json`.",
+    ),
+]
 
 
 def create_api() -> FastAPI:
@@ -46,56 +50,96 @@ def create_api() -> FastAPI:
         title="azaion-engine",
         version=azaion_engine.__version__,
         description="Object detection: post a picture, get boxes in its own pixels.",
-        responses={
-            status: {"model": schema.ErrorAnswer, "description": text} for status, text in schema.ERROR_STATUSES.items()
-        },
+        openapi_tags=schema.TAGS,
+        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
+        generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
+        # Serve's span is the request's: FastAPI's own would begin another trace, with Serve's out of sight. Versions
+        # of FastAPI without telemetry keep the word without a meaning.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    api.add_middleware(RequestWatch, request_over=lambda record: this_replica().metrics.request_over(record))
     api.include_router(router)
+    api.include_router(web_page.router)
+    api.include_router(open_inference)
     api.add_exception_handler(AzaionError, _on_error)
     api.add_exception_handler(RequestValidationError, _on_error)
     api.add_exception_handler(HTTPException, _on_error)
+    api.add_exception_handler(ClientDisconnect, _on_error)
     api.add_exception_handler(Exception, _on_error)
     return api
 
 
-@router.post("/detect", response_model=schema.DetectAnswer | schema.DetectManyAnswer, openapi_extra=schema.DETECT_BODY)
+@router.post(
+    "/detect",
+    tags=["detection"],
+    summary="Find objects in pictures",
+    response_model=schema.DetectAnswer | schema.DetectManyAnswer,
+    response_description="The picture's boxes, or each picture's where several were sent.",
+    responses={
+        **schema.DETECT_ANSWERS,
+        # A multipart request of which no picture could be used has the first one's status and tells of each.
+        **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
+        **schema.error_answers(422),
+    },
+    openapi_extra=schema.DETECT_BODY,
+)
 async def detect(
-    request: Request, replica: Replica, confidence: Confidence = None, classes: Classes = None
-) -> JSONResponse:
+    request: Request,
+    replica: Replica,
+    confidence: Confidence = None,
+    classes: Classes = None,
+    answer_format: Format = None,
+) -> Response:
     """Finds objects in the picture that is the body, or in each picture of a multipart body.
 
     A multipart answer is 200 as long as one picture could be used; the others carry their own error.
+
+    With `format=image`, or `Accept: image/jpeg`, the answer is the upright picture as a JPEG with the boxes drawn, and
+    a Server-Timing header says how long each stage took. It is for one picture: several are a 422. Errors stay JSON.
     """
     # An empty `classes=` is a form field left empty, not a wish for nothing.
     kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
     replica.refuse_when_full()
+    drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        body = await _in_time(_whole_body(request, replica.settings.max_picture_bytes), replica)
+        body = await in_time(whole_body(request, replica.settings.max_picture_bytes), replica.settings.timeout_s)
+        if drawn:
+            return _image(*await replica.draw(body, confidence, kept))
         answer = await replica.detect(body, confidence, kept)
         return JSONResponse({**_picture(answer), "model": _model(replica)})
 
-    uploads = await _in_time(_uploads(request, replica), replica)
+    uploads = await in_time(_uploads(request, replica), replica.settings.timeout_s)
+    if drawn:
+        if len(uploads) > 1:
+            raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
+        return _image(*await replica.draw(await _upload_bytes(replica, uploads[0]), confidence, kept))
     pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
-    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, _retry_after(status))
+    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, retry_after(status))
 
 
-@router.get("/model", response_model=schema.ModelCard)
+@router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
 async def model(replica: Replica) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
     return JSONResponse(replica.describe())
 
 
-@router.get("/healthz", response_model=schema.Status)
+@router.get("/healthz", tags=["service"], summary="Does the process live?", response_model=schema.Status)
 async def healthz() -> JSONResponse:
     """Answers as long as the process lives."""
     return JSONResponse({"status": "live"})
 
 
-@router.get("/readyz", response_model=schema.Status)
+@router.get(
+    "/readyz",
+    tags=["service"],
+    summary="Would pictures be answered?",
+    response_model=schema.Status,
+    responses=schema.error_answers(503),
+)
 async def readyz(replica: Replica) -> JSONResponse:
-    """Answers 200 when pictures would be answered, else the reason."""
+    """Answers 200 when pictures would be answered, else 503 with the reason."""
     await replica.check_health()
     return JSONResponse({"status": "ready"})
 
@@ -104,11 +148,7 @@ async def _detect_upload(
     replica: DetectorDeployment, upload: UploadFile, confidence: float | None, classes: list[str] | None
 ) -> dict[str, Any]:
     try:
-        if (upload.size or 0) > replica.settings.max_picture_bytes:
-            raise PictureTooLargeError(
-                f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
-            )
-        answer = await replica.detect(await upload.read(), confidence, classes)
+        answer = await replica.detect(await _upload_bytes(replica, upload), confidence, classes)
     except InvalidParameterError:
         raise  # wrong for every picture alike
     except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
@@ -116,11 +156,19 @@ async def _detect_upload(
     return {"name": upload.filename, **_picture(answer)}
 
 
+async def _upload_bytes(replica: DetectorDeployment, upload: UploadFile) -> bytes:
+    if (upload.size or 0) > replica.settings.max_picture_bytes:
+        raise PictureTooLargeError(
+            f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
+        )
+    return await upload.read()
+
+
 async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
     settings = replica.settings
     most = settings.pictures_at_once
     parser = MultiPartParser(
-        request.headers, _body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
+        request.headers, stream_body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
     )
     try:
         form = await parser.parse()
@@ -134,30 +182,23 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
     return uploads
 
 
-async def _in_time(reading: Awaitable[Read], replica: DetectorDeployment) -> Read:
-    """Bounds how long a slow client may hold a place in the replica."""
-    seconds = replica.settings.timeout_s
-    try:
-        return await asyncio.wait_for(reading, seconds)
-    except asyncio.TimeoutError:
-        raise DeadlineExceededError(f"the body did not arrive within {seconds:g} s") from None
+def _wants_image(answer_format: str | None, accept: str) -> bool:
+    """Tells whether the drawn picture is asked for: by `format`, else by an Accept header that prefers it to JSON."""
+    if answer_format is not None or "image/" not in accept:  # nearly every request: nothing to parse
+        return answer_format == "image"
+    quality: dict[str, float] = {}
+    for entry in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in entry.split(";"))
+        given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        with suppress(ValueError):  # rubbish is no wish
+            quality[kind] = float(given)
+    image = quality.get("image/jpeg", quality.get("image/*", 0))
+    return image > quality.get("application/json", 0) and image >= quality.get("*/*", 0)
 
 
-async def _whole_body(request: Request, limit: int) -> bytes:
-    return b"".join([chunk async for chunk in _body(request, limit)])
-
-
-async def _body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Streams the body and stops as soon as it is larger than the limit, whatever its header said."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
-        yield chunk
+def _image(jpeg: bytes, timing_ms: dict[str, float]) -> Response:
+    stages = ", ".join(f"{stage};dur={milliseconds}" for stage, milliseconds in timing_ms.items())
+    return Response(jpeg, media_type="image/jpeg", headers={"Server-Timing": stages})
 
 
 def _picture(answer: Answer) -> dict[str, Any]:
@@ -178,7 +219,15 @@ def _error(code: str, message: str, status: int) -> dict[str, Any]:
 
 
 def _describe(error: Exception, where: str) -> dict[str, Any]:
-    """Turns an error into the body of the one error shape; what was not raised on purpose is logged and not shown."""
+    """Turns an error into the body of the one error shape, and has it counted."""
+    described = _shape(error, where)
+    if (request := current_request.get()) is not None:
+        request.failed(described["code"])
+    return described
+
+
+def _shape(error: Exception, where: str) -> dict[str, Any]:
+    """Says what went wrong; what was not raised on purpose is logged and not shown."""
     if isinstance(error, AzaionError):
         return _error(error.code, str(error), error.http_status)
     if isinstance(error, RequestValidationError):
@@ -188,14 +237,12 @@ def _describe(error: Exception, where: str) -> dict[str, Any]:
     if isinstance(error, HTTPException):
         codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
         return _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+    if isinstance(error, ClientDisconnect):
+        return _error("cancelled", "the client left before its picture had arrived", 499)
     logger.error("unexpected error in %s", where, exc_info=error)
     return _error("internal", "an unexpected error; the server's log has the details", 500)
 
 
-def _retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
-    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}
-
-
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     body = _describe(error, request.url.path)
-    return JSONResponse({"error": body}, body["status"], _retry_after(body["status"], error))
+    return JSONResponse({"error": body}, body["status"], retry_after(body["status"], error))

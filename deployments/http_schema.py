@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-ERROR_STATUSES = {
-    400: "The picture is damaged or empty, or the multipart body cannot be read.",
-    413: "Too many bytes, pixels or pictures.",
-    415: "Not a picture of a supported format.",
-    422: "A bad parameter.",
-    503: "Overloaded, or the GPU is gone; try again after Retry-After seconds.",
-    504: "No answer in time.",
+TAGS = [
+    {"name": "detection", "description": "Pictures in, boxes out."},
+    {"name": "service", "description": "What is served, and whether it would answer."},
+    {"name": "Open Inference Protocol", "description": "KServe v2, as Triton speaks it; gRPC has a port of its own."},
+]
+
+ANY_PICTURE = "application/octet-stream"
+"""The format of a body is read from its first bytes; whatever else its Content-Type says is taken too."""
+
+DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The boxes, or with `format=image` the picture with the boxes drawn.",
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
+        "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart.",
         "required": True,
         "content": {
             **{
                 kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
+                for kind in (*("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"), ANY_PICTURE)
             },
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"picture": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "picture": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "At most `max_pictures` of the model's card. Any field name will do.",
+                        }
+                    },
+                    "required": ["picture"],
                 }
             },
         },
@@ -34,8 +50,35 @@ DETECT_BODY: dict[str, Any] = {
 }
 
 
+_MODEL = {"name": "demo", "engine": "onnxruntime-cpu"}
+_FOUND = {
+    "picture": {"width": 1600, "height": 1216},
+    "boxes": [
+        {
+            "x1": 1171.83,
+            "y1": 272.76,
+            "x2": 1250.66,
+            "y2": 329.95,
+            "confidence": 0.9414,
+            "class_id": 0,
+            "class_name": "car",
+        }
+    ],
+    "timing_ms": {"decode": 33.7, "queue": 1.2, "engine": 190.6, "total": 225.6},
+}
+_NOT_A_PICTURE: dict[str, Any] = {
+    "code": "not_a_picture",
+    "message": "given a GIF; accepted are JPEG, PNG, WebP, BMP, TIFF",
+    "status": 415,
+}
+
+
+def _example(value: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [value]})
+
+
 class Size(BaseModel):
-    """Pixels, after the picture was turned upright."""
+    """Pixels, across and down."""
 
     width: int
     height: int
@@ -70,10 +113,12 @@ class ModelName(BaseModel):
 
 
 class DetectAnswer(BaseModel):
-    """What was found in the picture, most confident first."""
+    """What was found in the picture."""
 
-    picture: Size
-    boxes: list[Box]
+    model_config = _example({**_FOUND, "model": _MODEL})
+
+    picture: Size = Field(description="Of the picture that the boxes are in: after it was turned upright.")
+    boxes: list[Box] = Field(description="Most confident first.")
     timing_ms: Timing
     model: ModelName
 
@@ -81,13 +126,15 @@ class DetectAnswer(BaseModel):
 class ErrorBody(BaseModel):
     """What went wrong; `code` is stable, `message` is for people."""
 
-    code: str
-    message: str
-    status: int
+    code: str = Field(description="Stable name, snake_case.")
+    message: str = Field(description="For people: what was given and what is expected.")
+    status: int = Field(description="As an HTTP status.")
 
 
 class ErrorAnswer(BaseModel):
-    """The one shape of every error."""
+    """The one shape of every error of a request."""
+
+    model_config = _example({"error": _NOT_A_PICTURE})
 
     error: ErrorBody
 
@@ -95,7 +142,7 @@ class ErrorAnswer(BaseModel):
 class OnePicture(BaseModel):
     """One picture of several: its boxes, or its own error."""
 
-    name: str | None
+    name: str | None = Field(description="The part's file name.")
     picture: Size | None = None
     boxes: list[Box] | None = None
     timing_ms: Timing | None = None
@@ -103,30 +150,50 @@ class OnePicture(BaseModel):
 
 
 class DetectManyAnswer(BaseModel):
-    """One entry a picture, in the order sent."""
+    """Each picture with its boxes or its own error."""
 
-    pictures: list[OnePicture]
+    model_config = _example(
+        {"pictures": [{"name": "a.jpg", **_FOUND}, {"name": "b.gif", "error": _NOT_A_PICTURE}], "model": _MODEL}
+    )
+
+    pictures: list[OnePicture] = Field(description="One entry a picture, in the order sent.")
     model: ModelName
 
 
 class Limits(BaseModel):
     """What is accepted."""
 
-    max_picture_bytes: int
-    max_picture_pixels: int
-    max_pictures: int
-    timeout_s: float
+    max_picture_bytes: int = Field(description="Encoded bytes of one picture.")
+    max_picture_pixels: int = Field(description="Width times height of one picture.")
+    max_pictures: int = Field(description="Pictures of one multipart request.")
+    timeout_s: float = Field(description="Seconds after which a request is answered 504.")
 
 
 class ModelCard(BaseModel):
     """The model and the engine that runs it."""
 
+    model_config = _example(
+        {
+            **_MODEL,
+            "input": {"width": 1280, "height": 1280},
+            "batch_size": 1,
+            "classes": {"0": "car", "1": "truck", "2": "building", "3": "person"},
+            "confidence": 0.25,
+            "limits": {
+                "max_picture_bytes": 33554432,
+                "max_picture_pixels": 100000000,
+                "max_pictures": 32,
+                "timeout_s": 30.0,
+            },
+        }
+    )
+
     name: str
     engine: str
-    input: Size
-    batch_size: int
-    classes: dict[str, str]
-    confidence: float
+    input: Size = Field(description="Of the network's input.")
+    batch_size: int = Field(description="Most pictures of one execution.")
+    classes: dict[str, str] = Field(description="Class id to name.")
+    confidence: float = Field(description="Threshold where a request names none, 0 to 1.")
     limits: Limits
 
 
@@ -134,3 +201,65 @@ class Status(BaseModel):
     """One word."""
 
     status: str
+
+
+ERRORS: dict[int, tuple[str, dict[str, str]]] = {
+    400: (
+        "The picture is damaged or empty, or the multipart body cannot be read.",
+        {
+            "picture_undecodable": "the JPEG is damaged or truncated: image file is truncated (22 bytes not processed)",
+            "empty_body": "no bytes were sent where a picture was expected",
+            "bad_request": "the multipart body has no file part; send pictures as -F picture=@file.jpg",
+        },
+    ),
+    413: (
+        "Too many bytes, pixels (looked at before decoding) or pictures.",
+        {"picture_too_large": "the body has 40000000 bytes, at most 33554432 are accepted"},
+    ),
+    415: ("Not a picture of a supported format.", {"not_a_picture": _NOT_A_PICTURE["message"]}),
+    422: (
+        "A bad parameter, or `format=image` for several pictures.",
+        {"invalid_parameter": "classes: the model has no class 'unicorn'; it has 0 car, 1 truck"},
+    ),
+    500: (
+        "The engine failed on this picture, or something unexpected happened. Plain text when the replica died.",
+        {
+            "execution_failed": "tensorrt-10.13 failed on 1 rows: out of memory",
+            "internal": "an unexpected error; the server's log has the details",
+        },
+    ),
+    503: (
+        "Overloaded, or the GPU is gone; try again after Retry-After seconds. Plain text when Ray Serve refuses.",
+        {
+            "overloaded": "the queue is full (128 pictures); try again later",
+            "gpu_lost": "the GPU is lost; a new replica is on its way",
+        },
+    ),
+    504: ("No answer within the model card's `timeout_s`.", {"deadline_exceeded": "no answer within 30 s"}),
+}
+"""Status → (what it means, code → a message of that code)."""
+
+
+def error_answers(*statuses: int, shape: Any = ErrorAnswer) -> dict[int | str, dict[str, Any]]:
+    """Describes a route's error answers for the OpenAPI document.
+
+    Args:
+        statuses: Keys of `ERRORS`.
+        shape: Of the bodies.
+    """
+    answers: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        description, codes = ERRORS[status]
+        examples = {
+            code: {"value": {"error": {"code": code, "message": message, "status": status}}}
+            for code, message in codes.items()
+        }
+        answers[status] = {
+            "model": shape,
+            "description": description,
+            "content": {"application/json": {"examples": examples}},
+        }
+        if status == 503:
+            seconds = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
+            answers[status]["headers"] = {"Retry-After": seconds}
+    return answers

@@ -48,7 +48,7 @@ class StandInEngine(InferenceEngine):
         return self._batch_size
 
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        time.sleep(self._seconds)
+        end = time.perf_counter() + self._seconds
         self._pictures_run += len(rows)
         grey = np.rint(rows[:, 0, 16, 16] * 255).astype(int)
         if LOST in grey:
@@ -56,6 +56,7 @@ class StandInEngine(InferenceEngine):
         if self._lost:
             raise GpuLostError("the stand-in lost its GPU")
         if POISON in grey:
+            time.sleep(self._seconds)
             raise RuntimeError("poisoned batch")
         found = np.zeros((len(rows), 300, 6), np.float32)
         # One box whose class is the picture's grey value: an answer that went to the wrong caller shows.
@@ -63,6 +64,7 @@ class StandInEngine(InferenceEngine):
         # Below the usual confidence: how large the batch was, and how many pictures have been run so far.
         found[:, 1] = [0, 0, 8, 8, 0.1, BATCH_SIZE + len(rows)]
         found[:, 2] = [0, 0, 8, 8, 0.09, PICTURES_RUN + self._pictures_run]
+        wait_until(end)
         return [found]
 
     def check_health(self) -> None:
@@ -103,6 +105,11 @@ class TwoLaneStandInEngine(StandInEngine):
 
 def open_two_lanes(settings: ServiceSettings) -> Detector:
     return Detector(TwoLaneStandInEngine(batch_size=settings.batch_size or 16, seconds=0.5), model_name="stand-in")
+def wait_until(end: float) -> None:
+    """Returns at `end`, `time.perf_counter` seconds; a plain sleep may be 0.3 ms late, which no engine is."""
+    time.sleep(max(0.0, end - time.perf_counter() - 0.0003))
+    while time.perf_counter() < end:
+        time.sleep(0)
 
 
 def open_stand_in(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
@@ -118,6 +125,16 @@ def open_steady_stand_in(settings: ServiceSettings) -> Detector:
 
 def open_slow_stand_in(settings: ServiceSettings) -> Detector:
     return open_stand_in(settings, seconds=1.0)
+
+
+def open_very_slow_stand_in(settings: ServiceSettings) -> Detector:
+    """Slow enough for several steps of a test within one batch, on a busy machine too."""
+    return open_stand_in(settings, seconds=2.0)
+
+
+def open_teller_of_threads(settings: ServiceSettings) -> Detector:
+    """Is named after the threads that its replica gave it."""
+    return Detector(StandInEngine(), model_name=f"{settings.threads} threads")
 
 
 def engine_report(answer: Answer) -> tuple[int, int]:

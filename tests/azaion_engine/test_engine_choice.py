@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from azaion_engine import engine_builder, tensorrt_api
+from azaion_engine import engine_builder
 from azaion_engine.engine_choice import open_engine
 from azaion_engine.engine_manifest import EngineManifest
+from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
-from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_gpu import install
+from tests.azaion_engine.fakes.fake_h200 import fake_h200
 from tests.azaion_engine.models import make_detector
 
 MODEL = ModelFile("tiny", make_detector())
@@ -24,15 +24,15 @@ MODEL = ModelFile("tiny", make_detector())
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """A fake GPU with a fake TensorRT; gives the builds that were made there."""
-    fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
-    tensorrt = install(fake, monkeypatch)
-    yield tensorrt.builds
-    tensorrt_api.forget()
+    with fake_h200(monkeypatch) as (_, tensorrt):
+        yield tensorrt.builds
 
 
-def start(cache: Path, **settings: Any) -> None:
-    chosen = DetectorSettings(engine="tensorrt", cache_dir=cache, batch_size=2, **settings)
-    open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen).close()
+def start(cache: Path, **settings: Any) -> InferenceEngine:
+    chosen = DetectorSettings(**{"engine": "tensorrt", "cache_dir": cache, "batch_size": 2, **settings})
+    engine = open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen)
+    engine.close()
+    return engine
 
 
 def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> None:
@@ -41,6 +41,13 @@ def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> N
     key = EngineManifest.from_json(file.read_bytes()).key
     assert (key.gpu_memory_gib, key.recipe) == (140, engine_builder.BUILD_RECIPE)
     assert file.parent.name == f"tiny-{key.folder_hash()}"
+
+
+def test_the_engine_tells_whether_it_was_built_or_loaded(builds: list[Any], tmp_path: Path) -> None:
+    origins = [start(tmp_path).origin for _ in range(2)]
+    assert [origin.action for origin in origins] == ["built", "loaded"]
+    assert all(origin.seconds > 0 for origin in origins)
+    assert start(tmp_path, engine="onnx").origin is None
 
 
 def test_two_configurations_of_a_model_do_not_rebuild_over_each_other(builds: list[Any], tmp_path: Path) -> None:

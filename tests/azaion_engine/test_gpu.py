@@ -20,7 +20,9 @@ from tests.azaion_engine.fakes.fake_nvml import make_nvml
 GPUS = [
     PhysicalGpu("NVIDIA H100 80GB HBM3", "GPU-aaaa", "0000:1B:00.0"),
     PhysicalGpu("NVIDIA L4", "GPU-bbbb", "0000:43:00.0", 24 * 2**30, (8, 9), 58),
-    PhysicalGpu("NVIDIA H200", "GPU-cccc", "0000:9B:00.0", 141 * 2**30),
+    PhysicalGpu(
+        "NVIDIA H200", "GPU-cccc", "0000:9B:00.0", 141 * 2**30, memory_used_bytes=7 * 2**30, utilization_percent=85
+    ),
 ]
 
 
@@ -106,6 +108,31 @@ def test_a_slice_of_a_gpu_has_its_own_memory_not_its_parents(host: Any, slice_gi
     fake = host()
     fake.gpus = [replace(GPUS[0], memory_bytes=slice_gib * 2**30)]
     assert gpu.describe_gpu().memory_bytes == gpu.get_gpu_memory_bytes() == expected
+
+
+def test_usage_is_that_of_the_gpu_that_this_process_sees(host: Any) -> None:
+    fake = host("2")
+    assert gpu.describe_gpu().usage() == gpu.GpuUsage(7 * 2**30, 0.85)
+    assert not fake.stacks, "asking made a context"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nvmlDeviceGetMemoryInfo", gpu.GpuUsage(None, 0.4)),
+        ("nvmlDeviceGetUtilizationRates", gpu.GpuUsage(3 * 2**30, None)),
+        ("nvmlDeviceGetHandleByPciBusId", gpu.GpuUsage(None, None)),
+    ],
+)
+def test_usage_leaves_open_what_nvml_does_not_tell(host: Any, name: str, expected: gpu.GpuUsage) -> None:
+    host(None, (name,))
+    assert gpu.describe_gpu().usage() == expected
+
+
+def test_usage_of_a_slice_does_not_tell_its_parents_memory(host: Any) -> None:
+    fake = host()
+    fake.gpus = [replace(GPUS[0], memory_bytes=10 * 2**30)]
+    assert gpu.describe_gpu().usage().memory_used_bytes is None
 
 
 def test_missing_packages_are_named(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ def test_importing_the_package_imports_nothing_heavy():
 def test_no_library_module_imports_ray_or_a_gpu_package_when_imported():
     code = (
         "import sys, pkgutil, importlib, azaion_engine\n"
-        "[importlib.import_module(m.name) for m in pkgutil.iter_modules(azaion_engine.__path__, 'azaion_engine.')]\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(azaion_engine.__path__, 'azaion_engine.')]\n"
         "print([m for m in ('tensorrt', 'tensorrt_rtx', 'pycuda', 'pynvml', 'ray') if m in sys.modules])"
     )
     assert run_python(code).strip() == "[]"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.app import build_application
 from deployments.detector_deployment import Answer
 from deployments.service_settings import ServiceSettings
+from tests.deployments import documented
 from tests.stand_in import grey_picture, open_stand_in
 
 
@@ -30,9 +32,10 @@ class Deployed:
 
     handle: DeploymentHandle
     url: str
+    name: str
 
     def client(self, timeout: float = 60) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=timeout)
+        return httpx.Client(base_url=self.url, timeout=timeout, event_hooks={"response": [documented.check]})
 
     def ask(self, value: int, **parameters: Any) -> Answer:
         """Sends one grey picture through the handle."""
@@ -44,7 +47,9 @@ class RunningServe:
     """A real Serve with its proxy on 127.0.0.1; applications stay up for the module's other tests."""
 
     url: str
+    grpc_address: str
     applications: dict[str, Deployed] = field(default_factory=dict)
+    _deployed: int = 0
 
     def deploy(
         self, opener: Callable[[ServiceSettings], Any] = open_stand_in, *, own: bool = False, **settings: Any
@@ -52,12 +57,20 @@ class RunningServe:
         """Returns the application with these settings, deployed on first use; `own` asks for one to break."""
         known = f"{opener.__name__} {sorted(settings.items())}"
         if own or known not in self.applications:
-            name = f"app-{len(self.applications)}"
+            name = f"app-{self._deployed}"
+            self._deployed += 1
             application = build_application(ServiceSettings(**settings), opener)
             handle = serve.run(application, name=name, route_prefix=f"/{name}")
             known = name if own else known
-            self.applications[known] = Deployed(handle, f"{self.url}/{name}")
+            self.applications[known] = Deployed(handle, f"{self.url}/{name}", name)
         return self.applications[known]
+
+    def keep_only(self, kept: Deployed) -> None:
+        """Deletes every other application: gRPC finds an only one without being told its name."""
+        for known, app in [*self.applications.items()]:
+            if app is not kept:
+                serve.delete(app.name)
+                del self.applications[known]
 
 
 def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tuple[str, str]]:
@@ -75,15 +88,27 @@ def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tu
 
 
 def start_serve() -> RunningServe:
-    port = free_port()
-    serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-    return RunningServe(f"http://127.0.0.1:{port}")
+    port, grpc_port = free_port(), free_port()
+    methods = "deployments.open_inference.grpc_service.add_open_inference"
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": "127.0.0.1", "port": port},
+        grpc_options={"port": grpc_port, "grpc_servicer_functions": [methods]},
+    )
+    return RunningServe(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}")
 
 
-@pytest.fixture(scope="module")
-def running_serve() -> Iterator[RunningServe]:
-    """One Ray with plenty of logical CPUs and no GPU, for all tests of a module."""
+@contextmanager
+def serving() -> Iterator[RunningServe]:
+    """One Ray with plenty of logical CPUs and no GPU, and Serve on it."""
     ray.init(num_cpus=16, num_gpus=0, include_dashboard=False, log_to_driver=False)
     yield start_serve()
     serve.shutdown()
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def running_serve() -> Iterator[RunningServe]:
+    """One Serve for all tests of a module."""
+    with serving() as running:
+        yield running

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import ray
 import yaml
+from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
+from deployments.open_inference.grpc_service import add_open_inference
 from deployments.service_settings import ServiceSettings
 from tests.deployments.conftest import free_port
 from tests.stand_in import open_stand_in
@@ -29,6 +31,7 @@ def test_a_shipped_config_is_a_valid_serve_config_with_valid_settings(path):
     config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
     [application] = config.applications
     assert application.import_path == "deployments.app:build"
+    assert gRPCOptions(**config.grpc_options.model_dump()).grpc_servicer_func_callable == [add_open_inference]
     settings = ServiceSettings(**application.args)
     build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
 

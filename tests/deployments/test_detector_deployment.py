@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 import ray
 from ray import serve
@@ -13,6 +14,7 @@ from azaion_engine.errors import (
     DeadlineExceededError,
     GpuLostError,
     InvalidParameterError,
+    InvalidTensorError,
     OverloadedError,
     UndecodablePictureError,
     UnsupportedPictureError,
@@ -27,6 +29,7 @@ from tests.stand_in import (
     open_slow_stand_in,
     open_steady_stand_in,
     open_two_lanes,
+    open_very_slow_stand_in,
 )
 
 
@@ -63,6 +66,26 @@ def test_callers_that_keep_coming_fill_the_batches(running_serve):
     assert max(sizes) == 16
     # Serve's own timer alone gives batches of 2 to 4 here.
     assert sum(sizes) / len(sizes) >= 12
+
+
+def test_rows_of_the_network_share_batches_with_pictures(running_serve):
+    app = running_serve.deploy(open_slow_stand_in)
+    busy = app.handle.detect.remote(grey_picture(1))
+    time.sleep(0.2)
+    rows = [app.handle.infer_row.remote(np.full((3, 32, 32), value / 255, np.float32)) for value in range(3)]
+    pictures = [app.handle.detect.remote(grey_picture(value), confidence=0.05) for value in range(3, 6)]
+    assert [engine_report(picture.result())[0] for picture in pictures] == [6] * 3
+    assert [row.result().rows[0, 5] for row in rows] == [0, 1, 2]
+    assert len({row.result().batch_started for row in rows}) == 1
+    busy.result()
+
+
+def test_a_row_that_does_not_fit_fails_alone(running_serve):
+    app = running_serve.deploy()
+    good = app.handle.infer_row.remote(np.zeros((3, 32, 32), np.float16))
+    with pytest.raises(InvalidTensorError, match=r"\[n, 3, 32, 32\]"):
+        app.handle.infer_row.remote(np.zeros((3, 8, 8), np.float32)).result()
+    assert good.result().rows.shape == (300, 6)
 
 
 def test_a_bad_picture_fails_alone(running_serve):
@@ -148,6 +171,20 @@ def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
     assert first.result().detections.class_ids.tolist() == [1]
     warm_up = 1
     assert engine_report(last)[1] == warm_up + 2
+
+
+def test_in_a_batch_that_waits_those_who_gave_up_are_left_out(running_serve):
+    app = running_serve.deploy(open_very_slow_stand_in, own=True, batch_size=2)
+    first = app.handle.detect.remote(grey_picture(1))
+    time.sleep(0.5)
+    given_up = app.handle.detect.remote(grey_picture(2))
+    kept = app.handle.detect.remote(grey_picture(3), confidence=0.05)
+    time.sleep(0.5)
+    given_up.cancel()
+    first.result()
+    answer = kept.result()
+    assert engine_report(answer)[0] == 1
+    assert answer.detections.class_ids.tolist()[0] == 3
 
 
 def test_a_long_batch_leaves_the_replica_healthy(running_serve):

@@ -10,8 +10,9 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
+from azaion_engine.cores import available_cores
 from tests.deployments.conftest import RunningServe, replicas_of, start_serve
-from tests.stand_in import grey_picture
+from tests.stand_in import grey_picture, open_teller_of_threads
 
 
 @pytest.fixture
@@ -52,6 +53,11 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
     assert len({node for _, node in seen.values()}) == 2
     serve.delete("app-0")
 
+    own_cores = max(1, available_cores() // 2)  # two GPUs of its host, not four of the cluster
+    sharing = running.deploy(open_teller_of_threads, num_gpus="auto")
+    assert {sharing.handle.describe.remote().result()["name"] for _ in range(12)} == {f"{own_cores} threads"}
+    serve.delete("app-1")
+
     two = running.deploy(num_gpus=2)  # leaves room for a lost node's replicas
     before = replicas_of(two, 2)
     lost = next(iter(before.values()))[1]
@@ -63,7 +69,7 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
             answered = two.ask(5).detections.class_ids.tolist() == [5]
         except (ray.exceptions.RayError, TimeoutError):
             continue
-        states = serve.status().applications["app-1"].deployments["DetectorDeployment"].replica_states
+        states = serve.status().applications["app-2"].deployments["DetectorDeployment"].replica_states
         if answered and states == {"RUNNING": 2}:
             break
         time.sleep(0.5)

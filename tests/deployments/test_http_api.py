@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
 
@@ -211,3 +213,97 @@ def test_a_lost_gpu_is_503_and_not_ready(running_serve):
         assert "Retry-After" in response.headers
         assert error_of(client.get("/readyz")) == (503, "gpu_lost")
         assert client.get("/healthz").status_code == 200
+
+
+def drawn(response) -> Image.Image:
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/jpeg"
+    return Image.open(io.BytesIO(response.content)).convert("RGB")
+
+
+def is_coloured(pixel: tuple[int, ...]) -> bool:
+    return max(pixel) - min(pixel) > 30  # a thin line, after the loss of a JPEG
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("?format=image", {}),
+        ("?format=image", {"Accept": "application/json"}),
+        ("", {"Accept": "image/jpeg"}),
+        ("", {"Accept": "image/jpeg, */*"}),
+        ("", {"Accept": "application/json;q=0.5, image/*"}),
+    ],
+)
+def test_the_drawn_picture_is_a_jpeg_with_the_boxes_on_it(client, query, headers):
+    response = client.post(f"/detect{query}", content=grey_picture(40, size=256), headers=headers)
+    picture = drawn(response)
+    assert picture.size == (256, 256)
+    # The stand-in's box is 4, 8 to 20, 24 of 32 pixels.
+    assert is_coloured(picture.getpixel((32, 150)))
+    assert is_coloured(picture.getpixel((159, 150)))
+    assert not is_coloured(picture.getpixel((96, 128)))
+    stages = dict(stage.split(";dur=") for stage in response.headers["server-timing"].split(", "))
+    assert list(stages) == ["decode", "queue", "engine", "draw", "total"]
+    assert float(stages["total"]) >= float(stages["engine"]) + float(stages["draw"])
+
+
+@pytest.mark.parametrize(
+    ("query", "accept"),
+    [
+        ("", "*/*"),
+        ("?format=json", "image/jpeg"),
+        ("", "image/jpeg, application/json"),
+        ("", "image/jpeg;q=0.1, */*"),
+        ("", "image/jpeg;q=0"),
+        ("", "image/jpeg;q=much"),
+        ("", "text/html, image/png, image/webp"),
+    ],
+)
+def test_who_does_not_prefer_a_jpeg_gets_json(client, query, accept):
+    response = client.post(f"/detect{query}", content=grey_picture(40), headers={"Accept": accept})
+    assert response.json()["boxes"][0]["class_id"] == 40
+
+
+def test_the_drawn_picture_is_upright_and_filtered(client):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.new("RGB", (200, 100), (90, 90, 90)).save(file, "JPEG", exif=exif)
+    picture = drawn(client.post("/detect?format=image&confidence=0.95", content=file.getvalue()))
+    assert picture.size == (100, 200)
+    assert not any(is_coloured(pixel) for _, pixel in picture.getcolors(20_000))
+
+
+def test_one_picture_as_multipart_can_be_drawn_and_several_cannot(client):
+    one = client.post("/detect?format=image", files=files(grey_picture(5, size=64)))
+    assert drawn(one).size == (64, 64)
+    several = client.post("/detect?format=image", files=files(grey_picture(5), grey_picture(6)))
+    assert error_of(several) == (422, "invalid_parameter")
+    assert "given 2" in several.json()["error"]["message"]
+
+
+def test_errors_stay_json_where_a_picture_is_asked_for(client):
+    headers = {"Accept": "image/jpeg"}
+    assert error_of(client.post("/detect", content=b"hello", headers=headers)) == (415, "not_a_picture")
+    assert error_of(client.post("/detect", files=files(b"hello"), headers=headers)) == (415, "not_a_picture")
+    bad = client.post("/detect?format=gif", content=grey_picture(5))
+    assert error_of(bad) == (422, "invalid_parameter")
+    assert "format" in bad.json()["error"]["message"]
+    assert "gif" in bad.json()["error"]["message"]
+
+
+def test_a_picture_that_no_jpeg_can_hold_is_refused_by_name(client):
+    file = io.BytesIO()
+    Image.new("L", (65_501, 2)).save(file, "PNG")
+    assert client.post("/detect", content=file.getvalue()).status_code == 200
+    response = client.post("/detect?format=image", content=file.getvalue())
+    assert error_of(response) == (413, "picture_too_large")
+    assert "65500" in response.json()["error"]["message"]
+
+
+def test_the_openapi_document_describes_both_answers(client):
+    operation = client.get("/openapi.json").json()["paths"]["/detect"]["post"]
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "image/jpeg"}
+    [parameter] = [p for p in operation["parameters"] if p["name"] == "format"]
+    assert "image" in str(parameter["schema"])

@@ -33,6 +33,8 @@ class PhysicalGpu:
     memory_bytes: int = 80 * 2**30
     compute_capability: tuple[int, int] = (9, 0)
     sm_count: int = 132
+    memory_used_bytes: int = 3 * 2**30
+    utilization_percent: int = 40
 
 
 class FakeCuda:

@@ -41,11 +41,24 @@ def make_nvml(gpus: list[PhysicalGpu], unsupported: tuple[str, ...] = ()) -> Any
     def nvmlDeviceGetMemoryInfo(gpu: PhysicalGpu) -> Any:
         check("nvmlDeviceGetMemoryInfo")
         # NVML counts a little more than CUDA: what the driver reserves.
-        return SimpleNamespace(total=gpu.memory_bytes + 2**20)
+        return SimpleNamespace(total=gpu.memory_bytes + 2**20, used=gpu.memory_used_bytes)
+
+    def nvmlDeviceGetUtilizationRates(gpu: PhysicalGpu) -> Any:
+        check("nvmlDeviceGetUtilizationRates")
+        return SimpleNamespace(gpu=gpu.utilization_percent, memory=0)
+
+    def nvmlSystemGetDriverVersion() -> str:
+        check("nvmlSystemGetDriverVersion")
+        return "580.159.03"
 
     module.NVMLError = NVMLError
+    module.nvmlSystemGetDriverVersion = nvmlSystemGetDriverVersion
+    module.nvmlDeviceGetCount = lambda: len(gpus)
+    module.nvmlDeviceGetHandleByIndex = lambda index: gpus[index]
+    module.nvmlDeviceGetName = lambda gpu: gpu.name
     module.nvmlInit, module.nvmlShutdown = nvmlInit, nvmlShutdown
     module.nvmlDeviceGetHandleByPciBusId = nvmlDeviceGetHandleByPciBusId
     module.nvmlDeviceGetUUID = nvmlDeviceGetUUID
     module.nvmlDeviceGetMemoryInfo = nvmlDeviceGetMemoryInfo
+    module.nvmlDeviceGetUtilizationRates = nvmlDeviceGetUtilizationRates
     return module

@@ -123,6 +123,7 @@ def make_tensorrt(cuda: FakeCuda) -> Any:
     module.PreviewFeature = enum.Enum("PreviewFeature", "FASTER_DYNAMIC_SHAPES_0805 PROFILE_SHARING_0806")
     module.MemoryPoolType = enum.Enum("MemoryPoolType", "WORKSPACE")
     module.TensorIOMode = TensorIOMode
+    module.LayerInformationFormat = enum.Enum("LayerInformationFormat", "ONELINE JSON")
     return module
 
 
@@ -224,6 +225,7 @@ class _Engine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
+        self.layer_names = [layer.name for layer in network.layers]
 
     def __del__(self) -> None:
         if not self.cuda.lost and not self.cuda.idle():
@@ -243,6 +245,13 @@ class _Engine:
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return self.profile[name]
+
+    def create_engine_inspector(self) -> Any:
+        def report(kind: Any) -> str:
+            assert kind.name == "JSON"
+            return json.dumps({"Layers": self.layer_names, "Bindings": list(self.io)})
+
+        return SimpleNamespace(get_engine_information=report)
 
     def create_execution_context_without_device_memory(self) -> _Execution | None:
         self.cuda.check()

@@ -1,0 +1,288 @@
+"""Client and AsyncClient: one service's address, a pool of connections, and a method for each thing to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from azaion_client import conversation
+from azaion_client.conversation import Conversation, Pause, Read, Send, Terms
+from azaion_client.errors import RequestFailedError
+from azaion_client.picture import Picture, read_picture
+from azaion_client.results import Detections, ModelCard
+from azaion_client.retry import RetryPolicy
+
+Result = TypeVar("Result")
+Classes = Collection[int | str]
+
+CONNECT_TIMEOUT_S = 5.0
+CONNECTIONS = 100
+"""Most at a time, all of them kept for the next request: httpx keeps 20 of its 100 otherwise."""
+
+
+class Client:
+    """Asks a service and waits for the answer; threads may share one.
+
+    Close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        timeout_s: float = 60.0,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Opens no connection yet.
+
+        Args:
+            base_url: The service's address with its route prefix, e.g. `http://host:8000/app-1`.
+            timeout_s: Seconds for one request with all its repeats and waits. (An answer that trickles in may take
+                longer: within an attempt it bounds each network operation.)
+            retry: What happens on 429, 503 and broken connections; default: `RetryPolicy()`.
+            headers: Sent with every request, e.g. the authorization that a reverse proxy wants.
+        """
+        self._terms = Terms(timeout_s, retry or RetryPolicy())
+        self._http = httpx.Client(**_options(base_url, headers))
+
+    def detect(
+        self,
+        picture: Picture,
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> Detections:
+        """Finds the objects in one picture.
+
+        Args:
+            picture: JPEG, PNG, WebP, BMP or TIFF as bytes, path, or file opened in binary mode.
+            confidence: Threshold 0…1; default: the service's own.
+            classes: Class ids or names to keep; default: all.
+            request_id: Sent as X-Request-ID.
+
+        Raises:
+            BadPictureError: The picture cannot be used.
+            InvalidParameterError: Bad confidence or class.
+            UnavailableError: 429 or 503 at every attempt; OverloadedError when for lack of places.
+            DeadlineExceededError: The service's own time limit was over.
+            RequestFailedError: Any other error status; the base of those above.
+            UnreachableError: No answer.
+            UnexpectedAnswerError: Something else answered.
+            OSError: The picture's file cannot be read.
+        """
+        return self._hold(
+            conversation.detect(self._terms, picture, conversation.question(confidence, classes), request_id)
+        )
+
+    def detect_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> list[Detections | RequestFailedError]:
+        """Finds the objects in each of several pictures, as many in one request as the service takes.
+
+        A request's pictures are held in memory. Those that the service has no place for are sent again, alone.
+
+        Args:
+            pictures: As for `detect`.
+            confidence: Threshold 0…1; default: the service's own.
+            classes: Class ids or names to keep; default: all.
+            request_id: Sent as X-Request-ID with each request.
+
+        Returns:
+            One entry a picture, in order: what was found, or the error of this picture.
+
+        Raises:
+            ClientError: As `detect`, where it concerns a whole request.
+        """
+        return self._hold(
+            conversation.detect_many(self._terms, pictures, conversation.question(confidence, classes), request_id)
+        )
+
+    def draw(
+        self,
+        picture: Picture,
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> bytes:
+        """Returns the upright picture with its boxes drawn, JPEG bytes; arguments and errors are those of `detect`."""
+        return self._hold(
+            conversation.draw(self._terms, picture, conversation.question(confidence, classes), request_id)
+        )
+
+    def model(self) -> ModelCard:
+        """Returns the model's card: classes, input size, limits; errors are those of `detect`."""
+        return self._hold(conversation.model(self._terms))
+
+    def ready(self) -> bool:
+        """Returns whether pictures would be answered now; False also when nobody answers."""
+        return self._hold(conversation.ready())
+
+    def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+        """Returns as soon as pictures would be answered.
+
+        A first start on a GPU builds an engine, which takes minutes.
+
+        Raises:
+            NotReadyError: Not within `timeout_s` seconds.
+        """
+        self._hold(conversation.wait_until_ready(timeout_s))
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _hold(self, talk: Conversation[Result]) -> Result:
+        try:
+            step = next(talk)
+            while True:
+                step = talk.send(self._take(step))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    def _take(self, step: conversation.Step) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if isinstance(step, Read):
+            return read_picture(step.picture)
+        try:
+            return self._http.request(**_request(step))
+        except httpx.RequestError as error:
+            return error
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, to be awaited; tasks may share one.
+
+    Close it, or use it as an asynchronous context manager.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        timeout_s: float = 60.0,
+        retry: RetryPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Takes what `Client` takes."""
+        self._terms = Terms(timeout_s, retry or RetryPolicy())
+        self._http = httpx.AsyncClient(**_options(base_url, headers))
+
+    async def detect(
+        self,
+        picture: Picture,
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> Detections:
+        """Finds the objects in one picture: see `Client.detect`."""
+        return await self._hold(
+            conversation.detect(self._terms, picture, conversation.question(confidence, classes), request_id)
+        )
+
+    async def detect_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> list[Detections | RequestFailedError]:
+        """Finds the objects in each of several pictures: see `Client.detect_many`."""
+        return await self._hold(
+            conversation.detect_many(self._terms, pictures, conversation.question(confidence, classes), request_id)
+        )
+
+    async def draw(
+        self,
+        picture: Picture,
+        *,
+        confidence: float | None = None,
+        classes: Classes | None = None,
+        request_id: str | None = None,
+    ) -> bytes:
+        """Returns the picture with its boxes drawn, JPEG bytes: see `Client.draw`."""
+        return await self._hold(
+            conversation.draw(self._terms, picture, conversation.question(confidence, classes), request_id)
+        )
+
+    async def model(self) -> ModelCard:
+        """Returns the model's card: see `Client.model`."""
+        return await self._hold(conversation.model(self._terms))
+
+    async def ready(self) -> bool:
+        """Returns whether pictures would be answered now: see `Client.ready`."""
+        return await self._hold(conversation.ready())
+
+    async def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+        """Returns as soon as pictures would be answered: see `Client.wait_until_ready`."""
+        await self._hold(conversation.wait_until_ready(timeout_s))
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _hold(self, talk: Conversation[Result]) -> Result:
+        try:
+            step = next(talk)
+            while True:
+                step = talk.send(await self._take(step))
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _take(self, step: conversation.Step) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, Read):
+            return await asyncio.to_thread(read_picture, step.picture)  # a file may be far away
+        try:
+            return await self._http.request(**_request(step))
+        except httpx.RequestError as error:
+            return error
+
+
+def _options(base_url: str, headers: Mapping[str, str] | None) -> dict[str, Any]:
+    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    return {"base_url": base_url, "headers": headers, "limits": limits}
+
+
+def _request(step: Send) -> dict[str, Any]:
+    return {
+        "method": step.method,
+        "url": step.path,
+        "params": step.params,
+        "headers": step.headers,
+        "content": step.content,
+        "files": step.files,
+        "timeout": httpx.Timeout(step.timeout_s, connect=min(step.timeout_s, CONNECT_TIMEOUT_S)),
+    }

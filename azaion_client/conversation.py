@@ -1,0 +1,302 @@
+"""Conversations: what the client asks, repeats and understands, without doing any input or output.
+
+Each is a generator that yields the step to take next, receives what came of it, and returns its result.
+`Client` and `AsyncClient` differ only in how they take the steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import islice
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from azaion_client.errors import (
+    NotReadyError,
+    RequestFailedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+    request_failed,
+)
+from azaion_client.picture import Picture
+from azaion_client.results import Detections, ModelCard
+from azaion_client.retry import RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, retry_after
+
+REQUEST_ID = "X-Request-ID"
+POLL_S = 0.5
+"""Between two looks at a service that is starting; an engine build takes minutes."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Step: send a request; comes back as the whole `httpx.Response` or the `httpx.RequestError`.
+
+    Attributes:
+        method: GET or POST.
+        path: Below the base URL.
+        timeout_s: Longest wait of any one network operation.
+        params: Query.
+        headers: Besides the client's own.
+        content: The body, or
+        files: the parts of a multipart body: (field, (file name, bytes, type)).
+    """
+
+    method: str
+    path: str
+    timeout_s: float = 5.0
+    params: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    files: list[tuple[str, tuple[str, bytes, str]]] | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Step: wait; comes back as None."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Read:
+    """Step: read a picture; comes back as bytes."""
+
+    picture: Picture
+
+
+Step = Send | Pause | Read
+Conversation = Generator[Step, Any, Result]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How patiently requests are made.
+
+    Attributes:
+        timeout_s: Seconds for one request with all its repeats.
+        retry: When it is repeated.
+    """
+
+    timeout_s: float
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The service's one shape of errors, of a whole request or of one picture."""
+
+    code: str
+    message: str
+    status: int
+
+
+def detect(
+    terms: Terms, picture: Picture, question: dict[str, str], request_id: str | None
+) -> Conversation[Detections]:
+    """Returns the boxes of one picture."""
+    answer = yield from _post(terms, picture, question, request_id)
+    return _read(Detections, {**_json(answer), "request_id": answer.headers.get(REQUEST_ID)}, answer)
+
+
+def draw(terms: Terms, picture: Picture, question: dict[str, str], request_id: str | None) -> Conversation[bytes]:
+    """Returns one picture with its boxes drawn, JPEG bytes."""
+    answer = yield from _post(terms, picture, {**question, "format": "image"}, request_id)
+    kind = answer.headers.get("content-type", "nothing")
+    if kind.split(";")[0] != "image/jpeg":
+        raise UnexpectedAnswerError(f"expected image/jpeg from {answer.url}, got {kind}")
+    return answer.content
+
+
+def detect_many(
+    terms: Terms, pictures: Iterable[Picture], question: dict[str, str], request_id: str | None
+) -> Conversation[list[Detections | RequestFailedError]]:
+    """Returns one entry a picture, in order, from as few requests as the service's limit allows."""
+    card = yield from model(terms)
+    rest = iter(pictures)
+    results: list[Detections | RequestFailedError] = []
+    while some := list(islice(rest, card.limits.max_pictures)):
+        parts: list[tuple[str, tuple[str, bytes, str]]] = []
+        for picture in some:
+            name = f"picture-{len(results) + len(parts)}"
+            if isinstance(picture, str | os.PathLike):
+                name = os.path.basename(picture)
+            data = yield Read(picture)
+            parts.append(("picture", (name, data, "application/octet-stream")))
+        results += yield from _detect_parts(terms, Send("POST", "/detect", params=question, files=parts), request_id)
+    return results
+
+
+def model(terms: Terms) -> Conversation[ModelCard]:
+    """Returns the model's card."""
+    answer = yield from _answer(Send("GET", "/model"), Attempts(terms.retry, terms.timeout_s))
+    return _read(ModelCard, _json(answer), answer)
+
+
+def ready() -> Conversation[bool]:
+    """Returns whether pictures would be answered now."""
+    reason = yield from _not_ready()
+    return reason is None
+
+
+def wait_until_ready(timeout_s: float) -> Conversation[None]:
+    """Returns when pictures would be answered."""
+    waiting = Attempts(RetryPolicy(), timeout_s)
+    while reason := (yield from _not_ready()):
+        if waiting.seconds_left() <= POLL_S:
+            raise NotReadyError(f"not ready within {timeout_s:g} s: {reason}")
+        yield Pause(POLL_S)
+
+
+def question(confidence: float | None, classes: Collection[int | str] | None) -> dict[str, str]:
+    """Returns the query of a detection.
+
+    Raises:
+        ValueError: `classes` is empty: no box could be of none of them, and the service would take it as all.
+    """
+    asked = {} if confidence is None else {"confidence": str(confidence)}
+    if classes is None:
+        return asked
+    if not classes:
+        raise ValueError("classes is empty; leave it out to get all")
+    return {**asked, "classes": classes if isinstance(classes, str) else ",".join(map(str, classes))}
+
+
+def _post(
+    terms: Terms, picture: Picture, question: dict[str, str], request_id: str | None
+) -> Conversation[httpx.Response]:
+    data = yield Read(picture)
+    headers = {"Content-Type": "application/octet-stream", **_named(request_id)}
+    send = Send("POST", "/detect", params=question, headers=headers, content=data)
+    return (yield from _answer(send, Attempts(terms.retry, terms.timeout_s)))
+
+
+def _detect_parts(
+    terms: Terms, send: Send, request_id: str | None
+) -> Conversation[list[Detections | RequestFailedError]]:
+    """Asks for the parts of one request, and again for those that the service had no place for."""
+    attempts = Attempts(terms.retry, terms.timeout_s)
+    parts = send.files or []
+    results: dict[int, Detections | RequestFailedError] = {}
+    asked = list(range(len(parts)))
+    while True:
+        again = replace(send, files=[parts[index] for index in asked], headers=_named(request_id))
+        answer = yield from _answer(again, attempts)
+        results.update(zip(asked, _entries(answer, len(asked)), strict=True))
+        refused = {
+            index: entry
+            for index in asked
+            if isinstance(entry := results[index], RequestFailedError) and entry.status in RETRIED_STATUSES
+        }
+        wait = attempts.wait_after(next(iter(refused.values()))) if refused else None
+        if wait is None:
+            return [results[index] for index in range(len(parts))]
+        asked = list(refused)
+        yield Pause(wait)
+
+
+def _entries(answer: httpx.Response, expected: int) -> list[Detections | RequestFailedError]:
+    body = _json(answer)
+    entries = body.get("pictures")
+    if not isinstance(entries, list) or len(entries) != expected:
+        raise UnexpectedAnswerError(f"expected {expected} pictures from {answer.url}, got {answer.text[:200]!r}")
+    common = {"model": body.get("model"), "request_id": answer.headers.get(REQUEST_ID)}
+    return [
+        _failed(answer, entry["error"])
+        if isinstance(entry, dict) and "error" in entry
+        else _read(Detections, {**entry, **common} if isinstance(entry, dict) else entry, answer)
+        for entry in entries
+    ]
+
+
+def _not_ready() -> Conversation[str | None]:
+    """Returns why pictures would not be answered now, None when they would."""
+    outcome: httpx.Response | httpx.RequestError = yield Send("GET", "/readyz")
+    if isinstance(outcome, httpx.RequestError):
+        return _unreachable(outcome)
+    return None if outcome.status_code == 200 else str(_failure(outcome))
+
+
+def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
+    """Returns the first answer that is no error of the whole request.
+
+    Raises:
+        RequestFailedError: The answer is an error, and no repeat is allowed or of any use.
+        UnreachableError: There is none.
+    """
+    while True:
+        outcome: httpx.Response | httpx.RequestError = yield replace(send, timeout_s=attempts.seconds_left())
+        failure: RequestFailedError | UnreachableError
+        if isinstance(outcome, httpx.RequestError):
+            failure = UnreachableError(_unreachable(outcome))
+            failure.__cause__ = outcome
+            retried = isinstance(outcome, RETRIED_BREAKS)
+        elif outcome.is_success or _is_per_picture(outcome):
+            return outcome
+        else:
+            failure = _failure(outcome)
+            retried = failure.status in RETRIED_STATUSES
+        wait = attempts.wait_after(failure) if retried else None
+        if wait is None:
+            raise failure
+        yield Pause(wait)
+
+
+def _unreachable(error: httpx.RequestError) -> str:
+    return f"{error.request.url}: {type(error).__name__} {error}".rstrip()
+
+
+def _is_per_picture(answer: httpx.Response) -> bool:
+    """Whether each picture carries its own error: the status of such an answer is that of the first."""
+    try:
+        return "pictures" in _json(answer)
+    except UnexpectedAnswerError:
+        return False
+
+
+def _failure(answer: httpx.Response) -> RequestFailedError:
+    """Reads an answer that is an error: in the service's one shape or, of anything else, by status and text."""
+    try:
+        return _failed(answer, _json(answer).get("error"))
+    except UnexpectedAnswerError:
+        text = answer.text[:200].strip() or answer.reason_phrase
+        return _failed(answer, {"code": f"http_{answer.status_code}", "message": text, "status": answer.status_code})
+
+
+def _failed(answer: httpx.Response, error: Any) -> RequestFailedError:
+    read = _read(_Error, error, answer)
+    headers = answer.headers
+    return request_failed(read.status, read.code, read.message, headers.get(REQUEST_ID), retry_after(headers))
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise UnexpectedAnswerError(f"expected a JSON object from {answer.url}, got {answer.text[:200]!r}")
+    return body
+
+
+def _read(shape: type[Result], body: Any, answer: httpx.Response) -> Result:
+    try:
+        result: Result = _reader(shape).validate_python(body)  # type: ignore[arg-type]  # mypy: a type is hashable
+    except ValidationError as error:
+        raise UnexpectedAnswerError(f"{answer.url} answered no {shape.__name__.strip('_')}: {error}") from error
+    return result
+
+
+@cache
+def _reader(shape: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)  # made on first use: compiling a schema is work
+
+
+def _named(request_id: str | None) -> dict[str, str]:
+    return {REQUEST_ID: request_id} if request_id else {}

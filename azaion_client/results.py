@@ -1,0 +1,137 @@
+"""What the service answers, as frozen dataclasses whose fields are called as in its JSON."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+# No `from __future__ import annotations` here: older pydantic 2 looks such names up in the wrong module.
+
+
+@dataclass(frozen=True)
+class Size:
+    """Pixels, across and down.
+
+    Attributes:
+        width: Pixels across.
+        height: Pixels down.
+    """
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Box:
+    """One object.
+
+    Attributes:
+        x1: Left edge, in pixels of the upright picture, origin at its top left.
+        y1: Upper edge.
+        x2: Right edge, greater than x1.
+        y2: Lower edge, greater than y1.
+        confidence: 0…1.
+        class_id: 0 or greater.
+        class_name: Its name, `class_{id}` where the model has none.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    confidence: float
+    class_id: int
+    class_name: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds that the service spent on one picture.
+
+    Attributes:
+        decode: From bytes to network input.
+        queue: Waiting for the engine.
+        engine: The whole batch that the picture was in.
+        total: From receipt to answer.
+    """
+
+    decode: float
+    queue: float
+    engine: float
+    total: float
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """Which model answered.
+
+    Attributes:
+        name: Short name of the model.
+        engine: What ran it, e.g. `onnxruntime-cpu`.
+    """
+
+    name: str
+    engine: str
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one picture; iterating gives its boxes.
+
+    Attributes:
+        boxes: Most confident first.
+        picture: Size of the upright picture.
+        timing_ms: Milliseconds of each stage.
+        model: Which model answered.
+        request_id: The answer's X-Request-ID, if it has one.
+    """
+
+    boxes: tuple[Box, ...]
+    picture: Size
+    timing_ms: Timing
+    model: ModelName
+    request_id: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Box]:
+        return iter(self.boxes)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the service accepts.
+
+    Attributes:
+        max_picture_bytes: Encoded bytes of one picture.
+        max_picture_pixels: Width times height of one picture.
+        max_pictures: Pictures of one request.
+        timeout_s: Seconds after which it answers 504.
+    """
+
+    max_picture_bytes: int
+    max_picture_pixels: int
+    max_pictures: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model and the engine that runs it.
+
+    Attributes:
+        name: Short name of the model.
+        engine: What runs it.
+        input: Size of the network input.
+        batch_size: Most pictures of one execution.
+        classes: Class id → class name.
+        confidence: Threshold where a request names none, 0…1.
+        limits: What is accepted.
+    """
+
+    name: str
+    engine: str
+    input: Size
+    batch_size: int
+    classes: Mapping[int, str]
+    confidence: float
+    limits: Limits

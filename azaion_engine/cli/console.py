@@ -1,0 +1,116 @@
+"""Console: results go to stdout, everything else to stderr, a line each."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+_NO_BREAK = 10_000
+"""Columns; more than any line has."""
+
+
+@lru_cache(maxsize=1)
+def stdout() -> Console:
+    """Returns the console of results; where they go to a file or a pipe no line is broken."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _NO_BREAK)
+
+
+@lru_cache(maxsize=1)
+def stderr() -> Console:
+    """Returns the console of messages; progress bars live here too, so that lines printed go above them."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Writes one line to stderr, however long: never wrapped, so that scripts can read it."""
+    stderr().print(" ".join(text.split()), style=style, soft_wrap=True)
+
+
+def say_error(code: str, text: str, *, as_json: bool) -> None:
+    """Writes an error to stderr: a line for people, or a JSON object of the shape that the HTTP service answers."""
+    if as_json:
+        say(json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False))
+    else:
+        say(f"error: {text}", "red")
+
+
+def print_json(value: Any) -> None:
+    """Writes a JSON document to stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Writes names and values in two columns to stdout."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """Writes a table to stdout; in a file or a pipe its lines do not end in blanks."""
+    console = stdout()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def make_table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """Returns a plain table with a heading; the columns in `right` are aligned to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def megabytes(size: float) -> str:
+    """Writes a number of bytes for people, in units of 10^6."""
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+class _LogLines(logging.Handler):
+    """The library's log as lines on stderr."""
+
+    errors_too = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # What the library logs as an error it raises too, and then it is the command's one line.
+        if record.levelno < logging.ERROR or self.errors_too:
+            say(
+                f"{record.levelname.lower()}: {record.getMessage()}",
+                "yellow" if record.levelno > logging.INFO else None,
+            )
+
+
+_log_lines = _LogLines()
+
+
+def show_log(*, verbose: bool) -> None:
+    """Shows the library's warnings on stderr, with `verbose` everything it logs."""
+    _log_lines.errors_too = verbose
+    logger = logging.getLogger("azaion_engine")
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    logger.addHandler(_log_lines)

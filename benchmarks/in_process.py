@@ -1,0 +1,75 @@
+"""Measures what no service can be faster than: the engine alone, and the pipeline in process.
+
+    python -m benchmarks.in_process CONFIG [--seconds 10] [--picture FILE] [--json FILE]
+
+The engine alone runs batches of the prepared picture, one after the other. The pipeline decodes, letterboxes, runs and
+makes boxes, in a plain loop. As a load generator does, both count what was finished within the time. CONFIG is a Serve
+config; its `args` say model, engine, batch and size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from azaion_engine import Detector, DetectorSettings
+from azaion_engine.model_file import sample_picture
+from benchmarks.machine import machine
+
+
+def measure(settings: DetectorSettings, picture: bytes, seconds: float) -> dict[str, Any]:
+    """Returns pictures per second of `engine` and `pipeline`, the batch size, and the boxes of the picture."""
+    with Detector.open(settings) as detector:
+        detector.warm_up()
+        batch = detector.engine.get_batch_size()
+        tensors = np.stack([detector.prepare(picture).tensor] * batch)
+        [found] = detector.detect(picture)
+        return {
+            "engine": detector.engine.name,
+            "batch_size": batch,
+            "engine_rate": _rate(lambda: detector.engine.run(tensors), batch, seconds),
+            "pipeline_rate": _rate(lambda: detector.detect([picture] * batch), batch, seconds),
+            "boxes": found.to_dicts(),
+        }
+
+
+def _rate(run: Callable[[], Any], pictures: int, seconds: float) -> float:
+    done, begun = 0, time.perf_counter()
+    while True:
+        run()
+        took = time.perf_counter() - begun
+        if took > seconds:
+            return round(done / seconds, 3)
+        done += pictures
+
+
+def settings_of(config: Path) -> DetectorSettings:
+    """Reads a Serve config's `args`, without what only the service knows."""
+    args = yaml.safe_load(config.read_text())["applications"][0]["args"]
+    return DetectorSettings(**{key: value for key, value in args.items() if key in DetectorSettings.model_fields})
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--picture", type=Path, help="default: the first sample")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    picture = options.picture.read_bytes() if options.picture else sample_picture()
+    result = measure(settings_of(options.config), picture, options.seconds)
+    print(json.dumps({key: value for key, value in result.items() if key != "boxes"}))
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), **result}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

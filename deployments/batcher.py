@@ -1,0 +1,221 @@
+"""Batcher: takes single pictures, decodes them, and runs them on the engine in full batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from ray import serve
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.prepared_picture import PreparedPicture
+from deployments.batch_gate import MAX_WAVES, BatchGate
+
+logger = logging.getLogger("ray.serve")
+
+Rows = NDArray[np.float32]
+
+SMALL_JPEG_BYTES = 16 * 1024
+"""A JPEG up to this is decoded in its batch: in about 1 ms, when a hand-over between threads costs 0.2 ms and more.
+
+Other formats can hold any number of pixels in as few bytes; a JPEG spends some on every 8 by 8 of them.
+"""
+
+
+@dataclass
+class Job:
+    """One picture on its way through the engine.
+
+    Attributes:
+        encoded: The picture as it came; None where there is nothing to decode.
+        picture: Ready for the engine.
+        received: When it came, `time.perf_counter` seconds, as are the other times.
+        in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
+        given_up: Whether its caller no longer waits.
+        decode_s: Seconds that decoding took.
+        started: When its batch started.
+        ended: When its batch ended.
+    """
+
+    encoded: bytes | None = None
+    picture: PreparedPicture | None = None
+    received: float = field(default_factory=time.perf_counter)
+    in_batch: bool = False
+    given_up: bool = False
+    decode_s: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def small(self) -> bool:
+        """Whether its batch may wait for its decoding."""
+        return self.encoded is None or (len(self.encoded) <= SMALL_JPEG_BYTES and self.encoded.startswith(b"\xff\xd8"))
+
+    def prepare(self, detector: Detector) -> None:
+        """Decodes what is not ready yet.
+
+        Raises:
+            PictureError: It cannot be decoded.
+        """
+        if self.picture is None and self.encoded is not None:
+            began = time.perf_counter()
+            self.picture = detector.prepare(self.encoded)
+            self.decode_s = time.perf_counter() - began
+
+    def timing_ms(self) -> dict[str, float]:
+        """Returns milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`."""
+        timing = {
+            "decode": self.decode_s,
+            "queue": max(0.0, self.started - self.received - self.decode_s),
+            "engine": self.ended - self.started,
+            "total": time.perf_counter() - self.received,
+        }
+        return {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()}
+
+
+class Batcher:
+    """Runs jobs of one event loop on one detector; the loop never waits for the engine.
+
+    Attributes:
+        on_batch: Told of every batch about to be run, with the number of its pictures.
+        decoders: Threads for whatever needs a picture's pixels.
+    """
+
+    def __init__(self, detector: Detector, max_queue: int, timeout_s: float, decode_threads: int) -> None:
+        """Starts the threads.
+
+        Args:
+            detector: Whose pictures these are; the batcher does not close it.
+            max_queue: Most jobs held at a time.
+            timeout_s: Seconds that a job may take.
+            decode_threads: Threads that decode all but the smallest pictures.
+        """
+        self.on_batch: Callable[[int], None] = lambda pictures: None
+        self.decoders = ThreadPoolExecutor(decode_threads, "decode")
+        self._detector = detector
+        self._timeout_s = timeout_s
+        lanes = min(detector.engine.lanes, MAX_WAVES - 1)
+        self._engine_threads = ThreadPoolExecutor(lanes + 1, "engine")
+        self._engine_free = threading.Semaphore(lanes)
+        batch_size = detector.engine.get_batch_size()
+        self._gate = BatchGate(batch_size, max_queue, lanes)
+        self._run_batch.set_max_batch_size(batch_size)
+
+    @property
+    def depth(self) -> int:
+        """Jobs held now: decoding, waiting or running."""
+        return self._gate.admitted
+
+    def warm_up(self) -> None:
+        """Runs what requests will need once, on a thread that will serve them."""
+        self._engine_threads.submit(self._detector.warm_up).result()
+
+    def refuse_when_full(self) -> None:
+        """Raises OverloadedError when `run` would."""
+        self._gate.refuse_when_full()
+
+    async def run(self, job: Job) -> Rows:
+        """Runs one job in a batch with others.
+
+        Args:
+            job: With a picture, encoded or ready; filled in with its times.
+
+        Returns:
+            float32 `[k, 6]`, in pixels of the network input; `job.picture` is set.
+
+        Raises:
+            PictureError: The picture cannot be used; its neighbours in the batch are not affected.
+            OverloadedError: The queue is full.
+            DeadlineExceededError: It took longer than `timeout_s`.
+            GpuLostError: The GPU is gone.
+        """
+        with self._gate.admit():
+            task = asyncio.ensure_future(self._run(job))
+            try:
+                done, _ = await asyncio.wait((task,), timeout=self._timeout_s)
+            finally:  # a cancelled caller comes this way too
+                if not task.done():
+                    self._abandon(job, task)
+            if not done:
+                raise DeadlineExceededError(f"no answer within {self._timeout_s:g} s")
+            rows: Rows | Exception = task.result()
+        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+            raise rows
+        return rows
+
+    def close(self) -> None:
+        """Ends the threads, after the batches that run."""
+        self._engine_threads.shutdown(wait=True)
+        self.decoders.shutdown(wait=False)
+
+    async def _run(self, job: Job) -> Rows | Exception:
+        if not job.small:  # before the gate: a batch must not wait for one slow picture
+            await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
+        return await self._gate.run(self._run_batch, job)
+
+    def _abandon(self, job: Job, task: asyncio.Future[Any]) -> None:
+        """Spares the engine a picture that nobody waits for."""
+        job.given_up = True
+        if job.in_batch:
+            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
+            # without it the next batch would be let in on top of a running one.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
+        else:
+            task.cancel()
+
+    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
+    async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
+        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        for job in jobs:
+            job.in_batch = True
+        return await asyncio.get_running_loop().run_in_executor(self._engine_threads, self._infer, jobs)
+
+    def _infer(self, jobs: list[Job]) -> list[Rows | Exception]:
+        """Runs on one of the engine's threads: one batch is made ready while others run."""
+        failed: dict[int, Exception] = {}
+        for index, job in enumerate(jobs):
+            try:
+                job.prepare(self._detector)
+            except Exception as error:  # this picture's own
+                failed[index] = error
+        good = [index for index in range(len(jobs)) if index not in failed]
+        rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
+        return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
+
+    def _infer_each(self, jobs: list[Job]) -> list[Rows | Exception]:
+        """Runs a batch; a picture that the engine chokes on fails alone."""
+        try:
+            return self._infer_together(jobs)
+        except (GpuLostError, EngineClosedError) as error:
+            return [error] * len(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                return [error]
+            logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
+            return [result for job in jobs for result in self._infer_each([job])]
+
+    def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
+        with self._engine_free:
+            # Now, not earlier: some may have given up while another batch ran. Nobody reads the result of such a caller,
+            # but @serve.batch counts them.
+            results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
+            live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
+            if not live:
+                return results
+            self.on_batch(len(live))
+            started = time.perf_counter()
+            found = self._detector.infer(list(live.values()))
+            ended = time.perf_counter()
+        for index, rows in zip(live, found, strict=True):
+            results[index] = rows
+            jobs[index].started, jobs[index].ended = started, ended
+        return results

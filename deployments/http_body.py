@@ -1,0 +1,61 @@
+"""What every HTTP face shares: a body read under bounds, the replica that answers, when to ask it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from ray import serve
+
+from azaion_engine.errors import DeadlineExceededError, PictureTooLargeError
+
+Read = TypeVar("Read")
+
+
+def this_replica() -> Any:
+    """Returns the DetectorDeployment that this process serves."""
+    return serve.get_replica_context().servable_object
+
+
+Replica = Annotated[Any, Depends(this_replica)]
+
+
+async def in_time(reading: Awaitable[Read], seconds: float) -> Read:
+    """Bounds how long a slow client may hold a place in the replica.
+
+    Raises:
+        DeadlineExceededError: The body took longer.
+    """
+    try:
+        return await asyncio.wait_for(reading, seconds)
+    except asyncio.TimeoutError:
+        raise DeadlineExceededError(f"the body did not arrive within {seconds:g} s") from None
+
+
+async def whole_body(request: Request, limit: int) -> bytes:
+    """Reads the body; raises as `stream_body` does."""
+    return b"".join([chunk async for chunk in stream_body(request, limit)])
+
+
+async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """Streams the body and stops as soon as it is larger than the limit, whatever its header said.
+
+    Raises:
+        PictureTooLargeError: It has more than `limit` bytes.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > limit:
+            raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+        yield chunk
+
+
+def retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
+    """Returns the headers that tell a client when to try again: none unless the status is 503."""
+    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}

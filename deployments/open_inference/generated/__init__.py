@@ -1,0 +1,1 @@
+"""Protocol messages, written here by the build (`setup.py`) and by nobody else."""

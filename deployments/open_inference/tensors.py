@@ -1,0 +1,169 @@
+"""Tensors of the protocol: NumPy arrays ↔ the JSON and the binary form of each datatype that the models use."""
+
+from __future__ import annotations
+
+import math
+import struct
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import InvalidRequestError
+
+NUMPY: dict[str, np.dtype[Any]] = {
+    "INT32": np.dtype("<i4"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "BYTES": np.dtype(object),
+}
+"""The protocol's datatypes that the two models take or give; it defines more."""
+
+WORTH_A_THREAD = 64 * 1024
+"""Bytes whose conversion is not done on the event loop."""
+
+_LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
+
+
+@dataclass(frozen=True)
+class InputTensor:
+    """One input as it came, decoded only once its model has found name, datatype and shape to be right.
+
+    Attributes:
+        name: Name of the model's input.
+        datatype: The protocol's name, e.g. `FP32`.
+        shape: Dimensions.
+        content: The binary form as bytes, or the values as a list, flat or nested; of BYTES either text or bytes.
+        base64: Whether texts in `content` are base64, since JSON has no other way to carry a picture.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    content: bytes | memoryview | Sequence[Any]
+    base64: bool = False
+
+    @property
+    def costly(self) -> bool:
+        """Whether decoding takes longer than handing it to a thread does."""
+        if isinstance(self.content, (bytes, memoryview)):
+            return self.datatype == "BYTES" and len(self.content) > WORTH_A_THREAD
+        return True
+
+    def array(self) -> NDArray[Any]:
+        """Decodes the tensor; a view of the binary form where there is one.
+
+        Returns:
+            An array of `shape`; BYTES as objects of type `bytes`.
+
+        Raises:
+            InvalidRequestError: The content does not fit datatype and shape.
+        """
+        if self.datatype == "BYTES":
+            elements = self._elements()
+            self._check_size(len(elements), math.prod(self.shape), "elements")
+            flat = np.empty(len(elements), object)
+            flat[:] = elements
+        elif isinstance(self.content, (bytes, memoryview)):
+            dtype = NUMPY[self.datatype]
+            self._check_size(len(self.content), math.prod(self.shape) * dtype.itemsize, "bytes")
+            flat = np.frombuffer(self.content, dtype)
+        else:
+            try:
+                flat = np.asarray(self.content, NUMPY[self.datatype]).ravel()
+            except (ValueError, TypeError, OverflowError) as error:
+                raise InvalidRequestError(f"input {self.name!r}: the data is no {self.datatype}: {error}") from error
+            self._check_size(len(flat), math.prod(self.shape), "elements")
+        return flat.reshape(self.shape)
+
+    def _elements(self) -> list[bytes]:
+        if isinstance(self.content, (bytes, memoryview)):
+            try:
+                return unpack_bytes(self.content)
+            except InvalidRequestError as error:
+                raise InvalidRequestError(f"input {self.name!r}: {error}") from error
+        return [self._element(value) for value in _flat(self.content)]
+
+    def _element(self, value: Any) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            raise InvalidRequestError(f"input {self.name!r}: expected text for BYTES, given {type(value).__name__}")
+        if not self.base64:
+            return value.encode()
+        try:
+            return b64decode(value, validate=True)
+        except ValueError as error:  # binascii.Error is one, and so is text that is not ASCII
+            raise InvalidRequestError(f"input {self.name!r}: an element is no base64: {error}") from error
+
+    def _check_size(self, given: int, expected: int, unit: str) -> None:
+        if given != expected:
+            raise InvalidRequestError(
+                f"input {self.name!r}: {self.datatype} {list(self.shape)} needs {expected} {unit}, given {given}"
+            )
+
+
+@dataclass(frozen=True)
+class OutputTensor:
+    """One output.
+
+    Attributes:
+        name: Its name.
+        datatype: The protocol's name, e.g. `FP32`.
+        array: The values; BYTES as objects of type `bytes`, UTF-8.
+    """
+
+    name: str
+    datatype: str
+    array: NDArray[Any]
+
+    @property
+    def shape(self) -> list[int]:
+        """Dimensions."""
+        return list(self.array.shape)
+
+    def to_bytes(self) -> bytes:
+        """Returns the binary form: little-endian, row-major; each element of BYTES after its length in 4 bytes."""
+        if self.datatype == "BYTES":
+            return pack_bytes(self.array.ravel().tolist())
+        return np.ascontiguousarray(self.array, NUMPY[self.datatype]).tobytes()
+
+    def to_list(self) -> list[Any]:
+        """Returns the JSON form: all values in row-major order."""
+        flat = self.array.ravel().tolist()
+        return [element.decode() for element in flat] if self.datatype == "BYTES" else flat
+
+
+def pack_bytes(elements: Sequence[bytes]) -> bytes:
+    """Joins elements into the binary form of a BYTES tensor."""
+    return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
+
+
+def unpack_bytes(data: bytes | memoryview) -> list[bytes]:
+    """Splits the binary form of a BYTES tensor into its elements.
+
+    Raises:
+        InvalidRequestError: The data ends in the middle of an element.
+    """
+    elements: list[bytes] = []
+    at, view = 0, memoryview(data)
+    while at < len(view):
+        start = at + _LENGTH.size
+        end = start + _LENGTH.unpack_from(view, at)[0] if start <= len(view) else start
+        if end > len(view):
+            raise InvalidRequestError(
+                f"element {len(elements)} of the BYTES tensor ends at byte {end} of {len(view)} given; "
+                "expected each element after its length in 4 bytes, little-endian"
+            )
+        elements.append(bytes(view[start:end]))
+        at = end
+    return elements
+
+
+def _flat(values: Any) -> list[Any]:
+    if not isinstance(values, (list, tuple)):
+        return [values]
+    return [element for value in values for element in _flat(value)]

@@ -1,0 +1,114 @@
+// The boxes over the picture. They lie in percent of it and so follow its size; labels keep theirs.
+
+import { paint } from "./colours.js";
+
+const CROWD = 0.4; // share of the picture that all labels together would cover
+const MOST = 25; // times a box's own area that its label may cover in a crowd
+
+export class Overlay {
+  /**
+   * @param {HTMLElement} element lies exactly over the picture
+   * @param {(index: number | null, chosen: boolean) => void} onPoint a box was pointed at (or chosen), or left
+   */
+  constructor(element, onPoint) {
+    this.element = element;
+    this.items = [];
+    const boxUnder = (event) => (event.target.dataset.index ? Number(event.target.dataset.index) : null);
+    element.addEventListener("pointerover", (event) => onPoint(boxUnder(event), false));
+    element.addEventListener("pointerleave", () => onPoint(null, false));
+    element.addEventListener("click", (event) => onPoint(boxUnder(event), true));
+    new ResizeObserver(() => this.#placeLabels()).observe(element);
+  }
+
+  /** Makes the boxes of one answer, all of them; `filter` hides some. */
+  show(boxes, { width, height }) {
+    this.items = boxes.map((box, index) => {
+      const frame = document.createElement("div");
+      frame.className = "box";
+      frame.dataset.index = index;
+      frame.style.left = `${(100 * box.x1) / width}%`;
+      frame.style.top = `${(100 * box.y1) / height}%`;
+      frame.style.width = `${(100 * (box.x2 - box.x1)) / width}%`;
+      frame.style.height = `${(100 * (box.y2 - box.y1)) / height}%`;
+      const label = document.createElement("span");
+      label.className = "label";
+      label.textContent = `${box.class_name} ${box.confidence.toFixed(2)}`;
+      paint(frame, box.class_id);
+      paint(label, box.class_id);
+      return { frame, label, left: box.x1 / width, top: box.y1 / height, right: box.x2 / width, bottom: box.y2 / height };
+    });
+    // A small box inside a large one comes later, so that a pointer can reach it.
+    const share = (item) => area([item.right - item.left, item.bottom - item.top]);
+    const frames = this.items.toSorted((a, b) => share(b) - share(a)).map((item) => item.frame);
+    this.element.replaceChildren(...frames, ...this.items.map((item) => item.label));
+  }
+
+  /** Shows only these boxes. */
+  filter(visible) {
+    this.items.forEach((item, index) => (item.frame.hidden = item.label.hidden = !visible.has(index)));
+    this.#placeLabels();
+  }
+
+  /** Brings one box out, or none (null). */
+  highlight(index) {
+    this.element.classList.toggle("one", index !== null);
+    this.items.forEach(({ frame, label }, i) => {
+      frame.classList.toggle("chosen", i === index);
+      label.classList.toggle("chosen", i === index);
+    });
+  }
+
+  /**
+   * Gives labels their places, the most confident boxes first: above the box, below it, else beside it. One that would
+   * cover another label or a small box is left out until its box is pointed at; in a crowd so is that of a tiny box.
+   */
+  #placeLabels() {
+    const { clientWidth: width, clientHeight: height } = this.element;
+    const shown = this.items.filter((item) => !item.frame.hidden);
+    for (const item of shown) {
+      item.spot = { left: item.left * width, top: item.top * height, right: item.right * width, bottom: item.bottom * height };
+      item.size = [item.label.offsetWidth, item.label.offsetHeight];
+    }
+    const crowded = shown.reduce((sum, { size }) => sum + area(size), 0) > CROWD * width * height;
+    const small = shown.filter(({ spot, size }) => spot.bottom - spot.top < 2 * size[1]);
+    const taken = [];
+    for (const item of shown) {
+      const { spot } = item;
+      const tiny = area(item.size) > MOST * area([spot.right - spot.left, spot.bottom - spot.top]);
+      const places = placesFor(spot, item.size, width, height);
+      const free = (crowded && tiny ? [] : places).find(
+        (place) =>
+          !taken.some((other) => overlap(place, other)) &&
+          !small.some((other) => other !== item && overlap(place, other.spot)),
+      );
+      const place = free ?? places[0];
+      item.label.classList.toggle("spare", !free);
+      item.label.style.left = `${place.left}px`;
+      item.label.style.top = `${place.top}px`;
+      if (free) taken.push(free);
+    }
+  }
+}
+
+/** Where a label may lie, best first; all inside the picture but, where it is narrower than the label, the first. */
+function placesFor(box, [labelWidth, labelHeight], width, height) {
+  const within = (left) => Math.max(0, Math.min(left, width - labelWidth));
+  const corners = [
+    [within(box.left), box.top - labelHeight],
+    [within(box.left), box.bottom],
+    [within(box.right - labelWidth), box.top - labelHeight],
+    [within(box.right - labelWidth), box.bottom],
+    [box.right, box.top],
+    [box.left - labelWidth, box.top],
+    [within(box.left), Math.max(0, box.top)], // inside: what is left where the box fills the picture
+  ];
+  const places = corners.map(([left, top]) => ({ left, top, right: left + labelWidth, bottom: top + labelHeight }));
+  const inside = places.filter((p) => p.left >= 0 && p.top >= 0 && p.right <= width && p.bottom <= height);
+  return inside.length ? inside : places.slice(-1);
+}
+
+const area = ([width, height]) => width * height;
+
+// A pixel of air between two labels.
+const overlap = (a, b) =>
+  a.left < b.right + 1 && b.left < a.right + 1 && a.top < b.bottom + 1 && b.top < a.bottom + 1;

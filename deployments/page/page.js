@@ -1,0 +1,222 @@
+// The page: pictures come in, each is asked about once, and everything after that happens in the browser.
+
+import { classParameters, curlCommand } from "./curl.js";
+import { Overlay } from "./overlay.js";
+import { fillCard, fillClasses, fillRows, fillStages } from "./panels.js";
+import { Pictures } from "./pictures.js";
+import { FLOOR, ServiceError, modelCard } from "./service.js";
+import { Stage } from "./stage.js";
+
+const $ = (id) => document.getElementById(id);
+const switchedOff = new Set(); // class ids; stays for the next picture, as the slider does
+let counters = new Map(); // class id → the element that counts its boxes
+let announcing;
+
+const stage = new Stage($("frame"), $("picture"));
+const overlay = new Overlay($("overlay"), pointFromPicture);
+const pictures = new Pictures($("strip"), render);
+
+// --- what is known of the chosen picture -----------------------------------------------------------------------
+
+async function render(picture) {
+  const { state, error } = picture;
+  const busy = state === "waiting" || state === "busy";
+  $("stage").setAttribute("aria-busy", busy);
+  $("progress").hidden = !busy;
+  $("invitation").hidden = true;
+  $("problem").hidden = state !== "failed";
+  for (const id of ["filters", "found", "timing", "request", "zoom", "detail"]) $(id).hidden = state !== "done";
+  overlay.show([], { width: 1, height: 1 });
+  if (busy) say(`${picture.name}: looking for objects …`);
+  if (state === "failed") {
+    $("problem-words").textContent = sentence(error.message);
+    $("problem-code").textContent = error instanceof ServiceError ? `${error.code} · ${error.status}` : error.name;
+    say(picture.name);
+  }
+  await stage.show(picture);
+  if (state !== "done" || picture !== pictures.chosen) return;
+  const { boxes, timing_ms: timing, picture: size } = picture.answer;
+  overlay.show(boxes, size);
+  counters = fillClasses($("classes"), boxes, switchedOff);
+  fillRows($("rows"), boxes);
+  fillStages($("stages"), timing, picture.roundTrip);
+  filter();
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** Tells the eye at once, and a screen reader when the slider has come to rest. */
+function say(text) {
+  $("caption").textContent = text;
+  clearTimeout(announcing);
+  announcing = setTimeout(() => ($("status").textContent = text), 400);
+}
+
+// --- filtering: nothing is asked again -------------------------------------------------------------------------
+
+function filter() {
+  const least = Number($("confidence").value);
+  $("confidence-value").textContent = least.toFixed(2);
+  const picture = pictures.chosen;
+  if (picture?.state !== "done") return;
+  const { boxes, picture: size } = picture.answer;
+  const counts = new Map();
+  const visible = new Set(); // indexes of the boxes that pass
+  boxes.forEach((box, index) => {
+    if (box.confidence < least) return;
+    counts.set(box.class_id, (counts.get(box.class_id) ?? 0) + 1);
+    if (!switchedOff.has(box.class_id)) visible.add(index);
+  });
+  overlay.filter(visible);
+  for (const row of $("rows").rows) row.hidden = !visible.has(Number(row.dataset.index));
+  for (const [id, counter] of counters) counter.textContent = counts.get(id) ?? 0;
+  makeTabStop(visibleRows()[0]);
+  point(null);
+  $("picture").alt = `${picture.name} with ${visible.size} boxes`;
+  $("confidence").setAttribute("aria-valuetext", `${least.toFixed(2)}, ${visible.size} boxes`);
+  say(`${visible.size} of ${boxes.length} boxes · ${picture.name} · ${size.width} × ${size.height}`);
+  writeCommand(picture, least);
+}
+
+function writeCommand(picture, least) {
+  const present = [...counters.keys()];
+  const kept = present.filter((id) => !switchedOff.has(id));
+  const nothing = present.length > 0 && kept.length === 0;
+  const classes = kept.length < present.length ? classParameters(kept, pictures.card?.classes ?? {}) : null;
+  $("curl").textContent = nothing
+    ? "# every class is switched off: there is nothing to ask for"
+    : curlCommand(picture, least, classes, $("drawn").checked);
+  $("copy").disabled = nothing;
+  $("copied").textContent = "";
+}
+
+$("confidence").addEventListener("input", filter);
+$("drawn").addEventListener("change", filter);
+$("classes").addEventListener("change", ({ target }) => {
+  if (target.checked) switchedOff.delete(Number(target.value));
+  else switchedOff.add(Number(target.value));
+  filter();
+});
+
+// --- one box: pointed at in the picture, or reached in the table -----------------------------------------------
+
+const visibleRows = () => [...$("rows").rows].filter((row) => !row.hidden);
+const focusedRow = () => document.activeElement.closest("#rows tr");
+const indexOf = (row) => (row ? Number(row.dataset.index) : null);
+
+function point(index) {
+  overlay.highlight(index);
+  for (const row of $("rows").rows) row.classList.toggle("chosen", indexOf(row) === index);
+  const box = index === null ? null : pictures.chosen.answer.boxes[index];
+  $("detail").textContent = box
+    ? `${box.class_name} ${box.confidence.toFixed(4)} · x ${box.x1}–${box.x2}, y ${box.y1}–${box.y2}`
+    : "Point at a box, or walk through the table.";
+}
+
+function pointFromPicture(index, chosen) {
+  point(index ?? indexOf(focusedRow()));
+  if (index === null) return;
+  const row = $("rows").rows[index];
+  const list = row.closest(".rows");
+  list.scrollTop = row.offsetTop - list.clientHeight / 2; // the list alone: scrollIntoView would move the page
+  if (chosen) focusRow(row);
+}
+
+function focusRow(row) {
+  makeTabStop(row);
+  row.querySelector("button").focus({ preventScroll: true });
+}
+
+/** Of all rows the tab key stops at one; the arrow keys reach the others. */
+function makeTabStop(row) {
+  for (const button of $("rows").querySelectorAll("button")) button.tabIndex = -1;
+  if (row) row.querySelector("button").tabIndex = 0;
+}
+
+$("rows").addEventListener("pointerover", ({ target }) => point(indexOf(target.closest("tr"))));
+$("rows").addEventListener("pointerleave", () => point(indexOf(focusedRow())));
+$("rows").addEventListener("focusout", () => point(null));
+$("rows").addEventListener("click", ({ target }) => focusRow(target.closest("tr")));
+$("rows").addEventListener("focusin", ({ target }) => {
+  const index = indexOf(target.closest("tr"));
+  point(index);
+  stage.reveal(pictures.chosen.answer.boxes[index]);
+});
+$("rows").addEventListener("keydown", (event) => {
+  const rows = visibleRows();
+  const at = rows.indexOf(focusedRow());
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+  if (!rows[to]) return;
+  event.preventDefault();
+  focusRow(rows[to]);
+  rows[to].scrollIntoView({ block: "nearest" });
+});
+
+// --- pictures come in ------------------------------------------------------------------------------------------
+
+function take(files, origin) {
+  const taken = pictures.addFiles(files, origin);
+  $("notice").textContent = !taken
+    ? "That was no picture file."
+    : taken < files.length
+      ? `The first ${taken} of ${files.length} pictures were taken.`
+      : "";
+}
+
+for (const input of [$("files"), $("camera")]) {
+  input.addEventListener("change", () => {
+    take([...input.files], "file");
+    input.value = ""; // the same file may be chosen again
+  });
+}
+addEventListener("paste", (event) => {
+  if (event.clipboardData?.files.length) take(event.clipboardData.files, "paste");
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault(); // the browser would open the file instead
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dropping");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  take(event.dataTransfer.files, "file");
+});
+
+// --- buttons ---------------------------------------------------------------------------------------------------
+
+$("again").addEventListener("click", () => pictures.again());
+$("zoom").addEventListener("click", () => {
+  const actual = $("scroller").classList.toggle("actual");
+  $("zoom").setAttribute("aria-pressed", actual);
+  $("scroller").tabIndex = actual ? 0 : -1; // the arrow keys scroll it then, in every browser
+});
+$("copy").addEventListener("click", async () => {
+  $("copied").textContent = (await copy()) ? "Copied." : "Selected: press Ctrl+C.";
+});
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText($("curl").textContent);
+    return true;
+  } catch {
+    // Browsers give no clipboard to a page that came over plain HTTP from another host.
+    getSelection().selectAllChildren($("curl"));
+    return document.execCommand("copy");
+  }
+}
+
+// --- the model's card ------------------------------------------------------------------------------------------
+
+$("confidence").min = FLOOR;
+try {
+  pictures.card = await modelCard();
+  fillCard($("card"), pictures.card);
+  $("served").textContent = `${pictures.card.name} on ${pictures.card.engine}`;
+  $("confidence").value = pictures.card.confidence;
+} catch (error) {
+  $("served").textContent = sentence(error.message);
+}
+filter();

@@ -1,0 +1,70 @@
+// What the page asks of the service: the model's card, boxes, and a drawn picture where the browser cannot show one.
+
+/**
+ * The confidence that the page asks with. The answer to this one request must hold everything that the slider can
+ * show; below it an end-to-end model's 300 rows are noise, which would be sent and drawn for nothing.
+ */
+export const FLOOR = 0.05;
+
+/** An answer that is no picture's boxes: what to tell people, and the code and status it came with. */
+export class ServiceError extends Error {
+  constructor(message, code, status) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+/** The address of the service itself, whatever prefix it is under. */
+export const address = (path) => new URL(path, document.baseURI).href;
+
+export async function modelCard() {
+  return JSON.parse(await (await answered(fetch("model"))).text());
+}
+
+/**
+ * Asks for the boxes of one picture.
+ *
+ * @param {Blob} picture as the user chose it, byte for byte
+ * @param {object | null} card limits to check before many megabytes are sent for nothing
+ * @returns {Promise<{answer: object, roundTrip: number}>} what /detect answered, and the milliseconds from the first byte sent to the last received
+ */
+export async function detect(picture, card) {
+  const most = card?.limits.max_picture_bytes;
+  if (picture.size > most) {
+    const message = `the picture has ${picture.size} bytes, at most ${most} are accepted`;
+    throw new ServiceError(message, "picture_too_large", "not sent");
+  }
+  const started = performance.now();
+  const text = await (await post(picture, { confidence: FLOOR })).text();
+  return { roundTrip: performance.now() - started, answer: JSON.parse(text) };
+}
+
+/** The upright picture as the service sees it; at confidence 1 there is no box to draw. */
+export async function plainPicture(picture) {
+  return (await post(picture, { confidence: 1, format: "image" })).blob();
+}
+
+function post(picture, parameters) {
+  return answered(fetch(`detect?${new URLSearchParams(parameters)}`, { method: "POST", body: picture }));
+}
+
+async function answered(request) {
+  let response;
+  try {
+    response = await request;
+  } catch {
+    throw new ServiceError("the service cannot be reached, or the file can no longer be read", "no_answer", "–");
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let error;
+  try {
+    error = JSON.parse(text).error;
+  } catch {
+    // What Ray Serve or a proxy answers itself is plain text or HTML.
+  }
+  const wait = response.headers.get("Retry-After");
+  const words = error?.message ?? `${response.status} ${response.statusText}`;
+  throw new ServiceError(wait ? `${words} (retry after ${wait} s)` : words, error?.code ?? "http_error", response.status);
+}

@@ -1,0 +1,62 @@
+"""RequestWatch: the ASGI middleware that accompanies every request and has it counted, logged and traced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ray import serve
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments import tracing
+from deployments.request_id import request_id
+from deployments.request_log import RequestLog
+from deployments.request_record import RequestRecord, current_request
+
+
+class RequestWatch:
+    """Fills one `RequestRecord` a request and hands it on when the request is over."""
+
+    def __init__(self, app: ASGIApp, request_over: Callable[[RequestRecord], None]) -> None:
+        """Wraps the application.
+
+        Args:
+            app: What answers.
+            request_over: Told of every request.
+        """
+        self._app = app
+        self._request_over = request_over
+        self._log = RequestLog()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Accompanies one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = RequestRecord(request_id(scope), scope["method"])
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.respond(message["status"])
+                # Now, because Serve's own span ends while the last of the answer is on its way.
+                if (context := serve.get_trace_context()) is not None:
+                    tracing.export(record, context)
+            await send(message)
+
+        token = current_request.set(record)
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if not record.responded:
+                record.status, record.outcome = 499, "cancelled"
+                record.failed("cancelled")
+            raise
+        except Exception:  # answered 500 by the layer outside of this one
+            record.status, record.outcome = 500, "internal"
+            record.failed("internal")
+            raise
+        finally:
+            current_request.reset(token)
+            record.route = getattr(scope.get("route"), "path", record.route)
+            self._request_over(record)
+            self._log.write(record)

@@ -1,0 +1,25 @@
+"""BuildProgress: how far TensorRT's nested phases are."""
+
+from __future__ import annotations
+
+from azaion_engine.build_progress import BuildProgress
+
+
+def test_an_inner_phase_is_a_part_of_one_step_of_the_phase_around_it() -> None:
+    progress = BuildProgress()
+    assert progress.fraction() is None
+    progress.phase("engine", 1, 4)
+    assert progress.fraction() == 0.25
+    progress.phase("tactics", 5, 10)
+    assert progress.fraction() == 0.375
+    progress.phase_done("tactics")
+    progress.phase("engine", 2, 4)
+    assert progress.fraction() == 0.5
+    progress.stage("loading")
+    assert progress.fraction() is None
+
+
+def test_phases_of_no_steps_or_too_many_stay_within_the_whole() -> None:
+    progress = BuildProgress()
+    progress.phase("odd", 3, 0)
+    assert progress.fraction() == 1.0

@@ -1,0 +1,72 @@
+"""What one of the engine's threads does with a batch; the way through Serve is test_detector_deployment's."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import EngineClosedError, UnsupportedPictureError
+from deployments.batcher import SMALL_JPEG_BYTES, Batcher, Job
+from tests.stand_in import POISON, StandInEngine, grey_picture
+
+
+@pytest.fixture
+def batcher() -> Iterator[Batcher]:
+    with Detector(StandInEngine(batch_size=4, seconds=0)) as detector:
+        batcher = Batcher(detector, max_queue=16, timeout_s=10, decode_threads=1)
+        batcher.ran = []
+        batcher.on_batch = batcher.ran.append
+        yield batcher
+        batcher.close()
+
+
+def classes(results: list[object]) -> list[object]:
+    """Returns what was found in each picture, its grey value, or its error's class."""
+    return [int(result[0, 5]) if isinstance(result, np.ndarray) else type(result) for result in results]
+
+
+def test_a_picture_that_cannot_be_decoded_fails_alone(batcher):
+    jobs = [Job(grey_picture(1)), Job(b"GIF89a"), Job(grey_picture(3))]
+    assert classes(batcher._infer(jobs)) == [1, UnsupportedPictureError, 3]
+    assert batcher.ran == [2]
+    assert jobs[0].started == jobs[2].started > 0
+
+
+def test_a_picture_that_the_engine_chokes_on_fails_alone(batcher):
+    assert classes(batcher._infer([Job(grey_picture(1)), Job(grey_picture(POISON))])) == [1, RuntimeError]
+    assert batcher.ran == [2, 1, 1]
+
+
+def test_who_gave_up_before_the_batch_is_not_run(batcher):
+    jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
+    assert classes(batcher._infer(jobs)) == [EngineClosedError, 2]
+    assert classes(batcher._infer([jobs[0]])) == [EngineClosedError]
+    assert batcher.ran == [1]
+
+
+def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
+    jobs, results = [Job(grey_picture(value)) for value in (1, 2, 3)], []
+    with batcher._engine_free:
+        thread = threading.Thread(target=lambda: results.extend(batcher._infer(jobs)))
+        thread.start()
+        while jobs[2].picture is None:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        jobs[1].given_up = True
+    thread.join()
+    assert classes(results) == [1, EngineClosedError, 3]
+    assert batcher.ran == [2]
+
+
+def test_only_a_small_jpeg_is_decoded_in_its_batch():
+    jpeg = grey_picture(1, "JPEG")
+    assert Job(jpeg).small
+    assert not Job(jpeg + bytes(SMALL_JPEG_BYTES)).small
+    # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
+    assert not Job(grey_picture(1, "PNG")).small
+    assert Job(picture=object()).small, "there is nothing to decode"
