@@ -8,6 +8,7 @@ driver from 525 (CUDA 12.0) on reads.
 from __future__ import annotations
 
 import ctypes
+import locale
 from pathlib import Path
 
 from azaion_engine.errors import MissingDependencyError
@@ -31,6 +32,7 @@ def compile_ptx(source: str) -> bytes:
     """
     nvrtc = _load_nvrtc()
     program = ctypes.c_void_p()
+    spoken = locale.setlocale(locale.LC_ALL)  # NVRTC 12.0 leaves the process in the C locale
     _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"letterbox.cu", 0, None, None))
     try:
         options = (ctypes.c_char_p * len(_OPTIONS))(*_OPTIONS)
@@ -39,6 +41,7 @@ def compile_ptx(source: str) -> bytes:
         return _read(nvrtc, program, "PTX")
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+        locale.setlocale(locale.LC_ALL, spoken)
 
 
 def _load_nvrtc() -> ctypes.CDLL:

@@ -205,8 +205,8 @@ class Batcher:
 
     def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
         with self._engine_free:
-            # Now, not earlier: some may have given up while another batch ran. Nobody reads the result of such a caller,
-            # but @serve.batch counts them.
+            # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but
+            # @serve.batch counts them.
             results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
             live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
             if not live:

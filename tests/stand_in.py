@@ -105,6 +105,8 @@ class TwoLaneStandInEngine(StandInEngine):
 
 def open_two_lanes(settings: ServiceSettings) -> Detector:
     return Detector(TwoLaneStandInEngine(batch_size=settings.batch_size or 16, seconds=0.5), model_name="stand-in")
+
+
 def wait_until(end: float) -> None:
     """Returns at `end`, `time.perf_counter` seconds; a plain sleep may be 0.3 ms late, which no engine is."""
     time.sleep(max(0.0, end - time.perf_counter() - 0.0003))

@@ -113,6 +113,8 @@ def _one_picture(detector: Detector, encoded: bytes, seconds: float) -> dict[str
         prepared = detector.prepare(encoded)
         marks.append(time.perf_counter())
         [rows] = detector.infer([prepared])
+        if isinstance(rows, Exception):
+            raise rows
         marks.append(time.perf_counter())
         detector.finish(prepared, rows)
         marks.append(time.perf_counter())

@@ -59,7 +59,7 @@ def find_objects(
 ) -> Iterator[Found | Failed]:
     """Yields what was found in each picture, in order; a bad picture is reported and stops nothing.
 
-    While the engine runs one batch, threads decode the next; no more than that is held in memory.
+    While the engine runs as many batches as it has lanes, threads decode the next; no more than that is held in memory.
 
     Args:
         detector: The open detector.
@@ -69,29 +69,39 @@ def find_objects(
         classes: Class ids to keep; default: all.
         keep_pixels: Whether the decoded pictures are wanted back.
     """
-    batch = detector.engine.get_batch_size()
-    held: list[_Prepared | Failed] = []
+    batch, lanes = detector.engine.get_batch_size(), detector.engine.lanes
 
-    def run() -> Iterator[Found | Failed]:
+    def run(held: list[_Prepared | Failed]) -> list[Found | Failed]:
         good = [one for one in held if isinstance(one, _Prepared)]
         rows = iter(detector.infer([one.picture for one in good]) if good else ())
+        results: list[Found | Failed] = []
         for one in held:
             if isinstance(one, Failed):
-                yield one
+                results.append(one)
+            elif isinstance(found := next(rows), PictureError):
+                results.append(Failed(one.item, found))
             else:
-                boxes = detector.finish(one.picture, next(rows), confidence, classes)
-                yield Found(one.item, boxes, one.pixels)
-        held.clear()
+                boxes = detector.finish(one.picture, found, confidence, classes)
+                results.append(Found(one.item, boxes, one.pixels))
+        return results
 
-    pool = ThreadPoolExecutor(threads, "decode")
+    decoders, runners = ThreadPoolExecutor(threads, "decode"), ThreadPoolExecutor(lanes, "engine")
+    running: deque[Future[list[Found | Failed]]] = deque()
+    held: list[_Prepared | Failed] = []
     try:
-        for prepared in _in_order(pool, detector, items, batch + threads, keep_pixels):
+        for prepared in _in_order(decoders, detector, items, batch + threads, keep_pixels):
             held.append(prepared)
             if sum(isinstance(one, _Prepared) for one in held) == batch:
-                yield from run()
-        yield from run()
+                running.append(runners.submit(run, held))
+                held = []
+                if len(running) > lanes:
+                    yield from running.popleft().result()
+        running.append(runners.submit(run, held))
+        while running:
+            yield from running.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        decoders.shutdown(cancel_futures=True)
+        runners.shutdown(cancel_futures=True)
 
 
 def _in_order(
