@@ -8,7 +8,7 @@ driver from 525 (CUDA 12.0) on reads.
 from __future__ import annotations
 
 import ctypes
-import locale
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from azaion_engine.errors import MissingDependencyError
@@ -30,9 +30,12 @@ def compile_ptx(source: str) -> bytes:
         MissingDependencyError: The package nvidia-cuda-nvrtc-cu12 is not installed.
         ValueError: The source does not compile; carries the compiler's log.
     """
-    nvrtc = _load_nvrtc()
+    with ThreadPoolExecutor(1) as pool:  # NVRTC 12.0 leaves its thread in the C locale
+        return pool.submit(_compile, _load_nvrtc(), source).result()
+
+
+def _compile(nvrtc: ctypes.CDLL, source: str) -> bytes:
     program = ctypes.c_void_p()
-    spoken = locale.setlocale(locale.LC_ALL)  # NVRTC 12.0 leaves the process in the C locale
     _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"letterbox.cu", 0, None, None))
     try:
         options = (ctypes.c_char_p * len(_OPTIONS))(*_OPTIONS)
@@ -41,7 +44,6 @@ def compile_ptx(source: str) -> bytes:
         return _read(nvrtc, program, "PTX")
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-        locale.setlocale(locale.LC_ALL, spoken)
 
 
 def _load_nvrtc() -> ctypes.CDLL:
