@@ -142,8 +142,8 @@ class Server:
     def _serve_config(self) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(json.dumps(self.config))
         config["http_options"].update(host="127.0.0.1", port=PORT)
-        if self.settings.get("engine") == "onnx":
-            config["applications"][0]["args"]["cpu_replicas"] = self.workers
+        on_cpu = self.settings.get("engine") == "onnx"
+        config["applications"][0]["args"]["cpu_replicas" if on_cpu else "replicas_per_gpu"] = self.workers
         return config
 
     def _first_answer(self, process: subprocess.Popen[bytes], request: Request, patience_s: float) -> Any:

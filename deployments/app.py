@@ -1,6 +1,7 @@
 """build(settings) → Application: how many replicas, with which resources and limits."""
 
 import logging
+import math
 
 import ray
 from ray.serve import Application
@@ -35,7 +36,9 @@ def __getattr__(name: str) -> Application:
 def build_application(settings: ServiceSettings, opener: OpenDetector) -> Application:
     """Builds the application around any way to open a detector."""
     gpus = _gpus(settings)
-    replicas = settings.autoscale.max_gpus if settings.autoscale else gpus or settings.cpu_replicas
+    per_gpu = settings.replicas_per_gpu
+    on_gpus = (settings.autoscale.max_gpus if settings.autoscale else gpus) * per_gpu
+    replicas = on_gpus or settings.cpu_replicas
     held = settings.max_queue
     options = {
         # The replica itself answers 503 as soon as max_queue pictures are in it; Serve's own queue in front
@@ -47,18 +50,23 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
         # Serve replaces a replica after three red checks, and until then the router likes it for its short queue.
         "health_check_period_s": 1,
         "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": 1, "num_gpus": 1 if gpus or settings.autoscale else 0},
+        "ray_actor_options": {"num_cpus": 1, "num_gpus": _share_of_a_gpu(per_gpu) if on_gpus else 0},
     }
     if settings.autoscale:
         options["autoscaling_config"] = {
-            "min_replicas": settings.autoscale.min_gpus,
-            "max_replicas": settings.autoscale.max_gpus,
+            "min_replicas": settings.autoscale.min_gpus * per_gpu,
+            "max_replicas": settings.autoscale.max_gpus * per_gpu,
             # One batch running and one collecting; below the bound at which the replica refuses.
             "target_ongoing_requests": max(1, min(2 * (settings.batch_size or DEFAULT_BATCH_SIZE), held // 2)),
         }
     else:
         options["num_replicas"] = replicas
     return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
+
+
+def _share_of_a_gpu(replicas: int) -> float:
+    """Returns what each of so many replicas asks Ray for: it counts in steps of 0.0001, and rounding up would not fit."""
+    return 1 if replicas == 1 else math.floor(10_000 / replicas) / 10_000
 
 
 def _gpus(settings: ServiceSettings) -> int:

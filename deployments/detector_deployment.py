@@ -80,7 +80,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         """
         _show_library_logs()
         started = time.monotonic()
-        cores = max(1, available_cores() // replicas_here(replicas))
+        cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
         self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)

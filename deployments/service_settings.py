@@ -10,12 +10,12 @@ from azaion_engine.settings import DetectorSettings
 
 
 class Autoscale(BaseModel):
-    """Replicas come and go with the load, one GPU each."""
+    """Replicas come and go with the load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_gpus: int = Field(1, ge=1, description="Replicas kept when nobody asks.")
-    max_gpus: int = Field(..., ge=1, description="Replicas at most.")
+    min_gpus: int = Field(1, ge=1, description="GPUs kept when nobody asks.")
+    max_gpus: int = Field(..., ge=1, description="GPUs at most.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Autoscale:
@@ -29,8 +29,14 @@ class ServiceSettings(DetectorSettings):
 
     num_gpus: Literal["auto"] | StrictInt = Field(
         "auto",
-        description="GPUs to use, one replica each. `auto`: every GPU of the cluster when the application starts; "
+        description="GPUs to use. `auto`: every GPU of the cluster when the application starts; "
         "with none, or with 0, replicas run on the CPU.",
+    )
+    replicas_per_gpu: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Replicas that share one GPU, each with an engine of its own: more processes to receive pictures.",
     )
     cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
     autoscale: Autoscale | None = Field(None, description="GPU replicas follow the load; replaces num_gpus.")
