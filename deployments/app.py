@@ -65,7 +65,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector) -> Applic
 
 
 def _share_of_a_gpu(replicas: int) -> float:
-    """Returns what each of so many replicas asks Ray for: it counts in steps of 0.0001, and rounding up would not fit."""
+    """Returns what each of so many replicas asks Ray for; it counts in steps of 0.0001, and all must fit."""
     return 1 if replicas == 1 else math.floor(10_000 / replicas) / 10_000
 
 
