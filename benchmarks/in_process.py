@@ -2,7 +2,7 @@
 
     python -m benchmarks.in_process CONFIG [--seconds 10] [--picture FILE] [--json FILE]
 
-The engine alone runs batches one after the other; on a GPU its best batch size, with the input there already. The
+The engine alone runs batches one after the other; on a GPU with the input there already. The
 pipeline decodes, letterboxes, runs and makes boxes: `Detector.detect` in a loop. As a load generator does, both count
 what was finished within the time. CONFIG is a Serve config; its `args` say model, engine, batch and size.
 """
@@ -33,7 +33,7 @@ def measure(settings: DetectorSettings, picture: bytes, seconds: float) -> dict[
         engine, batch = detector.engine, detector.engine.get_batch_size()
         [found] = detector.detect(picture)
         if isinstance(engine, TensorRTEngine):
-            engine_rate, many = max(engine_alone(engine, seconds).values()), 64 * batch
+            engine_rate, many = engine_alone(engine, seconds, [batch])[str(batch)], 64 * batch
         else:
             many = batch
             tensor = detector.prepare(picture).tensor

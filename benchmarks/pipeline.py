@@ -13,7 +13,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def rate(action: Callable[[], object], pictures: int, seconds: float) -> float:
     return round(count / (time.perf_counter() - begun), 1)
 
 
-def engine_alone(engine: TensorRTEngine, seconds: float) -> dict[str, float]:
-    """Runs each batch size on one lane, ten launches to a wait, inputs on the GPU."""
+def engine_alone(engine: TensorRTEngine, seconds: float, sizes: Sequence[int] = ()) -> dict[str, float]:
+    """Runs batches on one lane, ten launches to a wait, inputs on the GPU; default: powers of two and the largest."""
     largest = engine.get_batch_size()
     with engine._on_lanes(1, 0) as (lane,):
         # Zeros would cost less power, and a GPU that is not warm runs faster.
@@ -63,7 +63,7 @@ def engine_alone(engine: TensorRTEngine, seconds: float) -> dict[str, float]:
                 lane._enqueue(rows)
             lane.stream.synchronize()
 
-        sizes = sorted({1 << power for power in range(largest.bit_length()) if 1 << power <= largest} | {largest})
+        sizes = sizes or sorted({1 << power for power in range(largest.bit_length() - 1)} | {largest})
         return {str(rows): rate(lambda n=rows: ten(n), 10 * rows, seconds) for rows in sizes}  # type: ignore[misc]
 
 
