@@ -6,12 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from azaion_engine.cuda_graph import CudaGraph, CudaGraphError
+from azaion_engine.cuda_graph import CudaGraph
+from azaion_engine.libcuda import LibcudaError
 
 logger = logging.getLogger(__name__)
-
-_EVERY_SIZE_UP_TO = 16
-"""Up to here each number of rows has a work of its own; beyond, sixteen steps to the largest one waste little."""
 
 
 def work_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
@@ -21,15 +19,11 @@ def work_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
         rows: How many there are, 1…largest.
         smallest: What the plan takes at least.
         largest: What the engine takes at most.
-        few: Whether works are costly: then only powers of two, and the largest.
+        few: Whether works are costly: then only powers of two, and the largest; else also what lies between them.
     """
-    if few:
-        size = 1 << (rows - 1).bit_length()
-    elif rows <= _EVERY_SIZE_UP_TO:
-        size = rows
-    else:
-        step = -(-largest // _EVERY_SIZE_UP_TO)
-        size = -(-rows // step) * step
+    size = 1 << (rows - 1).bit_length()
+    if not few and rows <= size * 3 // 4:
+        size = size * 3 // 4
     return min(max(size, smallest), largest)
 
 
@@ -73,7 +67,7 @@ class BatchWork:
         stream.synchronize()
         try:
             self._graph = CudaGraph(stream, lambda: self._execute(stream))
-        except (CudaGraphError, ExecutionFailedError) as error:
+        except (LibcudaError, ExecutionFailedError) as error:
             logger.warning("no CUDA graph, each batch is launched kernel by kernel: %s", error)
 
     def enqueue(self, stream: Any) -> None:
@@ -81,7 +75,7 @@ class BatchWork:
 
         Raises:
             ExecutionFailedError: TensorRT did not start it.
-            CudaGraphError: The driver did not.
+            LibcudaError: The driver did not.
         """
         if self._graph is None:
             self._execute(stream)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.libcuda import LibcudaError, call
+
+_BLOCKING_SYNC = 4
+"""CU_CTX_SCHED_BLOCKING_SYNC (cuda.h): who waits for the GPU sleeps. Spinning would wake up some microseconds earlier,
+and take a core a lane from those who receive pictures."""
+
+_HARDWARE_QUEUES = "32"
+"""CUDA_DEVICE_MAX_CONNECTIONS: with the default of 8, streams of lanes and decoders would share queues."""
 
 _lock = threading.Lock()
 _contexts: dict[int, CudaContext] = {}
@@ -30,6 +39,7 @@ def load_driver() -> Any:
         raise MissingDependencyError(
             f"PyCUDA cannot be loaded ({error}); on a host with an NVIDIA driver: pip install 'azaion-engine[gpu]'"
         ) from error
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # read when the driver starts
     try:
         driver.init()
     except driver.Error as error:
@@ -63,7 +73,10 @@ class CudaContext:
     def __init__(self, device_id: int) -> None:
         """Retains the context without pushing it; use `cuda_context` instead, which keeps one per GPU."""
         self.device_id = device_id
-        self._context = get_device(device_id).retain_primary_context()
+        device = get_device(device_id)
+        with suppress(LibcudaError):  # another library has made the context already, and decided
+            call("cuDevicePrimaryCtxSetFlags_v2", device_id, _BLOCKING_SYNC)
+        self._context = device.retain_primary_context()
         self.driver: Any = load_driver()
 
     @contextmanager

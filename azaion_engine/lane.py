@@ -201,7 +201,7 @@ class Lane:
         work.record(self._addresses(), self.stream)
 
     def _make_work(self, rows: int) -> BatchWork:
-        context = self._plan.make_context(int(self._scratch), self.stream)
+        context = self._plan.make_context(int(self._scratch))
         return BatchWork(context, self._picture.name, (rows, 3, *self._size))
 
     def _addresses(self) -> dict[str, int]:

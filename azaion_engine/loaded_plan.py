@@ -39,12 +39,11 @@ class LoadedPlan:
         self.shares = True
         self._used = False
 
-    def make_context(self, scratch: int, stream: Any) -> Any:
+    def make_context(self, scratch: int) -> Any:
         """Makes an execution context that works in memory of the caller's.
 
         Args:
             scratch: Address of `scratch_bytes` of GPU memory, that no other context uses at the same time.
-            stream: A `pycuda.driver.Stream`, for what has to be set up.
 
         Raises:
             ConfigurationError: Usually not enough GPU memory.
@@ -52,7 +51,7 @@ class LoadedPlan:
         with self._lock:
             if self.shares or not self._used:
                 context = self._trt.create_execution_context(self._loaded[0][1], scratch, self.scratch_bytes)
-                if self._trt.choose_profile(context, stream):
+                if self._trt.choose_profile(context):
                     self._used = True
                     return context
                 logger.info("the plan does not share its optimisation profile: each context loads it anew")

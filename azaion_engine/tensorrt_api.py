@@ -7,6 +7,8 @@ import json
 import logging
 import re
 import threading
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -243,12 +245,17 @@ class TensorRT:
             context.device_memory = scratch  # before 10.1
         return context
 
-    def choose_profile(self, context: Any, stream: Any) -> bool:
+    def choose_profile(self, context: Any) -> bool:
         """Gives a context the only optimisation profile; False when another context has it for itself (8.6)."""
         # The first context of an engine has it already, in 10 and later every one.
-        return context.active_optimization_profile >= 0 or bool(
-            context.set_optimization_profile_async(0, stream.handle)
-        )
+        if context.active_optimization_profile < 0:
+            with warnings.catch_warnings():
+                # The setter is deprecated; set_optimization_profile_async, which TensorRT 8.6 would rather see, crashes
+                # the process where it is refused.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                with suppress(RuntimeError):
+                    context.active_optimization_profile = 0
+        return bool(context.active_optimization_profile >= 0)
 
     def io_tensors(self, engine: Any) -> list[IoTensor]:
         """Lists inputs and outputs in the network's order.

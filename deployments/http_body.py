@@ -19,7 +19,11 @@ def this_replica() -> Any:
     return serve.get_replica_context().servable_object
 
 
-Replica = Annotated[Any, Depends(this_replica)]
+async def _this_replica() -> Any:
+    return this_replica()  # FastAPI would send a plain function to a thread, for every request
+
+
+Replica = Annotated[Any, Depends(_this_replica)]
 
 
 async def in_time(reading: Awaitable[Read], seconds: float) -> Read:

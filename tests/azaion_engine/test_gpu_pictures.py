@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from azaion_engine import Detector
-from azaion_engine.cuda_graph import CudaGraph, CudaGraphError
+from azaion_engine.cuda_graph import CudaGraph
 from azaion_engine.errors import AzaionError, UndecodablePictureError
 from azaion_engine.image import PictureLimits
+from azaion_engine.libcuda import LibcudaError
 from azaion_engine.onnx_engine import OnnxEngine
 from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.conftest import MODELS, Cuda
@@ -139,7 +140,7 @@ def test_every_batch_size_up_to_the_largest(
 
 
 def refuse_to_record(graph: CudaGraph, stream: Any, enqueue: Any) -> None:
-    raise CudaGraphError("not today")
+    raise LibcudaError("not today")
 
 
 def test_many_batches_are_answered_in_order_and_the_first_bad_picture_is_named(open_detector: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from azaion_engine import tensorrt_api, tensorrt_engine
 from azaion_engine.batch_work import BatchWork, ExecutionFailedError
-from azaion_engine.cuda_graph import CudaGraph, CudaGraphError
+from azaion_engine.cuda_graph import CudaGraph
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import (
     ConfigurationError,
@@ -25,6 +25,7 @@ from azaion_engine.errors import (
     InvalidTensorError,
     PlanError,
 )
+from azaion_engine.libcuda import LibcudaError
 from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.conftest import MODELS, Cuda
 from tests.azaion_engine.fakes.fake_tensorrt import MAGIC
@@ -122,7 +123,7 @@ def test_every_batch_size_gives_the_rows_of_the_reference(
     make_engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, graphs: bool
 ) -> None:
     def refuse(graph: CudaGraph, stream: Any, enqueue: Any) -> None:
-        raise CudaGraphError("not today")
+        raise LibcudaError("not today")
 
     if not graphs:
         monkeypatch.setattr(CudaGraph, "__init__", refuse)

@@ -49,6 +49,7 @@ class FakeCuda:
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned = 0
+        self.context_flags: dict[int, int] = {}
         self.graphs = True
         """Whether the driver records graphs."""
         self.graph_launches = 0
@@ -293,7 +294,7 @@ class FakeLetterbox:
 
 
 class FakeLibcuda:
-    """The driver's functions for graphs, as `ctypes` would call them."""
+    """The driver's functions beside PyCUDA, as `ctypes` would call them."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
@@ -329,6 +330,10 @@ class FakeLibcuda:
         return 0
 
     cuGraphExecDestroy = cuGraphDestroy
+
+    def cuDevicePrimaryCtxSetFlags_v2(self, device: int, flags: int) -> int:
+        self.cuda.context_flags[device] = flags
+        return 0
 
     def cuGetErrorName(self, status: int, name: Any) -> int:
         name._obj.value = b"CUDA_ERROR_NOT_SUPPORTED"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, cuda_graph, tensorrt_api
+from azaion_engine import cuda_context, libcuda, tensorrt_api
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
 from tests.azaion_engine.fakes.fake_nvimgcodec import make_nvimgcodec
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
@@ -19,7 +19,7 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     """Makes the fakes what an import finds, for as long as the patch lasts; returns the fake `tensorrt`."""
     pycuda: Any = ModuleType("pycuda")
     pycuda.driver = fake.module
-    tensorrt, libcuda = make_tensorrt(fake), FakeLibcuda(fake)
+    tensorrt, driver = make_tensorrt(fake), FakeLibcuda(fake)
     modules = {
         "pycuda": pycuda,
         "pycuda.driver": fake.module,
@@ -32,6 +32,6 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     patch.setattr(nvidia, "nvimgcodec", make_nvimgcodec(fake), raising=False)
     patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     patch.setattr(cuda_context, "_contexts", {})
-    patch.setattr(cuda_graph, "load_libcuda", lambda: libcuda)
+    patch.setattr(libcuda, "load_libcuda", lambda: driver)
     tensorrt_api.forget()
     return tensorrt

@@ -264,15 +264,20 @@ class _Engine:
 class _Execution:
     def __init__(self, engine: _Engine) -> None:
         self.engine, self.addresses, self.shapes = engine, {}, {}
-        self.active_optimization_profile = 0 if engine.contexts == 1 or not engine.profile else -1
+        self._profile = 0 if engine.contexts == 1 or not engine.profile else -1
         self.device_memory = 0
         self.ran_with: dict[str, tuple[int, ...]] = {}
 
-    def set_optimization_profile_async(self, profile: int, handle: int) -> bool:
+    @property
+    def active_optimization_profile(self) -> int:
+        return self._profile
+
+    @active_optimization_profile.setter
+    def active_optimization_profile(self, profile: int) -> None:
         self.engine.cuda.check()
-        if self.engine.shared:
-            self.active_optimization_profile = profile
-        return self.engine.shared
+        if not self.engine.shared:
+            raise RuntimeError("Error in set optimization profile.")
+        self._profile = profile
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert self.active_optimization_profile == 0
