@@ -72,8 +72,10 @@ def open_tensorrt(
         EngineBuildError: TensorRT refused the model.
     """
     from azaion_engine.gpu import describe_gpu
+    from azaion_engine.jpeg_decoder import start_loading
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
+    start_loading()
     options = build_options(info, settings)
     engine, outcome = EngineStore(settings.cache_dir).get_or_build(
         model.name,

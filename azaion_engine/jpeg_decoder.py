@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,16 @@ _THREADS = 8
 
 _KEPT_BYTES = 64 * 2**20
 """Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
+
+
+def start_loading() -> None:
+    """Begins to load nvImageCodec, which takes a second, on a thread beside whatever else there is to load."""
+
+    def load() -> None:
+        with suppress(ImportError, OSError):  # JpegDecoder will say so
+            import nvidia.nvimgcodec  # noqa: F401
+
+    threading.Thread(target=load, name="nvimgcodec", daemon=True).start()
 
 
 class DecodedPicture(NamedTuple):

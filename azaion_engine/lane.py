@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.batch_work import BatchWork, work_size
+from azaion_engine.compute_queue import ComputeQueue, make_stream
 from azaion_engine.cuda_context import CudaContext
 from azaion_engine.device_buffers import DeviceBuffer
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
@@ -23,9 +24,6 @@ if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
 
 logger = logging.getLogger(__name__)
 
-_STREAM_NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
-
 _LARGE_PLANE_BYTES = 256 * 1024
 """Smaller planes are copied quicker by one thread than handed to several."""
 
@@ -34,19 +32,26 @@ class Lane:
     """A stream with its buffers, contexts and graphs; one thread at a time, with the CUDA context current.
 
     Attributes:
-        stream: The `pycuda.driver.Stream` of all its work.
+        stream: The `pycuda.driver.Stream` of all its work but the network.
         batch: Most rows at a time.
         loader: Takes pictures; None until `open_loader`.
     """
 
     def __init__(
-        self, context: CudaContext, plan: LoadedPlan, batch: int, size: tuple[int, int], copiers: Executor
+        self,
+        context: CudaContext,
+        plan: LoadedPlan,
+        compute: ComputeQueue,
+        batch: int,
+        size: tuple[int, int],
+        copiers: Executor,
     ) -> None:
         """Allocates memory and makes the work for a full batch.
 
         Args:
             context: The CUDA context, current.
             plan: What to run.
+            compute: Where to run it.
             batch: Most rows at a time, not fewer than the plan's least.
             size: (height, width) of the network input.
             copiers: Threads that fill pinned memory.
@@ -57,7 +62,7 @@ class Lane:
             ExecutionFailedError: TensorRT refuses the shape.
             ModelError: The size of an output depends on the picture's content.
         """
-        self._context, self._plan, self._copiers = context, plan, copiers
+        self._context, self._plan, self._compute, self._copiers = context, plan, compute, copiers
         self.batch, self._size = batch, size
         self._picture = next(tensor for tensor in plan.tensors if tensor.is_input)
         self._smallest = self._picture.profile[0][0]
@@ -66,8 +71,11 @@ class Lane:
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
         self.stream: Any = None
+        self._ready: Any = None
+        self._done: Any = None
         try:
-            self.stream = context.driver.Stream(_STREAM_NON_BLOCKING)
+            self.stream = make_stream(context.driver)
+            self._ready, self._done = compute.make_event(), compute.make_event()
             self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
             self._make_full_work()
         except BaseException:
@@ -155,7 +163,7 @@ class Lane:
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             scratch.free()
-        self.stream = None
+        self.stream = self._ready = self._done = None
 
     def _copy_planes(self, rows: NDArray[Any], host: NDArray[Any]) -> Iterator[NDArray[Any]]:
         planes = [(row, channel) for row in range(len(rows)) for channel in range(3)]
@@ -171,14 +179,14 @@ class Lane:
             return map(copy, planes)
 
     def _enqueue(self, rows: int) -> None:
-        self._work(rows).enqueue(self.stream)
+        self._compute.run(self._work(rows), self.stream, self._ready, self._done)
 
     def _work(self, rows: int) -> BatchWork:
         size = work_size(rows, self._smallest, self.batch, few=not self._plan.shares)
         if size not in self._works:
             try:
                 self._works[size] = self._make_work(size)
-                self._works[size].record(self._addresses(), self.stream)
+                self._compute.record(self._works[size], self._addresses())
             except ConfigurationError as error:
                 # Running more rows than needed is slower, and right: what is beyond them is not looked at.
                 logger.warning("batches of %d run as %d: %s", size, self.batch, error)
@@ -198,7 +206,8 @@ class Lane:
         network_input = self._buffers[self._picture.name]
         # Rows beyond a batch's own are run but not looked at: they had better be numbers.
         network_input.upload(network_input.host, self.stream)
-        work.record(self._addresses(), self.stream)
+        self.stream.synchronize()
+        self._compute.record(work, self._addresses())
 
     def _make_work(self, rows: int) -> BatchWork:
         context = self._plan.make_context(int(self._scratch))

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from azaion_engine import engine_builder, gpu, tensorrt_api
 from azaion_engine.batch_work import ExecutionFailedError
+from azaion_engine.compute_queue import ComputeQueue
 from azaion_engine.cores import available_cores
 from azaion_engine.cuda_context import CudaContext, cuda_context
 from azaion_engine.errors import (
@@ -115,10 +117,12 @@ class TensorRTEngine(InferenceEngine):
             _choose_size("width", picture.shape[3], low[3], high[3], width),
         )
         rows = max(self._batch_size, low[0])
-        held.lanes.append(Lane(self._context, held.plan, rows, self._size, held.copiers))
+        held.compute = ComputeQueue(self._context.driver)
+        make_lane = partial(Lane, self._context, held.plan, held.compute, rows, self._size, held.copiers)
+        held.lanes.append(make_lane())
         while len(held.lanes) < LANES:
             try:
-                held.lanes.append(Lane(self._context, held.plan, rows, self._size, held.copiers))
+                held.lanes.append(make_lane())
             except (self._context.driver.MemoryError, ConfigurationError) as error:
                 _logger.warning("one batch at a time, the GPU has no room for a second: %s", error)
                 break
@@ -195,7 +199,7 @@ class TensorRTEngine(InferenceEngine):
             raise self._remember_lost(error) from error
 
     def open_pictures(self) -> PictureForm:
-        """Loads the letterbox kernel and opens a JPEG decoder a lane, the first time.
+        """Loads the letterbox kernel, opens a JPEG decoder a lane, and meanwhile warms up; the first time.
 
         Returns:
             `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
@@ -207,8 +211,11 @@ class TensorRTEngine(InferenceEngine):
                 return lane.open_loader()
 
         with self._on_lanes(LANES, 0) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
+            opening = pool.map(open_loader, lanes)  # together: a decoder takes a second to open
+            for lane in lanes:
+                lane.warm_up()
             try:
-                loaders = list(pool.map(open_loader, lanes))  # together: a decoder takes a second to open
+                loaders = list(opening)
             except self._context.driver.Error as error:
                 _logger.warning("pictures are letterboxed on the CPU: %s", error)
                 return PictureForm.ARRAY
@@ -304,6 +311,7 @@ class _Resources:
         self.context = context
         self.plan: LoadedPlan | None = None
         self.lanes: list[Lane] = []
+        self.compute: ComputeQueue | None = None
         self.pool: LanePool | None = None
         self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
 
@@ -320,6 +328,7 @@ class _Resources:
                 for lane in self.lanes:
                     lane.free()
                 self.lanes.clear()
+                self.compute = None
                 if self.plan is not None:
                     self.plan.free()
         except (self.context.driver.Error, LibcudaError) as error:

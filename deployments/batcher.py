@@ -158,9 +158,12 @@ class Batcher:
         self.decoders.shutdown(wait=False)
 
     async def _run(self, job: Job) -> Rows | Exception:
-        if not job.small:  # before the gate: a batch must not wait for one slow picture
+        if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
             await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
         return await self._gate.run(self._run_batch, job)
+
+    def _is_quick(self, job: Job) -> bool:
+        return job.small or (job.encoded is not None and self._detector.leaves_to_gpu(job.encoded))
 
     def _abandon(self, job: Job, task: asyncio.Future[Any]) -> None:
         """Spares the engine a picture that nobody waits for."""

@@ -49,6 +49,7 @@ class FakeCuda:
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned = 0
+        self.at_work = threading.RLock()
         self.context_flags: dict[int, int] = {}
         self.graphs = True
         """Whether the driver records graphs."""
@@ -172,6 +173,8 @@ class FakeCuda:
         module.device_attribute = SimpleNamespace(MULTIPROCESSOR_COUNT="sms")
         module.Context = SimpleNamespace(pop=lambda: cuda.stacks[threading.get_ident()].pop())
         module.Stream = lambda flags: FakeStream(cuda, flags)
+        module.Event = lambda flags: FakeEvent(cuda, flags)
+        module.event_flags = SimpleNamespace(DISABLE_TIMING=2)
         module.mem_alloc, module.pagelocked_empty, module.mem_get_info = mem_alloc, pagelocked_empty, mem_get_info
         module.memcpy_htod_async, module.memcpy_dtoh_async = memcpy_htod_async, memcpy_dtoh_async
         module.module_from_buffer = module_from_buffer
@@ -216,8 +219,20 @@ class FakeStream:
         if self.recording is not None:
             raise self.cuda.Error("operation not permitted when stream is capturing")
         while self.queue:
-            self.queue.pop(0)()
+            self.step()
         self.cuda.check()
+
+    def step(self) -> None:
+        """Does the next piece of work; whoever waits for a stream, or for an event on it, does."""
+        with (
+            self.cuda.at_work
+        ):  # one for all streams: two that wait for each other's events must not lock each other out
+            if self.queue:
+                self.queue.pop(0)()
+
+    def wait_for_event(self, event: FakeEvent) -> None:
+        recorded = event.recorded
+        self.put(lambda: event.wait(recorded))
 
     def is_done(self) -> bool:
         self.cuda.check()
@@ -225,6 +240,26 @@ class FakeStream:
 
 
 streams: dict[int, FakeStream] = {}
+
+
+class FakeEvent:
+    """As in CUDA, who waits means the recording that was the latest when it was told to wait."""
+
+    def __init__(self, cuda: FakeCuda, flags: int) -> None:
+        cuda.check()
+        self.recorded = self.reached = 0
+        self.stream: FakeStream | None = None
+
+    def record(self, stream: FakeStream) -> None:
+        self.recorded += 1
+        self.stream = stream
+        recorded = self.recorded
+        stream.put(lambda: setattr(self, "reached", recorded))
+
+    def wait(self, recorded: int) -> None:
+        while self.reached < recorded:
+            assert self.stream is not None
+            self.stream.step()
 
 
 class _Pinned:
