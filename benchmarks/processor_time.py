@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-SHOWN_MS = 0.5
+SHOWN_MS = 0.1
 """A process that took less for a picture is left out."""
 
 
