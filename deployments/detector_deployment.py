@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ from deployments.placement import replicas_here
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
+
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the interpreter while another wants it, where a GPU's lanes and the event loop take turns.
+
+Both let go of it many times a batch; with Python's 5 ms each wait to get it back could be as long as the batch.
+"""
 
 OpenDetector = Callable[[ServiceSettings], Detector]
 
@@ -83,6 +90,8 @@ class DetectorDeployment(OpenInferenceGrpc):
         cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
+        if self.detector.engine.lanes > 1:
+            sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
         self.repository = ModelRepository(self)
         self._batcher.warm_up()
