@@ -29,6 +29,8 @@ from deployments.metrics import ServiceMetrics, watched_gpu
 from deployments.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
+from deployments.request_log import RequestLog
+from deployments.request_record import RequestRecord
 from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
@@ -104,6 +106,7 @@ class DetectorDeployment(OpenInferenceGrpc):
             gpu=watched_gpu(),
         )
         self._batcher.on_batch = self.metrics.batch
+        self._log = RequestLog()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
@@ -193,6 +196,11 @@ class DetectorDeployment(OpenInferenceGrpc):
             raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
+
+    def request_over(self, record: RequestRecord) -> None:
+        """Has a request that is over counted and logged."""
+        self.metrics.request_over(record)
+        self._log.write(record)
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `detect` would."""

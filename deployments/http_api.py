@@ -57,7 +57,7 @@ def create_api() -> FastAPI:
         # of FastAPI without telemetry keep the word without a meaning.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    api.add_middleware(RequestWatch, request_over=lambda record: this_replica().metrics.request_over(record))
+    api.add_middleware(RequestWatch, request_over=lambda record: this_replica().request_over(record))
     api.include_router(router)
     api.include_router(web_page.router)
     api.include_router(open_inference)

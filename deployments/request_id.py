@@ -25,7 +25,12 @@ _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 def request_id(scope: Scope) -> str:
     """Returns the id in a request's headers: odd characters become `_`, what is too long is cut off."""
     given: bytes = next((value for key, value in scope["headers"] if key == _HEADER), b"")
-    return _ODD.sub("_", given[:MAX_LENGTH].decode("latin-1"))
+    return safe_id(given.decode("latin-1"))
+
+
+def safe_id(given: str) -> str:
+    """Returns an id with odd characters as `_`, cut to `MAX_LENGTH`."""
+    return _ODD.sub("_", given[:MAX_LENGTH])
 
 
 class SafeRequestId:

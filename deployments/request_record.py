@@ -1,4 +1,4 @@
-"""RequestRecord: what one HTTP request leaves behind for metrics, log and traces."""
+"""RequestRecord: what one request leaves behind for metrics, log and traces."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class RequestRecord:
     """One request, from its headers to its answer.
 
     Attributes:
-        request_id: The X-Request-ID, made safe.
-        method: HTTP method.
-        route: The route's path as declared; `unknown` where none matched.
-        status: HTTP status; 0 until the answer starts.
+        request_id: The X-Request-ID, over gRPC the metadata's request_id, made safe.
+        method: HTTP method, or `gRPC`.
+        route: The route's path as declared, or the full name of the gRPC method; `unknown` where none matched.
+        status: HTTP status, over gRPC the one that the protocol has for the same over HTTP; 0 until the answer starts.
         outcome: `ok`, `partial` (some pictures of several failed), `cancelled` (the client left), or the error's code.
         pictures: For each answered picture its times (`Answer.timing_ms`) and when it was answered.
         errors: Codes of what failed, one a picture, or one for the whole request.
@@ -61,8 +61,8 @@ class RequestRecord:
     @property
     def rejected(self) -> list[str]:
         """Codes of pictures that were not answered; a request that posts none has none."""
-        return self.errors if self.method == "POST" and self.route != "unknown" else []
+        return self.errors if self.method in ("POST", "gRPC") and self.route != "unknown" else []
 
 
 current_request: ContextVar[RequestRecord | None] = ContextVar("current_request", default=None)
-"""The HTTP request that this task works for; None in a call through a DeploymentHandle."""
+"""The request that this task works for; None in a call through a DeploymentHandle."""

@@ -1,16 +1,14 @@
-"""RequestWatch: the ASGI middleware that accompanies every request and has it counted, logged and traced."""
+"""RequestWatch: the ASGI middleware that accompanies every HTTP request and has it counted, logged and traced."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments import tracing
 from deployments.request_id import request_id
-from deployments.request_log import RequestLog
 from deployments.request_record import RequestRecord, current_request
 
 
@@ -26,7 +24,6 @@ class RequestWatch:
         """
         self._app = app
         self._request_over = request_over
-        self._log = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accompanies one request."""
@@ -39,8 +36,7 @@ class RequestWatch:
             if message["type"] == "http.response.start":
                 record.respond(message["status"])
                 # Now, because Serve's own span ends while the last of the answer is on its way.
-                if (context := serve.get_trace_context()) is not None:
-                    tracing.export(record, context)
+                tracing.export_if_traced(record)
             await send(message)
 
         token = current_request.set(record)
@@ -59,4 +55,3 @@ class RequestWatch:
             current_request.reset(token)
             record.route = getattr(scope.get("route"), "path", record.route)
             self._request_over(record)
-            self._log.write(record)

@@ -38,6 +38,14 @@ def export(record: RequestRecord, context: Any) -> None:
         span("encode", record.responded - encode, record.responded)
 
 
+def export_if_traced(record: RequestRecord) -> None:
+    """Does so where Serve traces this request."""
+    from ray import serve
+
+    if (context := serve.get_trace_context()) is not None:
+        export(record, context)
+
+
 def otlp_exporter() -> list[Any]:
     """Sends spans to an OpenTelemetry collector: the `exporter_import_path` of Serve's `tracing_config`.
 

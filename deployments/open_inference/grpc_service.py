@@ -6,17 +6,24 @@ imported where they are used: a clone that was never installed has none, and sti
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.open_inference import grpc_codec
-from deployments.open_inference.status import GRPC_CODES, describe
+from deployments.open_inference.status import GRPC_CODES, describe, error_code
+from deployments.request_id import safe_id
+from deployments.request_record import RequestRecord, current_request
+from deployments.tracing import export_if_traced
 
 if TYPE_CHECKING:
     from deployments.open_inference.repository import ModelRepository
 
-Method = Callable[[Any, Any], Awaitable[Any]]
+Method = Callable[..., Awaitable[Any]]
+
+_SERVICE = "inference.GRPCInferenceService"
 
 
 def add_open_inference(servicer: Any, server: Any) -> None:
@@ -41,6 +48,29 @@ def add_open_inference(servicer: Any, server: Any) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
+def _watched(method: Method) -> Any:
+    """Has the calls of a method counted, logged and traced, as `RequestWatch` does over HTTP."""
+
+    async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
+        record = RequestRecord(safe_id(grpc_context.request_id() or str(uuid4())), "gRPC", f"/{_SERVICE}/ModelInfer")
+        token = current_request.set(record)
+        try:
+            result = await method(self, request, grpc_context)
+            record.respond(record.status or 200)
+            export_if_traced(record)
+            return result
+        except asyncio.CancelledError:
+            record.status, record.outcome = 499, "cancelled"
+            record.failed("cancelled")
+            raise
+        finally:
+            current_request.reset(token)
+            self.request_over(record)
+
+    answer.__name__, answer.__doc__ = method.__name__, method.__doc__
+    return answer
+
+
 def _rpc(method: Method) -> Any:
     """Turns what a method returns, a message or its fields, into the message, and what it raises into a status."""
 
@@ -53,6 +83,9 @@ def _rpc(method: Method) -> Any:
             import grpc
 
             status, message = describe(error, method.__name__)
+            if (record := current_request.get()) is not None:
+                record.failed(error_code(error, status))
+                record.status = status
             # Set, not raised: Serve would log a client's mistake with its traceback in two processes.
             grpc_context.set_code(grpc.StatusCode[GRPC_CODES.get(status, "INTERNAL")])
             grpc_context.set_details(message)
@@ -113,6 +146,7 @@ class OpenInferenceGrpc:
         """Lists the models."""
         return {"models": self.repository.index()}
 
+    @_watched
     @_rpc
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""

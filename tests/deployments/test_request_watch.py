@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
 import ray
@@ -28,10 +29,12 @@ from deployments import request_log
 from deployments.app import build_application
 from deployments.service_settings import ServiceSettings
 from tests.deployments.conftest import Deployed, free_port
+from tests.deployments.open_inference.grpc_calls import call, fails, picture
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
 ROOT = Path(__file__).parents[2]
 CONFIG = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+GRPC_PORT = free_port()
 Found = TypeVar("Found")
 
 
@@ -106,6 +109,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": "127.0.0.1", "port": port},
+        grpc_options={**CONFIG["grpc_options"], "port": GRPC_PORT},
         logging_config=CONFIG["logging_config"],
     )
     application = build_application(ServiceSettings(max_picture_bytes=100_000), open_talkative_stand_in)
@@ -261,3 +265,25 @@ def test_without_tracing_nothing_of_opentelemetry_is_imported():
     code = "import deployments.tracing, sys; print([m for m in sys.modules if m.startswith('opentelemetry')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_grpc_call_has_its_line_and_its_spans(app: Deployed, collector: Collector) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{GRPC_PORT}") as channel:
+        call(channel, "ModelInfer", app, "grpc-1", model_name="stand-in", inputs=[picture(5, 6)])
+        wrong = {"model_name": "stand-in", "inputs": []}
+        fails(grpc.StatusCode.INVALID_ARGUMENT, channel, "ModelInfer", app, request_id="grpc-2", **wrong)
+        call(channel, "ModelMetadata", app, "grpc-3", name="stand-in")
+    [line] = wait_for(lambda: lines_with('"request_id": "grpc-1"') or None)
+    assert (line["method"], line["route"]) == ("gRPC", "/inference.GRPCInferenceService/ModelInfer")
+    assert (line["status"], line["outcome"], line["pictures"]) == (200, "ok", 2)
+    assert line["engine_ms"] > 0
+    [line] = wait_for(lambda: lines_with('"request_id": "grpc-2"') or None)
+    assert (line["status"], line["outcome"]) == (400, "invalid_request")
+    assert not lines_with('"request_id": "grpc-3"')
+    stages = {"decode", "queue", "engine", "encode"}
+
+    def traced() -> bool | None:
+        of_grpc = {span.trace_id for span in collector.spans if "grpc" in span.name.lower()}
+        return stages <= {span.name for span in collector.spans if span.trace_id in of_grpc} or None
+
+    assert wait_for(traced)

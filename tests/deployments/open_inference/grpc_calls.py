@@ -12,7 +12,7 @@ from tests.stand_in import grey_picture
 Input = protocol.ModelInferRequest.InferInputTensor
 
 
-def call(channel, method: str, app: Deployed | None, **fields):
+def call(channel, method: str, app: Deployed | None, request_id: str = "", **fields):
     """Calls a method; several applications are told apart by metadata."""
     service = protocol.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     described = service.methods_by_name[method]
@@ -22,6 +22,7 @@ def call(channel, method: str, app: Deployed | None, **fields):
         response_deserializer=getattr(protocol, described.output_type.name).FromString,
     )
     metadata = (("application", app.name),) if app else ()
+    metadata += (("request_id", request_id),) if request_id else ()
     return rpc(getattr(protocol, described.input_type.name)(**fields), timeout=30, metadata=metadata)
 
 
