@@ -21,6 +21,7 @@ from deployments import http_schema as schema
 from deployments import web_page
 from deployments.http_body import Replica, in_time, retry_after, stream_body, this_replica, whole_body
 from deployments.open_inference.http_routes import router as open_inference
+from deployments.plain_route import PlainRoute
 from deployments.request_record import current_request
 from deployments.request_watch import RequestWatch
 
@@ -58,6 +59,7 @@ def create_api() -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     api.add_middleware(RequestWatch, request_over=lambda record: this_replica().request_over(record))
+    api.router.routes.append(PlainRoute("/detect", _detect_plain, methods=["POST"], include_in_schema=False))
     api.include_router(router)
     api.include_router(web_page.router)
     api.include_router(open_inference)
@@ -102,11 +104,9 @@ async def detect(
     replica.refuse_when_full()
     drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        body = await in_time(whole_body(request, replica.settings.max_picture_bytes), replica.settings.timeout_s)
         if drawn:
-            return _image(*await replica.draw(body, confidence, kept))
-        answer = await replica.detect(body, confidence, kept)
-        return JSONResponse({**_picture(answer), "model": _model(replica)})
+            return _image(*await replica.draw(await _body(request, replica), confidence, kept))
+        return await _answer(request, replica, confidence, kept)
 
     uploads = await in_time(_uploads(request, replica), replica.settings.timeout_s)
     if drawn:
@@ -142,6 +142,23 @@ async def readyz(replica: Replica) -> JSONResponse:
     """Answers 200 when pictures would be answered, else 503 with the reason."""
     await replica.check_health()
     return JSONResponse({"status": "ready"})
+
+
+async def _detect_plain(request: Request) -> JSONResponse:
+    replica = this_replica()
+    replica.refuse_when_full()
+    return await _answer(request, replica)
+
+
+async def _answer(
+    request: Request, replica: DetectorDeployment, confidence: float | None = None, classes: list[str] | None = None
+) -> JSONResponse:
+    answer = await replica.detect(await _body(request, replica), confidence, classes)
+    return JSONResponse({**_picture(answer), "model": _model(replica)})
+
+
+async def _body(request: Request, replica: DetectorDeployment) -> bytes:
+    return await in_time(whole_body(request, replica.settings.max_picture_bytes), replica.settings.timeout_s)
 
 
 async def _detect_upload(

@@ -69,7 +69,9 @@ class ServiceMetrics:
         self._queue_depth = queue_depth
         self._gpu = gpu
         self._gpu_due = 0.0
-        self._requests = Counter("azaion_requests_total", "Requests answered: over HTTP, and detections over gRPC.", ("route", "outcome"))
+        self._requests = Counter(
+            "azaion_requests_total", "Requests over HTTP, detections over gRPC.", ("route", "outcome")
+        )
         self._rejected = Counter(
             "azaion_pictures_rejected_total", "Pictures not answered, by the code of the error.", ("reason",)
         )
