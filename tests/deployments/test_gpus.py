@@ -31,6 +31,14 @@ def test_every_gpu_of_a_node_gets_one_replica_that_sees_only_it(four_gpus):
     assert status.replica_states == {"RUNNING": 4}
 
 
+def test_replicas_that_share_gpus_are_spread_evenly(four_gpus):
+    app = four_gpus.deploy(num_gpus=2, replicas_per_gpu=3)
+    seen = replicas_of(app, 6)
+    devices = sorted(devices for devices, _ in seen.values())
+    assert len(set(devices)) == 2
+    assert devices == [devices[0]] * 3 + [devices[3]] * 3
+
+
 @pytest.fixture
 def two_nodes() -> Iterator[tuple[Cluster, list[object], RunningServe]]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
