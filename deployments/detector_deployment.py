@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ from deployments.service_settings import ServiceSettings
 logger = logging.getLogger("ray.serve")
 
 OpenDetector = Callable[[ServiceSettings], Detector]
+
+SWITCH_INTERVAL_S = 0.0001
+"""How long the event loop may keep the GIL from an engine's thread that is back from its GPU, NumPy or ONNX Runtime.
+
+Python's own 5 ms are as long as the event loop is busy with one batch's answers: so long the engine would stand still.
+"""
 
 
 @dataclass
@@ -79,6 +86,7 @@ class DetectorDeployment(OpenInferenceGrpc):
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.monotonic()
         cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         self.settings = settings
