@@ -85,15 +85,23 @@ class Detections:
         """
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
-        # The cheap test first: of the usual 300 rows it leaves a handful. NaN compares false.
+        # The cheap test first: of the usual 300 rows it leaves a handful. NaN compares false. For a handful every call
+        # of NumPy counts: ufuncs and methods are spared the wrappers around them.
         rows = rows[rows[:, 4] >= confidence].astype(np.float32)
         # Classes are compared before the cast to int, which is undefined for what an int cannot hold.
-        rows = rows[np.isfinite(rows).all(axis=1) & (rows[:, 5] >= -0.5) & (rows[:, 5] < _MAX_CLASS)]
+        classes_found = rows[:, 5]
+        proper = np.logical_and.reduce(np.isfinite(rows), axis=1)
+        proper &= classes_found >= -0.5
+        proper &= classes_found < _MAX_CLASS
+        rows = rows[proper]
         boxes = letterbox.boxes_to_picture(rows[:, :4])
         class_ids = np.rint(rows[:, 5]).astype(np.int64)
-        keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & _of_classes(class_ids, classes)
-        order = np.flatnonzero(keep)
-        order = order[np.argsort(-rows[order, 4], kind="stable")]
+        keep = boxes[:, 2:] > boxes[:, :2]
+        keep = keep[:, 0] & keep[:, 1]
+        if classes is not None:
+            keep &= _of_classes(class_ids, classes)
+        [order] = keep.nonzero()
+        order = order[(-rows[order, 4]).argsort(kind="stable")]
         return cls(
             boxes=boxes[order],
             confidences=rows[order, 4],
@@ -114,6 +122,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as arrays, three of them take three times as long.
+        columns = (self.boxes.tobytes(), self.confidences.tobytes(), self.class_ids.tobytes())
+        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names)
 
     def __iter__(self) -> Iterator[Detection]:
         rows = zip(self.boxes.tolist(), self.confidences.tolist(), self.class_ids.tolist(), strict=True)
@@ -161,3 +174,17 @@ def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -
     if classes is None:
         return np.ones(len(class_ids), np.bool_)
     return np.isin(class_ids, np.fromiter(classes, np.int64, len(classes)))
+
+
+def _from_bytes(
+    boxes: bytes, confidences: bytes, class_ids: bytes, width: int, height: int, names: Mapping[int, str]
+) -> Detections:
+    # Through bytearray, because an array over bytes cannot be written to.
+    return Detections(
+        boxes=np.frombuffer(bytearray(boxes), np.float32).reshape(-1, 4),
+        confidences=np.frombuffer(bytearray(confidences), np.float32),
+        class_ids=np.frombuffer(bytearray(class_ids), np.int64),
+        picture_width=width,
+        picture_height=height,
+        names=names,
+    )

@@ -161,8 +161,11 @@ def _read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
         if isinstance(image, TiffImageFile):
             value = image.tag_v2.get(_EXIF_ORIENTATION, 1)
         else:
+            block = _png_exif(image, data) if isinstance(image, PngImageFile) else image.info.get("exif", b"")
+            if not block:
+                return 1
             exif = Image.Exif()
-            exif.load(_png_exif(image, data) if isinstance(image, PngImageFile) else image.info.get("exif", b""))
+            exif.load(block)
             value = exif.get(_EXIF_ORIENTATION, 1)
     except Exception:  # a picture with broken metadata is still a picture
         return 1

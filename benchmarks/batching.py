@@ -33,6 +33,8 @@ from tests.stand_in import grey_picture, open_stand_in, wait_until
 
 ENGINE_S, BATCH = 0.020, 16
 CAPACITY = BATCH / ENGINE_S
+LOGGING = {"encoding": "JSON", "enable_access_log": False}
+"""As every configuration in `configs/` has it: the service writes its own line."""
 
 
 @serve.deployment(max_ongoing_requests=1000)
@@ -138,9 +140,10 @@ def main() -> None:
     ray.init(num_cpus=8, num_gpus=0, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="Disabled")
     settings = ServiceSettings(batch_size=BATCH, num_gpus=0)
+    applications = {"ceiling": Ceiling.bind(), "detector": build_application(settings, open_stand_in)}
     handles = {
-        "ceiling": serve.run(Ceiling.bind(), name="ceiling", route_prefix=None),
-        "detector": serve.run(build_application(settings, open_stand_in), name="detector", route_prefix=None),
+        name: serve.run(application, name=name, route_prefix=None, logging_config=LOGGING)
+        for name, application in applications.items()
     }
     results: dict[str, Any] = {
         "machine": machine(),

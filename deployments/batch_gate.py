@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TypeVar
 
 from azaion_engine.errors import OverloadedError
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 MAX_WAVES = 3
 """Batches let in at a time at most: the one or two that run, and the full one that starts the moment one ends."""
 
 
-class _Wave:
+class Wave:
     """One batch on its way through the engine; it is over when its last member has left."""
 
     def __init__(self, members: int) -> None:
@@ -49,7 +45,7 @@ class BatchGate:
         self.batch_size = batch_size
         self.max_queue = max_queue
         self._admitted = 0
-        self._waiting: deque[asyncio.Future[_Wave]] = deque()
+        self._waiting: deque[asyncio.Future[Wave]] = deque()
         self._waves = 0
 
     @property
@@ -80,31 +76,31 @@ class BatchGate:
         finally:
             self._admitted -= 1
 
-    async def run(self, call: Callable[[Job], Awaitable[Result]], job: Job) -> Result:
-        """Waits for this request's turn, then calls.
+    async def enter(self) -> Wave:
+        """Waits for this request's turn; whoever was let in must `leave`.
 
-        Cancelling it while its batch runs frees its place too early: see `Batcher._abandon`.
-
-        Args:
-            call: The `@serve.batch` method.
-            job: Its argument.
+        Returns:
+            The batch that it was let in with.
         """
-        waiter: asyncio.Future[_Wave] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Wave] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._let_in()
         try:
-            wave = await waiter
+            return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
                 with suppress(ValueError):  # passed over already
                     self._waiting.remove(waiter)
             elif waiter.done():
-                self._leave(waiter.result())  # let in and cancelled in the same turn of the loop
+                self.leave(waiter.result())  # let in and cancelled in the same turn of the loop
             raise
-        try:
-            return await call(job)
-        finally:
-            self._leave(wave)
+
+    def leave(self, wave: Wave) -> None:
+        """Gives a request's place back; when the last of its batch has, the next batch may be let in."""
+        wave.members -= 1
+        if wave.members == 0:
+            self._waves -= 1
+            self._let_in()
 
     def _let_in(self) -> None:
         while self._waiting and self._waves < self._most_waves:
@@ -115,12 +111,6 @@ class BatchGate:
             members = [waiter for waiter in members if not waiter.cancelled()]
             if members:
                 self._waves += 1
-                wave = _Wave(len(members))
+                wave = Wave(len(members))
                 for waiter in members:
                     waiter.set_result(wave)
-
-    def _leave(self, wave: _Wave) -> None:
-        wave.members -= 1
-        if wave.members == 0:
-            self._waves -= 1
-            self._let_in()

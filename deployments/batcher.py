@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import DeadlineExceededError, EngineClosedError, GpuLostError
+from azaion_engine.errors import EngineClosedError, GpuLostError
 from azaion_engine.prepared_picture import PreparedPicture
-from deployments.batch_gate import MAX_WAVES, BatchGate
+from deployments.batch_gate import MAX_WAVES, BatchGate, Wave
+from deployments.deadline import Deadline
+from deployments.engine_threads import EngineThreads
 
 logger = logging.getLogger("ray.serve")
 
@@ -38,6 +38,8 @@ class Job:
     Attributes:
         encoded: The picture as it came; None where there is nothing to decode.
         picture: Ready for the engine.
+        error: Why it cannot be made ready.
+        wave: What it was let into `@serve.batch` with.
         received: When it came, `time.perf_counter` seconds, as are the other times.
         in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
         given_up: Whether its caller no longer waits.
@@ -48,6 +50,8 @@ class Job:
 
     encoded: bytes | None = None
     picture: PreparedPicture | None = None
+    error: Exception | None = None
+    wave: Wave = field(default_factory=lambda: Wave(1))
     received: float = field(default_factory=time.perf_counter)
     in_batch: bool = False
     given_up: bool = False
@@ -73,13 +77,12 @@ class Job:
 
     def timing_ms(self) -> dict[str, float]:
         """Returns milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`."""
-        timing = {
-            "decode": self.decode_s,
-            "queue": max(0.0, self.started - self.received - self.decode_s),
-            "engine": self.ended - self.started,
-            "total": time.perf_counter() - self.received,
+        return {
+            "decode": round(self.decode_s * 1000, 3),
+            "queue": round(max(0.0, self.started - self.received - self.decode_s) * 1000, 3),
+            "engine": round((self.ended - self.started) * 1000, 3),
+            "total": round((time.perf_counter() - self.received) * 1000, 3),
         }
-        return {stage: round(seconds * 1000, 3) for stage, seconds in timing.items()}
 
 
 class Batcher:
@@ -104,8 +107,7 @@ class Batcher:
         self._detector = detector
         self._timeout_s = timeout_s
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
-        self._engine_threads = ThreadPoolExecutor(lanes + 1, "engine")
-        self._engine_free = threading.Semaphore(lanes)
+        self._threads = EngineThreads(lanes, self._prepare, self._infer)
         batch_size = detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, max_queue, lanes)
         self._run_batch.set_max_batch_size(batch_size)
@@ -117,7 +119,7 @@ class Batcher:
 
     def warm_up(self) -> None:
         """Runs what requests will need once, on a thread that will serve them."""
-        self._engine_threads.submit(self._detector.warm_up).result()
+        self._threads.call(self._detector.warm_up)
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `run` would."""
@@ -138,61 +140,53 @@ class Batcher:
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is gone.
         """
-        with self._gate.admit():
-            task = asyncio.ensure_future(self._run(job))
+        with self._gate.admit(), Deadline(self._timeout_s):
+            if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
+                await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
+            job.wave = await self._gate.enter()
             try:
-                done, _ = await asyncio.wait((task,), timeout=self._timeout_s)
-            finally:  # a cancelled caller comes this way too
-                if not task.done():
-                    self._abandon(job, task)
-            if not done:
-                raise DeadlineExceededError(f"no answer within {self._timeout_s:g} s")
-            rows: Rows | Exception = task.result()
+                rows: Rows | Exception = await self._run_batch(job)
+            except asyncio.CancelledError:  # too late, or the caller has gone: spare the engine the picture
+                job.given_up = True
+                raise
+            finally:
+                if not job.in_batch:  # else its place is taken until the batch is over: see _run_batch
+                    self._gate.leave(job.wave)
         if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
             raise rows
         return rows
 
     def close(self) -> None:
         """Ends the threads, after the batches that run."""
-        self._engine_threads.shutdown(wait=True)
+        self._threads.close()
         self.decoders.shutdown(wait=False)
-
-    async def _run(self, job: Job) -> Rows | Exception:
-        if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
-            await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
-        return await self._gate.run(self._run_batch, job)
 
     def _is_quick(self, job: Job) -> bool:
         return job.small or (job.encoded is not None and self._detector.leaves_to_gpu(job.encoded))
-
-    def _abandon(self, job: Job, task: asyncio.Future[Any]) -> None:
-        """Spares the engine a picture that nobody waits for."""
-        job.given_up = True
-        if job.in_batch:
-            # The engine's thread looks before it runs. The task keeps its place in the gate until the batch is over:
-            # without it the next batch would be let in on top of a running one.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # read, or asyncio logs it
-        else:
-            task.cancel()
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
         for job in jobs:
             job.in_batch = True
-        return await asyncio.get_running_loop().run_in_executor(self._engine_threads, self._infer, jobs)
+        try:
+            return await asyncio.wrap_future(self._threads.submit(jobs))
+        finally:
+            # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top
+            # of a running one.
+            for job in jobs:
+                self._gate.leave(job.wave)
 
-    def _infer(self, jobs: list[Job]) -> list[Rows | Exception]:
-        """Runs on one of the engine's threads: one batch is made ready while others run."""
-        failed: dict[int, Exception] = {}
-        for index, job in enumerate(jobs):
+    def _prepare(self, jobs: list[Job]) -> None:
+        for job in jobs:
             try:
                 job.prepare(self._detector)
             except Exception as error:  # this picture's own
-                failed[index] = error
-        good = [index for index in range(len(jobs)) if index not in failed]
-        rows = dict(zip(good, self._infer_each([jobs[index] for index in good]), strict=True))
-        return [failed[index] if index in failed else rows[index] for index in range(len(jobs))]
+                job.error = error
+
+    def _infer(self, jobs: list[Job]) -> list[Rows | Exception]:
+        good = iter(self._infer_each([job for job in jobs if job.error is None]))
+        return [next(good) if job.error is None else job.error for job in jobs]
 
     def _infer_each(self, jobs: list[Job]) -> list[Rows | Exception]:
         """Runs a batch; a picture that the engine chokes on fails alone."""
@@ -207,17 +201,16 @@ class Batcher:
             return [result for job in jobs for result in self._infer_each([job])]
 
     def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
-        with self._engine_free:
-            # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but
-            # @serve.batch counts them.
-            results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-            live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
-            if not live:
-                return results
-            self.on_batch(len(live))
-            started = time.perf_counter()
-            found = self._detector.infer(list(live.values()))
-            ended = time.perf_counter()
+        # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but @serve.batch
+        # counts them.
+        results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
+        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
+        if not live:
+            return results
+        self.on_batch(len(live))
+        started = time.perf_counter()
+        found = self._detector.infer(list(live.values()))
+        ended = time.perf_counter()
         for index, rows in zip(live, found, strict=True):
             results[index] = rows
             jobs[index].started, jobs[index].ended = started, ended

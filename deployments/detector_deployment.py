@@ -35,13 +35,13 @@ from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
 
-_SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter while another wants it, where a GPU's lanes and the event loop take turns.
-
-Both let go of it many times a batch; with Python's 5 ms each wait to get it back could be as long as the batch.
-"""
-
 OpenDetector = Callable[[ServiceSettings], Detector]
+
+SWITCH_INTERVAL_S = 0.0001
+"""How long the event loop may keep the GIL from an engine's thread that is back from its GPU, NumPy or ONNX Runtime.
+
+Python's own 5 ms are as long as the event loop is busy with one batch's answers: so long the engine would stand still.
+"""
 
 
 @dataclass
@@ -88,12 +88,11 @@ class DetectorDeployment(OpenInferenceGrpc):
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         started = time.monotonic()
         cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
-        if self.detector.engine.lanes > 1:
-            sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
         self.repository = ModelRepository(self)
         self._batcher.warm_up()

@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Request
 from ray import serve
+from ray.exceptions import TaskCancelledError
+from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import DeadlineExceededError, PictureTooLargeError
 
@@ -48,16 +50,20 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
 
     Raises:
         PictureTooLargeError: It has more than `limit` bytes.
+        ClientDisconnect: The client left before the end.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > limit:
-            raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
-        yield chunk
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+            yield chunk
+    except TaskCancelledError:  # Serve's proxy has noticed, and has not yet cancelled this request
+        raise ClientDisconnect from None
 
 
 def retry_after(status: int, error: Exception | None = None) -> dict[str, str]:

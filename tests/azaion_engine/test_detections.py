@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -140,6 +141,17 @@ def test_every_proper_row_is_kept(entries: list[tuple[float, float, float, int]]
     proper = rows(*((x, 25 + y, x + 5, 30 + y, c, k) for x, y, c, k in entries))
     found = Detections.from_rows(proper, BOX, NAMES)
     assert sorted(found.class_ids.tolist()) == sorted(k for *_, k in entries)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_pickled_they_are_the_same_and_can_be_written_to(count: int) -> None:
+    found = Detections.from_rows(rows(*[(10, 35, 30, 45, 0.9, 1)] * count), BOX, NAMES)
+    copy = pickle.loads(pickle.dumps(found))
+    for name in ("boxes", "confidences", "class_ids"):
+        ours, theirs = getattr(found, name), getattr(copy, name)
+        assert (ours.dtype, ours.shape, ours.tolist()) == (theirs.dtype, theirs.shape, theirs.tolist())
+        assert theirs.flags.writeable
+    assert (copy.picture_width, copy.picture_height, copy.names) == (200, 100, NAMES)
 
 
 def test_drawing_wants_the_picture_of_the_detections() -> None:

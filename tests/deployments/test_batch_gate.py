@@ -17,15 +17,19 @@ class Recorder:
         self.finish = {}
         self.tasks: list[asyncio.Task[None]] = []
 
-    async def _call(self, number: int) -> None:
+    async def _request(self, number: int) -> None:
+        wave = await self.gate.enter()
         self.inside.append(number)
-        await self.finish[number].wait()
-        self.inside.remove(number)
+        try:
+            await self.finish[number].wait()
+        finally:
+            self.inside.remove(number)
+            self.gate.leave(wave)
 
     async def start(self, *numbers: int) -> None:
         for number in numbers:
             self.finish[number] = asyncio.Event()
-            self.tasks.append(asyncio.create_task(self.gate.run(self._call, number)))
+            self.tasks.append(asyncio.create_task(self._request(number)))
         await settle()
 
     async def end(self, *numbers: int) -> None:
@@ -171,12 +175,13 @@ def test_any_mix_of_arrivals_ends_and_cancellations_loses_nobody(seed):
         gate = BatchGate(4, 1000)
         done = 0
 
-        async def call(seconds: float) -> None:
-            await asyncio.sleep(seconds)
-
         async def request() -> None:
             nonlocal done
-            await gate.run(call, dice.random() * 0.003)
+            wave = await gate.enter()
+            try:
+                await asyncio.sleep(dice.random() * 0.003)
+            finally:
+                gate.leave(wave)
             done += 1
 
         tasks = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +25,11 @@ def batcher() -> Iterator[Batcher]:
         batcher.close()
 
 
+def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
+    """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
+    return batcher._threads.submit(jobs).result(10)
+
+
 def classes(results: list[object]) -> list[object]:
     """Returns what was found in each picture, its grey value, or its error's class."""
     return [int(result[0, 5]) if isinstance(result, np.ndarray) else type(result) for result in results]
@@ -32,35 +37,42 @@ def classes(results: list[object]) -> list[object]:
 
 def test_a_picture_that_cannot_be_decoded_fails_alone(batcher):
     jobs = [Job(grey_picture(1)), Job(b"GIF89a"), Job(grey_picture(3))]
-    assert classes(batcher._infer(jobs)) == [1, UnsupportedPictureError, 3]
+    assert classes(infer(batcher, jobs)) == [1, UnsupportedPictureError, 3]
     assert batcher.ran == [2]
     assert jobs[0].started == jobs[2].started > 0
 
 
 def test_a_picture_that_the_engine_chokes_on_fails_alone(batcher):
-    assert classes(batcher._infer([Job(grey_picture(1)), Job(grey_picture(POISON))])) == [1, RuntimeError]
+    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(POISON))])) == [1, RuntimeError]
     assert batcher.ran == [2, 1, 1]
 
 
 def test_who_gave_up_before_the_batch_is_not_run(batcher):
     jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
-    assert classes(batcher._infer(jobs)) == [EngineClosedError, 2]
-    assert classes(batcher._infer([jobs[0]])) == [EngineClosedError]
+    assert classes(infer(batcher, jobs)) == [EngineClosedError, 2]
+    assert classes(infer(batcher, [jobs[0]])) == [EngineClosedError]
     assert batcher.ran == [1]
 
 
 def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
-    jobs, results = [Job(grey_picture(value)) for value in (1, 2, 3)], []
-    with batcher._engine_free:
-        thread = threading.Thread(target=lambda: results.extend(batcher._infer(jobs)))
-        thread.start()
-        while jobs[2].picture is None:
-            time.sleep(0.001)
-        time.sleep(0.05)
-        jobs[1].given_up = True
-    thread.join()
-    assert classes(results) == [1, EngineClosedError, 3]
-    assert batcher.ran == [2]
+    jobs, runs, goes_on = [Job(grey_picture(value)) for value in (1, 2, 3)], threading.Event(), threading.Event()
+
+    def hold(pictures: int) -> None:
+        batcher.ran.append(pictures)
+        runs.set()
+        assert goes_on.wait(10)
+
+    batcher.on_batch = hold
+    first = batcher._threads.submit([Job(grey_picture(4))])
+    assert runs.wait(10)
+    second = batcher._threads.submit(jobs)
+    batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
+    assert all(job.picture is not None for job in jobs)
+    jobs[1].given_up = True
+    goes_on.set()
+    assert classes(first.result(10)) == [4]
+    assert classes(second.result(10)) == [1, EngineClosedError, 3]
+    assert batcher.ran == [1, 2]
 
 
 def test_only_a_small_jpeg_is_decoded_in_its_batch():
