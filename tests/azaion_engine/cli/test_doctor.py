@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from azaion_engine import tensorrt_api
+from azaion_engine.cli import doctor
 from azaion_engine.cli.exit_codes import ExitCode
 from tests.azaion_engine.cli.conftest import Ran
 
@@ -39,6 +40,23 @@ def test_a_gpu_with_all_it_needs(azaion: Cli, h200: Any) -> None:
     assert "580.159.03, NVIDIA H200" in found["NVIDIA driver"]["found"]
     assert "compute capability 9.0, 132 SMs" in found["GPU"]["found"]
     assert "azaion.cc_9.0_sm_132.engine" in found["GPU"]["found"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_without_nvimagecodec_is_slower_and_no_failure(
+    azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def find(package: str) -> str:
+        if package.startswith("nvidia-nvimgcodec") and not (there and package.endswith("cu13")):
+            raise doctor.PackageNotFoundError(package)
+        return "0.9.0"
+
+    monkeypatch.setattr(doctor, "version", find)
+    ran = azaion("doctor", "--json")
+    assert ran.code == ExitCode.OK
+    check = checks(ran)["nvImageCodec"]
+    assert check["status"] == ("ok" if there else "absent")
+    assert ("pip install" in check["advice"]) != there
 
 
 def test_a_gpu_without_pycuda_is_a_problem(azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch) -> None:
