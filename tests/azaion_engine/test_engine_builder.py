@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from graphlib import CycleError
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from azaion_engine.engine_builder import BuildOptions, build_plan
 from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError
 from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
-from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
+from tests.azaion_engine.fakes.fake_gpu import install
 from tests.azaion_engine.models import make_detector
 
 SMALL = BuildOptions(batch_size=2, height=64, width=96)
@@ -41,15 +40,7 @@ def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def weak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A fake TensorRT 8.6 on a fake GPU; gives the module."""
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", memory_bytes=100 * 2**20)])
-    package: Any = ModuleType("pycuda")
-    package.driver = fake.module
-    module = make_tensorrt(fake)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setitem(sys.modules, "pycuda", package)
-    monkeypatch.setitem(sys.modules, "pycuda.driver", fake.module)
-    monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setattr(cuda_context, "_contexts", {})
-    tensorrt_api.forget()
+    module = install(fake, monkeypatch)
     module.cuda = fake
     yield module
     assert fake.idle(), "a context was left pushed"
