@@ -96,14 +96,13 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
     """
     if not data:
         raise EmptyBodyError("no bytes were sent where a picture was expected")
-    if len(data) > limits.max_bytes:
-        raise PictureTooLargeError(f"the picture has {len(data)} bytes, at most {limits.max_bytes} are accepted")
+    check_bytes(data, limits)
     name = sniff(data)
     if name is None:
         raise UnsupportedPictureError(f"given {describe_other(data)}; accepted are {', '.join(ACCEPTED_FORMATS)}")
     if name == "WebP":
         # libwebp's animation decoder allocates the whole canvas on opening: look before.
-        _check_pixels(*_webp_size(data), limits)
+        check_pixels(*_webp_size(data), limits)
     try:
         image = _PLUGINS[name](io.BytesIO(data))
         # Pillow falls back on the orientation in XMP, which viewers ignore and editors leave stale.
@@ -116,14 +115,25 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
         raise pillow_limit(*_webp_size(data), error) from error
     except Exception as error:
         raise undecodable(name, error) from error
-    _check_pixels(width, height, limits)
+    check_pixels(width, height, limits)
     _check_variant(image)
     if orientation >= 5:
         width, height = height, width
     return image, PictureHeader(name, width, height, orientation, image.mode)
 
 
-def _check_pixels(width: int, height: int, limits: PictureLimits) -> None:
+def check_bytes(data: bytes, limits: PictureLimits) -> None:
+    """Refuses an encoded picture with too many bytes.
+
+    Raises:
+        PictureTooLargeError: Names both numbers, as does `check_pixels`.
+    """
+    if len(data) > limits.max_bytes:
+        raise PictureTooLargeError(f"the picture has {len(data)} bytes, at most {limits.max_bytes} are accepted")
+
+
+def check_pixels(width: int, height: int, limits: PictureLimits) -> None:
+    """Refuses a picture with too many pixels."""
     if width * height > limits.max_pixels:
         raise PictureTooLargeError(
             f"the picture has {width}×{height} = {width * height} pixels, at most {limits.max_pixels} are accepted"

@@ -1,0 +1,87 @@
+"""The header of a plain JPEG, held against Pillow's."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from azaion_engine.errors import PictureTooLargeError
+from azaion_engine.image import PictureLimits, decode, read_hardware_jpeg
+from azaion_engine.plain_jpeg import read_plain_jpeg
+
+
+def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+PLAIN = {
+    "4:2:0": jpeg(subsampling=2),
+    "4:2:2": jpeg(subsampling=1),
+    "4:4:4": jpeg(subsampling=0, quality=95),
+    "grey": jpeg("L"),
+    "comment": jpeg(comment="by hand"),
+    "restarts": jpeg(restart_marker_blocks=1),
+    "one pixel": jpeg(width=1, height=1),
+}
+OTHER = {
+    "progressive": jpeg(progressive=True),
+    "CMYK": jpeg("CMYK"),
+    "EXIF": jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"),
+    "ICC": jpeg(icc_profile=bytes(128)),
+    "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_says_what_pillow_says(name: str) -> None:
+    data = PLAIN[name]
+    plain, pillow = read_plain_jpeg(data), JpegImageFile(io.BytesIO(data))
+    assert plain is not None
+    assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
+    assert plain.components == tuple(component[:3] for component in pillow.layer)
+    assert pillow.fp is not None
+    assert plain.scan == pillow.fp.tell()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_everything_else_is_left_to_pillow(name: str) -> None:
+    assert read_plain_jpeg(OTHER[name]) is None
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_pixels_are_pillows(name: str) -> None:
+    expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
+    assert np.array_equal(decode(PLAIN[name]), expected)
+
+
+@pytest.mark.parametrize("read", [decode, read_hardware_jpeg])
+@pytest.mark.parametrize("limits", [PictureLimits(max_bytes=100), PictureLimits(max_pixels=33 * 17 - 1)])
+def test_limits_hold(read: Any, limits: PictureLimits) -> None:
+    with pytest.raises(PictureTooLargeError, match="at most"):
+        read(PLAIN["4:2:0"], limits)
+
+
+@given(at=st.integers(2, 620), value=st.integers(0, 255), cut=st.integers(0, 700))
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, value: int, cut: int) -> None:
+    data = bytearray(PLAIN["4:2:0"])
+    data[at] = value
+    damaged = bytes(data[: len(data) - cut])
+    plain = read_plain_jpeg(damaged)
+    if plain is not None:
+        try:
+            pillow = JpegImageFile(io.BytesIO(damaged))
+        except (OSError, SyntaxError, IndexError, ValueError):
+            return  # a table that Pillow refuses to read is the decoder's to refuse
+        assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
