@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,12 @@ SMALL_JPEG_BYTES = 16 * 1024
 
 Other formats can hold any number of pixels in as few bytes; a JPEG spends some on every 8 by 8 of them.
 """
+
+
+def _with_signature(method: Any) -> Any:
+    """Works out a method's signature once: `@serve.batch` asks for it at every call, which takes 7 µs instead of 2."""
+    method.__signature__ = inspect.signature(method)
+    return method
 
 
 @dataclass
@@ -165,6 +173,7 @@ class Batcher:
         return job.small or (job.encoded is not None and self._detector.leaves_to_gpu(job.encoded))
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
+    @_with_signature
     async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
         for job in jobs:
