@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
-from azaion_engine.image import PictureLimits, decode, encode_jpeg, is_baseline_jpeg, read_hardware_jpeg
+from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.model_info import ModelInfo
+from azaion_engine.plain_jpeg import is_baseline_jpeg
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
 

@@ -36,7 +36,6 @@ __all__ = [
     "PictureLimits",
     "decode",
     "encode_jpeg",
-    "is_baseline_jpeg",
     "read_hardware_jpeg",
     "read_header",
 ]
@@ -47,8 +46,6 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 _IS_JPEG_MARKER = np.ones(256, np.bool_)
 _IS_JPEG_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _JPEG_END = 0xD9
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers that begin a frame, one for each kind of JPEG (ITU-T T.81, table B.1)."""
 _JPEG_MAX_SCANS = 100
 """Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
 _JPEG_MAX_SIDE = 65500
@@ -122,23 +119,6 @@ def read_hardware_jpeg(data: bytes, limits: PictureLimits = PictureLimits()) -> 
     components = tuple(component[:3] for component in image.layer)
     ycc = len(components) == 1 or image.info.get("adobe_transform", 1) == 1
     return header if ycc and _is_for_hardware(components) else None
-
-
-def is_baseline_jpeg(data: bytes) -> bool:
-    """Tells in microseconds whether it looks like a JPEG for decoding hardware; `read_hardware_jpeg` knows for sure.
-
-    Args:
-        data: The encoded picture; anything else is False.
-    """
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in (0xC0, 0xC1):  # sequential, Huffman coded
-            return True
-        if marker in _JPEG_FRAMES or marker == 0xDA:
-            return False
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
 
 
 def _check_limits(plain: PlainJpeg, data: bytes, limits: PictureLimits) -> None:

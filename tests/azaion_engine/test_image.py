@@ -31,7 +31,6 @@ from azaion_engine.image import (
     PictureLimits,
     decode,
     encode_jpeg,
-    is_baseline_jpeg,
     read_hardware_jpeg,
     read_header,
 )
@@ -611,16 +610,3 @@ def test_decoding_hardware_takes_grey_jpegs_and_no_other_format_or_colours() -> 
         assert read_hardware_jpeg(encode(corners(), format)) is None
     with pytest.raises(PictureTooLargeError):
         read_hardware_jpeg(encode(corners(), "JPEG"), PictureLimits(max_pixels=10))
-
-
-def test_a_baseline_jpeg_is_told_by_its_first_frame() -> None:
-    picture = Image.fromarray(np.zeros((16, 16, 3), np.uint8))
-    plain, progressive, png = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    picture.save(plain, "JPEG", exif=b"Exif\0\0" + bytes(500))
-    picture.save(progressive, "JPEG", progressive=True)
-    picture.save(png, "PNG")
-    assert is_baseline_jpeg(plain.getvalue())
-    assert not is_baseline_jpeg(progressive.getvalue())
-    assert not is_baseline_jpeg(png.getvalue())
-    for end in (0, 1, 3, 5, 21, 100):
-        assert not is_baseline_jpeg(plain.getvalue()[:end])

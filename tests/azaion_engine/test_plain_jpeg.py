@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from azaion_engine.errors import PictureTooLargeError
 from azaion_engine.image import PictureLimits, decode, read_hardware_jpeg
-from azaion_engine.plain_jpeg import read_plain_jpeg
+from azaion_engine.plain_jpeg import is_baseline_jpeg, read_plain_jpeg
 
 
 def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -> bytes:
@@ -85,3 +85,10 @@ def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, valu
         except (OSError, SyntaxError, IndexError, ValueError):
             return  # a table that Pillow refuses to read is the decoder's to refuse
         assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
+
+
+@pytest.mark.parametrize(("name", "baseline"), [("EXIF", True), ("ICC", True), ("progressive", False), ("PNG", False)])
+def test_a_baseline_jpeg_is_told_by_its_first_frame(name: str, baseline: bool) -> None:
+    assert is_baseline_jpeg(OTHER[name]) == baseline
+    for end in (0, 1, 3, 5, 21):
+        assert not is_baseline_jpeg(OTHER[name][:end])
