@@ -1,5 +1,6 @@
 -- wrk's script: posts one picture again and again, and checks every answer. load.py starts it and reads its last line.
--- Arguments after `--`: file of the request's body, boxes expected, then the sums of their x1, y1, x2 and y2 in pixels.
+-- Arguments after `--`: file of the request's body, boxes expected, the sums of their x1, y1, x2 and y2 in pixels, and
+-- the milliseconds that a client waits on average before it asks again.
 -- Sums do not depend on the order of boxes, and no other picture has the same count and the same four sums.
 
 local CORNERS = { "x1", "y1", "x2", "y2" }
@@ -17,6 +18,14 @@ function init(args)
   expected_boxes, expected_sums = tonumber(args[2]), {}
   for index, corner in ipairs(CORNERS) do
     expected_sums[corner] = tonumber(args[2 + index])
+  end
+  local pause = tonumber(args[7])
+  if pause > 0 then
+    -- wrk asks for the pause only where there is this function. Exponential: clients come at random, as people do.
+    math.randomseed(os.time())
+    function delay()
+      return math.floor(-pause * math.log(1 - math.random()) + 0.5)
+    end
   end
   posted = wrk.format()
   wrong, first_wrong = 0, nil -- globals, so that done() can read them

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from azaion_engine.model_file import sample_picture
-from benchmarks.load import CORNERS, Box, put_load
+from benchmarks.load import CORNERS, Box, Request, put_load
 from benchmarks.machine import machine, versions_in
 from benchmarks.processor_time import ProcessorTime
 from benchmarks.servers import SERVERS, URL, Server, workers_of
@@ -60,9 +60,29 @@ def measure_server(server: Server, picture: bytes, expected: list[Box], options:
             load = put_load(URL, request, expected, connections, options.seconds, options.wrk_threads)
             loads.append({**load, "processor_ms_per_picture": spent.per_picture(load["requests"])})
             _settle(load)
-            shown = {key: value for key, value in load.items() if key != "requests"}
-            print(f"{server.name} with {server.workers} workers: {json.dumps(shown)}", flush=True)
-    return {"server": server.name, "workers": server.workers, "loads": loads}
+            _show(server, load)
+        measured = {"server": server.name, "workers": server.workers, "loads": loads}
+        if options.share:
+            measured["at_share"] = _at_share(request, expected, loads, options)
+            _show(server, measured["at_share"])
+    return measured
+
+
+def _at_share(
+    request: Request, expected: list[Box], loads: list[dict[str, Any]], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Puts on a load of about `options.share` of the saturated rate: many clients who pause before they ask again."""
+    saturated = max(load["rate"] for load in loads)
+    clients = 2 * max(options.connections)
+    # Each client's turn is its pause and an answer, which takes no longer than it does with the fewest clients.
+    pause_ms = max(0.0, 1000 * clients / (options.share * saturated) - min(load["p50_ms"] for load in loads))
+    load = put_load(URL, request, expected, clients, options.seconds, options.wrk_threads, pause_ms)
+    return {**load, "pause_ms": round(pause_ms, 1), "share": round(load["rate"] / saturated, 3)}
+
+
+def _show(server: Server, load: dict[str, Any]) -> None:
+    shown = {key: value for key, value in load.items() if key != "requests"}
+    print(f"{server.name} with {server.workers} workers: {json.dumps(shown)}", flush=True)
 
 
 def _settle(load: dict[str, Any]) -> None:
@@ -142,6 +162,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--connections", type=numbers, default=[1, 2, 4, 8], help="loads: closed-loop clients")
     parser.add_argument("--seconds", type=float, default=10, help="of each load")
+    parser.add_argument("--share", type=float, help="one more load, at this share of the saturated rate, e.g. 0.8")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--picture", type=Path, help="default: the first sample")
     parser.add_argument("--patience", type=float, default=900, help="seconds to wait for a first answer")

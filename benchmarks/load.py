@@ -38,7 +38,13 @@ class Request:
 
 
 def put_load(
-    url: str, request: Request, boxes: Sequence[Box], connections: int, seconds: float, threads: int = 1
+    url: str,
+    request: Request,
+    boxes: Sequence[Box],
+    connections: int,
+    seconds: float,
+    threads: int = 1,
+    pause_ms: float = 0,
 ) -> dict[str, Any]:
     """Posts the request from closed-loop connections and returns rate, latencies and errors.
 
@@ -49,6 +55,7 @@ def put_load(
         connections: Each asks again as soon as it is answered.
         seconds: How long, at least 1.
         threads: Of wrk; one is enough for thousands of requests per second.
+        pause_ms: How long a client waits on average before it asks again; it does not count as latency.
 
     Returns:
         `connections`, `rate` (right answers per second), `p50_ms`, `p95_ms`, `p99_ms`, `requests`, `errors`, and
@@ -66,7 +73,7 @@ def put_load(
         command += [f"--duration={round(seconds)}s", f"--timeout={PATIENCE_S}s", f"--script={SCRIPT}"]
         command += [part for name, value in request.headers.items() for part in ("--header", f"{name}: {value}")]
         command += [url + request.path, "--", body.name, str(len(boxes))]
-        command += [f"{sum(box[corner] for box in boxes):.2f}" for corner in CORNERS]
+        command += [f"{sum(box[corner] for box in boxes):.2f}" for corner in CORNERS] + [f"{pause_ms:.3f}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"wrk failed with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")

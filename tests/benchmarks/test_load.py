@@ -107,3 +107,15 @@ def test_each_wrong_answer_is_an_error(server: str, status: int, text: str) -> N
 
     assert result["errors"] == pytest.approx(result["requests"] / 2, abs=1)
     assert result["first_wrong"].startswith(str(status))
+
+
+@needs_wrk
+def test_clients_who_pause_ask_less_often_and_wait_no_longer(server: str) -> None:
+    Answers.answers = [(200, RIGHT)]
+    hurried = put_load(server, Request("/detect", b"a picture"), BOXES, 4, 1)
+    paused = put_load(server, Request("/detect", b"a picture"), BOXES, 4, 2, pause_ms=100)
+
+    assert paused["errors"] == 0
+    assert 10 < paused["rate"] < 80  # 4 clients, 10 turns a second each at most
+    assert paused["rate"] < hurried["rate"]
+    assert paused["p50_ms"] < 50
