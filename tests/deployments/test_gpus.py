@@ -11,13 +11,13 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from azaion_engine.cores import available_cores
-from tests.deployments.conftest import RunningServe, replicas_of, start_serve
+from tests.deployments.conftest import RunningServe, replicas_of, start_ray, start_serve
 from tests.stand_in import grey_picture, open_teller_of_threads
 
 
 @pytest.fixture
 def four_gpus() -> Iterator[RunningServe]:
-    ray.init(num_cpus=8, num_gpus=4, include_dashboard=False, log_to_driver=False)
+    start_ray(num_cpus=8, num_gpus=4)
     yield start_serve()
     serve.shutdown()
     ray.shutdown()

@@ -22,7 +22,7 @@ from azaion_engine.engine_store import StoreOutcome
 from deployments.service_settings import ServiceSettings
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.deployments.conftest import Deployed, start_serve
+from tests.deployments.conftest import Deployed, start_ray, start_serve
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
 DASHBOARD = Path(__file__).parents[2] / "configs" / "grafana_dashboard.json"
@@ -67,7 +67,7 @@ def scrape() -> Scrape:
 def app() -> Iterator[Deployed]:
     """A replica with a GPU that is none, on a Ray that exports its metrics every second."""
     every_second = {"metrics_report_interval_ms": 1000}
-    ray.init(num_cpus=8, num_gpus=1, include_dashboard=False, log_to_driver=False, _system_config=every_second)
+    start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
     yield start_serve().deploy(open_on_a_fake_gpu, num_gpus=1, max_picture_bytes=100_000, max_queue=16)
     serve.shutdown()
     ray.shutdown()

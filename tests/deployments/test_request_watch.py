@@ -28,7 +28,7 @@ from azaion_engine.detector import Detector
 from deployments import request_log
 from deployments.app import build_application
 from deployments.service_settings import ServiceSettings
-from tests.deployments.conftest import Deployed, free_port
+from tests.deployments.conftest import Deployed, free_port, start_ray
 from tests.deployments.open_inference.grpc_calls import call, fails, picture
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
@@ -105,7 +105,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
         patch.setenv("RAY_SERVE_TRACING_SAMPLING_RATIO", "1")
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-        ray.init(num_cpus=8, num_gpus=0, include_dashboard=False, log_to_driver=False)
+        start_ray(num_cpus=8, num_gpus=0)
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": "127.0.0.1", "port": port},
