@@ -52,7 +52,9 @@ def _watched(method: Method) -> Any:
     """Has the calls of a method counted, logged and traced, as `RequestWatch` does over HTTP."""
 
     async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
-        record = RequestRecord(safe_id(grpc_context.request_id() or str(uuid4())), "gRPC", f"/{_SERVICE}/ModelInfer")
+        record = RequestRecord(
+            safe_id(grpc_context.request_id() or str(uuid4())), "gRPC", f"/{_SERVICE}/{method.__name__}"
+        )
         token = current_request.set(record)
         try:
             result = await method(self, request, grpc_context)
