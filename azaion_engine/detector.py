@@ -63,13 +63,20 @@ class Detector:
 
     @classmethod
     def open(
-        cls, settings: DetectorSettings | None = None, *, progress: BuildProgress | None = None, **overrides: Any
+        cls,
+        settings: DetectorSettings | None = None,
+        *,
+        shared: bool = False,
+        progress: BuildProgress | None = None,
+        **overrides: Any,
     ) -> Detector:
         """Opens a model on the best engine at hand; on a GPU this builds its TensorRT engine once and keeps it.
 
         Args:
             settings: The configuration; default: the demo model, everything automatic.
-            progress: Told of the build, if there is one.
+            shared: Uses the engine together with other processes of this host that say so too: it then lives in a
+                process of its own, whose log tells of the build.
+            progress: Told of the build, if there is one and the engine is not shared.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
         Raises:
@@ -77,7 +84,7 @@ class Detector:
             ModelError: The model is no `[batch, n, 6]` detector.
             EngineBuildError: TensorRT refused the model.
         """
-        from azaion_engine.engine_choice import open_engine
+        from azaion_engine.engine_choice import open_engine, open_shared_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
 
@@ -86,7 +93,7 @@ class Detector:
         model = ModelFile.read(settings.model)
         info = ModelInfo.from_onnx(model.data)
         return cls(
-            open_engine(model, info, settings, progress),
+            open_shared_engine(model, info, settings) if shared else open_engine(model, info, settings, progress),
             read_labels(settings.labels) if settings.labels else info.names,
             model_name=model.name,
             confidence=settings.confidence,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from functools import partial
 
-from azaion_engine import engine_builder, tensorrt_api
+from azaion_engine import __version__, engine_builder, tensorrt_api
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.engine_builder import BuildOptions
 from azaion_engine.engine_reuse import engine_key
@@ -16,8 +18,12 @@ from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.onnx_engine import OnnxEngine
 from azaion_engine.settings import DetectorSettings
+from azaion_engine.shared_engine import SharedEngine
 
 logger = logging.getLogger(__name__)
+
+_DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"}
+"""The settings that an engine depends on; those of the pictures are each client's own."""
 
 
 def open_engine(
@@ -45,6 +51,25 @@ def open_engine(
         width=settings.width,
         threads=settings.threads,
     )
+
+
+def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> SharedEngine:
+    """Opens the engine in a process of its own, or joins the one that runs it for other processes of this host.
+
+    Raises:
+        AzaionError: As of `open_engine`.
+    """
+    wanted = {
+        "version": __version__,
+        "model": info.sha256,
+        "settings": settings.model_dump(mode="json", include=_DECIDE),
+        "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+    return SharedEngine.open(partial(_open_in_host, model, settings), json.dumps(wanted))
+
+
+def _open_in_host(model: ModelFile, settings: DetectorSettings) -> InferenceEngine:
+    return open_engine(model, ModelInfo.from_onnx(model.data), settings)
 
 
 def missing_for_tensorrt() -> str:

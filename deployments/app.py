@@ -2,6 +2,7 @@
 
 import logging
 import math
+from functools import partial
 
 import ray
 from ray.serve import Application
@@ -23,7 +24,7 @@ def build(settings: ServiceSettings) -> Application:
     Raises:
         ConfigurationError: TensorRT is asked for and the cluster has no GPU.
     """
-    return build_application(settings, Detector.open)
+    return build_application(settings)
 
 
 def __getattr__(name: str) -> Application:
@@ -33,11 +34,12 @@ def __getattr__(name: str) -> Application:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def build_application(settings: ServiceSettings, opener: OpenDetector) -> Application:
-    """Builds the application around any way to open a detector."""
+def build_application(settings: ServiceSettings, opener: OpenDetector | None = None) -> Application:
+    """Builds the application around any way to open a detector; default: `Detector.open`, shared where a GPU is."""
     gpus = _gpus(settings)
     per_gpu = settings.replicas_per_gpu
     on_gpus = (settings.autoscale.max_gpus if settings.autoscale else gpus) * per_gpu
+    opener = opener or partial(Detector.open, shared=on_gpus > 0 and per_gpu > 1)
     replicas = on_gpus or settings.cpu_replicas
     held = settings.max_queue
     options = {

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from azaion_engine.errors import GpuLostError, PictureError, UndecodablePictureE
 from azaion_engine.image import PictureLimits
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
+from azaion_engine.shared_engine import SharedEngine
 from deployments.detector_deployment import Answer
 from deployments.service_settings import ServiceSettings
 
@@ -105,6 +107,13 @@ class TwoLaneStandInEngine(StandInEngine):
 
 def open_two_lanes(settings: ServiceSettings) -> Detector:
     return Detector(TwoLaneStandInEngine(batch_size=settings.batch_size or 16, seconds=0.5), model_name="stand-in")
+
+
+def open_shared_two_lanes(settings: ServiceSettings) -> Detector:
+    """As `Detector.open(shared=True)`: the replicas of one GPU use one stand-in, in a process of its own."""
+    opener = partial(TwoLaneStandInEngine, batch_size=settings.batch_size or 16)
+    key = f"stand-in for GPU {os.environ.get('CUDA_VISIBLE_DEVICES')} of process {os.getppid()}"
+    return Detector(SharedEngine.open(opener, key), model_name="stand-in")
 
 
 def wait_until(end: float) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 import ray
@@ -12,7 +15,7 @@ from ray.cluster_utils import Cluster
 
 from azaion_engine.cores import available_cores
 from tests.deployments.conftest import RunningServe, replicas_of, start_ray, start_serve
-from tests.stand_in import grey_picture, open_teller_of_threads
+from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_threads
 
 
 @pytest.fixture
@@ -37,6 +40,25 @@ def test_replicas_that_share_gpus_are_spread_evenly(four_gpus):
     devices = sorted(devices for devices, _ in seen.values())
     assert len(set(devices)) == 2
     assert devices == [devices[0]] * 3 + [devices[3]] * 3
+
+
+def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_process_dies(four_gpus):
+    app = four_gpus.deploy(open_shared_two_lanes, num_gpus=1, replicas_per_gpu=3)
+    replicas_of(app, 3)
+    [engine] = {app.handle.describe.remote().result()["engine"] for _ in range(12)}
+    answers = [app.handle.detect.remote(grey_picture(grey)) for grey in range(40)]
+    assert [answer.result().detections.class_ids[0] for answer in answers] == list(range(40))
+
+    os.kill(int(engine.rpartition(" ")[2]), signal.SIGKILL)
+    deadline = time.monotonic() + 90
+    engines: set[str] = {engine}
+    while time.monotonic() < deadline and (engine in engines or len(engines) != 1):
+        with suppress(Exception):  # replicas that Ray is about to replace
+            engines = {app.handle.describe.remote().result(timeout_s=5)["engine"] for _ in range(12)}
+        time.sleep(0.5)
+    assert engine not in engines
+    assert len(engines) == 1
+    assert app.handle.detect.remote(grey_picture(9)).result().detections.class_ids[0] == 9
 
 
 @pytest.fixture

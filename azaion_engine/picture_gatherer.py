@@ -1,0 +1,139 @@
+"""PictureGatherer: makes full batches of the pictures that several clients hand over a few at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
+from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.prepared_picture import PreparedPicture
+
+logger = logging.getLogger(__name__)
+
+Found = NDArray[np.float32] | PictureError
+
+
+class _Request:
+    def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
+        self.pictures = pictures
+        self.taken = 0
+        self.found: list[Found | None] = [None] * len(pictures)
+        self.missing = len(pictures)
+        self.answer: Future[list[Found]] = Future()
+
+
+_Place = tuple[_Request, int]
+
+
+class PictureGatherer:
+    """Runs pictures in the order of their coming, on as many threads as the engine has lanes.
+
+    An idle engine takes what there is, at once. While a batch runs, another begins only when it is full: one that is
+    not goes on collecting, as in the service's own gate.
+    """
+
+    def __init__(self, engine: InferenceEngine) -> None:
+        """Starts the threads; the gatherer does not close the engine."""
+        self._engine = engine
+        self._batch = engine.get_batch_size()
+        self._requests: deque[_Request] = deque()
+        self._waiting = 0
+        self._running = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"lane {lane}", daemon=True) for lane in range(engine.lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, pictures: Sequence[PreparedPicture]) -> list[Found]:
+        """Runs pictures together with those of other threads; waits for all of them.
+
+        Raises:
+            EngineClosedError: The gatherer was closed.
+            Exception: What the engine raised, with these pictures or, where it is lost, with any.
+        """
+        request = _Request(pictures)
+        if not pictures:
+            return []
+        with self._changed:
+            if self._closed:
+                raise EngineClosedError(f"{self._engine.name}: the engine is closed")
+            self._requests.append(request)
+            self._waiting += len(pictures)
+            self._changed.notify()
+        return request.answer.result()
+
+    def close(self) -> None:
+        """Ends the threads, after the pictures that were handed over."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._can_begin)
+                if not self._waiting:
+                    return  # closed
+                places = self._take()
+                self._running += 1
+            self._run(places)
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _can_begin(self) -> bool:
+        return self._closed or self._waiting >= (self._batch if self._running else 1)
+
+    def _take(self) -> list[_Place]:
+        places: list[_Place] = []
+        while self._requests and len(places) < self._batch:
+            request = self._requests[0]
+            end = min(len(request.pictures), request.taken + self._batch - len(places))
+            places += [(request, index) for index in range(request.taken, end)]
+            request.taken = end
+            if end == len(request.pictures):
+                self._requests.popleft()
+        self._waiting -= len(places)
+        return places
+
+    def _run(self, places: list[_Place]) -> None:
+        try:
+            found = self._engine.run_pictures([request.pictures[index] for request, index in places])
+        except Exception as error:
+            requests = {id(request): request for request, _ in places}
+            if len(requests) == 1 or isinstance(error, (GpuLostError, EngineClosedError)):
+                for request in requests.values():
+                    self._fail(request, error)
+                return
+            logger.warning("a batch of %d clients failed; each one's pictures are tried alone", len(requests))
+            for request in requests.values():
+                self._run([place for place in places if place[0] is request])
+            return
+        for (request, index), rows in zip(places, found, strict=True):
+            request.found[index] = rows
+            with self._changed:
+                request.missing -= 1
+                done = request.missing == 0 and not request.answer.done()
+            if done:
+                request.answer.set_result(request.found)  # type: ignore[arg-type]
+
+    def _fail(self, request: _Request, error: Exception) -> None:
+        with self._changed:
+            if request in self._requests:  # its later pictures need not be run
+                self._requests.remove(request)
+                self._waiting -= len(request.pictures) - request.taken
+            if request.answer.done():
+                return
+            request.answer.set_exception(error)

@@ -1,0 +1,225 @@
+"""The engine's host is a real process here, around a stand-in engine or ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from azaion_engine.detector import Detector
+from azaion_engine.engine_choice import open_shared_engine
+from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError
+from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.letterbox import Letterbox
+from azaion_engine.model_file import ModelFile, sample_picture
+from azaion_engine.model_info import ModelInfo
+from azaion_engine.prepared_picture import PictureForm, PreparedPicture
+from azaion_engine.settings import DetectorSettings
+from azaion_engine.shared_engine import SharedEngine
+from tests.stand_in import BATCH_SIZE, LOST, POISON, TwoLaneStandInEngine, grey_picture
+
+Open = Callable[[], SharedEngine]
+
+
+class JpegStandInEngine(TwoLaneStandInEngine):
+    """Takes JPEGs, and answers each with its length."""
+
+    def open_pictures(self) -> PictureForm:
+        return PictureForm.JPEG
+
+    def run_pictures(self, pictures):  # type: ignore[no-untyped-def]
+        assert all(type(picture.jpeg) is bytes for picture in pictures)
+        return [np.full((300, 6), len(picture.jpeg) % 251, np.float32) for picture in pictures]
+
+
+class Unopenable(InferenceEngine):
+    """Is never there."""
+
+    def __new__(cls) -> Unopenable:
+        raise ConfigurationError("engine: there is none")
+
+
+def two_lanes(seconds: float = 0.05) -> InferenceEngine:
+    return TwoLaneStandInEngine(batch_size=4, seconds=seconds)
+
+
+@pytest.fixture
+def key() -> str:
+    return uuid4().hex
+
+
+@pytest.fixture
+def share(key: str) -> Iterator[Open]:
+    opened: list[SharedEngine] = []
+
+    def open_client() -> SharedEngine:
+        opened.append(SharedEngine.open(two_lanes, key))
+        return opened[-1]
+
+    yield open_client
+    for engine in opened:
+        engine.close()
+
+
+def classes(detector: Detector, *greys: int) -> list[int]:
+    return [found.class_ids[0] for found in detector.detect([grey_picture(grey) for grey in greys])]
+
+
+def host_of(engine: SharedEngine) -> int:
+    return int(engine.name.rpartition(" ")[2])
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ended(pid: int, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not alive(pid)
+
+
+def falls_ill(engine: SharedEngine, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            engine.check_health()
+        except GpuLostError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_every_client_gets_the_rows_of_its_own_pictures(share: Open) -> None:
+    detectors = [Detector(share()) for _ in range(4)]
+    greys = [[10 * client + picture for picture in range(9)] for client in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda client: classes(detectors[client], *greys[client]), range(4))) == greys
+
+
+def test_clients_share_one_process_and_its_card(share: Open) -> None:
+    first, second = share(), share()
+    assert host_of(first) == host_of(second) != os.getpid()
+    assert (first.get_input_shape(), first.get_batch_size(), first.lanes) == ((32, 32), 4, 2)
+    assert first.open_pictures() is PictureForm.PIXELS
+
+
+def test_pictures_of_several_clients_run_in_one_batch(share: Open) -> None:
+    detectors = [Detector(share()) for _ in range(4)]
+
+    def batch_size(detector: Detector) -> int:
+        [found] = detector.detect(grey_picture(7), confidence=0.05)
+        return int(found.class_ids[1]) - BATCH_SIZE
+
+    with ThreadPoolExecutor(5) as pool:
+        busy = pool.submit(batch_size, Detector(share()))
+        time.sleep(0.02)
+        sizes = list(pool.map(batch_size, detectors))
+        busy.result()
+    assert max(sizes) > 1
+
+
+def test_a_picture_that_the_engine_chokes_on_costs_other_clients_nothing(share: Open) -> None:
+    good, bad = Detector(share()), Detector(share())
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            fine = pool.submit(classes, good, 1, 2, 3)
+            poisoned = pool.submit(classes, bad, POISON)
+            assert fine.result() == [1, 2, 3]
+            with pytest.raises(RuntimeError, match="poisoned"):
+                poisoned.result()
+
+
+def test_a_jpeg_arrives_as_it_was_sent(key: str) -> None:
+    with SharedEngine.open(JpegStandInEngine, key) as engine:
+        sizes = [100, 20_000, 445_000, 3_000_000]
+        box = Letterbox.fit(32, 32, 32, 32)
+        rows = engine.run_pictures([PreparedPicture(box, jpeg=os.urandom(size)) for size in sizes])
+        assert [row[0, 0] for row in rows] == [size % 251 for size in sizes]  # type: ignore[index]
+
+
+def test_arrays_take_the_same_way(share: Open) -> None:
+    engine = share()
+    grey = np.full((6, 3, 32, 32), 40 / 255, np.float32)
+    [rows] = engine.run(grey)
+    assert rows.shape == (6, 300, 6)
+    assert set(rows[:, 0, 5]) == {40}
+    with pytest.raises(InvalidTensorError, match="wrong size"):
+        engine.run(grey[:, :, :16])
+
+
+def test_what_the_opener_raises_is_raised_here(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="there is none"):
+        SharedEngine.open(Unopenable, key)
+
+
+def test_the_host_ends_with_its_last_client(share: Open) -> None:
+    first, second = share(), share()
+    host = host_of(first)
+    first.close()
+    first.close()
+    with pytest.raises(EngineClosedError):
+        first.check_health()
+    assert classes(Detector(second), 5) == [5]
+    second.close()
+    assert ended(host)
+
+
+def test_a_host_that_dies_is_noticed_and_the_next_client_starts_another(share: Open) -> None:
+    engine = share()
+    host = host_of(engine)
+    engine.check_health()
+    os.kill(host, signal.SIGKILL)
+    with pytest.raises(GpuLostError, match="gone"):
+        classes(Detector(engine), 5)
+    with pytest.raises(GpuLostError, match="gone"):
+        engine.check_health()
+    another = share()
+    assert host_of(another) != host
+    assert classes(Detector(another), 5) == [5]
+
+
+def test_a_lost_gpu_is_told_to_all_and_the_next_client_starts_another_host(share: Open) -> None:
+    engine, neighbour = share(), share()
+    with pytest.raises(GpuLostError):
+        classes(Detector(engine), LOST)
+    assert falls_ill(neighbour)
+    another = share()
+    assert host_of(another) != host_of(engine)
+    assert classes(Detector(another), 5) == [5]
+    assert ended(host_of(engine))
+
+
+def test_a_folder_that_others_may_enter_is_refused(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / f"azaion-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="this user alone"):
+        SharedEngine.open(partial(two_lanes, 0.01), key)
+
+
+def test_a_detector_with_a_shared_engine_finds_what_one_of_its_own_finds() -> None:
+    settings = DetectorSettings(engine="onnx", height=320, width=320, threads=1)
+    with Detector.open(settings) as own, Detector.open(settings, shared=True) as shared:
+        assert isinstance(shared.engine, SharedEngine)
+        [expected], [found] = own.detect(sample_picture()), shared.detect(sample_picture())
+        assert len(expected.boxes) > 3
+        np.testing.assert_array_equal(found.boxes, expected.boxes)
+        other = settings.model_copy(update={"height": 352})
+        model = ModelFile.read("demo")
+        with open_shared_engine(model, ModelInfo.from_onnx(model.data), other) as different:
+            assert different.get_input_shape() == (352, 320)
