@@ -125,8 +125,10 @@ def _rebuilds(settings: DetectorSettings, cache: Path, log: Log) -> dict[str, An
     results = {"first_build": first}
     [plan] = (cache / "rebuilds").rglob("*.engine")
     manifest = plan.with_name(plan.name + ".json")
+    h100, h200 = "NVIDIA H100 80GB HBM3", "NVIDIA H200"
+    here = json.loads(manifest.read_text())["key"]["gpu_name"]
     for case, change in {
-        "manifest_of_another_gpu": {"gpu_name": "NVIDIA H100 80GB HBM3"},
+        "manifest_of_another_gpu": {"gpu_name": h200 if here == h100 else h100},
         "manifest_of_another_tensorrt": {"tensorrt_version": "10.13.0"},
         "truncated_plan": None,
     }.items():
@@ -137,7 +139,10 @@ def _rebuilds(settings: DetectorSettings, cache: Path, log: Log) -> dict[str, An
             content["key"].update(change)
             manifest.write_text(json.dumps(content))
         detector, results[case] = _timed_open(quick, log)
+        origin = detector.engine.origin
         detector.close()
+        if origin is None or origin.action != "built":
+            raise SystemExit(f"{case}: not rebuilt, but {origin}")
     return results
 
 
