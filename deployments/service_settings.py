@@ -36,7 +36,8 @@ class ServiceSettings(DetectorSettings):
         1,
         ge=1,
         le=16,
-        description="Replicas that share one GPU, each with an engine of its own: more processes to receive pictures.",
+        description="Replicas that share one GPU: several receive the pictures for one engine, which then lives in a "
+        "process of its own.",
     )
     cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
     autoscale: Autoscale | None = Field(None, description="GPU replicas follow the load; replaces num_gpus.")

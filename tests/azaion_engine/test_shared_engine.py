@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -176,6 +178,24 @@ def test_the_host_ends_with_its_last_client(share: Open) -> None:
     assert classes(Detector(second), 5) == [5]
     second.close()
     assert ended(host)
+
+
+def test_the_host_outlives_the_process_that_started_it(share: Open, key: str) -> None:
+    code = f"""if True:
+        import time
+        from azaion_engine.shared_engine import SharedEngine
+        from tests.azaion_engine.test_shared_engine import two_lanes
+        engine = SharedEngine.open(two_lanes, {key!r})
+        print(engine.name, flush=True)
+        time.sleep(60)"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        name = starter.stdout.readline().strip()
+        engine = share()
+        starter.kill()
+        starter.wait()
+    assert engine.name == name
+    assert classes(Detector(engine), 5) == [5]
 
 
 def test_a_host_that_dies_is_noticed_and_the_next_client_starts_another(share: Open) -> None:
