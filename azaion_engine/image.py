@@ -46,6 +46,8 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 _IS_JPEG_MARKER = np.ones(256, np.bool_)
 _IS_JPEG_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _JPEG_END = 0xD9
+_SCAN_STEP = 120 * 1024
+"""Bytes looked at together: larger arrays than these come fresh from the system every time, page by page."""
 _JPEG_MAX_SCANS = 100
 """Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
 _JPEG_MAX_SIDE = 65500
@@ -209,12 +211,17 @@ def _ends_with_its_scan(data: bytes, start: int) -> bool:
 
 def _first_marker(data: bytes, start: int) -> int | None:
     """Finds the first marker from a position on; NumPy, because a regular expression would hold the GIL for as long."""
-    if start >= len(data):  # np.frombuffer refuses to give nothing
-        return None
-    scan = np.frombuffer(data, np.uint8, offset=start)
-    following = scan[np.flatnonzero(scan[:-1] == 0xFF) + 1]
-    markers = following[_IS_JPEG_MARKER[following]]
-    return int(markers[0]) if len(markers) else None
+    view = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+    for at in range(start, len(data) - 1, _SCAN_STEP):
+        part = view[at : at + _SCAN_STEP + 1]
+        unstuffed = part[:-1] == 0xFF
+        unstuffed &= part[1:] != 0
+        if unstuffed.any():
+            following = part[np.flatnonzero(unstuffed) + 1]
+            markers = following[_IS_JPEG_MARKER[following]]
+            if len(markers):
+                return int(markers[0])
+    return None
 
 
 def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
