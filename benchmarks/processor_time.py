@@ -8,6 +8,8 @@ from pathlib import Path
 SHOWN_MS = 0.1
 """A process that took less for a picture is left out."""
 
+ENGINE_HOST = "azaion_engine.engine_host"
+
 
 class ProcessorTime:
     """Sums up user and system time by process name, from when it was made."""
@@ -45,6 +47,8 @@ def process_name(command: list[str]) -> str:
         return command[0].split("()")[0]
     if program.startswith("python"):
         arguments = command[1:]
+        if ENGINE_HOST in " ".join(arguments):
+            return ENGINE_HOST
         if "-m" in arguments[:-1]:
             return arguments[arguments.index("-m") + 1]
         scripts = [Path(argument).name for argument in arguments if not argument.startswith("-")]

@@ -19,6 +19,7 @@ import yaml
 from azaion_engine.model_file import sample_picture
 from benchmarks.load import put_load
 from benchmarks.machine import machine
+from benchmarks.processor_time import ENGINE_HOST, process_name
 from benchmarks.servers import URL, Server
 
 FIRST = 0.01
@@ -28,11 +29,11 @@ LOAD_S = 5
 
 
 def replica_bytes() -> int:
-    """Returns the resident memory of all replicas of the service."""
+    """Returns the resident memory of all replicas of the service, and of the engine's own process where they share it."""
     total = 0
     for process in psutil.process_iter(["cmdline"]):
         try:
-            if process.info["cmdline"] and process.info["cmdline"][0].startswith("ray::ServeReplica"):
+            if process_name(process.info["cmdline"] or []).startswith(("ray::ServeReplica", ENGINE_HOST)):
                 total += process.memory_info().rss
         except psutil.NoSuchProcess:
             continue
