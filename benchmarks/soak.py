@@ -29,7 +29,7 @@ LOAD_S = 5
 
 
 def replica_bytes() -> int:
-    """Returns the resident memory of all replicas of the service, and of the engine's own process where they share it."""
+    """Returns the resident memory of all replicas, and of the process of an engine that they share."""
     total = 0
     for process in psutil.process_iter(["cmdline"]):
         try:
