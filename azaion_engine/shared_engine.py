@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import pickle
 import socket
@@ -10,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from azaion_engine import engine_wire
@@ -25,6 +26,9 @@ from azaion_engine.errors import ConfigurationError, EngineClosedError, Executio
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 
+logger = logging.getLogger(__name__)
+
+WAIT_REPORT_S = 10.0
 HEALTH_PERIOD_S = 1.0
 HEALTH_S = 20.0
 """A host that does not say within this time that it is well is not."""
@@ -77,7 +81,7 @@ class SharedEngine(InferenceEngine):
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = _folder() / name
-        with FileLock(path.with_suffix(".lock")):
+        with _lock(path.with_suffix(".lock")):
             try:
                 return cls(path)
             except (OSError, EOFError, GpuLostError):
@@ -208,6 +212,22 @@ class SharedEngine(InferenceEngine):
             return GpuLostError(f"{self._path.name}: the engine is closed")
         self._lost = f"the process that runs the engine is gone or silent: {gone}"
         return GpuLostError(self._lost)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds the lock, and says every few seconds that it waits for it: an engine's build takes minutes."""
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=WAIT_REPORT_S)
+            break
+        except Timeout:
+            logger.info("waiting for another process that starts or builds the engine")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _start(opener: OpenEngine, path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from azaion_engine.detector import Detector
 from azaion_engine.engine_choice import open_shared_engine
@@ -221,6 +224,21 @@ def test_a_lost_gpu_is_told_to_all_and_the_next_client_starts_another_host(share
     assert host_of(another) != host_of(engine)
     assert classes(Detector(another), 5) == [5]
     assert ended(host_of(engine))
+
+
+def test_who_waits_for_an_engine_that_another_process_starts_says_so(
+    share: Open, key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("azaion_engine.shared_engine.WAIT_REPORT_S", 0.05)
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    Path(tempfile.gettempdir(), f"azaion-{os.getuid()}").mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(Path(tempfile.gettempdir(), f"azaion-{os.getuid()}", f"{name}.lock"))
+    with caplog.at_level("INFO", "azaion_engine"), ThreadPoolExecutor(1) as pool:
+        with lock:
+            opening = pool.submit(share)
+            time.sleep(0.5)
+        assert opening.result().get_batch_size() == 4
+    assert "waiting for another process" in caplog.text
 
 
 def test_a_folder_that_others_may_enter_is_refused(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
