@@ -39,8 +39,9 @@ SWITCH_INTERVAL_S = 0.0001
 
 @dataclass(frozen=True)
 class EngineCard:
-    """What a client needs to know of the engine."""
+    """What a client needs to know of the engine; `host` is the process that runs it."""
 
+    host: int
     name: str
     input_shape: tuple[int, int]
     batch_size: int
@@ -65,7 +66,13 @@ class EngineHost:
         engine.warm_up()
         self._gatherer = PictureGatherer(engine)
         self.card = EngineCard(
-            engine.name, engine.get_input_shape(), engine.get_batch_size(), engine.lanes, form, engine.origin
+            os.getpid(),
+            engine.name,
+            engine.get_input_shape(),
+            engine.get_batch_size(),
+            engine.lanes,
+            form,
+            engine.origin,
         )
         self._clients = 0
         self._lost = False

@@ -96,6 +96,11 @@ class SharedEngine(InferenceEngine):
         return self._card.name
 
     @property
+    def host(self) -> int:
+        """Number of the process that runs the engine."""
+        return self._card.host
+
+    @property
     def lanes(self) -> int:
         """As many as the engine has: more would wait in the host, and could no longer be given up."""
         return self._card.lanes

@@ -78,10 +78,6 @@ def classes(detector: Detector, *greys: int) -> list[int]:
     return [found.class_ids[0] for found in detector.detect([grey_picture(grey) for grey in greys])]
 
 
-def host_of(engine: SharedEngine) -> int:
-    return int(engine.name.rpartition(" ")[2])
-
-
 def alive(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/stat") as stat:
@@ -117,7 +113,7 @@ def test_every_client_gets_the_rows_of_its_own_pictures(share: Open) -> None:
 
 def test_clients_share_one_process_and_its_card(share: Open) -> None:
     first, second = share(), share()
-    assert host_of(first) == host_of(second) != os.getpid()
+    assert first.host == second.host != os.getpid()
     assert (first.get_input_shape(), first.get_batch_size(), first.lanes) == ((32, 32), 4, 2)
     assert first.open_pictures() is PictureForm.PIXELS
 
@@ -173,7 +169,7 @@ def test_what_the_opener_raises_is_raised_here(key: str) -> None:
 
 def test_the_host_ends_with_its_last_client(share: Open) -> None:
     first, second = share(), share()
-    host = host_of(first)
+    host = first.host
     first.close()
     first.close()
     with pytest.raises(EngineClosedError):
@@ -203,7 +199,7 @@ def test_the_host_outlives_the_process_that_started_it(share: Open, key: str) ->
 
 def test_a_host_that_dies_is_noticed_and_the_next_client_starts_another(share: Open) -> None:
     engine = share()
-    host = host_of(engine)
+    host = engine.host
     engine.check_health()
     os.kill(host, signal.SIGKILL)
     with pytest.raises(GpuLostError, match="gone"):
@@ -211,7 +207,7 @@ def test_a_host_that_dies_is_noticed_and_the_next_client_starts_another(share: O
     with pytest.raises(GpuLostError, match="gone"):
         engine.check_health()
     another = share()
-    assert host_of(another) != host
+    assert another.host != host
     assert classes(Detector(another), 5) == [5]
 
 
@@ -221,9 +217,9 @@ def test_a_lost_gpu_is_told_to_all_and_the_next_client_starts_another_host(share
         classes(Detector(engine), LOST)
     assert falls_ill(neighbour)
     another = share()
-    assert host_of(another) != host_of(engine)
+    assert another.host != engine.host
     assert classes(Detector(another), 5) == [5]
-    assert ended(host_of(engine))
+    assert ended(engine.host)
 
 
 def test_who_waits_for_an_engine_that_another_process_starts_says_so(
@@ -250,14 +246,29 @@ def test_a_folder_that_others_may_enter_is_refused(key: str, tmp_path: Path, mon
         SharedEngine.open(partial(two_lanes, 0.01), key)
 
 
-def test_a_detector_with_a_shared_engine_finds_what_one_of_its_own_finds() -> None:
-    settings = DetectorSettings(engine="onnx", height=320, width=320, threads=1)
+@pytest.mark.parametrize("engine", ["onnx", pytest.param("tensorrt", marks=pytest.mark.gpu)])
+def test_a_detector_with_a_shared_engine_finds_what_one_of_its_own_finds(engine: str, tmp_path: Path) -> None:
+    settings = DetectorSettings(
+        engine=engine, height=320, width=320, threads=1, cache_dir=tmp_path, optimization_level=0, batch_size=4
+    )
     with Detector.open(settings) as own, Detector.open(settings, shared=True) as shared:
         assert isinstance(shared.engine, SharedEngine)
-        [expected], [found] = own.detect(sample_picture()), shared.detect(sample_picture())
-        assert len(expected.boxes) > 3
-        np.testing.assert_array_equal(found.boxes, expected.boxes)
-        other = settings.model_copy(update={"height": 352})
-        model = ModelFile.read("demo")
-        with open_shared_engine(model, ModelInfo.from_onnx(model.data), other) as different:
-            assert different.get_input_shape() == (352, 320)
+        assert shared.engine.name == own.engine.name
+        pictures = [sample_picture()] * 6
+        for expected, found in zip(own.detect(pictures), shared.detect(pictures), strict=True):
+            assert len(expected.boxes) > 3
+            np.testing.assert_array_equal(found.boxes, expected.boxes)
+        other = settings.model_copy(update={"confidence": 0.5})
+        with Detector.open(other, shared=True) as joined:
+            assert isinstance(joined.engine, SharedEngine)
+            assert joined.engine.host == shared.engine.host
+
+
+def test_another_size_is_another_engine() -> None:
+    model = ModelFile.read("demo")
+    info = ModelInfo.from_onnx(model.data)
+    settings = DetectorSettings(engine="onnx", height=320, width=320, threads=1)
+    wider = settings.model_copy(update={"width": 352})
+    with open_shared_engine(model, info, settings) as engine, open_shared_engine(model, info, wider) as other:
+        assert (engine.get_input_shape(), other.get_input_shape()) == ((320, 320), (320, 352))
+        assert engine.host != other.host
