@@ -73,7 +73,7 @@ def _at_share(
 ) -> dict[str, Any]:
     """Puts on a load of about `options.share` of the saturated rate: many clients who pause before they ask again."""
     saturated = max(load["rate"] for load in loads)
-    clients = 2 * max(options.connections)
+    clients = max(options.connections)  # more would begin with connections that the server has not met yet
     # Each client's turn is its pause and an answer, which takes no longer than it does with the fewest clients.
     pause_ms = max(0.0, 1000 * clients / (options.share * saturated) - min(load["p50_ms"] for load in loads))
     load = put_load(URL, request, expected, clients, options.seconds, options.wrk_threads, pause_ms)

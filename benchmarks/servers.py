@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from benchmarks.load import Box, Request
 ROOT = Path(__file__).resolve().parent.parent
 THROUGHPUT = ROOT / "configs" / "throughput.env"
 PORT = 8000
+PORT_FREE_S = 30.0
+"""How long the server before may take to leave the port: HAProxy ends its connections first."""
 URL = f"http://127.0.0.1:{PORT}"
 SERVERS = ("azaion", "azaion-throughput", "mosec", "litserve", "bentoml", "pytriton")
 
@@ -82,9 +85,10 @@ class Server:
         """Starts it, gives its first answer to the picture, and stops it with everything it started.
 
         Raises:
-            SystemExit: It ends, or answers nothing in time; its log says why.
+            SystemExit: Something listens on its port; or it ends, or answers nothing in time, and its log says why.
         """
         python = self.python()
+        _refuse_taken_port()  # what is left of another server would be measured in this one's name
         with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
             config = Path(folder) / "config.yaml"
             config.write_text(yaml.safe_dump(self._serve_config()))
@@ -172,6 +176,17 @@ def workers_of(config: Mapping[str, Any]) -> list[int]:
     """Returns the numbers of workers worth trying: one with every core, and one a core where the CPU computes."""
     on_cpu = config["applications"][0]["args"].get("engine") == "onnx"
     return sorted({1, available_cores()}) if on_cpu else [1, 2]
+
+
+def _refuse_taken_port() -> None:
+    end = time.monotonic() + PORT_FREE_S
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", PORT)):
+                return
+        if time.monotonic() > end:
+            raise SystemExit(f"something listens on port {PORT}; stop it first")
+        time.sleep(0.2)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,3 +83,13 @@ def test_comments_of_an_environment_file_are_left_out(tmp_path: Path) -> None:
     file.write_text("# why\nONE=1   # because\n\nTWO=a=b\n")
 
     assert read_environment(file) == {"ONE": "1", "TWO": "a=b"}
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setattr("benchmarks.servers.PORT_FREE_S", 0.1)
+        monkeypatch.setattr("benchmarks.servers.PORT", taken.getsockname()[1])
+        with pytest.raises(SystemExit, match="something listens"), Server("azaion", CONFIG).running(b"", 1):
+            pass
