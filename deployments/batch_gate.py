@@ -7,6 +7,7 @@ timer is zero and this is what decides:
 - an idle engine takes whatever waits, at once: a lone request waits for no timer;
 - while one batch runs, another is let in only when it is full, so the engine never waits for the event
   loop between full batches, and a batch that is not full goes on collecting until the engine is free;
+- except before an engine that gathers, which replicas feed together and which fills its batches up from all of them;
 - never more than one beyond those that run, so that what waits can still be filled up, cancelled or refused.
 """
 
