@@ -14,8 +14,15 @@ class Deadline:
     As asyncio.timeout, which Python 3.10 lacks; unlike asyncio.wait and wait_for it costs no second task.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, late: str = "no answer") -> None:
+        """Prepares it; time runs from the beginning of the block.
+
+        Args:
+            seconds: How long the block may take.
+            late: What was not there in time, for the message.
+        """
         self._seconds = seconds
+        self._late = late
         self._over = False
 
     def __enter__(self) -> None:
@@ -30,7 +37,7 @@ class Deadline:
             # From Python 3.11 on a task counts who cancels it: whoever else did is heard first.
             uncancel = getattr(self._task, "uncancel", None)
             if uncancel is None or not uncancel():
-                raise DeadlineExceededError(f"no answer within {self._seconds:g} s") from None
+                raise DeadlineExceededError(f"{self._late} within {self._seconds:g} s") from None
 
     def _end(self) -> None:
         self._over = True

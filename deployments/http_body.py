@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +10,8 @@ from ray import serve
 from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
-from azaion_engine.errors import DeadlineExceededError, PictureTooLargeError
+from azaion_engine.errors import PictureTooLargeError
+from deployments.deadline import Deadline
 
 Read = TypeVar("Read")
 
@@ -34,10 +34,8 @@ async def in_time(reading: Awaitable[Read], seconds: float) -> Read:
     Raises:
         DeadlineExceededError: The body took longer.
     """
-    try:
-        return await asyncio.wait_for(reading, seconds)
-    except asyncio.TimeoutError:
-        raise DeadlineExceededError(f"the body did not arrive within {seconds:g} s") from None
+    with Deadline(seconds, "the body did not arrive"):
+        return await reading
 
 
 async def whole_body(request: Request, limit: int) -> bytes:
