@@ -135,17 +135,20 @@ class Detections:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence to 4."""
+        # Rounded together: one by one they take four times as long.
+        boxes = self.boxes.astype(np.float64).round(2).tolist()
+        confidences = self.confidences.astype(np.float64).round(4).tolist()
         return [
             {
-                "x1": round(box.x1, 2),
-                "y1": round(box.y1, 2),
-                "x2": round(box.x2, 2),
-                "y2": round(box.y2, 2),
-                "confidence": round(box.confidence, 4),
-                "class_id": box.class_id,
-                "class_name": box.class_name,
+                "x1": x1,
+                "y1": y1,
+                "x2": x2,
+                "y2": y2,
+                "confidence": confidence,
+                "class_id": class_id,
+                "class_name": self.class_name(class_id),
             }
-            for box in self
+            for (x1, y1, x2, y2), confidence, class_id in zip(boxes, confidences, self.class_ids.tolist(), strict=True)
         ]
 
     def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
