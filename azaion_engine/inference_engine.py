@@ -36,11 +36,9 @@ class InferenceEngine(ABC):
     and `_release`. `run` may be called from any thread.
 
     Attributes:
-        gathers: Whether it makes full batches itself of what several callers hand over.
         origin: Whether the engine store built or loaded this engine, why, and how long it took; None without a store.
     """
 
-    gathers = False
     origin: StoreOutcome | None = None
 
     def __init__(self, model_bytes: bytes, **kwargs: Any) -> None:

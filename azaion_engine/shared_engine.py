@@ -43,8 +43,6 @@ class SharedEngine(InferenceEngine):
     engine many interpreters feed one network, whose memory is needed once.
     """
 
-    gathers = True
-
     def __init__(self, path: Path) -> None:
         """Connects to a host that listens.
 

@@ -7,7 +7,6 @@ timer is zero and this is what decides:
 - an idle engine takes whatever waits, at once: a lone request waits for no timer;
 - while one batch runs, another is let in only when it is full, so the engine never waits for the event
   loop between full batches, and a batch that is not full goes on collecting until the engine is free;
-- except before an engine that gathers, which replicas feed together and which fills its batches up from all of them;
 - never more than one beyond those that run, so that what waits can still be filled up, cancelled or refused.
 """
 
@@ -34,16 +33,14 @@ class Wave:
 class BatchGate:
     """Holds requests back until the engine can take them; used from one event loop only."""
 
-    def __init__(self, batch_size: int, max_queue: int, lanes: int = 1, eager: bool = False) -> None:
+    def __init__(self, batch_size: int, max_queue: int, lanes: int = 1) -> None:
         """Opens the gate.
 
         Args:
             batch_size: Most requests let in together.
             max_queue: Most requests admitted at a time, those that run included.
             lanes: Batches that the engine runs at a time.
-            eager: Whether a batch that is not full is let in beside running ones too: the engine fills it up itself.
         """
-        self._eager = eager
         self._most_waves = min(lanes + 1, MAX_WAVES)
         self.batch_size = batch_size
         self.max_queue = max_queue
@@ -107,7 +104,7 @@ class BatchGate:
 
     def _let_in(self) -> None:
         while self._waiting and self._waves < self._most_waves:
-            wanted = 1 if self._waves == 0 or self._eager else self.batch_size
+            wanted = 1 if self._waves == 0 else self.batch_size
             if len(self._waiting) < wanted:
                 return
             members = [self._waiting.popleft() for _ in range(min(self.batch_size, len(self._waiting)))]

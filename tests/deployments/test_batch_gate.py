@@ -196,17 +196,3 @@ def test_any_mix_of_arrivals_ends_and_cancellations_loses_nobody(seed):
         assert done + cancelled == 300
 
     run(scenario)
-
-
-def test_before_an_engine_that_gathers_a_part_full_batch_is_let_in_beside_others_up_to_the_bound():
-    async def scenario():
-        requests = Recorder(BatchGate(4, 16, lanes=2, eager=True))
-        await requests.start(0)
-        await requests.start(1)
-        await requests.start(2)
-        await requests.start(3, 4)
-        assert sorted(requests.inside) == [0, 1, 2]
-        await requests.end(1)
-        assert sorted(requests.inside) == [0, 2, 3, 4]
-
-    run(scenario)
