@@ -17,6 +17,9 @@ from azaion_engine.prepared_picture import PreparedPicture
 
 logger = logging.getLogger(__name__)
 
+CLOSE_S = 10.0
+"""Longer than any batch takes; a GPU that hangs never ends one."""
+
 Found = NDArray[np.float32] | PictureError
 
 
@@ -73,12 +76,12 @@ class PictureGatherer:
         return request.answer.result()
 
     def close(self) -> None:
-        """Ends the threads, after the pictures that were handed over."""
+        """Ends the threads after the pictures that were handed over, or leaves them where that takes too long."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(CLOSE_S)
 
     def _work(self) -> None:
         while True:

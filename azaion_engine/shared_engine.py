@@ -62,7 +62,11 @@ class SharedEngine(InferenceEngine):
         # One connection of its own for questions of health, which never wait behind a batch.
         self._control = self._connect()
         self._control.settimeout(HEALTH_S)
-        self._card: EngineCard = self._exchange(self._control, "card")
+        try:
+            self._card: EngineCard = self._exchange(self._control, "card")
+        except BaseException:
+            self._control.close()
+            raise
         self.origin = self._card.origin
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
@@ -77,6 +81,7 @@ class SharedEngine(InferenceEngine):
 
         Raises:
             ConfigurationError: The folder for sockets belongs to somebody else.
+            ExecutionError: The host ended before it could answer; its log says why.
             AzaionError: What the opener raised.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -84,9 +89,12 @@ class SharedEngine(InferenceEngine):
         with _lock(path.with_suffix(".lock")):
             try:
                 return cls(path)
-            except (OSError, EOFError, GpuLostError):
+            except (OSError, GpuLostError):
                 _start(opener, path)
-            return cls(path)
+            try:
+                return cls(path)
+            except OSError as gone:
+                raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
 
     @property
     def name(self) -> str:
@@ -174,7 +182,10 @@ class SharedEngine(InferenceEngine):
             raise GpuLostError(self._lost)
         with self._guard:
             connection = self._free.pop() if self._free else None
-        connection = connection or self._connect()
+        try:
+            connection = connection or self._connect()
+        except OSError as gone:
+            raise self._remember_lost(gone) from gone
         answer = self._exchange(connection, method, *arguments)
         self._keep(connection)
         return answer
@@ -205,11 +216,9 @@ class SharedEngine(InferenceEngine):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.connect(str(self._path))
-        except OSError as gone:
+        except OSError:
             connection.close()
-            if not hasattr(self, "_card"):
-                raise
-            raise self._remember_lost(gone) from gone
+            raise
         return connection
 
     def _remember_lost(self, gone: Exception) -> GpuLostError:
