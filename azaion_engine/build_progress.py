@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 logger = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S = 10.0
 """Seconds between two progress lines: a build takes minutes and must never look hung."""
+
+_SPEAKER = """
+import select, sys, time
+interval, elapsed, stage, begun = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3], time.monotonic()
+while not select.select([sys.stdin], [], [], interval)[0]:
+    seconds = elapsed + time.monotonic() - begun
+    print(f"building TensorRT engine: {seconds:.0f} s elapsed, {stage}", file=sys.stderr, flush=True)
+"""
+"""Ends with the process that started it, whose end of the pipe is closed then."""
 
 
 class BuildProgress:
@@ -27,6 +40,7 @@ class BuildProgress:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._stage = "starting"
+        self._mute = False
         self._phases: dict[str, tuple[int, int]] = {}
         self._thread = threading.Thread(target=self._report, name="engine-build-progress", daemon=True)
 
@@ -52,6 +66,17 @@ class BuildProgress:
             self._stage = name
             self._phases.clear()
         logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, name)
+
+    @contextmanager
+    def spoken_elsewhere(self) -> Iterator[None]:
+        """Leaves the lines to another process, on the standard error, while the block may hold the interpreter."""
+        command = [sys.executable, "-ISc", _SPEAKER, str(self._interval), str(self.elapsed_s), self.describe()]
+        self._mute = True
+        try:
+            with subprocess.Popen(command, stdin=subprocess.PIPE):  # closes the pipe and waits
+                yield
+        finally:
+            self._mute = False
 
     def phase(self, name: str, step: int, steps: int) -> None:
         """Notes how far TensorRT's own phase is; phases nest, the innermost counts."""
@@ -82,4 +107,5 @@ class BuildProgress:
 
     def _report(self) -> None:
         while not self._stopped.wait(self._interval):
-            logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, self.describe())
+            if not self._mute:
+                logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, self.describe())

@@ -85,7 +85,8 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
     trt = tensorrt_api.load()
     with progress, _on_gpu(trt, options.device_id) as context:
         progress.stage(f"loading the builder of {trt.flavor} {trt.version}; this is done once and may take minutes")
-        builder = trt.create_builder()
+        with progress.spoken_elsewhere():  # TensorRT 8.6 holds the interpreter for as long
+            builder = trt.create_builder()
         half = options.precision == "fp16" and trt.has_fast_fp16(builder)
         if options.precision == "fp16" and not half:
             logger.warning("this GPU has no fast FP16, building in FP32")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import time
+
+import pytest
+
 from azaion_engine.build_progress import BuildProgress
 
 
@@ -23,3 +29,20 @@ def test_phases_of_no_steps_or_too_many_stay_within_the_whole() -> None:
     progress = BuildProgress()
     progress.phase("odd", 3, 0)
     assert progress.fraction() == 1.0
+
+
+def test_a_call_that_holds_the_interpreter_is_told_of_too(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "azaion_engine")
+    with BuildProgress(interval_s=0.2) as progress:
+        progress.stage("loading the builder")
+        caplog.clear()
+        with progress.spoken_elsewhere():
+            ctypes.PyDLL(None).usleep(900_000)  # with the GIL held: no other thread of this process runs
+        lines = capfd.readouterr().err.splitlines()
+        assert len([line for line in lines if line.endswith("elapsed, loading the builder")]) >= 2
+        assert not caplog.records
+        time.sleep(0.5)
+        assert caplog.records
+    assert capfd.readouterr().err.count("elapsed") == 0
