@@ -16,12 +16,13 @@ logger = logging.getLogger(__name__)
 REPORT_INTERVAL_S = 10.0
 """Seconds between two progress lines: a build takes minutes and must never look hung."""
 
+_LINE = "building TensorRT engine: %.0f s elapsed, %s"
+
 _SPEAKER = """
 import select, sys, time
-interval, elapsed, stage, begun = float(sys.argv[1]), float(sys.argv[2]), sys.argv[3], time.monotonic()
+interval, elapsed, stage, line, begun = float(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:], time.monotonic()
 while not select.select([sys.stdin], [], [], interval)[0]:
-    seconds = elapsed + time.monotonic() - begun
-    print(f"building TensorRT engine: {seconds:.0f} s elapsed, {stage}", file=sys.stderr, flush=True)
+    print(line % (elapsed + time.monotonic() - begun, stage), file=sys.stderr, flush=True)
 """
 """Ends with the process that started it, whose end of the pipe is closed then."""
 
@@ -65,12 +66,12 @@ class BuildProgress:
         with self._lock:
             self._stage = name
             self._phases.clear()
-        logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, name)
+        logger.info(_LINE, self.elapsed_s, name)
 
     @contextmanager
     def spoken_elsewhere(self) -> Iterator[None]:
         """Leaves the lines to another process, on the standard error, while the block may hold the interpreter."""
-        command = [sys.executable, "-ISc", _SPEAKER, str(self._interval), str(self.elapsed_s), self.describe()]
+        command = [sys.executable, "-ISc", _SPEAKER, str(self._interval), str(self.elapsed_s), self.describe(), _LINE]
         self._mute = True
         try:
             with subprocess.Popen(command, stdin=subprocess.PIPE):  # closes the pipe and waits
@@ -108,4 +109,4 @@ class BuildProgress:
     def _report(self) -> None:
         while not self._stopped.wait(self._interval):
             if not self._mute:
-                logger.info("building TensorRT engine: %.0f s elapsed, %s", self.elapsed_s, self.describe())
+                logger.info(_LINE, self.elapsed_s, self.describe())

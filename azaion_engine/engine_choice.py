@@ -65,11 +65,7 @@ def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSett
         "settings": settings.model_dump(mode="json", include=_DECIDE),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
-    return SharedEngine.open(partial(_open_in_host, model, settings), json.dumps(wanted))
-
-
-def _open_in_host(model: ModelFile, settings: DetectorSettings) -> InferenceEngine:
-    return open_engine(model, ModelInfo.from_onnx(model.data), settings)
+    return SharedEngine.open(partial(open_engine, model, info, settings), json.dumps(wanted))
 
 
 def missing_for_tensorrt() -> str:

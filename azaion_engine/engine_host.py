@@ -25,8 +25,6 @@ from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.picture_gatherer import PictureGatherer
 from azaion_engine.prepared_picture import PictureForm
 
-logger = logging.getLogger(__name__)
-
 FIRST_CLIENT_S = 60.0
 """How long a host waits for the client that started it."""
 NEXT_CLIENT_S = 2.0
@@ -34,7 +32,10 @@ NEXT_CLIENT_S = 2.0
 LAST_ANSWERS_S = 0.5
 """How long a host whose GPU is lost goes on telling its clients so."""
 SWITCH_INTERVAL_S = 0.0001
-"""As in the service: the thread that is back from the GPU must not wait for those that receive pictures."""
+"""How long another thread may keep the GIL from an engine's that is back from its GPU, NumPy or ONNX Runtime.
+
+With Python's own 5 ms the engine would stand still while a batch's answers are sent, or pictures received.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class EngineHost:
         form = engine.open_pictures()
         engine.warm_up()
         self._gatherer = PictureGatherer(engine)
+        self._methods: dict[str, Callable[..., Any]] = {
+            "card": self._card_if_well,
+            "check_health": engine.check_health,
+            "run": engine.run,
+            "run_pictures": self._gatherer.run,
+        }
         self.card = EngineCard(
             os.getpid(),
             engine.name,
@@ -122,14 +129,8 @@ class EngineHost:
                 self._changed.notify_all()
 
     def _call(self, method: str, arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
-        calls: dict[str, Callable[..., Any]] = {
-            "card": self._card_if_well,
-            "check_health": self._engine.check_health,
-            "run": self._engine.run,
-            "run_pictures": self._gatherer.run,
-        }
         try:
-            return calls[method](*arguments), None
+            return self._methods[method](*arguments), None
         except Exception as error:
             if isinstance(error, GpuLostError):
                 self._stop_listening()  # who comes now starts another host

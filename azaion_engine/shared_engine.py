@@ -186,9 +186,10 @@ class SharedEngine(InferenceEngine):
             connection = connection or self._connect()
         except OSError as gone:
             raise self._remember_lost(gone) from gone
-        answer = self._exchange(connection, method, *arguments)
-        self._keep(connection)
-        return answer
+        try:
+            return self._exchange(connection, method, *arguments)
+        finally:
+            self._keep(connection)
 
     def _exchange(self, connection: socket.socket, method: str, *arguments: Any) -> Any:
         try:
@@ -197,17 +198,18 @@ class SharedEngine(InferenceEngine):
         except (EOFError, OSError) as gone:
             connection.close()
             raise self._remember_lost(gone) from gone
+        except BaseException:  # half an exchange is over: its answer must not be taken for the next call's
+            connection.close()
+            raise
         if error is not None:
             if isinstance(error, GpuLostError):
                 self._lost = str(error)
-            if connection is not self._control:
-                self._keep(connection)
             raise error
         return answer
 
     def _keep(self, connection: socket.socket) -> None:
         with self._guard:
-            if not self._closed:
+            if not self._closed and connection.fileno() >= 0:  # else the host is gone
                 self._free.append(connection)
                 return
         connection.close()

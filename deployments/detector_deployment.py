@@ -19,6 +19,7 @@ from ray import serve
 from azaion_engine.cores import available_cores
 from azaion_engine.detections import Detections
 from azaion_engine.detector import Detector, check_confidence
+from azaion_engine.engine_host import SWITCH_INTERVAL_S
 from azaion_engine.errors import DeadlineExceededError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg
 from azaion_engine.letterbox import Letterbox
@@ -36,12 +37,6 @@ from deployments.service_settings import ServiceSettings
 logger = logging.getLogger("ray.serve")
 
 OpenDetector = Callable[[ServiceSettings], Detector]
-
-SWITCH_INTERVAL_S = 0.0001
-"""How long the event loop may keep the GIL from an engine's thread that is back from its GPU, NumPy or ONNX Runtime.
-
-Python's own 5 ms are as long as the event loop is busy with one batch's answers: so long the engine would stand still.
-"""
 
 
 @dataclass

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError, UndecodablePictureError
 from azaion_engine.letterbox import Letterbox
-from azaion_engine.picture_gatherer import PictureGatherer
+from azaion_engine.picture_gatherer import Found, PictureGatherer
 from azaion_engine.prepared_picture import PreparedPicture
 from tests.stand_in import StandInEngine
 
@@ -58,6 +59,16 @@ def until(condition: object) -> None:
         time.sleep(0.005)
 
 
+@contextmanager
+def busy(engine: Engine, gatherer: PictureGatherer) -> Iterator[tuple[ThreadPoolExecutor, Future[list[Found]]]]:
+    """Clients' threads, and a first picture that runs until the engine's gate is opened."""
+    engine.gate.clear()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(gatherer.run, pictures(1))
+        until(lambda: engine.batches)
+        yield pool, first
+
+
 def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
     engine = Engine(lanes=2)
     gatherer = PictureGatherer(engine)
@@ -70,10 +81,7 @@ def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
 def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_full() -> None:
     engine = Engine(lanes=2)
     gatherer = PictureGatherer(engine)
-    engine.gate.clear()
-    with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(gatherer.run, pictures(1))
-        until(lambda: engine.batches)
+    with busy(engine, gatherer) as (pool, first):
         second = pool.submit(gatherer.run, pictures(2, 3))
         time.sleep(0.05)
         assert engine.batches == [[1]]
@@ -89,10 +97,7 @@ def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_
 def test_a_batch_that_fails_costs_only_the_client_whose_picture_it_was() -> None:
     engine = Engine()
     gatherer = PictureGatherer(engine)
-    engine.gate.clear()
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(gatherer.run, pictures(1))
-        until(lambda: engine.batches)
+    with busy(engine, gatherer) as (pool, first):
         bad = pool.submit(gatherer.run, pictures(BAD, 2))
         good = pool.submit(gatherer.run, pictures(3, BROKEN))
         time.sleep(0.05)
@@ -108,10 +113,7 @@ def test_a_batch_that_fails_costs_only_the_client_whose_picture_it_was() -> None
 def test_a_lost_gpu_is_everybodys_trouble() -> None:
     engine = Engine()
     gatherer = PictureGatherer(engine)
-    engine.gate.clear()
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(gatherer.run, pictures(1))
-        until(lambda: engine.batches)
+    with busy(engine, gatherer) as (pool, first):
         with_it = pool.submit(gatherer.run, pictures(LOST, 2))
         beside_it = pool.submit(gatherer.run, pictures(3))
         time.sleep(0.05)
