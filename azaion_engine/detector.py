@@ -20,6 +20,7 @@ from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.plain_jpeg import is_baseline_jpeg
+from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
 
@@ -131,20 +132,18 @@ class Detector:
         """Tells in microseconds whether `prepare` will be quick, because the GPU is likely to decode this picture."""
         return self._form is PictureForm.JPEG and is_baseline_jpeg(encoded)
 
-    def infer(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+    def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
         """Runs prepared pictures as one batch; as many threads at a time as the engine has lanes gain from it.
 
         Returns:
             One float32 `[k, 6]` a picture, in pixels of the network input; or what is wrong with it, where the GPU
             decodes.
         """
-        tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
-        others = [picture for picture in pictures if picture.tensor is None]
-        # A lone tensor is not copied: indexing with None gives a view.
-        stacked = tensors[0][None] if len(tensors) == 1 else np.stack(tensors) if tensors else None
-        rows = iter(()) if stacked is None else iter(self.engine.run(stacked)[0])
+        batch = pictures if isinstance(pictures, PreparedBatch) else PreparedBatch.of(pictures)
+        others = [picture for picture in batch.pictures if picture.tensor is None]
+        rows = iter(()) if batch.tensors is None else iter(self.engine.run(batch.tensors)[0])
         found = iter(self.engine.run_pictures(others) if others else ())
-        return [next(found) if picture.tensor is None else next(rows) for picture in pictures]
+        return [next(found) if picture.tensor is None else next(rows) for picture in batch.pictures]
 
     def finish(
         self,
@@ -235,18 +234,18 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _prepare_batch(self, pictures: Sequence[Picture], first: int) -> list[PreparedPicture]:
+    def _prepare_batch(self, pictures: Sequence[Picture], first: int) -> PreparedBatch:
         prepared = []
         for index, picture in enumerate(pictures, first):
             try:
                 prepared.append(self.prepare(picture))
             except PictureError as error:
                 raise type(error)(f"picture {index}: {error}") from error
-        return prepared
+        return PreparedBatch.of(prepared)
 
     def _run_when_prepared(
         self,
-        prepared: Future[list[PreparedPicture]],
+        prepared: Future[PreparedBatch],
         first: int,
         confidence: float | None,
         classes: Collection[int] | None,
@@ -254,10 +253,10 @@ class Detector:
         return self._run(prepared.result(), first, confidence, classes)
 
     def _run(
-        self, prepared: Sequence[PreparedPicture], first: int, confidence: float | None, classes: Collection[int] | None
+        self, prepared: PreparedBatch, first: int, confidence: float | None, classes: Collection[int] | None
     ) -> list[Detections]:
         found = []
-        for index, (picture, rows) in enumerate(zip(prepared, self.infer(prepared), strict=True), first):
+        for index, (picture, rows) in enumerate(zip(prepared.pictures, self.infer(prepared), strict=True), first):
             if isinstance(rows, PictureError):
                 raise type(rows)(f"picture {index}: {rows}") from rows
             found.append(self.finish(picture, rows, confidence, classes))

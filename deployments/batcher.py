@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, GpuLostError
+from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
 from deployments.batch_gate import MAX_WAVES, BatchGate, Wave
 from deployments.deadline import Deadline
@@ -72,6 +74,11 @@ class Job:
         """Whether its batch may wait for its decoding."""
         return self.encoded is None or (len(self.encoded) <= SMALL_JPEG_BYTES and self.encoded.startswith(b"\xff\xd8"))
 
+    @property
+    def runs(self) -> bool:
+        """Whether the engine is to see it; what once does not will not any more."""
+        return self.error is None and not self.given_up
+
     def prepare(self, detector: Detector) -> None:
         """Decodes what is not ready yet.
 
@@ -91,6 +98,19 @@ class Job:
             "engine": round((self.ended - self.started) * 1000, 3),
             "total": round((time.perf_counter() - self.received) * 1000, 3),
         }
+
+
+@dataclass
+class Batch:
+    """Jobs that run together.
+
+    Attributes:
+        jobs: In the order of their answers.
+        prepared: The pictures of those that can run, put together while another batch runs.
+    """
+
+    jobs: list[Job]
+    prepared: PreparedBatch | None = None
 
 
 class Batcher:
@@ -179,28 +199,30 @@ class Batcher:
         for job in jobs:
             job.in_batch = True
         try:
-            return await asyncio.wrap_future(self._threads.submit(jobs))
+            return await asyncio.wrap_future(self._threads.submit(Batch(jobs)))
         finally:
             # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top
             # of a running one.
             for job in jobs:
                 self._gate.leave(job.wave)
 
-    def _prepare(self, jobs: list[Job]) -> None:
-        for job in jobs:
+    def _prepare(self, batch: Batch) -> None:
+        for job in batch.jobs:
             try:
                 job.prepare(self._detector)
             except Exception as error:  # this picture's own
                 job.error = error
+        with suppress(MemoryError):  # then they are put together, or tried alone, where an error reaches the caller
+            batch.prepared = PreparedBatch.of([job.picture for job in batch.jobs if job.picture and job.runs])
 
-    def _infer(self, jobs: list[Job]) -> list[Rows | Exception]:
-        good = iter(self._infer_each([job for job in jobs if job.error is None]))
-        return [next(good) if job.error is None else job.error for job in jobs]
+    def _infer(self, batch: Batch) -> list[Rows | Exception]:
+        good = iter(self._infer_each([job for job in batch.jobs if job.error is None], batch.prepared))
+        return [next(good) if job.error is None else job.error for job in batch.jobs]
 
-    def _infer_each(self, jobs: list[Job]) -> list[Rows | Exception]:
+    def _infer_each(self, jobs: list[Job], prepared: PreparedBatch | None = None) -> list[Rows | Exception]:
         """Runs a batch; a picture that the engine chokes on fails alone."""
         try:
-            return self._infer_together(jobs)
+            return self._infer_together(jobs, prepared)
         except (GpuLostError, EngineClosedError) as error:
             return [error] * len(jobs)
         except Exception as error:
@@ -209,16 +231,18 @@ class Batcher:
             logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
             return [result for job in jobs for result in self._infer_each([job])]
 
-    def _infer_together(self, jobs: list[Job]) -> list[Rows | Exception]:
+    def _infer_together(self, jobs: list[Job], prepared: PreparedBatch | None) -> list[Rows | Exception]:
         # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but @serve.batch
         # counts them.
         results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
+        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and job.runs}
         if not live:
             return results
         self.on_batch(len(live))
         started = time.perf_counter()
-        found = self._detector.infer(list(live.values()))
+        if prepared is None or len(prepared.pictures) != len(live):
+            prepared = PreparedBatch.of(list(live.values()))
+        found = self._detector.infer(prepared)
         ended = time.perf_counter()
         for index, rows in zip(live, found, strict=True):
             results[index] = rows

@@ -13,10 +13,11 @@ Result = TypeVar("Result")
 
 
 class EngineThreads(Generic[Batch, Result]):
-    """Runs batches, as many at a time as the engine has lanes, on one thread more.
+    """Runs batches, as many at a time as the engine has lanes, on one thread more; another hands out what they gave.
 
     The thread that ends a batch starts the next one itself. Woken up for it, another thread would have to wait for the
-    GIL, which the event loop keeps for up to five milliseconds when it has just been given answers to send.
+    GIL, which the event loop keeps for up to five milliseconds when it has just been given answers to send. For the
+    same reason that thread does not wake the event loop itself when a batch waits: it would have to win the GIL back.
     """
 
     def __init__(self, lanes: int, prepare: Callable[[Batch], None], run: Callable[[Batch], Result]) -> None:
@@ -30,6 +31,7 @@ class EngineThreads(Generic[Batch, Result]):
         self._prepare = prepare
         self._run = run
         self._threads = ThreadPoolExecutor(lanes + 1, "engine")
+        self._answers = ThreadPoolExecutor(1, "answers")
         self._lock = threading.Lock()
         self._free = lanes
         self._ready: deque[tuple[Batch, Future[Result]]] = deque()
@@ -52,6 +54,7 @@ class EngineThreads(Generic[Batch, Result]):
     def close(self) -> None:
         """Ends the threads, after what was submitted."""
         self._threads.shutdown(wait=True)
+        self._answers.shutdown(wait=True)
 
     def _work(self, batch: Batch, result: Future[Result]) -> None:
         self._prepare(batch)
@@ -61,9 +64,12 @@ class EngineThreads(Generic[Batch, Result]):
                 return
             self._free -= 1
         while True:
-            result.set_result(self._run(batch))
+            value = self._run(batch)
             with self._lock:
                 if not self._ready:
                     self._free += 1
-                    return
-                batch, result = self._ready.popleft()
+                    break
+                following = self._ready.popleft()
+            self._answers.submit(result.set_result, value)
+            batch, result = following
+        result.set_result(value)

@@ -11,7 +11,9 @@ import pytest
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, UnsupportedPictureError
-from deployments.batcher import SMALL_JPEG_BYTES, Batcher, Job
+from azaion_engine.prepared_batch import PreparedBatch
+from azaion_engine.prepared_picture import PreparedPicture
+from deployments.batcher import SMALL_JPEG_BYTES, Batch, Batcher, Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
 
 
@@ -27,7 +29,7 @@ def batcher() -> Iterator[Batcher]:
 
 def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
     """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
-    return batcher._threads.submit(jobs).result(10)
+    return batcher._threads.submit(Batch(jobs)).result(10)
 
 
 def classes(results: list[object]) -> list[object]:
@@ -47,6 +49,18 @@ def test_a_picture_that_the_engine_chokes_on_fails_alone(batcher):
     assert batcher.ran == [2, 1, 1]
 
 
+def test_pictures_that_memory_does_not_hold_together_run_alone(batcher, monkeypatch):
+    together = PreparedBatch.of
+
+    def short_of_memory(pictures: list[PreparedPicture]) -> PreparedBatch:
+        if len(pictures) > 1:
+            raise MemoryError
+        return together(pictures)
+
+    monkeypatch.setattr(PreparedBatch, "of", short_of_memory)
+    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(2))])) == [1, 2]
+
+
 def test_who_gave_up_before_the_batch_is_not_run(batcher):
     jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
     assert classes(infer(batcher, jobs)) == [EngineClosedError, 2]
@@ -63,9 +77,9 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
         assert goes_on.wait(10)
 
     batcher.on_batch = hold
-    first = batcher._threads.submit([Job(grey_picture(4))])
+    first = batcher._threads.submit(Batch([Job(grey_picture(4))]))
     assert runs.wait(10)
-    second = batcher._threads.submit(jobs)
+    second = batcher._threads.submit(Batch(jobs))
     batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
     assert all(job.picture is not None for job in jobs)
     jobs[1].given_up = True

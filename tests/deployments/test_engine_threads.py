@@ -84,6 +84,18 @@ def test_the_thread_that_ends_a_batch_begins_the_next(engine: Engine) -> None:
     assert engine.threads[5] == engine.threads[1]
 
 
+def test_an_answer_does_not_wait_for_the_batch_after_it(engine: Engine) -> None:
+    first = engine.lanes.submit(1)
+    running = [2] if engine.lanes._free else []
+    for batch in running:
+        engine.lanes.submit(batch)
+    waits = engine.lanes.submit(5)
+    engine.wait_until_ready(1, *running, 5)
+    engine.let_go(1)
+    assert first.result(10) == -1
+    assert not waits.done()
+
+
 def test_an_idle_engine_begins_at_once_again_and_again(engine: Engine) -> None:
     for batch in (1, 2, 3):
         engine.let_go(batch)
