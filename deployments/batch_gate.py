@@ -53,6 +53,11 @@ class BatchGate:
         """Requests in the house now: decoding, waiting or running."""
         return self._admitted
 
+    @property
+    def waves(self) -> int:
+        """Batches let in that are not over."""
+        return self._waves
+
     def refuse_when_full(self) -> None:
         """Raises what `admit` would raise now: a body need not be read to be refused.
 

@@ -33,8 +33,13 @@ class EngineThreads(Generic[Batch, Result]):
         self._threads = ThreadPoolExecutor(lanes + 1, "engine")
         self._answers = ThreadPoolExecutor(1, "answers")
         self._lock = threading.Lock()
-        self._free = lanes
+        self._lanes = self._free = lanes
         self._ready: deque[tuple[Batch, Future[Result]]] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no batch runs."""
+        return self._free == self._lanes
 
     def submit(self, batch: Batch) -> Future[Result]:
         """Hands a batch over; never more than one beyond the lanes, or it waits for a thread to be made ready.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, UnsupportedPictureError
@@ -96,3 +99,32 @@ def test_only_a_small_jpeg_is_decoded_in_its_batch():
     # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
     assert not Job(grey_picture(1, "PNG")).small
     assert Job(picture=object()).small, "there is nothing to decode"
+
+
+def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, monkeypatch):
+    monkeypatch.setattr("deployments.batcher.NEXT_BATCH_S", 5.0)  # this machine may be busy
+    replica = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=100))
+    monkeypatch.setattr(serve, "get_replica_context", lambda: replica)  # for @serve.batch
+    runs, goes_on, order = threading.Event(), threading.Event(), []
+
+    def hold(pictures: int) -> None:
+        order.append(f"batch of {pictures}")
+        runs.set()
+        assert goes_on.wait(10)
+
+    async def ask(value: int) -> None:
+        await batcher.run(Job(grey_picture(value)))
+        order.append(f"answer {value}")
+
+    async def ask_all() -> None:
+        first = asyncio.create_task(ask(1))
+        assert await asyncio.to_thread(runs.wait, 10)
+        others = [asyncio.create_task(ask(value)) for value in (2, 3)]
+        while len(batcher._gate._waiting) < 2:  # decoded, and not enough for a second batch
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        await asyncio.gather(first, *others)
+
+    batcher.on_batch = hold
+    asyncio.run(ask_all())
+    assert order.index("batch of 2") < order.index("answer 1")

@@ -96,6 +96,16 @@ def test_an_answer_does_not_wait_for_the_batch_after_it(engine: Engine) -> None:
     assert not waits.done()
 
 
+def test_it_is_idle_while_no_batch_runs(engine: Engine) -> None:
+    assert engine.lanes.idle
+    answer = engine.lanes.submit(1)
+    engine.wait_until_began(1)
+    assert not engine.lanes.idle
+    engine.let_go(1)
+    answer.result(10)
+    assert engine.lanes.idle
+
+
 def test_an_idle_engine_begins_at_once_again_and_again(engine: Engine) -> None:
     for batch in (1, 2, 3):
         engine.let_go(batch)
