@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -101,6 +102,10 @@ class DetectorDeployment(OpenInferenceGrpc):
         )
         self._batcher.on_batch = self.metrics.batch
         self._log = RequestLog()
+        # What is there now stays: the garbage collector looks no further at it, which takes 60 ms in which nothing is
+        # answered, and looks ten times less often for what requests leave behind, which is next to nothing.
+        gc.freeze()
+        gc.set_threshold(10 * gc.get_threshold()[0], *gc.get_threshold()[1:])
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,

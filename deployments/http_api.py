@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic_core import to_json
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -21,7 +22,7 @@ from deployments import http_schema as schema
 from deployments import web_page
 from deployments.http_body import Replica, in_time, retry_after, stream_body, this_replica, whole_body
 from deployments.open_inference.http_routes import router as open_inference
-from deployments.plain_route import PlainRoute
+from deployments.plain_detect import PlainDetect
 from deployments.request_record import current_request
 from deployments.request_watch import RequestWatch
 
@@ -58,8 +59,8 @@ def create_api() -> FastAPI:
         # of FastAPI without telemetry keep the word without a meaning.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    api.add_middleware(PlainDetect, path="/detect", answer=_detect_plain, on_error=_on_error)
     api.add_middleware(RequestWatch, request_over=lambda record: this_replica().request_over(record))
-    api.router.routes.append(PlainRoute("/detect", _detect_plain, methods=["POST"], include_in_schema=False))
     api.include_router(router)
     api.include_router(web_page.router)
     api.include_router(open_inference)
@@ -144,7 +145,7 @@ async def readyz(replica: Replica) -> JSONResponse:
     return JSONResponse({"status": "ready"})
 
 
-async def _detect_plain(request: Request) -> JSONResponse:
+async def _detect_plain(request: Request) -> Response:
     replica = this_replica()
     replica.refuse_when_full()
     return await _answer(request, replica)
@@ -152,9 +153,11 @@ async def _detect_plain(request: Request) -> JSONResponse:
 
 async def _answer(
     request: Request, replica: DetectorDeployment, confidence: float | None = None, classes: list[str] | None = None
-) -> JSONResponse:
+) -> Response:
     answer = await replica.detect(await _body(request, replica), confidence, classes)
-    return JSONResponse({**_picture(answer), "model": _model(replica)})
+    # Pydantic's encoder takes a quarter of the time of the standard library's.
+    body = to_json({**_picture(answer), "model": _model(replica)})
+    return Response(body, media_type="application/json")
 
 
 async def _body(request: Request, replica: DetectorDeployment) -> bytes:

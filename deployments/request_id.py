@@ -24,7 +24,7 @@ _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 
 def request_id(scope: Scope) -> str:
     """Returns the id in a request's headers: odd characters become `_`, what is too long is cut off."""
-    given: bytes = next((value for key, value in scope["headers"] if key == _HEADER), b"")
+    given: bytes = dict(scope["headers"]).get(_HEADER, b"")
     return safe_id(given.decode("latin-1"))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from starlette.routing import Match
 
-from deployments.plain_route import PlainRoute
+from deployments.plain_detect import PlainDetect
 from tests.stand_in import grey_picture
 
 JPEG = (b"content-type", b"image/jpeg")
@@ -17,15 +16,21 @@ def scope(*headers: tuple[bytes, bytes], **changes: object) -> dict[str, object]
 
 
 @pytest.fixture(scope="module")
-def route() -> PlainRoute:
-    return PlainRoute("/detect", lambda request: None, methods=["POST"])
+def plain() -> PlainDetect:
+    return PlainDetect(lambda *_: None, "/detect", lambda _: None, lambda *_: None)
 
 
-@pytest.mark.parametrize("headers", [[], [JPEG], [JPEG, (b"accept", b"*/*")], [(b"accept", b"application/json")]])
-def test_a_picture_that_asks_for_nothing_else_goes_the_short_way(route: PlainRoute, headers: list) -> None:
-    match, child = route.matches(scope(*headers))
-    assert match == Match.FULL
-    assert child["route"] is route  # what metrics and log name it by
+@pytest.mark.parametrize(
+    "headers",
+    [[], [JPEG], [JPEG, (b"accept", b"*/*")], [(b"accept", b"application/json")]],
+)
+def test_a_picture_that_asks_for_nothing_else_goes_the_short_way(plain: PlainDetect, headers: list) -> None:
+    assert plain.takes(scope(*headers))
+
+
+def test_it_goes_the_short_way_under_a_prefix_too(plain: PlainDetect) -> None:
+    assert plain.takes(scope(JPEG, path="/boxes/detect", root_path="/boxes"))
+    assert not plain.takes(scope(JPEG, path="/boxes/detect"))
 
 
 @pytest.mark.parametrize(
@@ -39,8 +44,8 @@ def test_a_picture_that_asks_for_nothing_else_goes_the_short_way(route: PlainRou
         scope(type="websocket"),
     ],
 )
-def test_everything_else_takes_the_documented_route(route: PlainRoute, other: dict[str, object]) -> None:
-    assert route.matches(other)[0] == Match.NONE
+def test_everything_else_takes_the_documented_route(plain: PlainDetect, other: dict[str, object]) -> None:
+    assert not plain.takes(other)
 
 
 @pytest.mark.parametrize("picture", [grey_picture(7), grey_picture(7, "JPEG"), b"", b"no picture"])
