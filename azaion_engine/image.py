@@ -46,6 +46,7 @@ _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 _IS_JPEG_MARKER = np.ones(256, np.bool_)
 _IS_JPEG_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _JPEG_END = 0xD9
+_JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
 _SCAN_STEP = 120 * 1024
 """Bytes looked at together: larger arrays than these come fresh from the system every time, page by page."""
 _JPEG_MAX_SCANS = 100
@@ -114,7 +115,10 @@ def read_hardware_jpeg(data: bytes, limits: PictureLimits = PictureLimits()) -> 
     if (plain := read_plain_jpeg(data)) is not None:
         _check_limits(plain, data, limits)
         header = PictureHeader("JPEG", plain.width, plain.height, 1, plain.mode)
-        return header if _is_for_hardware(plain.components) and _ends_with_its_scan(data, plain.scan) else None
+        # One scan, and a whole one: that shows at a JPEG's two ends. To look for markers inside takes ten times as long
+        # as all the rest, and tells only of such damage as made one.
+        whole = (plain.scans_all and data.endswith(_JPEG_END_MARKER)) or _ends_with_its_scan(data, plain.scan)
+        return header if whole and _is_for_hardware(plain.components) else None
     image, header = open_picture(data, limits)
     if not isinstance(image, JpegImageFile) or image.info.get("progressive") or not _is_whole_single_scan(image, data):
         return None

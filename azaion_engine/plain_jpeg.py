@@ -21,12 +21,14 @@ class PlainJpeg(NamedTuple):
         height: Pixels down.
         components: (identifier, samples across, samples down) of each.
         scan: Where the first scan's compressed data begin.
+        scans_all: Whether the first scan is of all components: a sequential JPEG then has no other.
     """
 
     width: int
     height: int
     components: tuple[tuple[int, int, int], ...]
     scan: int
+    scans_all: bool
 
     @property
     def mode(self) -> str:
@@ -43,7 +45,7 @@ def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
     frame: PlainJpeg | None = None
     for marker, start, end in _segments(data):
         if marker == _SCAN:
-            return frame._replace(scan=end) if frame else None
+            return frame._replace(scan=end, scans_all=data[start] == len(frame.components)) if frame else None
         if marker in _SEQUENTIAL and frame is None:
             frame = _read_frame(data[start:end])
             if frame is None:
@@ -85,4 +87,4 @@ def _read_frame(body: bytes) -> PlainJpeg | None:
     components = tuple((body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in range(6, len(body), 3))
     if not width or not height or any(not 1 <= size <= 4 for _, *sizes in components for size in sizes):
         return None
-    return PlainJpeg(width, height, components, 0)
+    return PlainJpeg(width, height, components, 0, False)

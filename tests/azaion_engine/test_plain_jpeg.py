@@ -59,6 +59,28 @@ def test_everything_else_is_left_to_pillow(name: str) -> None:
     assert read_plain_jpeg(OTHER[name]) is None
 
 
+def with_a_scan_for_each_component(data: bytes) -> bytes:
+    """Returns headers as of a sequential JPEG of three scans; what is inside them is not looked at here."""
+    plain = read_plain_jpeg(data)
+    assert plain is not None
+    headers = [b"\xff\xda\0\x08\x01" + bytes((number, 0, 0, 63, 0)) for number in (1, 2, 3)]
+    before, inside = data[: data.index(b"\xff\xda")], data[plain.scan : -2]
+    return before + b"".join(header + inside for header in headers) + data[-2:]
+
+
+def test_hardware_takes_a_scan_of_all_components_that_runs_to_the_end() -> None:
+    data = PLAIN["4:2:0"]
+    several = with_a_scan_for_each_component(data)
+    for whole, all_at_once in ((data, True), (several, False), (PLAIN["grey"], True)):
+        plain = read_plain_jpeg(whole)
+        assert plain is not None
+        assert plain.scans_all == all_at_once
+        assert (read_hardware_jpeg(whole) is not None) == all_at_once
+    assert read_hardware_jpeg(data + bytes(7)) is not None  # some cameras fill their files up
+    for cut in (data[:-1], data[:-2], data[:-20], data[:-20] + bytes(20)):
+        assert read_hardware_jpeg(cut) is None
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_pixels_are_pillows(name: str) -> None:
     expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
