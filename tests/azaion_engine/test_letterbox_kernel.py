@@ -26,12 +26,13 @@ static const Index blockDim = {1, 1, 1};
 #define __device__
 #define __global__
 #define __float2int_rn(value) ((int)lrintf(value))
+#define __fmaf_rn fmaf
 #include SOURCE
 extern "C" int record_size() { return sizeof(Picture); }
 extern "C" void run(int half, const Picture* pictures, int count, void* input, int width, int height) {
     for (blockIdx.z = 0; blockIdx.z < count; ++blockIdx.z)
         for (blockIdx.y = 0; blockIdx.y < height; ++blockIdx.y)
-            for (blockIdx.x = 0; blockIdx.x < width; ++blockIdx.x)
+            for (blockIdx.x = 0; blockIdx.x * RUN < width; ++blockIdx.x)
                 half ? letterbox_float16(pictures, (unsigned short*)input, width, height)
                      : letterbox_float32(pictures, (float*)input, width, height);
 }
