@@ -69,6 +69,11 @@ class InferenceEngine(ABC):
         """Batches that gain from running at a time, each called for by a thread of its own."""
         return 1
 
+    @property
+    def smallest_second(self) -> int:
+        """Pictures from which on a batch is worth handing over while another runs: as a rule a full one."""
+        return self.get_batch_size()
+
     @abstractmethod
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         """Runs 1…batch checked rows and returns one array per output, each with as many rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -72,7 +72,8 @@ class PictureGatherer:
                 raise EngineClosedError(f"{self._engine.name}: the engine is closed")
             self._requests.append(request)
             self._waiting += len(pictures)
-            self._changed.notify()
+            if self._can_begin():  # else a thread would wake up in vain, and have to be given the GIL for it
+                self._changed.notify()
         return request.answer.result()
 
     def close(self) -> None:
@@ -91,10 +92,13 @@ class PictureGatherer:
                     return  # closed
                 places = self._take()
                 self._running += 1
+                if self._can_begin():
+                    self._changed.notify()
             self._run(places)
             with self._changed:
                 self._running -= 1
-                self._changed.notify_all()
+                if self._can_begin():
+                    self._changed.notify()
 
     def _can_begin(self) -> bool:
         return self._closed or self._waiting >= (self._batch if self._running else 1)
@@ -126,11 +130,15 @@ class PictureGatherer:
             return
         for (request, index), rows in zip(places, found, strict=True):
             request.found[index] = rows
-            with self._changed:
-                request.missing -= 1
-                done = request.missing == 0 and not request.answer.done()
-            if done:
-                request.answer.set_result(request.found)  # type: ignore[arg-type]
+        counts = Counter(id(request) for request, _ in places)
+        done = []
+        with self._changed:
+            for request in {id(request): request for request, _ in places}.values():
+                request.missing -= counts[id(request)]
+                if request.missing == 0 and not request.answer.done():
+                    done.append(request)
+        for request in done:
+            request.answer.set_result(request.found)  # type: ignore[arg-type]
 
     def _fail(self, request: _Request, error: Exception) -> None:
         with self._changed:

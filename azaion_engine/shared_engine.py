@@ -111,6 +111,11 @@ class SharedEngine(InferenceEngine):
         """As many as the engine has: more would wait in the host, and could no longer be given up."""
         return self._card.lanes
 
+    @property
+    def smallest_second(self) -> int:
+        """A quarter of a batch: the host fills it up with what others send. Each message costs both ends some time."""
+        return max(1, self.get_batch_size() // 4)
+
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
         return self._card.input_shape

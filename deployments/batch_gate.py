@@ -6,7 +6,8 @@ timer is zero and this is what decides:
 
 - an idle engine takes whatever waits, at once: a lone request waits for no timer;
 - while one batch runs, another is let in only when it is full, so the engine never waits for the event
-  loop between full batches, and a batch that is not full goes on collecting until the engine is free;
+  loop between full batches, and a batch that is not full goes on collecting until the engine is free
+  (where the engine is shared and fills it up with others' pictures, a second one is let in sooner);
 - never more than one beyond those that run, so that what waits can still be filled up, cancelled or refused.
 """
 
@@ -33,14 +34,16 @@ class Wave:
 class BatchGate:
     """Holds requests back until the engine can take them; used from one event loop only."""
 
-    def __init__(self, batch_size: int, max_queue: int, lanes: int = 1) -> None:
+    def __init__(self, batch_size: int, max_queue: int, lanes: int = 1, second: int | None = None) -> None:
         """Opens the gate.
 
         Args:
             batch_size: Most requests let in together.
             max_queue: Most requests admitted at a time, those that run included.
             lanes: Batches that the engine runs at a time.
+            second: Fewest requests let in together while one batch runs; default: a full one.
         """
+        self._second = batch_size if second is None else second
         self._most_waves = min(lanes + 1, MAX_WAVES)
         self.batch_size = batch_size
         self.max_queue = max_queue
@@ -109,7 +112,7 @@ class BatchGate:
 
     def _let_in(self) -> None:
         while self._waiting and self._waves < self._most_waves:
-            wanted = 1 if self._waves == 0 else self.batch_size
+            wanted = (1, self._second, self.batch_size)[min(self._waves, 2)]
             if len(self._waiting) < wanted:
                 return
             members = [self._waiting.popleft() for _ in range(min(self.batch_size, len(self._waiting)))]

@@ -140,7 +140,7 @@ class Batcher:
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
         self._threads = EngineThreads(lanes, self._prepare, self._infer)
         batch_size = detector.engine.get_batch_size()
-        self._gate = BatchGate(batch_size, max_queue, lanes)
+        self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
         self._run_batch.set_max_batch_size(batch_size)
 
     @property

@@ -56,6 +56,23 @@ def test_a_lone_request_enters_an_idle_gate_at_once():
     run(scenario)
 
 
+def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_it_is():
+    async def scenario():
+        requests = Recorder(BatchGate(4, 16, lanes=2, second=2))
+        await requests.start(1)
+        await requests.start(2)
+        assert requests.inside == [1]
+        await requests.start(3)
+        assert requests.inside == [1, 2, 3]
+        await requests.start(4, 5, 6)
+        assert requests.inside == [1, 2, 3]
+        await requests.start(7)
+        assert requests.inside == [1, 2, 3, 4, 5, 6, 7]
+        await requests.end(*range(1, 8))
+
+    run(scenario)
+
+
 def test_while_one_batch_runs_only_a_full_one_is_let_in():
     async def scenario():
         requests = Recorder(BatchGate(3, 16))
