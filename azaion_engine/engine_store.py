@@ -12,7 +12,6 @@ rebuilt. The lock is the operating system's (flock): it ends with the process th
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import re
@@ -24,25 +23,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from filelock import BaseFileLock, FileLock, Timeout
 from platformdirs import user_cache_dir
 
 from azaion_engine.engine_manifest import EngineKey, EngineManifest
 from azaion_engine.errors import CacheError, PlanError
+from azaion_engine.patient_lock import PatientLock
 from azaion_engine.stored_engine import StoredEngine, UnusableError, stored_engines
 
-WAIT_REPORT_S = 10.0
-"""Seconds between two log lines of a process that waits for another one's build."""
-
-_LOCK_POLL_S = 0.1
 _MAX_NAME = 80
-# Newer versions of filelock take a lock file's mere existence for a lock where flock is missing; a killed build
-# would then keep all others waiting for ever. Older ones raise NotImplementedError by themselves.
-_LOCK_OPTIONS: dict[str, Any] = (
-    {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters else {}
-)
 _ADVICE = "free space there, make the folder writable, or set cache_dir to one that is"
 
 logger = logging.getLogger(__name__)
@@ -141,18 +131,21 @@ class EngineStore:
         """
         path, freed = engine.path, 0
         try:
-            with FileLock(_beside(path, ".lock"), **_LOCK_OPTIONS).acquire(timeout=0):
+            lock = PatientLock(_beside(path, ".lock"))
+            if not lock.try_acquire():
+                raise CacheError(f"{path} is being built by {_who(path)}")
+            try:
                 for file in (engine.manifest_path, path):
                     with suppress(FileNotFoundError):
                         size = file.stat().st_size
                         file.unlink()
                         freed += size
+            finally:
+                lock.release()
             # A process that waits for the lock of a file deleted here builds beside another one at worst.
             _beside(path, ".lock").unlink(missing_ok=True)
             with suppress(OSError):  # engines of other GPUs are still in it
                 path.parent.rmdir()
-        except Timeout:
-            raise CacheError(f"{path} is being built by {_who(path)}") from None
         except (OSError, NotImplementedError) as error:
             raise CacheError(f"cannot remove {path}: {error}") from error
         return freed
@@ -255,21 +248,16 @@ def _build_lock(path: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _acquire(path: Path) -> BaseFileLock | None:
-    started = time.monotonic()
+def _acquire(path: Path) -> PatientLock | None:
+    def waiting(elapsed: float) -> None:
+        logger.info("waiting for the TensorRT engine %s, %.0f s by now: built by %s", path, elapsed, _who(path))
+
     lock_path = _beside(path, ".lock")
-    timeout = 0.0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_path, **_LOCK_OPTIONS)
-        while True:
-            try:
-                lock.acquire(timeout=timeout, poll_interval=_LOCK_POLL_S)
-                return lock
-            except Timeout:
-                elapsed = time.monotonic() - started
-                logger.info("waiting for the TensorRT engine %s, %.0f s by now: built by %s", path, elapsed, _who(path))
-                timeout = WAIT_REPORT_S
+        lock = PatientLock(lock_path)
+        lock.acquire(waiting)
+        return lock
     except (OSError, NotImplementedError) as error:  # the latter: older filelock where flock is not supported
         message = "cannot lock %s (%s): building without a lock, other processes may build the same engine too; %s"
         logger.warning(message, lock_path, error, _ADVICE)

@@ -11,24 +11,23 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from azaion_engine import engine_wire
 from azaion_engine.engine_host import EngineCard
 from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError, PictureError
 from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.patient_lock import PatientLock
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 
 logger = logging.getLogger(__name__)
 
-WAIT_REPORT_S = 10.0
 HEALTH_PERIOD_S = 1.0
 HEALTH_S = 20.0
 """A host that does not say within this time that it is well is not."""
@@ -86,15 +85,23 @@ class SharedEngine(InferenceEngine):
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = _folder() / name
-        with _lock(path.with_suffix(".lock")):
-            try:
-                return cls(path)
-            except (OSError, GpuLostError):
-                _start(opener, path)
-            try:
-                return cls(path)
-            except OSError as gone:
-                raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
+        lock = PatientLock(path.with_suffix(".lock"))
+        lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
+        try:
+            return cls._join_or_start(opener, path)
+        finally:
+            lock.release()
+
+    @classmethod
+    def _join_or_start(cls, opener: OpenEngine, path: Path) -> SharedEngine:
+        try:
+            return cls(path)
+        except (OSError, GpuLostError):
+            _start(opener, path)
+        try:
+            return cls(path)
+        except OSError as gone:
+            raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
 
     @property
     def name(self) -> str:
@@ -233,22 +240,6 @@ class SharedEngine(InferenceEngine):
             return GpuLostError(f"{self._path.name}: the engine is closed")
         self._lost = f"the process that runs the engine is gone or silent: {gone}"
         return GpuLostError(self._lost)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds the lock, and says every few seconds that it waits for it: an engine's build takes minutes."""
-    lock = FileLock(path)
-    while True:
-        try:
-            lock.acquire(timeout=WAIT_REPORT_S)
-            break
-        except Timeout:
-            logger.info("waiting for another process that starts or builds the engine")
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _start(opener: OpenEngine, path: Path) -> None:

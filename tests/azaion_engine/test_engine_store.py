@@ -26,7 +26,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azaion_engine import engine_store
+from azaion_engine import engine_store, patient_lock
 from azaion_engine.engine_manifest import EngineKey, EngineManifest
 from azaion_engine.engine_store import EngineStore, StoreOutcome
 from azaion_engine.errors import EngineBuildError, PlanError
@@ -359,7 +359,7 @@ def test_without_a_lock_the_engine_is_built_and_still_kept(
             raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_store, "FileLock", NoLock)
+        patch.setattr(patient_lock, "FileLock", NoLock)
         assert get(tmp_path)[1].path is not None
     assert "cannot lock" in warnings_of(log)
     assert str(error) in warnings_of(log)
@@ -537,7 +537,7 @@ class NoteWaiting(logging.Handler):
 def child_build(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     logging.getLogger("azaion_engine").addHandler(NoteWaiting(directory))
-    engine_store.WAIT_REPORT_S = options.get("report_s", 10.0)
+    patient_lock.WAIT_REPORT_S = options.get("report_s", 10.0)
     if "file_limit" in options:
         import resource
 

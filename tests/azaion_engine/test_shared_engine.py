@@ -225,7 +225,7 @@ def test_a_lost_gpu_is_told_to_all_and_the_next_client_starts_another_host(share
 def test_who_waits_for_an_engine_that_another_process_starts_says_so(
     share: Open, key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("azaion_engine.shared_engine.WAIT_REPORT_S", 0.05)
+    monkeypatch.setattr("azaion_engine.patient_lock.WAIT_REPORT_S", 0.05)
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     Path(tempfile.gettempdir(), f"azaion-{os.getuid()}").mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(Path(tempfile.gettempdir(), f"azaion-{os.getuid()}", f"{name}.lock"))
