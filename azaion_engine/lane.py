@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from azaion_engine.batch_work import BatchWork, work_size
 from azaion_engine.compute_queue import ComputeQueue, make_stream
 from azaion_engine.cuda_context import CudaContext
-from azaion_engine.device_buffers import DeviceBuffer
+from azaion_engine.device_buffers import DeviceBuffer, DeviceMemory
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.loaded_plan import LoadedPlan
 from azaion_engine.prepared_picture import PreparedPicture
+from azaion_engine.staging import Staging
 from azaion_engine.tensorrt_api import IoTensor
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
     from azaion_engine.picture_loader import PictureLoader
 
 logger = logging.getLogger(__name__)
-
-_LARGE_PLANE_BYTES = 256 * 1024
-"""Smaller planes are copied quicker by one thread than handed to several."""
 
 
 class Lane:
@@ -62,12 +60,13 @@ class Lane:
             ExecutionFailedError: TensorRT refuses the shape.
             ModelError: The size of an output depends on the picture's content.
         """
-        self._context, self._plan, self._compute, self._copiers = context, plan, compute, copiers
+        self._context, self._plan, self._compute = context, plan, compute
         self.batch, self._size = batch, size
         self._picture = next(tensor for tensor in plan.tensors if tensor.is_input)
         self._smallest = self._picture.profile[0][0]
         self._works: dict[int, BatchWork] = {}
-        self._buffers: dict[str, DeviceBuffer] = {}
+        self._outputs: list[DeviceBuffer] = []
+        self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
         self.stream: Any = None
@@ -77,12 +76,14 @@ class Lane:
             self.stream = make_stream(context.driver)
             self._ready, self._done = compute.make_event(), compute.make_event()
             self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
+            self._input = DeviceMemory(context.driver, (batch, 3, *size), self._picture.dtype)
+            self._held.append(self._input)
+            self._staging = Staging(context.driver, self.stream, copiers, self._input.bytes)
+            self._held.append(self._staging)
             self._make_full_work()
         except BaseException:
             self.free()
             raise
-        self._input = self._buffers[self._picture.name]
-        self._outputs = [self._buffers[tensor.name] for tensor in plan.tensors if not tensor.is_input]
 
     def open_loader(self) -> PictureLoader:
         """Gets ready for `run_pictures`; only the first call does something.
@@ -93,7 +94,8 @@ class Lane:
         from azaion_engine.picture_loader import PictureLoader
 
         if self.loader is None:
-            self.loader = PictureLoader(self._context.driver, self._context.device_id, self._input, self.stream)
+            driver, device_id = self._context.driver, self._context.device_id
+            self.loader = PictureLoader(driver, device_id, self._input, self._staging, self.stream)
         return self.loader
 
     def start(self, rows: NDArray[Any]) -> None:
@@ -102,14 +104,7 @@ class Lane:
         Args:
             rows: `[1…batch, 3, height, width]`; read before this returns.
         """
-        host = self._input.host[: len(rows)]
-        if host[0, 0].nbytes < _LARGE_PLANE_BYTES:
-            host[...] = rows  # casts, and gathers what is not contiguous
-            self._input.upload(host, self.stream)
-        else:
-            # Each plane goes up as soon as it is there, while the next ones are still being copied.
-            for plane in self._copy_planes(rows, host):
-                self._input.upload(plane, self.stream)
+        self._staging.upload(rows, self._input.address, self._input.dtype)
         self._enqueue(len(rows))
         for output in self._outputs:
             output.download(len(rows), self.stream)
@@ -157,26 +152,13 @@ class Lane:
         if self.loader is not None:
             self.loader.free()
             self.loader = None
-        for buffer in self._buffers.values():
-            buffer.free()
-        self._buffers.clear()
+        for memory in self._held:
+            memory.free()
+        self._held.clear()
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             scratch.free()
         self.stream = self._ready = self._done = None
-
-    def _copy_planes(self, rows: NDArray[Any], host: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        planes = [(row, channel) for row in range(len(rows)) for channel in range(3)]
-
-        def copy(at: tuple[int, int]) -> NDArray[Any]:
-            plane: NDArray[Any] = host[at]
-            plane[...] = rows[at]
-            return plane
-
-        try:
-            return self._copiers.map(copy, planes)
-        except RuntimeError:  # the interpreter is on its way out and takes no more work for other threads
-            return map(copy, planes)
 
     def _enqueue(self, rows: int) -> None:
         self._compute.run(self._work(rows), self.stream, self._ready, self._done)
@@ -202,10 +184,11 @@ class Lane:
             shape = tuple(int(size) for size in work.context.get_tensor_shape(tensor.name))
             if any(size < 0 for size in shape) or shape[0] != self.batch:
                 raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
-            self._buffers[tensor.name] = DeviceBuffer(self._context.driver, shape, tensor.dtype)
-        network_input = self._buffers[self._picture.name]
+            if not tensor.is_input:
+                self._outputs.append(DeviceBuffer(self._context.driver, shape, tensor.dtype))
+                self._held.append(self._outputs[-1])
         # Rows beyond a batch's own are run but not looked at: they had better be numbers.
-        network_input.upload(network_input.host, self.stream)
+        self._input.clear(self.stream)
         self.stream.synchronize()
         self._compute.record(work, self._addresses())
 
@@ -214,7 +197,9 @@ class Lane:
         return BatchWork(context, self._picture.name, (rows, 3, *self._size))
 
     def _addresses(self) -> dict[str, int]:
-        return {name: buffer.address for name, buffer in self._buffers.items()}
+        names = [tensor.name for tensor in self._plan.tensors if not tensor.is_input]
+        outputs = {name: output.address for name, output in zip(names, self._outputs, strict=True)}
+        return {self._picture.name: self._input.address, **outputs}
 
 
 def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:

@@ -28,7 +28,7 @@ RECORD = np.dtype(
 
 _BLOCK = (32, 8, 1)
 """Threads across, so that a warp writes one piece of a row, and down."""
-_RUN = 4
+RUN = 4
 """Pixels side by side that a thread makes: RUN of letterbox.cu."""
 
 # EXIF orientation (EXIF 2.32, tag 0x0112) → x runs backwards through the stored picture, y does, they change places.
@@ -108,6 +108,6 @@ class LetterboxKernel:
             np.int32(width),
             np.int32(height),
             block=_BLOCK,
-            grid=(-(-width // (_BLOCK[0] * _RUN)), -(-height // _BLOCK[1]), count),
+            grid=(-(-width // (_BLOCK[0] * RUN)), -(-height // _BLOCK[1]), count),
             stream=stream,
         )

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.device_buffers import DeviceBuffer
+from azaion_engine.device_buffers import DeviceBuffer, DeviceMemory
 from azaion_engine.errors import MissingDependencyError, PictureError
 from azaion_engine.image import PictureLimits, decode
 from azaion_engine.jpeg_decoder import DecodedPicture, JpegDecoder
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.letterbox_kernel import RECORD, LetterboxKernel, make_record
 from azaion_engine.prepared_picture import PreparedPicture
+from azaion_engine.staging import Staging
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +32,25 @@ class PictureLoader:
         decodes_jpeg: Whether JPEGs are decoded on the GPU.
     """
 
-    def __init__(self, driver: Any, device_id: int, network_input: DeviceBuffer, stream: Any) -> None:
+    def __init__(self, driver: Any, device_id: int, network_input: DeviceMemory, staging: Staging, stream: Any) -> None:
         """Allocates memory and opens the decoder.
 
         Args:
             driver: The module `pycuda.driver`.
             device_id: CUDA index of the GPU.
-            network_input: float32 or float16 `[batch, 3, height, width]`; its host side serves for uploads.
+            network_input: float32 or float16 `[batch, 3, height, width]`.
+            staging: What pixels are uploaded through, on the same stream.
             stream: The `pycuda.driver.Stream` that everything is done on.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
         """
-        self._driver, self._stream = driver, stream
+        self._stream, self._staging = stream, staging
         self._input = network_input
-        batch, _, height, width = network_input.host.shape
+        batch, _, height, width = network_input.shape
         self._size = (height, width)
         self._identity = Letterbox.fit(width, height, height, width)
-        self._kernel = LetterboxKernel(driver, network_input.host.dtype)
+        self._kernel = LetterboxKernel(driver, network_input.dtype)
         self._decoder: JpegDecoder | None = None
         self._pixels: Any = driver.mem_alloc(batch * height * width * 3)
         try:
@@ -112,12 +114,9 @@ class PictureLoader:
         return [_as_expected(next(decoded), picture) if picture.jpeg else None for picture in pictures]
 
     def _upload(self, row: int, pixels: NDArray[np.uint8]) -> tuple[int | float, ...]:
-        # The input's pinned memory is free while pictures are run: it serves arrays.
-        staging = self._input.host.view(np.uint8).reshape(-1)[row * pixels.size : (row + 1) * pixels.size]
-        staging[:] = pixels.reshape(-1)
         address = int(self._pixels) + row * pixels.size
-        self._driver.memcpy_htod_async(address, staging, self._stream)
-        return make_record(address, pixels.strides[0], 1, self._identity)
+        self._staging.upload(pixels, address, pixels.dtype)
+        return make_record(address, 3 * pixels.shape[1], 1, self._identity)
 
 
 def _as_expected(found: DecodedPicture | None, picture: PreparedPicture) -> DecodedPicture | None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from azaion_engine.letterbox import Letterbox
-from azaion_engine.letterbox_kernel import RECORD
+from azaion_engine.letterbox_kernel import RECORD, RUN
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,11 @@ class FakeCuda:
             source = cuda.memory(int(src), dest.nbytes)
             stream.put(lambda: ctypes.memmove(dest.ctypes.data, source, dest.nbytes))
 
+        def memset_d8_async(dest: int, data: int, size: int, stream: FakeStream) -> None:
+            cuda.check()
+            target = cuda.memory(int(dest), size)
+            stream.put(lambda: ctypes.memset(target, data, size))
+
         def module_from_buffer(ptx: bytes) -> Any:
             cuda.check()
             assert ptx.endswith(b"\0"), "the driver reads on to a zero"
@@ -174,10 +179,10 @@ class FakeCuda:
         module.Context = SimpleNamespace(pop=lambda: cuda.stacks[threading.get_ident()].pop())
         module.Stream = lambda flags: FakeStream(cuda, flags)
         module.Event = lambda flags: FakeEvent(cuda, flags)
-        module.event_flags = SimpleNamespace(DISABLE_TIMING=2)
+        module.event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
         module.mem_alloc, module.pagelocked_empty, module.mem_get_info = mem_alloc, pagelocked_empty, mem_get_info
         module.memcpy_htod_async, module.memcpy_dtoh_async = memcpy_htod_async, memcpy_dtoh_async
-        module.module_from_buffer = module_from_buffer
+        module.memset_d8_async, module.module_from_buffer = memset_d8_async, module_from_buffer
         return module
 
 
@@ -256,6 +261,9 @@ class FakeEvent:
         recorded = self.recorded
         stream.put(lambda: setattr(self, "reached", recorded))
 
+    def synchronize(self) -> None:
+        self.wait(self.recorded)
+
     def wait(self, recorded: int) -> None:
         while self.reached < recorded:
             assert self.stream is not None
@@ -304,7 +312,7 @@ class FakeLetterbox:
         stream: FakeStream,
     ) -> None:
         self.cuda.check()
-        assert grid[0] * block[0] >= width
+        assert grid[0] * block[0] * RUN >= width
         assert grid[1] * block[1] >= height
         shape = (grid[2], 3, int(height), int(width))
         table = self._view(int(records), (grid[2],), RECORD)

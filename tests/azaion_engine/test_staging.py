@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azaion_engine import staging
+from azaion_engine.staging import Staging, _parts
+from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple), st.integers(1, 8), st.integers(8, 300))
+def test_parts_are_contiguous_and_each_element_is_in_one(shape: tuple[int, ...], item: int, most: int) -> None:
+    places = np.arange(math.prod(shape)).reshape(shape)
+    seen: list[int] = []
+    for index, offset in _parts(shape, item, most):
+        part = places[index].ravel()
+        assert part.size * item <= most
+        assert part.tolist() == list(range(offset // item, offset // item + part.size))
+        seen += part.tolist()
+    assert seen == places.ravel().tolist()
+
+
+class Gpu:
+    """A fake GPU, or a real one, with memory to upload to."""
+
+    def __init__(self, driver: Any) -> None:
+        self.driver, self.stream = driver, driver.Stream(1)
+        self.pool = ThreadPoolExecutor(4)
+
+    def through(self, array: np.ndarray[Any, Any], dtype: type) -> np.ndarray[Any, Any]:
+        """Uploads an array twice, and returns what then lies on the GPU."""
+        memory = self.driver.mem_alloc(array.size * np.dtype(dtype).itemsize)
+        ring = Staging(self.driver, self.stream, self.pool, array.size * np.dtype(dtype).itemsize)
+        ring.upload(np.zeros_like(array), int(memory), np.dtype(dtype))
+        sent = array.copy(order="K")
+        ring.upload(sent, int(memory), np.dtype(dtype))
+        sent[...] = 0  # it was read
+        found = np.empty(array.shape, dtype)
+        back = self.driver.pagelocked_empty(array.shape, np.dtype(dtype))
+        self.driver.memcpy_dtoh_async(back, int(memory), self.stream)
+        self.stream.synchronize()
+        found[...] = back
+        for held in (ring, ring, back.base, memory):
+            held.free()
+        return found
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
+def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
+    if request.param == "real":
+        from azaion_engine.cuda_context import cuda_context
+
+        with cuda_context(0).active():
+            yield Gpu(cuda_context(0).driver)
+        return
+    fake = FakeCuda([PhysicalGpu("fake", "GPU-1", "0000:01:00.0")])
+    fake.module.init()
+    context = fake.module.Device(0).retain_primary_context()
+    context.push()
+    yield Gpu(fake.module)
+    fake.module.Context.pop()
+    assert not fake.allocated
+    assert not fake.pinned
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("piece", [64, 1000, 2**20])
+@pytest.mark.parametrize("small", [0, 2**30], ids=["by threads", "by one thread"])
+def test_what_goes_in_arrives_whatever_its_layout(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, dtype: type, piece: int, small: int
+) -> None:
+    monkeypatch.setattr(staging, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(staging, "_SMALL_BYTES", small)
+    rows = np.random.default_rng(0).random((5, 3, 8, 6), np.float32)
+    for array in (rows, rows[:, ::-1], rows.transpose(0, 1, 3, 2), rows[::2], rows.astype(np.float16), rows[:1]):
+        np.testing.assert_array_equal(gpu.through(array, dtype), array.astype(dtype))
+
+
+def test_it_works_on_when_no_thread_takes_work_any_more(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "_SMALL_BYTES", 0)
+    gpu.pool.shutdown()
+    rows = np.arange(12, dtype=np.float32).reshape(2, 6)
+    np.testing.assert_array_equal(gpu.through(rows, np.float32), rows)
