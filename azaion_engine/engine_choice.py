@@ -38,6 +38,9 @@ def open_engine(
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
+        from azaion_engine.jpeg_decoder import start_loading
+
+        start_loading()
         missing = missing_for_tensorrt()
         if not missing:
             return open_tensorrt(model, info, settings, progress)
@@ -93,10 +96,8 @@ def open_tensorrt(
         EngineBuildError: TensorRT refused the model.
     """
     from azaion_engine.gpu import describe_gpu
-    from azaion_engine.jpeg_decoder import start_loading
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
-    start_loading()
     options = build_options(info, settings)
     engine, outcome = EngineStore(settings.cache_dir).get_or_build(
         model.name,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from azaion_engine.cores import available_cores
+from azaion_engine.cuda_context import cuda_context, load_driver
 from azaion_engine.errors import MissingDependencyError
 from azaion_engine.image import encode_jpeg
 
@@ -23,14 +25,47 @@ _KEPT_BYTES = 64 * 2**20
 """Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
 
 
-def start_loading() -> None:
-    """Begins to load nvImageCodec, which takes a second, on a thread beside whatever else there is to load."""
+_FIRST_DECODER_S = 60.0
+"""Longest wait for the decoder that `start_loading` opens; two seconds are usual."""
 
-    def load() -> None:
-        with suppress(ImportError, OSError):  # JpegDecoder will say so
-            import nvidia.nvimgcodec  # noqa: F401
+_first: SimpleQueue[Future[Any]] = SimpleQueue()
 
-    threading.Thread(target=load, name="nvimgcodec", daemon=True).start()
+
+def start_loading(device_id: int = 0) -> None:
+    """Begins to make the CUDA context, to load nvImageCodec and to open a first decoder, each of which takes a second.
+
+    On threads of their own, beside whatever else there is to load; what goes wrong there is said where it is missed.
+    """
+    pool = ThreadPoolExecutor(2, "load")
+    pool.submit(cuda_context, device_id)
+    if _first.empty():  # else nobody took the one before
+        _first.put(pool.submit(_open_first, device_id))
+    pool.shutdown(wait=False)
+
+
+def _open_first(device_id: int) -> tuple[int, Any]:
+    load_driver()  # without it nobody will need nvImageCodec
+    from nvidia import nvimgcodec
+
+    with cuda_context(device_id).active():
+        return device_id, _open_decoder(nvimgcodec, device_id)
+
+
+def _open_decoder(nvimgcodec: Any, device_id: int) -> Any:
+    kinds = nvimgcodec.BackendKind
+    # The first that can: the decoding hardware, or where a GPU has none, its multiprocessors.
+    backends = [nvimgcodec.Backend(kind) for kind in (kinds.HW_GPU_ONLY, kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)]
+    threads = min(_THREADS, available_cores())
+    return nvimgcodec.Decoder(device_id=device_id, max_num_cpu_threads=threads, backends=backends)
+
+
+def _take_decoder(nvimgcodec: Any, device_id: int) -> Any:
+    """Gives the decoder that `start_loading` has opened, to the first who asks; else opens one."""
+    with suppress(Exception):  # opening one anew will say what is wrong
+        opened_for, decoder = _first.get_nowait().result(_FIRST_DECODER_S)
+        if opened_for == device_id:
+            return decoder
+    return _open_decoder(nvimgcodec, device_id)
 
 
 class DecodedPicture(NamedTuple):
@@ -70,23 +105,20 @@ class JpegDecoder:
             raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
         self._codec = nvimgcodec
         self._stream = stream
-        kinds = nvimgcodec.BackendKind
-        # The first that can: the decoding hardware, or where a GPU has none, its multiprocessors.
-        backends = [nvimgcodec.Backend(kind) for kind in (kinds.HW_GPU_ONLY, kinds.GPU_ONLY, kinds.HYBRID_CPU_GPU)]
         # Orientation is the letterbox kernel's.
         self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False)
         self._images: list[Any] = []
         try:
-            self._decoder = nvimgcodec.Decoder(
-                device_id=device_id, max_num_cpu_threads=min(_THREADS, available_cores()), backends=backends
-            )
-            first = nvimgcodec.CodeStream(encode_jpeg(np.full((*size, 3), 114, np.uint8)))
+            self._decoder = _take_decoder(nvimgcodec, device_id)
+            first_jpeg = encode_jpeg(np.full((*size, 3), 114, np.uint8))
+            first = nvimgcodec.CodeStream(first_jpeg)
             images = self._decoder.decode([first] * batch_size, params=self._params, cuda_stream=stream.handle)
         except Exception as error:  # nvImageCodec's errors have no common base
             raise MissingDependencyError(f"nvImageCodec does not work here: {error}") from error
         if None in images:
             raise MissingDependencyError("nvImageCodec does not decode a plain JPEG here; is nvJPEG installed?")
         self._images = images
+        self.decode([first_jpeg])  # the first one into kept memory, and alone
 
     def decode(self, jpegs: Sequence[bytes]) -> list[DecodedPicture | None]:
         """Starts decoding; the pixels are there for what follows on the stream, until the next call.
