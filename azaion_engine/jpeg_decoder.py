@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from azaion_engine.compute_queue import make_stream
 from azaion_engine.cores import available_cores
 from azaion_engine.cuda_context import cuda_context, load_driver
 from azaion_engine.errors import MissingDependencyError
@@ -25,30 +26,47 @@ _KEPT_BYTES = 64 * 2**20
 """Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
 
 
-_FIRST_DECODER_S = 60.0
-"""Longest wait for the decoder that `start_loading` opens; two seconds are usual."""
+_FIRST_S = 60.0
+"""Longest wait for a decoder that `start_loading` opens; three seconds are usual."""
+_FIRST_SIDE = 64
 
-_first: SimpleQueue[Future[Any]] = SimpleQueue()
+_first: SimpleQueue[Future[tuple[int, Any]]] = SimpleQueue()
 
 
-def start_loading(device_id: int = 0) -> None:
-    """Begins to make the CUDA context, to load nvImageCodec and to open a first decoder, each of which takes a second.
+def start_loading(device_id: int = 0, decoders: int = 1) -> None:
+    """Begins to make the CUDA context, load nvImageCodec and open the first decoders: each takes a second or more.
 
     On threads of their own, beside whatever else there is to load; what goes wrong there is said where it is missed.
+
+    Args:
+        device_id: CUDA index of the GPU.
+        decoders: How many will be wanted; nothing is done while some of an earlier call are left.
     """
-    pool = ThreadPoolExecutor(2, "load")
+    if not _first.empty():
+        return
+    pool = ThreadPoolExecutor(decoders + 1, "load")
     pool.submit(cuda_context, device_id)
-    if _first.empty():  # else nobody took the one before
+    for _ in range(decoders):
         _first.put(pool.submit(_open_first, device_id))
     pool.shutdown(wait=False)
 
 
 def _open_first(device_id: int) -> tuple[int, Any]:
-    load_driver()  # without it nobody will need nvImageCodec
+    driver = load_driver()  # without it nobody will need nvImageCodec
     from nvidia import nvimgcodec
 
     with cuda_context(device_id).active():
-        return device_id, _open_decoder(nvimgcodec, device_id)
+        decoder, stream = _open_decoder(nvimgcodec, device_id), make_stream(driver)
+        # Libraries and kernels are loaded with the first picture, which takes longer than all the rest.
+        jpeg = nvimgcodec.CodeStream(encode_jpeg(np.full((_FIRST_SIDE, _FIRST_SIDE, 3), 114, np.uint8)))
+        decoder.decode([jpeg], params=_params(nvimgcodec), cuda_stream=stream.handle)
+        stream.synchronize()
+        del stream  # PyCUDA destroys it only while the context is current
+    return device_id, decoder
+
+
+def _params(nvimgcodec: Any) -> Any:
+    return nvimgcodec.DecodeParams(apply_exif_orientation=False)  # that is the letterbox kernel's
 
 
 def _open_decoder(nvimgcodec: Any, device_id: int) -> Any:
@@ -60,9 +78,9 @@ def _open_decoder(nvimgcodec: Any, device_id: int) -> Any:
 
 
 def _take_decoder(nvimgcodec: Any, device_id: int) -> Any:
-    """Gives the decoder that `start_loading` has opened, to the first who asks; else opens one."""
+    """Gives a decoder that `start_loading` has opened, while there are any; else opens one."""
     with suppress(Exception):  # opening one anew will say what is wrong
-        opened_for, decoder = _first.get_nowait().result(_FIRST_DECODER_S)
+        opened_for, decoder = _first.get_nowait().result(_FIRST_S)
         if opened_for == device_id:
             return decoder
     return _open_decoder(nvimgcodec, device_id)
@@ -105,8 +123,7 @@ class JpegDecoder:
             raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
         self._codec = nvimgcodec
         self._stream = stream
-        # Orientation is the letterbox kernel's.
-        self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False)
+        self._params = _params(nvimgcodec)
         self._images: list[Any] = []
         try:
             self._decoder = _take_decoder(nvimgcodec, device_id)

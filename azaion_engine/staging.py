@@ -61,12 +61,14 @@ class Staging:
             self._send(*ahead.popleft())
 
     def free(self) -> None:
-        """Gives the memory back at once; a second call does nothing."""
+        """Gives the memory back at once; a second call does nothing. No upload follows."""
         pieces, self._pieces = self._pieces, np.empty((_PIECES, 0), np.uint8)
         if pieces.size:
             owner: Any = pieces.base  # PyCUDA's PagelockedHostAllocation
             owner.free()
+        # PyCUDA destroys streams and events only while the context is current.
         self._sent.clear()
+        self._stream = None
 
     def _fill(self, number: int, part: NDArray[Any], dtype: np.dtype[Any]) -> Future[NDArray[Any]] | NDArray[Any]:
         self._sent[number].synchronize()  # what was in it has left

@@ -173,9 +173,9 @@ def read_environment(file: Path) -> dict[str, str]:
 
 
 def workers_of(config: Mapping[str, Any]) -> list[int]:
-    """Returns the numbers of workers worth trying: one with every core, and one a core where the CPU computes."""
+    """Returns the numbers of workers worth trying: where the CPU computes, one with every core, and one a core."""
     on_cpu = config["applications"][0]["args"].get("engine") == "onnx"
-    return sorted({1, available_cores()}) if on_cpu else [1, 2]
+    return sorted({1, available_cores()}) if on_cpu else [1, 2, 4, 8]
 
 
 def _refuse_taken_port() -> None:
