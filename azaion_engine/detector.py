@@ -85,14 +85,12 @@ class Detector:
             ModelError: The model is no `[batch, n, 6]` detector.
             EngineBuildError: TensorRT refused the model.
         """
-        from azaion_engine.engine_choice import open_engine, open_shared_engine, preload
+        from azaion_engine.engine_choice import open_engine, open_shared_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
 
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
-        if settings.engine != "onnx" and not shared:
-            preload()  # and only then the model, which takes a moment to read
         model = ModelFile.read(settings.model)
         info = ModelInfo.from_onnx(model.data)
         return cls(

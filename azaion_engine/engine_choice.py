@@ -38,7 +38,9 @@ def open_engine(
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
-        preload()
+        from azaion_engine.jpeg_decoder import start_loading
+
+        start_loading()
         missing = missing_for_tensorrt()
         if not missing:
             return open_tensorrt(model, info, settings, progress)
@@ -52,14 +54,6 @@ def open_engine(
         width=settings.width,
         threads=settings.threads,
     )
-
-
-def preload() -> None:
-    """Begins, on threads of its own, what an engine on a GPU will need and nothing has to wait for."""
-    from azaion_engine.jpeg_decoder import start_loading
-    from azaion_engine.tensorrt_engine import LANES
-
-    start_loading(decoders=LANES)
 
 
 def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> SharedEngine:

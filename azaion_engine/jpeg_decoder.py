@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from azaion_engine.compute_queue import make_stream
 from azaion_engine.cores import available_cores
 from azaion_engine.cuda_context import cuda_context, load_driver
 from azaion_engine.errors import MissingDependencyError
@@ -26,47 +25,30 @@ _KEPT_BYTES = 64 * 2**20
 """Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
 
 
-_FIRST_S = 60.0
-"""Longest wait for a decoder that `start_loading` opens; three seconds are usual."""
-_FIRST_SIDE = 64
+_FIRST_DECODER_S = 60.0
+"""Longest wait for the decoder that `start_loading` opens; two seconds are usual."""
 
-_first: SimpleQueue[Future[tuple[int, Any]]] = SimpleQueue()
+_first: SimpleQueue[Future[Any]] = SimpleQueue()
 
 
-def start_loading(device_id: int = 0, decoders: int = 1) -> None:
-    """Begins to make the CUDA context, load nvImageCodec and open the first decoders: each takes a second or more.
+def start_loading(device_id: int = 0) -> None:
+    """Begins to make the CUDA context, to load nvImageCodec and to open a first decoder, each of which takes a second.
 
     On threads of their own, beside whatever else there is to load; what goes wrong there is said where it is missed.
-
-    Args:
-        device_id: CUDA index of the GPU.
-        decoders: How many will be wanted; nothing is done while some of an earlier call are left.
     """
-    if not _first.empty():
-        return
-    pool = ThreadPoolExecutor(decoders + 1, "load")
+    pool = ThreadPoolExecutor(2, "load")
     pool.submit(cuda_context, device_id)
-    for _ in range(decoders):
+    if _first.empty():  # else nobody took the one before
         _first.put(pool.submit(_open_first, device_id))
     pool.shutdown(wait=False)
 
 
 def _open_first(device_id: int) -> tuple[int, Any]:
-    driver = load_driver()  # without it nobody will need nvImageCodec
+    load_driver()  # without it nobody will need nvImageCodec
     from nvidia import nvimgcodec
 
     with cuda_context(device_id).active():
-        decoder, stream = _open_decoder(nvimgcodec, device_id), make_stream(driver)
-        # Libraries and kernels are loaded with the first picture, which takes longer than all the rest.
-        jpeg = nvimgcodec.CodeStream(encode_jpeg(np.full((_FIRST_SIDE, _FIRST_SIDE, 3), 114, np.uint8)))
-        decoder.decode([jpeg], params=_params(nvimgcodec), cuda_stream=stream.handle)
-        stream.synchronize()
-        del stream  # PyCUDA destroys it only while the context is current
-    return device_id, decoder
-
-
-def _params(nvimgcodec: Any) -> Any:
-    return nvimgcodec.DecodeParams(apply_exif_orientation=False)  # that is the letterbox kernel's
+        return device_id, _open_decoder(nvimgcodec, device_id)
 
 
 def _open_decoder(nvimgcodec: Any, device_id: int) -> Any:
@@ -78,9 +60,9 @@ def _open_decoder(nvimgcodec: Any, device_id: int) -> Any:
 
 
 def _take_decoder(nvimgcodec: Any, device_id: int) -> Any:
-    """Gives a decoder that `start_loading` has opened, while there are any; else opens one."""
+    """Gives the decoder that `start_loading` has opened, to the first who asks; else opens one."""
     with suppress(Exception):  # opening one anew will say what is wrong
-        opened_for, decoder = _first.get_nowait().result(_FIRST_S)
+        opened_for, decoder = _first.get_nowait().result(_FIRST_DECODER_S)
         if opened_for == device_id:
             return decoder
     return _open_decoder(nvimgcodec, device_id)
@@ -123,7 +105,8 @@ class JpegDecoder:
             raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
         self._codec = nvimgcodec
         self._stream = stream
-        self._params = _params(nvimgcodec)
+        # Orientation is the letterbox kernel's.
+        self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False)
         self._images: list[Any] = []
         try:
             self._decoder = _take_decoder(nvimgcodec, device_id)
