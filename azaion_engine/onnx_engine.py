@@ -74,6 +74,11 @@ class OnnxEngine(InferenceEngine):
         """Returns the number of rows that one execution takes at most."""
         return self._batch_size
 
+    def warm_up(self) -> None:
+        """Runs each size twice: ONNX Runtime plans its memory in the first run, and takes it in the second."""
+        for _ in range(2):
+            super().warm_up()
+
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         count = len(rows)
         if self._fixed_batch and count < self._batch_size:

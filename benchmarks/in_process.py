@@ -51,12 +51,10 @@ def measure(settings: DetectorSettings, picture: bytes, seconds: float) -> dict[
 
 def _rate(run: Callable[[], Any], pictures: int, seconds: float) -> float:
     done, begun = 0, time.perf_counter()
-    while True:
+    while (took := time.perf_counter() - begun) < seconds:
         run()
-        took = time.perf_counter() - begun
-        if took > seconds:
-            return round(done / seconds, 3)
         done += pictures
+    return round(done / took, 3)
 
 
 def settings_of(config: Path) -> DetectorSettings:

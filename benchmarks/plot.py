@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
-from benchmarks.report import NAMES, Record, summarise
+from benchmarks.report import NAMES, Record, limit_of, summarise
 
 
 def plot(record: Record, file: Path) -> None:
@@ -19,7 +19,8 @@ def plot(record: Record, file: Path) -> None:
     from matplotlib.figure import Figure
 
     loads = summarise(record)
-    pipeline = statistics.median(one["in_process"]["pipeline_rate"] for one in record["rounds"])
+    limit, limit_name = limit_of(record)
+    most = statistics.median(one["in_process"][limit] for one in record["rounds"])
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for server in dict.fromkeys(load.server for load in loads):
@@ -27,7 +28,7 @@ def plot(record: Record, file: Path) -> None:
         label = f"{NAMES[server]}, {own[0].workers} worker{'s' * (own[0].workers > 1)}"
         thick = 2.5 if server.startswith("azaion") else 1.2
         axes.plot([load.rate for load in own], [load.p95_ms for load in own], "o-", label=label, linewidth=thick)
-    axes.axvline(pipeline, color="grey", linestyle="--", linewidth=1, label="pipeline in process")
+    axes.axvline(most, color="grey", linestyle="--", linewidth=1, label=limit_name)
     axes.set_xlabel("right answers per second")
     axes.set_ylabel("p95 latency, ms")
     axes.set_ylim(bottom=0)

@@ -2,7 +2,8 @@
 
     python -m benchmarks.report FILE [--plot FILE.svg] [--into README.md] [--short]
 
-`--short` keeps each server's load with the best rate, and compares it with the pipeline in process. `--into` puts the
+`--short` keeps each server's load with the best rate, and compares it with the pipeline in process, on a GPU with the
+engine alone. `--into` puts the
 table between the lines `<!-- FILE -->` and `<!-- end -->` of a Markdown file, FILE being the name of the results.
 """
 
@@ -37,7 +38,7 @@ class Load:
         workers: Copies of the detector.
         connections: Closed-loop clients.
         rate: Right answers per second.
-        ratio: Of the rate and the pipeline's in process, taken within each round.
+        ratio: Of the rate and the limit's (`limit_of`), taken within each round.
         p50_ms: Median latency.
         p95_ms: 95 of 100 answers came sooner.
         p99_ms: 99 of 100 answers came sooner.
@@ -55,13 +56,23 @@ class Load:
     errors: int
 
 
+def limit_of(record: Record) -> tuple[str, str]:
+    """Returns what rates are compared with, as (key of `in_process`, name).
+
+    A GPU decodes beside the network, and the engine is what it could be kept busy with at most; a CPU has to do both.
+    """
+    on_gpu = record["machine"].get("gpu")
+    return ("engine_rate", "engine alone") if on_gpu else ("pipeline_rate", "pipeline in process")
+
+
 def summarise(record: Record) -> list[Load]:
     """Returns every load of every server with the number of workers that serves it best, in the order measured."""
     grouped: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    limit, _ = limit_of(record)
     for one in record["rounds"]:
         for measured in one["servers"]:
             for load in measured["loads"]:
-                ratio = load["rate"] / one["in_process"]["pipeline_rate"]
+                ratio = load["rate"] / one["in_process"][limit]
                 key = (measured["server"], measured["workers"], load["connections"])
                 grouped.setdefault(key, []).append({**load, "ratio": ratio})
     loads = [
@@ -105,16 +116,16 @@ def _best_rate(one: Record, of: Load) -> float:
 
 
 def table(record: Record, short: bool = False) -> str:
-    """Returns Markdown: every load of every server, or only the best of each, over the pipeline in process."""
-    loads = summarise(record)
+    """Returns Markdown: every load of every server, or only the best of each and its share of the limit."""
+    loads, (limit, limit_name) = summarise(record), limit_of(record)
     columns = ["", "workers", "clients", "pictures/s", "p50 ms", "p95 ms", "p99 ms", "errors"]
     if short:
-        columns.append("of the pipeline in process")
+        columns.append(f"of the {limit_name}")
     lines = [columns, ["---"] * len(columns)]
     if short:
         for name, key in (("engine alone", "engine_rate"), ("pipeline in process", "pipeline_rate")):
             rate = statistics.median(one["in_process"][key] for one in record["rounds"])
-            lines.append([name, "", "", f"{rate:.2f}", "", "", "", "", "1" if key == "pipeline_rate" else ""])
+            lines.append([name, "", "", f"{rate:.2f}", "", "", "", "", "1" if key == limit else ""])
     for load in saturated(loads) if short else loads:
         times = [f"{milliseconds:.0f}" for milliseconds in (load.p50_ms, load.p95_ms, load.p99_ms)]
         line = [NAMES[load.server], str(load.workers), str(load.connections), f"{load.rate:.2f}", *times]

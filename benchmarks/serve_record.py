@@ -41,8 +41,11 @@ def ask(url: str, requests: int) -> dict[str, Any]:
     """Posts the samples, then one of them again and again, one at a time."""
     results: dict[str, Any] = {"model": httpx.get(f"{url}/model").json()}
     with httpx.Client(base_url=url, timeout=60) as client:
+        first_ms = 0.0
         for name in SAMPLES:
+            begun = time.perf_counter()
             answer = client.post("/detect", content=sample_picture(name)).raise_for_status().json()
+            first_ms = first_ms or (time.perf_counter() - begun) * 1000
             counts: dict[str, int] = {}
             for box in answer["boxes"]:
                 counts[box["class_name"]] = counts.get(box["class_name"], 0) + 1
@@ -53,7 +56,8 @@ def ask(url: str, requests: int) -> dict[str, Any]:
             client.post("/detect", content=sample_picture()).raise_for_status()
             took.append((time.perf_counter() - begun) * 1000)
     results["lone_request_ms"] = {
-        "first": round(took[0], 1),
+        "first": round(first_ms, 1),
+        "first_over_p50": round(first_ms / statistics.median(took), 2),
         "p50": round(statistics.median(took), 1),
         "max": round(max(took), 1),
     }

@@ -129,3 +129,17 @@ def test_a_model_of_other_inputs_is_refused():
 def test_an_unknown_option_is_refused_by_name():
     with pytest.raises(TypeError, match="workspace"):
         OnnxEngine(make_detector(), workspace=1)
+
+
+def test_warming_up_runs_each_size_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    run_rows = OnnxEngine._run_rows
+
+    def noted(engine: OnnxEngine, rows: np.ndarray) -> list[np.ndarray]:
+        ran.append(len(rows))
+        return run_rows(engine, rows)
+
+    monkeypatch.setattr(OnnxEngine, "_run_rows", noted)
+    with OnnxEngine(make_detector(height=32, width=32), batch_size=3) as engine:
+        engine.warm_up()
+    assert ran == [1, 3, 1, 3]

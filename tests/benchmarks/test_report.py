@@ -79,6 +79,15 @@ def test_the_short_table_has_one_line_a_server() -> None:
     assert "| pipeline in process |  |  | 10.00 |" in short
 
 
+def test_on_a_gpu_rates_are_compared_with_the_engine_alone() -> None:
+    record = {**RECORD, "machine": {**RECORD["machine"], "gpu": "a GPU"}}
+
+    assert summarise(record)[0].ratio == pytest.approx(0.55 / 1.2)
+    lines = table(record, short=True).splitlines()
+    assert lines[0].endswith("| of the engine alone |")
+    assert "| engine alone |  |  | 12.00 |  |  |  |  | 1 |" in lines
+
+
 def test_a_table_replaces_the_one_between_its_marks() -> None:
     before = "a\n<!-- cpu.json -->\nold\n\nold\n<!-- end -->\nb\n"
 
