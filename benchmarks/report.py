@@ -124,8 +124,10 @@ def table(record: Record, short: bool = False) -> str:
     lines = [columns, ["---"] * len(columns)]
     if short:
         for name, key in (("engine alone", "engine_rate"), ("pipeline in process", "pipeline_rate")):
-            rate = statistics.median(one["in_process"][key] for one in record["rounds"])
-            lines.append([name, "", "", f"{rate:.2f}", "", "", "", "", "1" if key == limit else ""])
+            rates = [one["in_process"][key] for one in record["rounds"] if key in one["in_process"]]
+            if rates:
+                rate = statistics.median(rates)
+                lines.append([name, "", "", f"{rate:.2f}", "", "", "", "", "1" if key == limit else ""])
     for load in saturated(loads) if short else loads:
         times = [f"{milliseconds:.0f}" for milliseconds in (load.p50_ms, load.p95_ms, load.p99_ms)]
         line = [NAMES[load.server], str(load.workers), str(load.connections), f"{load.rate:.2f}", *times]
