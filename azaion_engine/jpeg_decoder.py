@@ -112,6 +112,8 @@ class JpegDecoder:
             self._decoder = _take_decoder(nvimgcodec, device_id)
             first_jpeg = encode_jpeg(np.full((*size, 3), 114, np.uint8))
             first = nvimgcodec.CodeStream(first_jpeg)
+            # A full batch: nvImageCodec works out from the first one, once, how many of a batch the hardware may take
+            # (nvimgcodec.h, NVIMGCODEC_LOAD_HINT_POLICY_FIXED), and has the rest decoded by the processor.
             images = self._decoder.decode([first] * batch_size, params=self._params, cuda_stream=stream.handle)
         except Exception as error:  # nvImageCodec's errors have no common base
             raise MissingDependencyError(f"nvImageCodec does not work here: {error}") from error

@@ -20,6 +20,7 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
         def __init__(self, *, device_id: int, max_num_cpu_threads: int, backends: list[Any]) -> None:
             cuda.check()
             assert real.BackendKind.CPU_ONLY not in backends, "the CPU is not what this is about"
+            self.first_batch = 0
             self.real = real.Decoder(
                 device_id=real.NVIMGCODEC_DEVICE_CPU_ONLY,
                 max_num_cpu_threads=1,
@@ -30,6 +31,8 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
             cuda.check()
             assert not streams[cuda_stream].queue, "the memory of the batch before is still in use"
             assert images is None or len(images) == len(srcs)
+            self.first_batch = self.first_batch or len(srcs)
+            assert len(srcs) <= self.first_batch, "the hardware would leave the others to the processor"
             cuda.decoded += len(srcs)
             if not cuda.decodes:
                 return [None] * len(srcs)
