@@ -24,7 +24,6 @@ _THREADS = 8
 _KEPT_BYTES = 64 * 2**20
 """Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
 
-
 _FIRST_DECODER_S = 60.0
 """Longest wait for the decoder that `start_loading` opens; two seconds are usual."""
 

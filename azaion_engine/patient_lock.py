@@ -22,7 +22,7 @@ _OPTIONS: dict[str, Any] = (
 
 
 class PatientLock:
-    """Holds flock on a file in a `with` block; it ends with the process that held it."""
+    """One process at a time holds it: flock on a file, which ends with the process that held it."""
 
     def __init__(self, path: Path) -> None:
         """Locks nothing yet; the file is made if it is not there."""

@@ -96,9 +96,7 @@ class PictureGatherer:
                     self._changed.notify()
             self._run(places)
             with self._changed:
-                self._running -= 1
-                if self._can_begin():
-                    self._changed.notify()
+                self._running -= 1  # what can begin now, this thread begins
 
     def _can_begin(self) -> bool:
         return self._closed or self._waiting >= (self._batch if self._running else 1)
@@ -116,25 +114,24 @@ class PictureGatherer:
         return places
 
     def _run(self, places: list[_Place]) -> None:
+        counts = Counter(request for request, _ in places)
         try:
             found = self._engine.run_pictures([request.pictures[index] for request, index in places])
         except Exception as error:
-            requests = {id(request): request for request, _ in places}
-            if len(requests) == 1 or isinstance(error, (GpuLostError, EngineClosedError)):
-                for request in requests.values():
+            if len(counts) == 1 or isinstance(error, (GpuLostError, EngineClosedError)):
+                for request in counts:
                     self._fail(request, error)
                 return
-            logger.warning("a batch of %d clients failed; each one's pictures are tried alone", len(requests))
-            for request in requests.values():
+            logger.warning("a batch of %d clients failed; each one's pictures are tried alone", len(counts))
+            for request in counts:
                 self._run([place for place in places if place[0] is request])
             return
         for (request, index), rows in zip(places, found, strict=True):
             request.found[index] = rows
-        counts = Counter(id(request) for request, _ in places)
         done = []
         with self._changed:
-            for request in {id(request): request for request, _ in places}.values():
-                request.missing -= counts[id(request)]
+            for request, count in counts.items():
+                request.missing -= count
                 if request.missing == 0 and not request.answer.done():
                     done.append(request)
         for request in done:

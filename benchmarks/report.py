@@ -3,8 +3,8 @@
     python -m benchmarks.report FILE [--plot FILE.svg] [--into README.md] [--short]
 
 `--short` keeps each server's load with the best rate, and compares it with the pipeline in process, on a GPU with the
-engine alone. `--into` puts the
-table between the lines `<!-- FILE -->` and `<!-- end -->` of a Markdown file, FILE being the name of the results.
+engine alone. `--into` puts the table between the lines `<!-- FILE -->` and `<!-- end -->` of a Markdown file, FILE
+being the name of the results.
 """
 
 from __future__ import annotations
