@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 from azaion_engine import __version__, engine_builder, tensorrt_api
 from azaion_engine.build_progress import BuildProgress
@@ -19,6 +20,9 @@ from azaion_engine.model_info import ModelInfo
 from azaion_engine.onnx_engine import OnnxEngine
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.shared_engine import SharedEngine
+
+if TYPE_CHECKING:
+    from azaion_engine.tensorrt_engine import TensorRTEngine
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +42,16 @@ def open_engine(
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
-        from azaion_engine.jpeg_decoder import start_loading
+        from azaion_engine.jpeg_decoders import JpegDecoders
+        from azaion_engine.tensorrt_engine import LANES
 
-        start_loading()
-        missing = missing_for_tensorrt()
-        if not missing:
-            return open_tensorrt(model, info, settings, progress)
+        batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+        with JpegDecoders(LANES, batch, (height, width)) as decoders:
+            missing = missing_for_tensorrt()
+            if not missing:
+                engine = open_tensorrt(model, info, settings, progress)
+                engine.open_pictures(decoders)
+                return engine
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
@@ -89,7 +97,7 @@ def missing_for_tensorrt() -> str:
 
 def open_tensorrt(
     model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
-) -> InferenceEngine:
+) -> TensorRTEngine:
     """Opens the stored engine that fits, or builds and keeps it; its `origin` says which.
 
     Raises:

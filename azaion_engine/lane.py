@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from azaion_engine.staging import Staging
 from azaion_engine.tensorrt_api import IoTensor
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+    from azaion_engine.jpeg_decoder import JpegDecoder
     from azaion_engine.picture_loader import PictureLoader
 
 logger = logging.getLogger(__name__)
@@ -85,17 +86,18 @@ class Lane:
             self.free()
             raise
 
-    def open_loader(self) -> PictureLoader:
-        """Gets ready for `run_pictures`; only the first call does something.
+    def open_loader(self, take_decoder: Callable[[], JpegDecoder]) -> PictureLoader:
+        """Gets ready for `run_pictures`; to be called once.
+
+        Args:
+            take_decoder: As of `PictureLoader`.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
         """
         from azaion_engine.picture_loader import PictureLoader
 
-        if self.loader is None:
-            driver, device_id = self._context.driver, self._context.device_id
-            self.loader = PictureLoader(driver, device_id, self._input, self._staging, self.stream)
+        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
         return self.loader
 
     def start(self, rows: NDArray[Any]) -> None:
@@ -122,12 +124,13 @@ class Lane:
         return [output.host[:count] for output in self._outputs]
 
     def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
-        """Runs a batch of pictures and waits for it.
+        """Runs a batch of pictures and waits for it; needs a loader.
 
         Returns:
             One for each: float32 `[k, 6]`, the rows of the first output, or what is wrong with the picture.
         """
-        loader = self.open_loader()
+        loader = self.loader
+        assert loader is not None
         errors = loader.load(pictures)
         count = errors.count(None)
         if count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,22 @@ class PictureLoader:
         decodes_jpeg: Whether JPEGs are decoded on the GPU.
     """
 
-    def __init__(self, driver: Any, device_id: int, network_input: DeviceMemory, staging: Staging, stream: Any) -> None:
-        """Allocates memory and opens the decoder.
+    def __init__(
+        self,
+        driver: Any,
+        network_input: DeviceMemory,
+        staging: Staging,
+        stream: Any,
+        take_decoder: Callable[[], JpegDecoder],
+    ) -> None:
+        """Allocates memory.
 
         Args:
             driver: The module `pycuda.driver`.
-            device_id: CUDA index of the GPU.
             network_input: float32 or float16 `[batch, 3, height, width]`.
             staging: What pixels are uploaded through, on the same stream.
             stream: The `pycuda.driver.Stream` that everything is done on.
+            take_decoder: Gives the loader its decoder; without one, because of MissingDependencyError, the CPU decodes.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
@@ -59,7 +66,7 @@ class PictureLoader:
             self._pixels.free()
             raise
         try:
-            self._decoder = JpegDecoder(device_id, stream, batch, self._size)
+            self._decoder = take_decoder()
         except MissingDependencyError as error:
             logger.warning("JPEGs are decoded on the CPU: %s", error)
         self.decodes_jpeg = self._decoder is not None
@@ -110,7 +117,10 @@ class PictureLoader:
 
     def _decode(self, pictures: Sequence[PreparedPicture]) -> list[DecodedPicture | None]:
         jpegs = [picture.jpeg for picture in pictures if picture.jpeg is not None]
-        decoded = iter(self._decoder.decode(jpegs) if jpegs and self._decoder is not None else [None] * len(jpegs))
+        found = (
+            self._decoder.decode(jpegs, self._stream) if jpegs and self._decoder is not None else [None] * len(jpegs)
+        )
+        decoded = iter(found)
         return [_as_expected(next(decoded), picture) if picture.jpeg else None for picture in pictures]
 
     def _upload(self, row: int, pixels: NDArray[np.uint8]) -> tuple[int | float, ...]:

@@ -35,7 +35,7 @@ from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.tensorrt_api import IoTensor
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
-    from azaion_engine.picture_loader import PictureLoader
+    from azaion_engine.jpeg_decoders import JpegDecoders
 
 _logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ class TensorRTEngine(InferenceEngine):
         self._trt = tensorrt_api.load()
         self._context = cuda_context(device_id)
         self._lost: str | None = None
+        self._form: PictureForm | None = None
         self._resources = _Resources(self._context)
         # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
         self._finalizer = weakref.finalize(self, _Resources.free, self._resources)
@@ -198,27 +199,34 @@ class TensorRTEngine(InferenceEngine):
         except self._context.driver.Error as error:
             raise self._remember_lost(error) from error
 
-    def open_pictures(self) -> PictureForm:
-        """Loads the letterbox kernel, opens a JPEG decoder a lane, and meanwhile warms up; the first time.
+    def open_pictures(self, decoders: JpegDecoders | None = None) -> PictureForm:
+        """Loads the letterbox kernel, takes a JPEG decoder a lane, and meanwhile warms up; the first time.
+
+        Args:
+            decoders: For this engine's batch and size, if they are opening already; default: they open now.
 
         Returns:
             `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
             says what is missing.
         """
+        if self._form is None:
+            from azaion_engine.jpeg_decoders import JpegDecoders
 
-        def open_loader(lane: Lane) -> PictureLoader:
-            with self._context.active():
-                return lane.open_loader()
+            with (
+                decoders or JpegDecoders(self.lanes, self._batch_size, self._size, self._context.device_id) as opening,
+                self._on_lanes(LANES, 0) as lanes,
+            ):
+                for lane in lanes:
+                    lane.warm_up()
+                self._form = self._open_loaders(lanes, opening)
+        return self._form
 
-        with self._on_lanes(LANES, 0) as lanes, ThreadPoolExecutor(len(lanes)) as pool:
-            opening = pool.map(open_loader, lanes)  # together: a decoder takes a second to open
-            for lane in lanes:
-                lane.warm_up()
-            try:
-                loaders = list(opening)
-            except self._context.driver.Error as error:
-                _logger.warning("pictures are letterboxed on the CPU: %s", error)
-                return PictureForm.ARRAY
+    def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
+        try:
+            loaders = [lane.open_loader(decoders.take) for lane in lanes]
+        except self._context.driver.Error as error:
+            _logger.warning("pictures are letterboxed on the CPU: %s", error)
+            return PictureForm.ARRAY
         return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
 
     def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
@@ -235,6 +243,7 @@ class TensorRTEngine(InferenceEngine):
             GpuLostError: The GPU's context is lost.
             ExecutionError: The batch failed.
         """
+        self.open_pictures()
         with self._on_lanes(1, len(pictures)) as (lane,):
             parts = [
                 lane.run_pictures(pictures[start : start + self._batch_size])

@@ -76,7 +76,8 @@ def loading_alone(detector: Detector, jpegs: list[bytes], seconds: float) -> dic
     prepared = [detector.prepare(jpeg) for jpeg in jpegs[:batch]]
     assert isinstance(detector.engine, TensorRTEngine)
     with detector.engine._on_lanes(1, 0) as (lane,):
-        loader = lane.open_loader()
+        loader = lane.loader
+        assert loader is not None, "the driver does not take the kernel"
 
         def load() -> None:
             assert loader.load(prepared).count(None) == batch
@@ -84,7 +85,7 @@ def loading_alone(detector: Detector, jpegs: list[bytes], seconds: float) -> dic
 
         def decode_only() -> None:
             assert loader._decoder is not None, "nvImageCodec is missing"
-            assert None not in loader._decoder.decode(jpegs[:batch])
+            assert None not in loader._decoder.decode(jpegs[:batch], lane.stream)
             lane.stream.synchronize()
 
         def letterbox_only() -> None:

@@ -193,6 +193,17 @@ def test_what_is_missing_is_done_on_the_cpu(
         assert_same_rows(ours, rows, name)
 
 
+def test_a_gpu_without_decoding_hardware_decodes_on_its_multiprocessors(
+    cuda: Cuda, open_detector: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not cuda.fake:
+        pytest.skip("a real GPU has what it has")
+    monkeypatch.setattr(cuda.fake, "decoding_hardware", False)
+    detector, before = open_detector(), cuda.fake.decoded
+    assert_same_rows(detector.infer([detector.prepare(MIXED["plain"])])[0], expected["plain"], "plain")
+    assert cuda.fake.decoded == before + 1
+
+
 def test_a_damaged_scan_fails_alone_and_as_on_the_cpu(open_detector: Any, expected: Any) -> None:
     detector, damaged = open_detector(), with_bad_table(MIXED["plain"])
     with Detector(OnnxEngine(MODELS["wide"][0])) as cpu, pytest.raises(UndecodablePictureError):
@@ -225,7 +236,7 @@ def test_what_the_decoder_gives_up_on_is_decoded_on_the_cpu(
     detector = open_detector()
     prepared = [detector.prepare(data) for data in MIXED.values()]
     for lane in detector.engine._resources.lanes:
-        monkeypatch.setattr(lane.loader._decoder, "decode", lambda jpegs: [None] * len(jpegs))
+        monkeypatch.setattr(lane.loader._decoder, "decode", lambda jpegs, stream: [None] * len(jpegs))
     for (name, rows), ours in zip(expected.items(), detector.infer(prepared), strict=True):
         assert_same_rows(ours, rows, name)
 

@@ -56,6 +56,8 @@ class FakeCuda:
         self.graph_launches = 0
         self.decodes = True
         """Whether there is something that decodes JPEGs."""
+        self.decoding_hardware = True
+        """Whether that is hardware of its own."""
         self.decoded = 0
         self.before_execution: Callable[[], None] | None = None
         self.module = self._make_module()

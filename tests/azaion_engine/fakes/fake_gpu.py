@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, jpeg_decoder, libcuda, tensorrt_api
+from azaion_engine import cuda_context, libcuda, tensorrt_api
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
 from tests.azaion_engine.fakes.fake_nvimgcodec import make_nvimgcodec
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
@@ -33,7 +32,6 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     patch.setattr(nvidia, "nvimgcodec", make_nvimgcodec(fake), raising=False)
     patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     patch.setattr(cuda_context, "_contexts", {})
-    patch.setattr(jpeg_decoder, "_first", SimpleQueue())
     patch.setattr(libcuda, "load_libcuda", lambda: driver)
     tensorrt_api.forget()
     return tensorrt

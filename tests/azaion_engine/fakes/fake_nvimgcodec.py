@@ -11,7 +11,7 @@ from tests.azaion_engine.fakes.fake_cuda import FakeCuda, streams
 
 
 def make_nvimgcodec(cuda: FakeCuda) -> Any:
-    """Makes the module; `cuda.decodes` says whether there is something that decodes."""
+    """Makes the module; `cuda.decodes` and `cuda.decoding_hardware` say what there is that decodes."""
     module: Any = ModuleType("nvidia.nvimgcodec")
     module.CodeStream, module.DecodeParams, module.BackendKind = real.CodeStream, real.DecodeParams, real.BackendKind
     module.Backend = lambda kind: kind
@@ -20,6 +20,7 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
         def __init__(self, *, device_id: int, max_num_cpu_threads: int, backends: list[Any]) -> None:
             cuda.check()
             assert real.BackendKind.CPU_ONLY not in backends, "the CPU is not what this is about"
+            self.there = cuda.decoding_hardware or real.BackendKind.HW_GPU_ONLY not in backends
             self.first_batch = 0
             self.real = real.Decoder(
                 device_id=real.NVIMGCODEC_DEVICE_CPU_ONLY,
@@ -33,9 +34,9 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
             assert images is None or len(images) == len(srcs)
             self.first_batch = self.first_batch or len(srcs)
             assert len(srcs) <= self.first_batch, "the hardware would leave the others to the processor"
-            cuda.decoded += len(srcs)
-            if not cuda.decodes:
+            if not (self.there and cuda.decodes):
                 return [None] * len(srcs)
+            cuda.decoded += len(srcs)
             reused = None if images is None else [image.real for image in images]
             found = self.real.decode(srcs, images=reused, params=params)
             return [None if image is None else Image(image) for image in found]

@@ -1,0 +1,51 @@
+"""JpegDecoders: decoders that open on threads of their own, beside whatever else there is to load."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+
+from azaion_engine.cuda_context import cuda_context
+from azaion_engine.jpeg_decoder import JpegDecoder
+
+
+class JpegDecoders:
+    """Some decoders, each for whoever takes it; leaving a `with` block gives back what nobody took."""
+
+    def __init__(self, count: int, batch_size: int, size: tuple[int, int], device_id: int = 0) -> None:
+        """Begins to make the CUDA context, to load nvImageCodec and to open the decoders, each of which takes a second.
+
+        What goes wrong shows when a decoder is taken.
+
+        Args:
+            count: How many.
+            batch_size: Most JPEGs that each decodes at a time.
+            size: (height, width) of pictures to expect, in pixels.
+            device_id: CUDA index of the GPU.
+        """
+        pool = ThreadPoolExecutor(count + 1, "load")
+        pool.submit(cuda_context, device_id)  # the decoders load their libraries first
+        self._opening: list[Future[JpegDecoder]] = [
+            pool.submit(JpegDecoder, device_id, batch_size, size) for _ in range(count)
+        ]
+        pool.shutdown(wait=False)
+
+    def take(self) -> JpegDecoder:
+        """Waits for one of them, which is then the caller's; at most as often as there are some.
+
+        Raises:
+            MissingDependencyError: As of `JpegDecoder`.
+            ConfigurationError: The GPU gives no CUDA context.
+        """
+        return self._opening.pop().result()
+
+    def __enter__(self) -> JpegDecoders:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        while self._opening:
+            with suppress(Exception):  # of opening: nobody wanted it
+                self.take().free()
