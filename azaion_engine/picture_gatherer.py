@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -19,6 +20,16 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 10.0
 """Longer than any batch takes; a GPU that hangs never ends one."""
+
+FIRST_S = 1.0
+"""What a batch is taken to last until one has ended."""
+
+COLLECTING = 0.35
+"""Share of that time for which a batch that is not full goes on collecting.
+
+Measured with a stand-in engine of two lanes that decodes for 0.3 of it, and 16 clients: 0.25 gives the same rate, 0.5 a
+twelfth less, waiting for the end a quarter less; with 64 and more, whose batches are full, they are all alike.
+"""
 
 Found = NDArray[np.float32] | PictureError
 
@@ -38,8 +49,8 @@ _Place = tuple[_Request, int]
 class PictureGatherer:
     """Runs pictures in the order of their coming, on as many threads as the engine has lanes.
 
-    An idle engine takes what there is, at once. While a batch runs, another begins only when it is full: one that is
-    not goes on collecting, as in the service's own gate.
+    An idle engine takes what there is, at once. While a batch runs, another begins when it is full; one that is not
+    goes on collecting for a part of the time that the one before took, which leaves enough of it for decoding.
     """
 
     def __init__(self, engine: InferenceEngine) -> None:
@@ -49,6 +60,8 @@ class PictureGatherer:
         self._requests: deque[_Request] = deque()
         self._waiting = 0
         self._running = 0
+        self._began = 0.0
+        self._took = FIRST_S
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -72,7 +85,8 @@ class PictureGatherer:
                 raise EngineClosedError(f"{self._engine.name}: the engine is closed")
             self._requests.append(request)
             self._waiting += len(pictures)
-            if self._can_begin():  # else a thread would wake up in vain, and have to be given the GIL for it
+            # Else a thread would wake up in vain, and have to be given the GIL for it: one waits for the time already.
+            if self._can_begin() or self._waiting == len(pictures):
                 self._changed.notify()
         return request.answer.result()
 
@@ -87,19 +101,27 @@ class PictureGatherer:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._can_begin)
+                while not self._can_begin():
+                    self._changed.wait(max(0.0, self._collecting_s()) if self._waiting else None)
                 if not self._waiting:
                     return  # closed
                 places = self._take()
                 self._running += 1
-                if self._can_begin():
+                began = self._began = time.monotonic()
+                if self._waiting:
                     self._changed.notify()
             self._run(places)
             with self._changed:
+                self._took = time.monotonic() - began
                 self._running -= 1  # what can begin now, this thread begins
 
     def _can_begin(self) -> bool:
-        return self._closed or self._waiting >= (self._batch if self._running else 1)
+        if self._closed or not self._waiting or not self._running:
+            return self._closed or self._waiting > 0
+        return self._waiting >= self._batch or self._collecting_s() <= 0
+
+    def _collecting_s(self) -> float:
+        return self._began + self._took * COLLECTING - time.monotonic()
 
     def _take(self) -> list[_Place]:
         places: list[_Place] = []

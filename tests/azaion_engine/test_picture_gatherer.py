@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from azaion_engine import picture_gatherer
 from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError, UndecodablePictureError
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.picture_gatherer import Found, PictureGatherer
@@ -91,6 +92,23 @@ def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_
         engine.gate.set()
         assert [lengths_of(request.result()) for request in (first, second, third)] == [[1], [2, 3], [4, 5, 6]]
     assert engine.batches[2:] == [[6]]
+    gatherer.close()
+
+
+def test_a_batch_that_is_not_full_begins_when_the_one_that_runs_is_half_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_gatherer, "FIRST_S", 0.3)
+    engine = Engine(lanes=2)
+    gatherer = PictureGatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        began = time.monotonic()
+        second = pool.submit(gatherer.run, pictures(2))
+        until(lambda: len(engine.batches) == 2)
+        assert time.monotonic() - began > 0.1
+        third = pool.submit(gatherer.run, pictures(3))  # both lanes are busy
+        time.sleep(0.05)
+        assert engine.batches == [[1], [2]]
+        engine.gate.set()
+        assert [lengths_of(request.result()) for request in (first, second, third)] == [[1], [2], [3]]
     gatherer.close()
 
 

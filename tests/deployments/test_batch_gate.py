@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from azaion_engine.errors import OverloadedError
+from deployments import batch_gate
 from deployments.batch_gate import BatchGate
 
 
@@ -56,7 +57,9 @@ def test_a_lone_request_enters_an_idle_gate_at_once():
     run(scenario)
 
 
-def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_it_is():
+def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_it_is(monkeypatch):
+    monkeypatch.setattr(batch_gate, "SECOND_S", 60)
+
     async def scenario():
         requests = Recorder(BatchGate(4, 16, lanes=2, second=2))
         await requests.start(1)
@@ -69,6 +72,30 @@ def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_
         await requests.start(7)
         assert sorted(requests.inside) == [1, 2, 3, 4, 5, 6, 7]
         await requests.end(*range(1, 8))
+
+    run(scenario)
+
+
+def test_a_shared_engine_gets_a_small_second_batch_when_it_has_waited(monkeypatch):
+    monkeypatch.setattr(batch_gate, "SECOND_S", 0.05)
+
+    async def scenario():
+        requests = Recorder(BatchGate(4, 16, lanes=2, second=3))
+        await requests.start(1, 2)
+        assert requests.inside == [1]
+        await asyncio.sleep(0.1)
+        assert requests.inside == [1, 2]
+        await requests.start(3)
+        await asyncio.sleep(0.1)
+        assert requests.inside == [1, 2], "a third one has to be full"
+        await requests.end(1)  # 3 is the second one now, and waits for its own time
+        assert requests.inside == [2]
+        await asyncio.sleep(0.1)
+        assert requests.inside == [2, 3]
+        await requests.end(2, 3)
+        await requests.start(4)
+        assert requests.inside == [4]
+        await requests.end(4)
 
     run(scenario)
 
