@@ -8,6 +8,9 @@ from pathlib import Path
 SHOWN_MS = 0.1
 """A process that took less for a picture is left out."""
 
+CLOCKS_APART_S = 1.0
+"""A process may seem to have started so much before it did: psutil counts from the time of booting, in ticks."""
+
 ENGINE_HOST = "azaion_engine.engine_host"
 
 
@@ -20,8 +23,8 @@ class ProcessorTime:
         Args:
             since: Seconds since the epoch; processes that are older belong to the machine and are left out.
         """
-        self._since = since
-        self._before = _now(since)
+        self._since = since - CLOCKS_APART_S
+        self._before = _now(self._since)
 
     def per_picture(self, pictures: int) -> dict[str, float]:
         """Returns milliseconds of processor time a picture by process, the dearest first.

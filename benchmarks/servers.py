@@ -141,6 +141,8 @@ class Server:
             "BENCHMARK_PORT": str(PORT),
             "PYTHONPATH": str(ROOT),
             "BENTOML_DO_NOT_TRACK": "True",
+            # PyTriton's instances wait one second for the first one's socket, and loading an engine takes longer.
+            "TRITON_PARALLEL_INSTANCE_LOADING": "0",
         }
 
     def _serve_config(self) -> dict[str, Any]:
