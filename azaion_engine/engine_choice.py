@@ -42,8 +42,8 @@ def open_engine(
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
+        from azaion_engine.engine_resources import LANES
         from azaion_engine.jpeg_decoders import JpegDecoders
-        from azaion_engine.tensorrt_engine import LANES
 
         batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
         with JpegDecoders(LANES, batch, (height, width)) as decoders:

@@ -104,6 +104,17 @@ class InferenceEngine(ABC):
         check_detection_shape(outputs[0].shape, "output 0")  # a model may leave its shape open until it runs
         return outputs
 
+    def empty_input(self, rows: int) -> NDArray[Any]:
+        """Makes an array for `run`, for the caller to fill, in the memory that this engine reads soonest.
+
+        Args:
+            rows: How many.
+
+        Returns:
+            float32, or float16 where the engine would rather have that, `[rows, 3, height, width]`.
+        """
+        return np.empty((rows, 3, *self.get_input_shape()), np.float32)
+
     def open_pictures(self) -> PictureForm:
         """Gets ready for pictures and says in what form the engine takes them; may take seconds the first time.
 

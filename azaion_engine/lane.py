@@ -16,6 +16,7 @@ from azaion_engine.cuda_context import CudaContext
 from azaion_engine.device_buffers import DeviceBuffer, DeviceMemory
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.loaded_plan import LoadedPlan
+from azaion_engine.pinned_memory import is_pinned
 from azaion_engine.prepared_picture import PreparedPicture
 from azaion_engine.staging import Staging
 from azaion_engine.tensorrt_api import IoTensor
@@ -104,9 +105,12 @@ class Lane:
         """Starts a batch of arrays; `collect` waits for it.
 
         Args:
-            rows: `[1…batch, 3, height, width]`; read before this returns.
+            rows: `[1…batch, 3, height, width]`; to be left alone until `collect` returns: the GPU may read it itself.
         """
-        self._staging.upload(rows, self._input.address, self._input.dtype)
+        if rows.dtype == self._input.dtype and rows.flags.c_contiguous and is_pinned(rows):
+            self._context.driver.memcpy_htod_async(self._input.address, rows, self.stream)
+        else:
+            self._staging.upload(rows, self._input.address, self._input.dtype)
         self._enqueue(len(rows))
         for output in self._outputs:
             output.download(len(rows), self.stream)

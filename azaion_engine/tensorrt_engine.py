@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,38 +13,26 @@ from numpy.typing import NDArray
 
 from azaion_engine import engine_builder, gpu, tensorrt_api
 from azaion_engine.batch_work import ExecutionFailedError
-from azaion_engine.compute_queue import ComputeQueue
-from azaion_engine.cores import available_cores
-from azaion_engine.cuda_context import CudaContext, cuda_context
+from azaion_engine.cuda_context import cuda_context
+from azaion_engine.engine_resources import LANES, EngineResources
 from azaion_engine.errors import (
     ConfigurationError,
     EngineClosedError,
     ExecutionError,
     GpuLostError,
-    ModelError,
     PictureError,
 )
-from azaion_engine.inference_engine import DYNAMIC_SIZE, InferenceEngine, check_detection_shape
-from azaion_engine.lane import Lane, picture_input
+from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.lane import Lane
 from azaion_engine.lane_pool import LanePool, LanePoolClosed
 from azaion_engine.libcuda import LibcudaError
-from azaion_engine.loaded_plan import LoadedPlan
+from azaion_engine.pinned_memory import pinned_empty
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
-from azaion_engine.tensorrt_api import IoTensor
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
     from azaion_engine.jpeg_decoders import JpegDecoders
 
 _logger = logging.getLogger(__name__)
-
-LANES = 2
-"""Batches on the GPU at a time: one computes while the other is copied, decoded or collected."""
-
-_COPIERS = 16
-"""Threads that fill pinned memory: a core copies 5 GB/s, PCIe 5 takes 51 (measured beside an H100)."""
-
-_EXIT_PATIENCE_S = 10.0
-"""Seconds that freeing waits for a running batch; the longest seen batches take well under one."""
 
 _HUNG_AFTER_S = 60.0
 """Seconds after which a running batch counts as hung: no batch takes a tenth of it, and a GPU whose kernel
@@ -90,44 +76,18 @@ class TensorRTEngine(InferenceEngine):
         self._context = cuda_context(device_id)
         self._lost: str | None = None
         self._form: PictureForm | None = None
-        self._resources = _Resources(self._context)
+        self._resources = EngineResources(self._context)
         # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
-        self._finalizer = weakref.finalize(self, _Resources.free, self._resources)
+        self._finalizer = weakref.finalize(self, EngineResources.free, self._resources)
         try:
             with self._context.active():
-                self._prepare(model_bytes, batch_size, height, width)
+                self._resources.load(self._trt, model_bytes, batch_size, height, width)
         except (self._context.driver.Error, ExecutionFailedError) as error:
             self._finalizer()
             raise ConfigurationError(f"GPU {device_id} cannot hold this engine: {error}") from error
         except BaseException:
             self._finalizer()
             raise
-
-    def _prepare(self, plan: bytes, batch_size: int | None, height: int | None, width: int | None) -> None:
-        held = self._resources
-        held.plan = LoadedPlan(self._trt, plan)
-        picture = picture_input(held.plan.tensors)
-        outputs = [tensor for tensor in held.plan.tensors if not tensor.is_input]
-        if not outputs:
-            raise ModelError("the plan has no output")
-        check_detection_shape(outputs[0].shape, outputs[0].name)
-        low, _, high = picture.profile
-        self._batch_size = _choose_batch(picture, batch_size)
-        self._size = (
-            _choose_size("height", picture.shape[2], low[2], high[2], height),
-            _choose_size("width", picture.shape[3], low[3], high[3], width),
-        )
-        rows = max(self._batch_size, low[0])
-        held.compute = ComputeQueue(self._context.driver)
-        make_lane = partial(Lane, self._context, held.plan, held.compute, rows, self._size, held.copiers)
-        held.lanes.append(make_lane())
-        while len(held.lanes) < LANES:
-            try:
-                held.lanes.append(make_lane())
-            except (self._context.driver.MemoryError, ConfigurationError) as error:
-                _logger.warning("one batch at a time, the GPU has no room for a second: %s", error)
-                break
-        held.pool = LanePool(held.lanes)
 
     @property
     def name(self) -> str:
@@ -141,11 +101,31 @@ class TensorRTEngine(InferenceEngine):
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
-        return self._size
+        return self._resources.size
 
     def get_batch_size(self) -> int:
         """Returns the number of rows that one execution takes at most."""
-        return self._batch_size
+        return self._resources.batch_size
+
+    def empty_input(self, rows: int) -> NDArray[Any]:
+        """Makes an array for `run` in pinned memory, which the GPU reads by itself.
+
+        Other arrays are first copied into such memory, a piece at a time; on a host beside an H100 that took longer
+        than the network, and the bus half the time.
+
+        Args:
+            rows: How many.
+
+        Returns:
+            `[rows, 3, height, width]` of the dtype that the network takes, to be filled, and filled again once `run`
+            has returned; it lives as long as somebody refers to it, the engine closed or not.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            ConfigurationError: The host has not so much memory to pin.
+        """
+        self._pool()  # of a closed engine there is none
+        return pinned_empty(self._context, (rows, 3, *self._resources.size), self._resources.dtype)
 
     @staticmethod
     def get_gpu_memory_bytes(device_id: int = 0) -> int:
@@ -209,16 +189,19 @@ class TensorRTEngine(InferenceEngine):
             `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
             says what is missing.
         """
-        if self._form is None:
-            from azaion_engine.jpeg_decoders import JpegDecoders
+        from azaion_engine.jpeg_decoders import JpegDecoders
 
+        if self._form is None:
+            batch, size = self.get_batch_size(), self.get_input_shape()
             with (
-                decoders or JpegDecoders(self.lanes, self._batch_size, self._size, self._context.device_id) as opening,
+                self._lock,
+                decoders or JpegDecoders(self.lanes, batch, size, self._context.device_id) as opening,
                 self._on_lanes(LANES, 0) as lanes,
             ):
-                for lane in lanes:
-                    lane.warm_up()
-                self._form = self._open_loaders(lanes, opening)
+                if self._form is None:  # else another thread was first
+                    for lane in lanes:
+                        lane.warm_up()
+                    self._form = self._open_loaders(lanes, opening)
         return self._form
 
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
@@ -246,8 +229,8 @@ class TensorRTEngine(InferenceEngine):
         self.open_pictures()
         with self._on_lanes(1, len(pictures)) as (lane,):
             parts = [
-                lane.run_pictures(pictures[start : start + self._batch_size])
-                for start in range(0, len(pictures), self._batch_size)
+                lane.run_pictures(pictures[start : start + self._resources.batch_size])
+                for start in range(0, len(pictures), self._resources.batch_size)
             ]
         return [found for part in parts for found in part]
 
@@ -259,7 +242,7 @@ class TensorRTEngine(InferenceEngine):
         super().warm_up()
 
     def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
-        starts = range(0, len(data), self._batch_size)
+        starts = range(0, len(data), self._resources.batch_size)
         with self._on_lanes(len(starts), len(data)) as lanes:
             outputs: list[NDArray[Any]] = []
             # While one lane computes, the next is filled, and the one before it emptied.
@@ -267,12 +250,12 @@ class TensorRTEngine(InferenceEngine):
                 lane = lanes[position % len(lanes)]
                 if (done := position - len(lanes)) >= 0:
                     first = starts[done]
-                    parts = lane.collect(min(self._batch_size, len(data) - first))
+                    parts = lane.collect(min(self._resources.batch_size, len(data) - first))
                     outputs = outputs or [np.empty((len(data), *part.shape[1:]), np.float32) for part in parts]
                     for output, part in zip(outputs, parts, strict=True):
                         output[first : first + len(part)] = part
                 if position < len(starts):
-                    lane.start(data[starts[position] : starts[position] + self._batch_size])
+                    lane.start(data[starts[position] : starts[position] + self._resources.batch_size])
             return outputs
 
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
@@ -311,53 +294,3 @@ class TensorRTEngine(InferenceEngine):
 
     def _release(self) -> None:
         self._finalizer()
-
-
-class _Resources:
-    """Everything that lies on the GPU, apart from the engine object so that it can be freed without it."""
-
-    def __init__(self, context: CudaContext) -> None:
-        self.context = context
-        self.plan: LoadedPlan | None = None
-        self.lanes: list[Lane] = []
-        self.compute: ComputeQueue | None = None
-        self.pool: LanePool | None = None
-        self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
-
-    def free(self) -> None:
-        """Frees in the one order in which nothing refers to what is already gone."""
-        # At the interpreter's exit a daemon thread may still be running a batch on this memory.
-        if self.pool is not None and not self.pool.close(_EXIT_PATIENCE_S):
-            _logger.warning("a batch is still running: its GPU memory is left to the end of the process")
-            return
-        self.pool = None
-        self.copiers.shutdown()
-        try:
-            with self.context.active():
-                for lane in self.lanes:
-                    lane.free()
-                self.lanes.clear()
-                self.compute = None
-                if self.plan is not None:
-                    self.plan.free()
-        except (self.context.driver.Error, LibcudaError) as error:
-            # On a lost GPU nothing can be freed, and nothing needs to be: the context is gone as a whole.
-            _logger.warning("cannot free the engine's GPU memory: %s", error)
-
-
-def _choose_batch(picture: IoTensor, wanted: int | None) -> int:
-    largest = picture.shape[0] if picture.shape[0] >= 0 else picture.profile[2][0]
-    if wanted is not None and not 1 <= wanted <= largest:
-        raise ConfigurationError(f"batch_size {wanted} is outside what this engine was built for: 1 to {largest}")
-    # A fixed batch stays what it is: fewer rows are padded.
-    return largest if wanted is None or picture.shape[0] >= 0 else wanted
-
-
-def _choose_size(side: str, fixed: int, low: int, high: int, wanted: int | None) -> int:
-    if fixed >= 0:
-        return fixed
-    if wanted is None:
-        return min(max(DYNAMIC_SIZE, low), high)
-    if not low <= wanted <= high:
-        raise ConfigurationError(f"{side} {wanted} is outside what this engine was built for: {low} to {high}")
-    return wanted

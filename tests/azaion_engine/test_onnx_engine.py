@@ -52,6 +52,14 @@ def test_half_precision_models_take_and_give_what_others_do():
         np.testing.assert_array_equal(half.run(batch.astype(np.float16))[0], found)
 
 
+def test_an_input_to_be_filled_is_what_the_model_takes():
+    with OnnxEngine(make_detector()) as engine:
+        rows = engine.empty_input(2)
+        rows[...] = make_batch(2, 64, 64)
+        assert rows.dtype == np.float32
+        assert engine.run(rows)[0].shape[0] == 2
+
+
 def test_read_only_and_non_contiguous_arrays_work():
     batch = make_batch(2, 64, 64)
     with OnnxEngine(make_detector()) as engine:

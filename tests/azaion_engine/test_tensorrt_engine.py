@@ -16,6 +16,7 @@ import pytest
 from azaion_engine import tensorrt_api, tensorrt_engine
 from azaion_engine.batch_work import BatchWork, ExecutionFailedError
 from azaion_engine.cuda_graph import CudaGraph
+from azaion_engine.engine_resources import LANES
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import (
     ConfigurationError,
@@ -26,6 +27,7 @@ from azaion_engine.errors import (
     PlanError,
 )
 from azaion_engine.libcuda import LibcudaError
+from azaion_engine.staging import Staging
 from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.conftest import MODELS, Cuda
 from tests.azaion_engine.fakes.fake_tensorrt import MAGIC
@@ -152,6 +154,39 @@ def test_many_batches_of_large_arrays_go_through_both_lanes(make_engine: Any) ->
 
 
 # --- threads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["dynamic", "fixed_half"])
+def test_arrays_in_pinned_memory_are_read_by_the_gpu_itself(
+    cuda: Cuda, make_engine: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    engine = make_engine(name)
+    rows = 2 * engine.get_batch_size() + 1
+    data = make_batch(rows, *engine.get_input_shape())
+    expected = engine.run(data)[0]
+    pinned = engine.empty_input(rows)
+    assert pinned.shape == data.shape
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "upload", None)  # nothing passes through it
+        for _ in range(2):
+            pinned[...] = data
+            assert np.allclose(engine.run(pinned)[0], expected, atol=0.05)
+            pinned[...] = 0  # it was read
+        assert np.allclose(engine.run(pinned[1:2])[0], engine.run(pinned)[0][:1], atol=0.05)
+    pinned[...] = data
+    assert np.allclose(engine.run(pinned[::-1])[0][::-1], expected, atol=0.05), "what is not contiguous is gathered"
+    engine.close()
+    assert np.array_equal(pinned, data.astype(pinned.dtype)), "the array outlives the engine"
+    with pytest.raises(EngineClosedError):
+        engine.empty_input(1)
+    del pinned
+    if cuda.fake:
+        assert not cuda.fake.pinned_at
+
+
+def test_more_pinned_memory_than_there_is_is_refused(make_engine: Any) -> None:
+    with pytest.raises(ConfigurationError, match="pin"):
+        make_engine().empty_input(2**30)
 
 
 def test_many_threads_get_their_own_rows(make_engine: Any) -> None:
@@ -381,7 +416,7 @@ def test_health_does_not_wait_behind_a_batch(make_engine: Any) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with engine._on_lanes(tensorrt_engine.LANES, 0):
+        with engine._on_lanes(LANES, 0):
             entered.set()
             leave.wait(30)
 

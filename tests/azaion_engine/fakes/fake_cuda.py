@@ -49,6 +49,8 @@ class FakeCuda:
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned = 0
+        self.pinned_at: dict[int, Any] = {}
+        """Memory that was pinned through the driver itself, by address."""
         self.at_work = threading.RLock()
         self.context_flags: dict[int, int] = {}
         self.graphs = True
@@ -379,6 +381,28 @@ class FakeLibcuda:
     def cuDevicePrimaryCtxSetFlags_v2(self, device: int, flags: int) -> int:
         self.cuda.context_flags[device] = flags
         return 0
+
+    def cuMemHostAlloc(self, pointer: Any, size: Any, flags: int) -> int:
+        self.cuda.check()
+        if size.value > self.cuda.gpus[0].memory_bytes:
+            return 2
+        memory = ctypes.create_string_buffer(size.value)
+        pointer._obj.value = ctypes.addressof(memory)
+        self.cuda.pinned_at[pointer._obj.value] = memory
+        return 0
+
+    def cuMemFreeHost(self, pointer: Any) -> int:
+        self.cuda.check()
+        del self.cuda.pinned_at[pointer.value]
+        return 0
+
+    def cuPointerGetAttribute(self, kind: Any, attribute: int, address: Any) -> int:
+        self.cuda.check()
+        held = self.cuda.pinned_at.items()
+        if attribute == 2 and any(0 <= address.value - at < ctypes.sizeof(memory) for at, memory in held):
+            kind._obj.value = 1
+            return 0
+        return 1
 
     def cuGetErrorName(self, status: int, name: Any) -> int:
         name._obj.value = b"CUDA_ERROR_NOT_SUPPORTED"
