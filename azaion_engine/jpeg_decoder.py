@@ -30,6 +30,20 @@ decoder; the hardware alone takes 1.0 and 0.14.
 """
 
 
+def load_nvimgcodec() -> Any:
+    """Returns the module `nvidia.nvimgcodec`, which takes half a second the first time.
+
+    Raises:
+        MissingDependencyError: It is not installed, or there is no GPU to use it on.
+    """
+    load_driver()
+    try:
+        from nvidia import nvimgcodec
+    except (ImportError, OSError) as error:  # no package, or no library that it needs
+        raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
+    return nvimgcodec
+
+
 class DecodedPicture(NamedTuple):
     """Pixels on the GPU: uint8 `[height, width, 3]`, RGB, as stored (no orientation applied).
 
@@ -61,20 +75,27 @@ class JpegDecoder:
             MissingDependencyError: PyCUDA or nvImageCodec is not installed, or decodes nothing here.
             ConfigurationError: The GPU gives no CUDA context.
         """
-        load_driver()  # without it nobody needs nvImageCodec
-        try:
-            from nvidia import nvimgcodec
-        except (ImportError, OSError) as error:  # no package, or no library that it needs
-            raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
-        self._codec = nvimgcodec
+        self._codec = load_nvimgcodec()
         # Orientation is the letterbox kernel's.
-        self._params = nvimgcodec.DecodeParams(apply_exif_orientation=False)
+        self._params = self._codec.DecodeParams(apply_exif_orientation=False)
+        jpeg = encode_jpeg(np.full((*size, 3), 114, np.uint8))
+        self._decoder: Any = None
+        self._images: list[Any] = []
         self._context = cuda_context(device_id)
         with self._context.active():
-            self._open(device_id, batch_size, encode_jpeg(np.full((*size, 3), 114, np.uint8)))
+            # A stream of its own for as long as it lives: nvImageCodec comes back to the stream that a picture's memory
+            # was first decoded on.
+            self._stream = make_stream(self._context.driver)
+            self._decoded = self._context.driver.Event(self._context.driver.event_flags.DISABLE_TIMING)
+            try:
+                self._open(device_id, [self._codec.CodeStream(jpeg)] * batch_size)
+                self._decode([self._codec.CodeStream(jpeg)])  # the first one into kept memory, and alone
+                self._stream.synchronize()
+            except BaseException:
+                self.free()
+                raise
 
-    def _open(self, device_id: int, batch_size: int, jpeg: bytes) -> None:
-        stream = make_stream(self._context.driver)
+    def _open(self, device_id: int, codes: list[Any]) -> None:
         reason = "it does not decode a plain JPEG"
         for kinds in _BACKENDS:
             backends = [self._codec.Backend(getattr(self._codec.BackendKind, kind)) for kind in kinds]
@@ -83,15 +104,11 @@ class JpegDecoder:
                 self._decoder = self._codec.Decoder(device_id=device_id, max_num_cpu_threads=threads, backends=backends)
                 # A full batch: nvImageCodec works out from the first one, once, how many of a batch the hardware may
                 # take (nvimgcodec.h, NVIMGCODEC_LOAD_HINT_POLICY_FIXED), and has the rest decoded by the processor.
-                self._images = self._decoder.decode(
-                    [self._codec.CodeStream(jpeg)] * batch_size, params=self._params, cuda_stream=stream.handle
-                )
+                self._images = self._decoder.decode(codes, params=self._params, cuda_stream=self._stream.handle)
             except Exception as error:  # nvImageCodec's errors have no common base
                 reason = str(error)
                 continue
             if None not in self._images:
-                self.decode([jpeg], stream)  # the first one into kept memory, and alone
-                stream.synchronize()
                 return
         raise MissingDependencyError(f"nvImageCodec does not work here: {reason}; is nvJPEG installed?")
 
@@ -100,14 +117,16 @@ class JpegDecoder:
 
         Args:
             jpegs: At most as many as the batch size.
-            stream: A `pycuda.driver.Stream`, done with the call before; the context is current.
+            stream: A `pycuda.driver.Stream` that is done with the pictures of the call before; the context is current.
 
         Returns:
             One for each JPEG; None for what could not be decoded.
         """
         codes = [self._read(jpeg) for jpeg in jpegs]
         known = [code for code in codes if code is not None]
-        decoded = iter(self._decode(known, stream) if known else [])
+        decoded = iter(self._decode(known) if known else [])
+        self._decoded.record(self._stream)
+        stream.wait_for_event(self._decoded)
         return [_describe(next(decoded)) if code is not None else None for code in codes]
 
     def forget_large(self) -> None:
@@ -120,7 +139,7 @@ class JpegDecoder:
         """Gives all memory back."""
         with self._context.active():
             self._images.clear()
-            self._decoder = None
+            self._decoder = self._stream = self._decoded = None
 
     def _read(self, jpeg: bytes) -> Any:
         try:
@@ -129,11 +148,11 @@ class JpegDecoder:
             logger.debug("nvImageCodec cannot read a JPEG's header: %s", error)
             return None
 
-    def _decode(self, codes: list[Any], stream: Any) -> list[Any]:
+    def _decode(self, codes: list[Any]) -> list[Any]:
         kept = self._images[: len(codes)]
         reusable = {} if None in kept else {"images": kept}
         try:
-            images = self._decoder.decode(codes, params=self._params, cuda_stream=stream.handle, **reusable)
+            images = self._decoder.decode(codes, params=self._params, cuda_stream=self._stream.handle, **reusable)
         except Exception as error:  # usually no memory; nvImageCodec's errors have no common base
             logger.warning("nvImageCodec failed on a batch of %d: %s", len(codes), error)
             return [None] * len(codes)

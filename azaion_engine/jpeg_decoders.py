@@ -7,14 +7,15 @@ from contextlib import suppress
 from types import TracebackType
 
 from azaion_engine.cuda_context import cuda_context
-from azaion_engine.jpeg_decoder import JpegDecoder
+from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.jpeg_decoder import JpegDecoder, load_nvimgcodec
 
 
 class JpegDecoders:
     """Some decoders, each for whoever takes it; leaving a `with` block gives back what nobody took."""
 
     def __init__(self, count: int, batch_size: int, size: tuple[int, int], device_id: int = 0) -> None:
-        """Begins to make the CUDA context, to load nvImageCodec and to open the decoders, each of which takes a second.
+        """Loads nvImageCodec, begins to make the CUDA context and to open the decoders, each of which takes a second.
 
         What goes wrong shows when a decoder is taken.
 
@@ -25,7 +26,10 @@ class JpegDecoders:
             device_id: CUDA index of the GPU.
         """
         pool = ThreadPoolExecutor(count + 1, "load")
-        pool.submit(cuda_context, device_id)  # the decoders load their libraries first
+        pool.submit(cuda_context, device_id)
+        # Before this thread goes on to load TensorRT: the loader takes one library at a time, and decoders need longer.
+        with suppress(MissingDependencyError, ConfigurationError):
+            load_nvimgcodec()
         self._opening: list[Future[JpegDecoder]] = [
             pool.submit(JpegDecoder, device_id, batch_size, size) for _ in range(count)
         ]

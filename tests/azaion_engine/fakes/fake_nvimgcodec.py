@@ -37,13 +37,15 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
             if not (self.there and cuda.decodes):
                 return [None] * len(srcs)
             cuda.decoded += len(srcs)
+            for image in images or []:
+                assert image.stream is streams[cuda_stream], "it would wait for the stream of the time before"
             reused = None if images is None else [image.real for image in images]
             found = self.real.decode(srcs, images=reused, params=params)
-            return [None if image is None else Image(image) for image in found]
+            return [None if image is None else Image(image, streams[cuda_stream]) for image in found]
 
     class Image:
-        def __init__(self, image: Any) -> None:
-            self.real = image
+        def __init__(self, image: Any, stream: Any) -> None:
+            self.real, self.stream = image, stream
             self.shape, self.strides, self.capacity = image.shape, image.strides, image.capacity
             self.__cuda_array_interface__ = image.__array_interface__
 
