@@ -15,7 +15,7 @@ class JpegDecoders:
     """Some decoders, each for whoever takes it; leaving a `with` block gives back what nobody took."""
 
     def __init__(self, count: int, batch_size: int, size: tuple[int, int], device_id: int = 0) -> None:
-        """Loads nvImageCodec, begins to make the CUDA context and to open the decoders, each of which takes a second.
+        """Makes the CUDA context, loads nvImageCodec, and begins to open the decoders, which takes a second.
 
         What goes wrong shows when a decoder is taken.
 
@@ -25,11 +25,12 @@ class JpegDecoders:
             size: (height, width) of pictures to expect, in pixels.
             device_id: CUDA index of the GPU.
         """
-        pool = ThreadPoolExecutor(count + 1, "load")
-        pool.submit(cuda_context, device_id)
-        # Before this thread goes on to load TensorRT: the loader takes one library at a time, and decoders need longer.
         with suppress(MissingDependencyError, ConfigurationError):
+            # Not on threads, and before this one goes on to TensorRT: side by side they keep the driver and the library
+            # loader from each other, and take longer than one after the other.
+            cuda_context(device_id)
             load_nvimgcodec()
+        pool = ThreadPoolExecutor(count, "load")
         self._opening: list[Future[JpegDecoder]] = [
             pool.submit(JpegDecoder, device_id, batch_size, size) for _ in range(count)
         ]

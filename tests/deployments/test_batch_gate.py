@@ -58,7 +58,7 @@ def test_a_lone_request_enters_an_idle_gate_at_once():
 
 
 def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_it_is(monkeypatch):
-    monkeypatch.setattr(batch_gate, "SECOND_S", 60)
+    monkeypatch.setattr(batch_gate, "FIRST_S", 60)
 
     async def scenario():
         requests = Recorder(BatchGate(4, 16, lanes=2, second=2))
@@ -77,7 +77,7 @@ def test_a_shared_engine_gets_a_second_batch_before_it_is_full_and_a_third_when_
 
 
 def test_a_shared_engine_gets_a_small_second_batch_when_it_has_waited(monkeypatch):
-    monkeypatch.setattr(batch_gate, "SECOND_S", 0.05)
+    monkeypatch.setattr(batch_gate, "FIRST_S", 0.2)
 
     async def scenario():
         requests = Recorder(BatchGate(4, 16, lanes=2, second=3))
@@ -88,9 +88,9 @@ def test_a_shared_engine_gets_a_small_second_batch_when_it_has_waited(monkeypatc
         await requests.start(3)
         await asyncio.sleep(0.1)
         assert requests.inside == [1, 2], "a third one has to be full"
-        await requests.end(1)  # 3 is the second one now, and waits for its own time
+        await requests.end(1)  # 3 is the second one now, and waits for a quarter of what that took
         assert requests.inside == [2]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
         assert requests.inside == [2, 3]
         await requests.end(2, 3)
         await requests.start(4)
