@@ -26,8 +26,8 @@ class JpegDecoders:
             device_id: CUDA index of the GPU.
         """
         with suppress(MissingDependencyError, ConfigurationError):
-            # Before this thread goes on to TensorRT, as the decoders take longest. And one after the other: side by side
-            # they take 1.3 s as well, as the driver and the library loader let in one at a time.
+            # Before this thread goes on to TensorRT, as the decoders take longest. And one after the other: side by
+            # side they take 1.3 s as well, as the driver and the library loader let in one at a time.
             cuda_context(device_id)
             load_nvimgcodec()
         pool = ThreadPoolExecutor(count, "load")
