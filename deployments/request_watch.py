@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -42,10 +43,13 @@ class RequestWatch:
         token = current_request.set(record)
         try:
             await self._app(scope, receive, watched)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as gone:
             if not record.responded:
                 record.status, record.outcome = 499, "cancelled"
                 record.failed("cancelled")
+            # Serve keeps this error in a frame that the error itself leads back to. Only the garbage collector ends
+            # such a circle, and until then it would hold the picture.
+            traceback.clear_frames(gone.__traceback__)
             raise
         except Exception:  # answered 500 by the layer outside of this one
             record.status, record.outcome = 500, "internal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,6 +29,8 @@ from ray import serve
 from azaion_engine.detector import Detector
 from deployments import request_log
 from deployments.app import build_application
+from deployments.request_record import RequestRecord
+from deployments.request_watch import RequestWatch
 from deployments.service_settings import ServiceSettings
 from tests.deployments.conftest import Deployed, free_port, start_ray
 from tests.deployments.open_inference.grpc_calls import call, fails, picture
@@ -287,3 +291,29 @@ def test_a_grpc_call_has_its_line_and_its_spans(app: Deployed, collector: Collec
         return stages <= {span.name for span in collector.spans if span.trace_id in of_grpc} or None
 
     assert wait_for(traced)
+
+
+def test_the_picture_of_a_client_that_left_is_let_go_though_the_error_is_kept() -> None:
+    class Picture(bytearray):
+        pass
+
+    pictures: list[weakref.ref[Picture]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        picture = Picture(b"a body")
+        pictures.append(weakref.ref(picture))
+        raise asyncio.CancelledError
+
+    async def serve_keeps_the_error() -> asyncio.CancelledError:
+        scope = {"type": "http", "method": "POST", "path": "/detect", "headers": []}
+        try:
+            await RequestWatch(app, records.append)(scope, None, None)  # type: ignore[arg-type]
+        except asyncio.CancelledError as error:
+            return error
+        raise AssertionError("it must go on")
+
+    records: list[RequestRecord] = []
+    error = asyncio.run(serve_keeps_the_error())
+    assert error.__traceback__ is not None
+    assert pictures[0]() is None
+    assert [record.status for record in records] == [499]
