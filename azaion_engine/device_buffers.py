@@ -75,7 +75,7 @@ class DeviceBuffer(DeviceMemory):
             part: A contiguous view of `host`.
             stream: The `pycuda.driver.Stream` to do it on.
         """
-        offset = _address(part) - _address(self.host)
+        offset = address_of(part) - address_of(self.host)
         self._driver.memcpy_htod_async(self.address + offset, part, stream)
 
     def download(self, rows: int, stream: Any) -> None:
@@ -92,5 +92,6 @@ class DeviceBuffer(DeviceMemory):
             pinned.free()
 
 
-def _address(array: NDArray[Any]) -> int:
+def address_of(array: NDArray[Any]) -> int:
+    """Returns where an array's first element lies in the host's memory."""
     return int(array.__array_interface__["data"][0])

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from azaion_engine import __version__, engine_builder, tensorrt_api
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.engine_builder import BuildOptions
-from azaion_engine.engine_reuse import engine_key
+from azaion_engine.engine_reuse import engine_input, engine_key
 from azaion_engine.engine_store import EngineStore
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
-from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, InferenceEngine
+from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_file import ModelFile
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.onnx_engine import OnnxEngine
@@ -45,7 +45,7 @@ def open_engine(
         from azaion_engine.engine_resources import LANES
         from azaion_engine.jpeg_decoders import JpegDecoders
 
-        batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+        batch, height, width = engine_input(info, settings)
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
             missing = missing_for_tensorrt()
             if not missing:
@@ -120,7 +120,7 @@ def open_tensorrt(
 
 def build_options(info: ModelInfo, settings: DetectorSettings) -> BuildOptions:
     """Returns how a model's engine is built under these settings."""
-    batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+    batch, height, width = engine_input(info, settings)
     return BuildOptions(
         batch_size=batch,
         height=height,

@@ -52,8 +52,13 @@ def why_not_reused(
     return reasons
 
 
+def engine_input(info: ModelInfo, settings: DetectorSettings) -> tuple[int, int, int]:
+    """Returns (batch, height, width) that a model's engine is built for under these settings."""
+    return info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+
+
 def _chosen(info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
-    batch, height, width = info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+    batch, height, width = engine_input(info, settings)
     return {
         "model_sha256": info.sha256,
         "precision": settings.precision,

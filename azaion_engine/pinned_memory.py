@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.cuda_context import CudaContext
+from azaion_engine.device_buffers import address_of
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.libcuda import LibcudaError, call
 
@@ -50,7 +51,7 @@ def pinned_empty(context: CudaContext, shape: tuple[int, ...], dtype: np.dtype[A
 def is_pinned(array: NDArray[Any]) -> bool:
     """Tells whether the GPU can read an array by itself, whoever has pinned it; the CUDA context must be current."""
     kind = ctypes.c_uint()
-    address = ctypes.c_uint64(array.__array_interface__["data"][0])
+    address = ctypes.c_uint64(address_of(array))
     try:
         call("cuPointerGetAttribute", ctypes.byref(kind), _MEMORY_TYPE, address)
     except LibcudaError:  # memory that CUDA knows nothing of

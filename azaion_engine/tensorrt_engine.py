@@ -189,9 +189,9 @@ class TensorRTEngine(InferenceEngine):
             `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
             says what is missing.
         """
-        from azaion_engine.jpeg_decoders import JpegDecoders
-
         if self._form is None:
+            from azaion_engine.jpeg_decoders import JpegDecoders
+
             batch, size = self.get_batch_size(), self.get_input_shape()
             with (
                 self._lock,

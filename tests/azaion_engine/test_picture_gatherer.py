@@ -95,8 +95,8 @@ def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_
     gatherer.close()
 
 
-def test_a_batch_that_is_not_full_begins_when_the_one_that_runs_is_half_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_gatherer, "FIRST_S", 0.3)
+def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_gatherer, "FIRST_S", 0.6)
     engine = Engine(lanes=2)
     gatherer = PictureGatherer(engine)
     with busy(engine, gatherer) as (pool, first):

@@ -153,9 +153,6 @@ def test_many_batches_of_large_arrays_go_through_both_lanes(make_engine: Any) ->
     assert_same_boxes(engine.run(data)[0], reference_run(MODELS["copied"][0], data)[0], 0.05)
 
 
-# --- threads -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["dynamic", "fixed_half"])
 def test_arrays_in_pinned_memory_are_read_by_the_gpu_itself(
     cuda: Cuda, make_engine: Any, monkeypatch: pytest.MonkeyPatch, name: str
@@ -187,6 +184,9 @@ def test_arrays_in_pinned_memory_are_read_by_the_gpu_itself(
 def test_more_pinned_memory_than_there_is_is_refused(make_engine: Any) -> None:
     with pytest.raises(ConfigurationError, match="pin"):
         make_engine().empty_input(2**30)
+
+
+# --- threads -------------------------------------------------------------------------------------
 
 
 def test_many_threads_get_their_own_rows(make_engine: Any) -> None:

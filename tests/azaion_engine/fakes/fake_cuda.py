@@ -48,9 +48,8 @@ class FakeCuda:
         """Where TensorRT finds no more GPU memory: `plan`, `context`, `second context`, or nowhere."""
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
-        self.pinned = 0
         self.pinned_at: dict[int, Any] = {}
-        """Memory that was pinned through the driver itself, by address."""
+        """Pinned memory by address, whoever asked for it."""
         self.at_work = threading.RLock()
         self.context_flags: dict[int, int] = {}
         self.graphs = True
@@ -63,6 +62,11 @@ class FakeCuda:
         self.decoded = 0
         self.before_execution: Callable[[], None] | None = None
         self.module = self._make_module()
+
+    @property
+    def pinned(self) -> int:
+        """Pieces of pinned memory that nobody has given back."""
+        return len(self.pinned_at)
 
     def check(self) -> FakeContext:
         stack = self.stacks.get(threading.get_ident(), [])
@@ -280,7 +284,7 @@ class _Pinned:
     def __init__(self, cuda: FakeCuda, size: int) -> None:
         self.cuda, self.context = cuda, cuda.check()
         self.memory = ctypes.create_string_buffer(max(size, 1))
-        cuda.pinned += 1
+        cuda.pinned_at[ctypes.addressof(self.memory)] = self.memory
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         dtype = np.dtype(dtype)
@@ -294,7 +298,7 @@ class _Pinned:
 
     def free(self) -> None:
         assert self.cuda.check() is self.context, "PyCUDA would leak this"
-        self.cuda.pinned -= 1
+        del self.cuda.pinned_at[ctypes.addressof(self.memory)]
 
 
 class FakeLetterbox:
