@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +116,9 @@ class Batch:
     prepared: PreparedBatch | None = None
 
 
+Running = tuple[Batch, Future[list[Rows | Exception]]]
+
+
 class Batcher:
     """Runs jobs of one event loop on one detector; the loop never waits for the engine.
 
@@ -171,17 +174,21 @@ class Batcher:
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is gone.
         """
+        rows: Rows | Exception
         with self._gate.admit(), Deadline(self._timeout_s):
             if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()
             try:
-                rows: Rows | Exception = await self._run_batch(job)
+                if job.wave.members == 1:  # there is nothing to collect, and to ask takes half a millisecond
+                    [rows] = await asyncio.shield(asyncio.create_task(self._results(self._begin([job]))))
+                else:
+                    rows = await self._run_batch(job)
             except asyncio.CancelledError:  # too late, or the caller has gone: spare the engine the picture
                 job.given_up = True
                 raise
             finally:
-                if not job.in_batch:  # else its place is taken until the batch is over: see _run_batch
+                if not job.in_batch:  # else its place is taken until the batch is over: see _results
                     self._gate.leave(job.wave)
         if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
             raise rows
@@ -199,14 +206,23 @@ class Batcher:
     @_with_signature
     async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        return await self._results(self._begin(jobs))
+
+    def _begin(self, jobs: list[Job]) -> Running:
+        batch = Batch(jobs)
+        result = self._threads.submit(batch)
         for job in jobs:
             job.in_batch = True
+        return batch, result
+
+    async def _results(self, running: Running) -> list[Rows | Exception]:
+        batch, result = running
         try:
-            results = await asyncio.wrap_future(self._threads.submit(Batch(jobs)))
+            results = await asyncio.wrap_future(result)
         finally:
             # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top
             # of a running one.
-            for job in jobs:
+            for job in batch.jobs:
                 self._gate.leave(job.wave)
         await self._let_next_begin()
         return results

@@ -21,7 +21,9 @@ from tests.stand_in import POISON, StandInEngine, grey_picture
 
 
 @pytest.fixture
-def batcher() -> Iterator[Batcher]:
+def batcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batcher]:
+    replica = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=100))
+    monkeypatch.setattr(serve, "get_replica_context", lambda: replica)  # for @serve.batch
     with Detector(StandInEngine(batch_size=4, seconds=0)) as detector:
         batcher = Batcher(detector, max_queue=16, timeout_s=10, decode_threads=1)
         batcher.ran = []
@@ -103,8 +105,6 @@ def test_only_a_small_jpeg_is_decoded_in_its_batch():
 
 def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, monkeypatch):
     monkeypatch.setattr("deployments.batcher.NEXT_BATCH_S", 5.0)  # this machine may be busy
-    replica = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=100))
-    monkeypatch.setattr(serve, "get_replica_context", lambda: replica)  # for @serve.batch
     runs, goes_on, order = threading.Event(), threading.Event(), []
 
     def hold(pictures: int) -> None:
@@ -128,3 +128,34 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, monkeypatch
     batcher.on_batch = hold
     asyncio.run(ask_all())
     assert order.index("batch of 2") < order.index("answer 1")
+
+
+def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, monkeypatch):
+    monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch is not asked
+    rows = asyncio.run(batcher.run(Job(grey_picture(7))))
+    assert classes([rows]) == [7]
+    assert batcher.ran == [1]
+
+
+def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batcher):
+    runs, goes_on = threading.Event(), threading.Event()
+
+    def hold(pictures: int) -> None:
+        runs.set()
+        assert goes_on.wait(10)
+
+    async def leave() -> None:
+        job = Job(grey_picture(1))
+        asking = asyncio.create_task(batcher.run(job))
+        assert await asyncio.to_thread(runs.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert job.given_up
+        assert (batcher.depth, batcher._gate.waves) == (0, 1)
+        goes_on.set()
+        while batcher._gate.waves:
+            await asyncio.sleep(0.01)
+
+    batcher.on_batch = hold
+    asyncio.run(leave())
