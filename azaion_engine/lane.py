@@ -80,7 +80,7 @@ class Lane:
             self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
             self._input = DeviceMemory(context.driver, (batch, 3, *size), self._picture.dtype)
             self._held.append(self._input)
-            self._staging = Staging(context.driver, self.stream, copiers, self._input.bytes)
+            self._staging = Staging(context, self.stream, copiers, self._input.bytes)
             self._held.append(self._staging)
             self._make_full_work()
         except BaseException:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from azaion_engine.cuda_context import CudaContext
 
 _PIECE_BYTES = 8 * 2**20
 _PIECES = 12
@@ -22,26 +24,29 @@ Index = tuple[Any, ...]
 
 
 class Staging:
-    """A ring of pinned pieces for one stream; used by one thread at a time, with the CUDA context current."""
+    """Pinned pieces for one stream; used by one thread at a time, with the CUDA context current."""
 
-    def __init__(self, driver: Any, stream: Any, copiers: Executor, most_bytes: int) -> None:
+    def __init__(self, context: CudaContext, stream: Any, copiers: Executor, most_bytes: int) -> None:
         """Allocates the pieces.
 
         Args:
-            driver: The module `pycuda.driver`.
+            context: The CUDA context, current.
             stream: The `pycuda.driver.Stream` that the copies to the GPU are done on.
-            copiers: Threads that fill pieces.
+            copiers: Threads that fill pieces and send them.
             most_bytes: Largest array there will be as a rule; small ones need no large pieces.
 
         Raises:
             pycuda.driver.MemoryError: The host has not enough memory.
         """
-        self._driver, self._stream, self._copiers = driver, stream, copiers
+        driver = context.driver
+        self._context, self._stream, self._copiers = context, stream, copiers
         piece = max(1, min(_PIECE_BYTES, most_bytes))
         self._pieces: NDArray[np.uint8] = driver.pagelocked_empty((_PIECES, piece), np.dtype(np.uint8))
         flags = driver.event_flags.DISABLE_TIMING | driver.event_flags.BLOCKING_SYNC
         self._sent = [driver.Event(flags) for _ in range(_PIECES)]
-        self._next = 0
+        self._free: SimpleQueue[int] = SimpleQueue()
+        for number in range(_PIECES):
+            self._free.put(number)
 
     def upload(self, array: NDArray[Any], address: int, dtype: np.dtype[Any]) -> None:
         """Starts copying to the GPU, each piece as soon as it is filled; the array may change once this returns.
@@ -50,15 +55,23 @@ class Staging:
             array: Of any shape and strides.
             address: Where it goes on the GPU.
             dtype: Element type there; the array is cast to it.
+
+        Raises:
+            pycuda.driver.Error: A copy could not be started.
         """
-        ahead: deque[tuple[int, Future[NDArray[Any]] | NDArray[Any], int]] = deque()
+        sending: list[Future[None]] = []
         for index, offset in _parts(array.shape, dtype.itemsize, self._pieces.shape[1]):
-            if len(ahead) > _PIECES // 2:
-                self._send(*ahead.popleft())
-            ahead.append((self._next, self._fill(self._next, array[index], dtype), address + offset))
-            self._next = (self._next + 1) % _PIECES
-        while ahead:
-            self._send(*ahead.popleft())
+            part = array[index]
+            if part.size * dtype.itemsize >= _SMALL_BYTES:
+                try:
+                    sending.append(self._copiers.submit(self._send_from_thread, part, address + offset, dtype))
+                    continue
+                except RuntimeError:  # the interpreter is on its way out and takes no more work for other threads
+                    pass
+            self._send(part, address + offset, dtype)
+        wait(sending)  # for all of them: none may read the array any more, whatever became of the first
+        for sent in sending:
+            sent.result()
 
     def free(self) -> None:
         """Gives the memory back at once; a second call does nothing. No upload follows."""
@@ -70,26 +83,20 @@ class Staging:
         self._sent.clear()
         self._stream = None
 
-    def _fill(self, number: int, part: NDArray[Any], dtype: np.dtype[Any]) -> Future[NDArray[Any]] | NDArray[Any]:
-        self._sent[number].synchronize()  # what was in it has left
-        size = part.size * dtype.itemsize
-        piece = self._pieces[number, :size].view(dtype).reshape(part.shape)
-        if size >= _SMALL_BYTES:
-            try:
-                return self._copiers.submit(_copy, piece, part)
-            except RuntimeError:  # the interpreter is on its way out and takes no more work for other threads
-                pass
-        return _copy(piece, part)
+    def _send_from_thread(self, part: NDArray[Any], address: int, dtype: np.dtype[Any]) -> None:
+        with self._context.active():
+            self._send(part, address, dtype)
 
-    def _send(self, number: int, filled: Future[NDArray[Any]] | NDArray[Any], address: int) -> None:
-        piece = filled.result() if isinstance(filled, Future) else filled
-        self._driver.memcpy_htod_async(address, piece, self._stream)
-        self._sent[number].record(self._stream)
-
-
-def _copy(piece: NDArray[Any], part: NDArray[Any]) -> NDArray[Any]:
-    piece[...] = part  # casts, and gathers what is not contiguous
-    return piece
+    def _send(self, part: NDArray[Any], address: int, dtype: np.dtype[Any]) -> None:
+        number = self._free.get()  # those who have the others need nobody to give them back
+        try:
+            self._sent[number].synchronize()  # what was in it has left
+            piece = self._pieces[number, : part.size * dtype.itemsize].view(dtype).reshape(part.shape)
+            piece[...] = part  # casts, and gathers what is not contiguous
+            self._context.driver.memcpy_htod_async(address, piece, self._stream)
+            self._sent[number].record(self._stream)
+        finally:
+            self._free.put(number)
 
 
 def _parts(shape: tuple[int, ...], item_bytes: int, most_bytes: int) -> Iterator[tuple[Index, int]]:

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azaion_engine import staging
+from azaion_engine.cuda_context import CudaContext, cuda_context
 from azaion_engine.staging import Staging, _parts
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
+from tests.azaion_engine.fakes.fake_gpu import install
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple), st.integers(1, 8), st.integers(8, 300))
@@ -28,16 +30,20 @@ def test_parts_are_contiguous_and_each_element_is_in_one(shape: tuple[int, ...],
 
 
 class Gpu:
-    """A fake GPU, or a real one, with memory to upload to."""
+    """A fake GPU, or a real one, with memory to upload to; its context is current."""
 
-    def __init__(self, driver: Any) -> None:
-        self.driver, self.stream = driver, driver.Stream(1)
+    def __init__(self, context: CudaContext) -> None:
+        self.context, self.driver = context, context.driver
+        self.stream = self.driver.Stream(1)
         self.pool = ThreadPoolExecutor(4)
+
+    def ring(self, array: np.ndarray[Any, Any], dtype: type) -> Staging:
+        return Staging(self.context, self.stream, self.pool, array.size * np.dtype(dtype).itemsize)
 
     def through(self, array: np.ndarray[Any, Any], dtype: type) -> np.ndarray[Any, Any]:
         """Uploads an array twice, and returns what then lies on the GPU."""
         memory = self.driver.mem_alloc(array.size * np.dtype(dtype).itemsize)
-        ring = Staging(self.driver, self.stream, self.pool, array.size * np.dtype(dtype).itemsize)
+        ring = self.ring(array, dtype)
         ring.upload(np.zeros_like(array), int(memory), np.dtype(dtype))
         sent = array.copy(order="K")
         ring.upload(sent, int(memory), np.dtype(dtype))
@@ -53,19 +59,16 @@ class Gpu:
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.gpu)])
-def gpu(request: pytest.FixtureRequest) -> Iterator[Gpu]:
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     if request.param == "real":
-        from azaion_engine.cuda_context import cuda_context
-
         with cuda_context(0).active():
-            yield Gpu(cuda_context(0).driver)
+            yield Gpu(cuda_context(0))
         return
     fake = FakeCuda([PhysicalGpu("fake", "GPU-1", "0000:01:00.0")])
-    fake.module.init()
-    context = fake.module.Device(0).retain_primary_context()
-    context.push()
-    yield Gpu(fake.module)
-    fake.module.Context.pop()
+    install(fake, monkeypatch)
+    with cuda_context(0).active():
+        yield Gpu(cuda_context(0))
+    assert fake.idle(), "a thread has left the context behind"
     assert not fake.allocated
     assert not fake.pinned
 
@@ -88,3 +91,27 @@ def test_it_works_on_when_no_thread_takes_work_any_more(gpu: Gpu, monkeypatch: p
     gpu.pool.shutdown()
     rows = np.arange(12, dtype=np.float32).reshape(2, 6)
     np.testing.assert_array_equal(gpu.through(rows, np.float32), rows)
+
+
+@pytest.mark.parametrize("small", [0, 2**30], ids=["by threads", "by one thread"])
+def test_a_copy_that_cannot_start_is_an_error_and_costs_no_piece(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    monkeypatch.setattr(staging, "_PIECE_BYTES", 64)
+    monkeypatch.setattr(staging, "_SMALL_BYTES", small)
+    rows = np.random.default_rng(0).random((40, 16), np.float32)
+    memory, ring = gpu.driver.mem_alloc(rows.nbytes), gpu.ring(rows, np.float32)
+    real = gpu.driver.memcpy_htod_async
+
+    def refuse(address: int, piece: np.ndarray[Any, Any], stream: Any) -> None:
+        raise gpu.driver.Error("not today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu.driver, "memcpy_htod_async", refuse)
+        with pytest.raises(gpu.driver.Error, match="not today"):
+            ring.upload(rows, int(memory), rows.dtype)
+    assert gpu.driver.memcpy_htod_async is real
+    ring.upload(rows, int(memory), rows.dtype)
+    gpu.stream.synchronize()
+    for held in (ring, memory):
+        held.free()
