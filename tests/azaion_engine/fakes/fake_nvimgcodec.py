@@ -32,6 +32,7 @@ def make_nvimgcodec(cuda: FakeCuda) -> Any:
             cuda.check()
             assert not streams[cuda_stream].queue, "the memory of the batch before is still in use"
             assert images is None or len(images) == len(srcs)
+            assert len(srcs) > 1, "the first one alone takes 0.33 s of its own"
             self.first_batch = self.first_batch or len(srcs)
             assert len(srcs) <= self.first_batch, "the hardware would leave the others to the processor"
             if not (self.there and cuda.decodes):
