@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator
@@ -20,6 +22,40 @@ _HARDWARE_QUEUES = "32"
 
 _lock = threading.Lock()
 _contexts: dict[int, CudaContext] = {}
+_begun: dict[int, threading.Thread] = {}
+
+
+def begin_context(device_id: int = 0) -> None:
+    """Has the driver begin to make a GPU's context, which takes 0.6 s, while this thread goes on to import and read.
+
+    Not through PyCUDA, which would keep the GIL meanwhile. What goes wrong shows when the context is asked for.
+
+    Args:
+        device_id: CUDA index of the GPU.
+    """
+    if importlib.util.find_spec("pycuda") is None:
+        return  # nobody will use it
+    _count_queues()
+    with _lock:
+        if device_id not in _begun:
+            _begun[device_id] = threading.Thread(target=_begin, args=(device_id,), name="CUDA context", daemon=True)
+            _begun[device_id].start()
+
+
+def _begin(device_id: int) -> None:
+    with suppress(LibcudaError, OSError):  # there is no GPU, or no driver
+        call("cuInit", 0)
+        _set_flags(device_id)
+        call("cuDevicePrimaryCtxRetain", ctypes.byref(ctypes.c_void_p()), device_id)
+
+
+def _set_flags(device_id: int) -> None:
+    with suppress(LibcudaError):  # another library has made the context already, and decided
+        call("cuDevicePrimaryCtxSetFlags_v2", device_id, _BLOCKING_SYNC)
+
+
+def _count_queues() -> None:
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # read when the driver starts
 
 
 def load_driver() -> Any:
@@ -39,7 +75,7 @@ def load_driver() -> Any:
         raise MissingDependencyError(
             f"PyCUDA cannot be loaded ({error}); on a host with an NVIDIA driver: pip install 'azaion-engine[gpu]'"
         ) from error
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # read when the driver starts
+    _count_queues()
     try:
         driver.init()
     except driver.Error as error:
@@ -74,8 +110,7 @@ class CudaContext:
         """Retains the context without pushing it; use `cuda_context` instead, which keeps one per GPU."""
         self.device_id = device_id
         device = get_device(device_id)
-        with suppress(LibcudaError):  # another library has made the context already, and decided
-            call("cuDevicePrimaryCtxSetFlags_v2", device_id, _BLOCKING_SYNC)
+        _set_flags(device_id)
         self._context = device.retain_primary_context()
         self.driver: Any = load_driver()
 
@@ -108,6 +143,8 @@ def cuda_context(device_id: int) -> CudaContext:
     """
     with _lock:
         if device_id not in _contexts:
+            if device_id in _begun:
+                _begun[device_id].join()
             driver = load_driver()
             try:
                 _contexts[device_id] = CudaContext(device_id)

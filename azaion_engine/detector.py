@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.build_progress import BuildProgress
+from azaion_engine.cuda_context import begin_context
 from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
@@ -85,12 +86,15 @@ class Detector:
             ModelError: The model is no `[batch, n, 6]` detector.
             EngineBuildError: TensorRT refused the model.
         """
+        given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
+        settings = DetectorSettings(**{**given, **overrides})
+        if settings.engine != "onnx" and not shared:
+            begin_context()
+
         from azaion_engine.engine_choice import open_engine, open_shared_engine
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
 
-        given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
-        settings = DetectorSettings(**{**given, **overrides})
         model = ModelFile.read(settings.model)
         info = ModelInfo.from_onnx(model.data)
         return cls(

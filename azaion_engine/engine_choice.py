@@ -76,7 +76,8 @@ def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSett
         "settings": settings.model_dump(mode="json", include=_DECIDE),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
-    return SharedEngine.open(partial(open_engine, model, info, settings), json.dumps(wanted))
+    opener = partial(open_engine, model, info, settings)
+    return SharedEngine.open(opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
 
 
 def missing_for_tensorrt() -> str:

@@ -1,16 +1,14 @@
 """EngineHost: a process that owns one engine and runs it for other processes of the same host.
 
-Started by `SharedEngine`, never by hand. It ends when its last client has left, and when its GPU is lost: a new process
-is then the only thing that helps.
+Started by `SharedEngine` through `engine_host_main`, never by hand. It ends when its last client has left, and when its
+GPU is lost: a new process is then the only thing that helps.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -137,7 +135,7 @@ class EngineHost:
                 with self._changed:
                     self._lost = True
                     self._changed.notify_all()
-            return None, _that_travels(error)
+            return None, that_travels(error)
 
     def _card_if_well(self) -> EngineCard:
         self._engine.check_health()
@@ -150,35 +148,10 @@ class EngineHost:
             self._listener.close()
 
 
-def _that_travels(error: Exception) -> Exception:
+def that_travels(error: Exception) -> Exception:
     """Returns the error itself if the other end can read it."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # of a library's own kind
         return ExecutionError(f"{type(error).__name__}: {error}")
     return error
-
-
-def main() -> None:
-    """Takes (opener, path) pickled from the standard input; says b"ready" or a pickled error on the standard output."""
-    opener, path = pickle.load(sys.stdin.buffer)
-    # Out of the hands of whoever started it: the other clients outlive him.
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="engine host %(process)d: %(message)s")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    try:
-        host = EngineHost(opener(), path)
-    except Exception as error:
-        answers.write(pickle.dumps(_that_travels(error)))
-        answers.close()
-        raise
-    answers.write(pickle.dumps(None))
-    answers.close()
-    host.serve()
-    # Threads that still wait for a client, or for a GPU that hangs, must not keep the process.
-    logging.shutdown()
-    os._exit(0)

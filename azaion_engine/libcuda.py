@@ -12,7 +12,7 @@ class LibcudaError(Exception):
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Calls a function of the driver; PyCUDA must have initialised it.
+    """Calls a function of the driver, which `cuInit` must have initialised, without the GIL.
 
     Args:
         function: Its name, with the suffix of its version.
@@ -31,5 +31,5 @@ def call(function: str, *arguments: Any) -> None:
 
 @lru_cache(maxsize=1)
 def load_libcuda() -> Any:
-    """Returns the driver's own library, which PyCUDA has loaded already."""
+    """Returns the driver's own library; OSError where there is no driver."""
     return ctypes.CDLL("libcuda.so.1")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from azaion_engine import engine_wire
 from azaion_engine.engine_host import EngineCard
+from azaion_engine.engine_host_main import ON_GPU
 from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError, PictureError
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.patient_lock import PatientLock
@@ -71,12 +72,13 @@ class SharedEngine(InferenceEngine):
         self._watch.start()
 
     @classmethod
-    def open(cls, opener: OpenEngine, key: str) -> SharedEngine:
+    def open(cls, opener: OpenEngine, key: str, on_gpu: bool = False) -> SharedEngine:
         """Joins the host of that key, or starts it; waits while another process does, and while the engine is built.
 
         Args:
             opener: Opens the engine in the host; pickled, so a function of a module or a `partial` of one.
             key: Tells engines apart: whatever the engine depends on must be in it.
+            on_gpu: Whether the engine may be on a GPU, which then is made ready while the host starts.
 
         Raises:
             ConfigurationError: The folder for sockets belongs to somebody else.
@@ -88,16 +90,16 @@ class SharedEngine(InferenceEngine):
         lock = PatientLock(path.with_suffix(".lock"))
         lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
         try:
-            return cls._join_or_start(opener, path)
+            return cls._join_or_start(opener, path, on_gpu)
         finally:
             lock.release()
 
     @classmethod
-    def _join_or_start(cls, opener: OpenEngine, path: Path) -> SharedEngine:
+    def _join_or_start(cls, opener: OpenEngine, path: Path, on_gpu: bool) -> SharedEngine:
         try:
             return cls(path)
         except (OSError, GpuLostError):
-            _start(opener, path)
+            _start(opener, path, on_gpu)
         try:
             return cls(path)
         except OSError as gone:
@@ -242,12 +244,12 @@ class SharedEngine(InferenceEngine):
         return GpuLostError(self._lost)
 
 
-def _start(opener: OpenEngine, path: Path) -> None:
+def _start(opener: OpenEngine, path: Path, on_gpu: bool) -> None:
     """Starts a host and waits until it listens."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     process = subprocess.Popen(
         # Not -m: the classes that it sends must not be those of `__main__`.
-        [sys.executable, "-c", "from azaion_engine.engine_host import main; main()"],
+        [sys.executable, "-c", "from azaion_engine.engine_host_main import main; main()", *([ON_GPU] * on_gpu)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

@@ -52,6 +52,8 @@ class FakeCuda:
         """Pinned memory by address, whoever asked for it."""
         self.at_work = threading.RLock()
         self.context_flags: dict[int, int] = {}
+        self.contexts: set[int] = set()
+        """Devices whose primary context there is."""
         self.graphs = True
         """Whether the driver records graphs."""
         self.graph_launches = 0
@@ -113,7 +115,7 @@ class FakeCuda:
 
         class Device:
             def __init__(self, index: int) -> None:
-                self.gpu = (cuda.visible or [])[index]
+                self.index, self.gpu = index, (cuda.visible or [])[index]
 
             @staticmethod
             def count() -> int:
@@ -136,6 +138,7 @@ class FakeCuda:
                 return self.gpu.sm_count
 
             def retain_primary_context(self) -> FakeContext:
+                cuda.contexts.add(self.index)
                 return FakeContext(cuda)
 
         def init() -> None:
@@ -382,8 +385,23 @@ class FakeLibcuda:
 
     cuGraphExecDestroy = cuGraphDestroy
 
+    def cuInit(self, flags: int) -> int:
+        try:
+            self.cuda.module.init()
+        except self.cuda.Error:
+            return 100
+        return 0
+
     def cuDevicePrimaryCtxSetFlags_v2(self, device: int, flags: int) -> int:
+        if device in self.cuda.contexts:
+            return 708
         self.cuda.context_flags[device] = flags
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, context: Any, device: int) -> int:
+        if device >= len(self.cuda.visible or []):
+            return 101
+        self.cuda.contexts.add(device)
         return 0
 
     def cuMemHostAlloc(self, pointer: Any, size: Any, flags: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
 def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     """Makes the fakes what an import finds, for as long as the patch lasts; returns the fake `tensorrt`."""
     pycuda: Any = ModuleType("pycuda")
+    pycuda.__spec__ = ModuleSpec("pycuda", None)
     pycuda.driver = fake.module
     tensorrt, driver = make_tensorrt(fake), FakeLibcuda(fake)
     modules = {
@@ -32,6 +34,7 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     patch.setattr(nvidia, "nvimgcodec", make_nvimgcodec(fake), raising=False)
     patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     patch.setattr(cuda_context, "_contexts", {})
+    patch.setattr(cuda_context, "_begun", {})
     patch.setattr(libcuda, "load_libcuda", lambda: driver)
     tensorrt_api.forget()
     return tensorrt
