@@ -18,7 +18,7 @@ from azaion_engine.detections import Detections
 from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.inference_engine import InferenceEngine
-from azaion_engine.letterbox import Letterbox
+from azaion_engine.letterbox import PAD_VALUE, Letterbox
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.plain_jpeg import is_baseline_jpeg
 from azaion_engine.prepared_batch import PreparedBatch
@@ -221,7 +221,7 @@ class Detector:
 
     def warm_up(self) -> None:
         """Decodes and runs what requests will need once, so that the first request pays for nothing."""
-        picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), 114, np.uint8)))
+        picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), PAD_VALUE, np.uint8)))
         self.engine.warm_up()
         if self._form is not PictureForm.ARRAY:
             self.infer([picture])

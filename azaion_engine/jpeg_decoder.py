@@ -6,13 +6,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from azaion_engine.compute_queue import make_stream
 from azaion_engine.cores import available_cores
 from azaion_engine.cuda_context import cuda_context, load_driver
 from azaion_engine.errors import MissingDependencyError
-from azaion_engine.image import encode_jpeg
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +65,13 @@ class DecodedPicture(NamedTuple):
 class JpegDecoder:
     """Decodes one batch at a time; for one thread at a time."""
 
-    def __init__(self, device_id: int, batch_size: int, size: tuple[int, int]) -> None:
+    def __init__(self, device_id: int, batch_size: int, grey: bytes) -> None:
         """Opens the decoder and decodes a first batch, so that the memory is there and trouble shows now.
 
         Args:
             device_id: CUDA index of the GPU; its context need not be current.
             batch_size: Most JPEGs at a time.
-            size: (height, width) of pictures to expect, in pixels.
+            grey: A plain JPEG, of the size of pictures to expect.
 
         Raises:
             MissingDependencyError: PyCUDA or nvImageCodec is not installed, or decodes nothing here.
@@ -83,7 +80,7 @@ class JpegDecoder:
         self._codec = load_nvimgcodec()
         # Orientation is the letterbox kernel's.
         self._params = self._codec.DecodeParams(apply_exif_orientation=False)
-        self._grey = self._codec.CodeStream(encode_jpeg(np.full((*size, 3), 114, np.uint8)))
+        self._grey = self._codec.CodeStream(grey)
         self._decoder: Any = None
         self._images: list[Any] = []
         self._context = cuda_context(device_id)

@@ -6,9 +6,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 
+import numpy as np
+
 from azaion_engine.cuda_context import cuda_context
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.image import encode_jpeg
 from azaion_engine.jpeg_decoder import JpegDecoder, load_nvimgcodec
+from azaion_engine.letterbox import PAD_VALUE
 
 
 class JpegDecoders:
@@ -25,6 +29,7 @@ class JpegDecoders:
             size: (height, width) of pictures to expect, in pixels.
             device_id: CUDA index of the GPU.
         """
+        grey = encode_jpeg(np.full((*size, 3), PAD_VALUE, np.uint8))
         with suppress(MissingDependencyError, ConfigurationError):
             # Before this thread goes on to TensorRT, as the decoders take longest. And one after the other: side by
             # side they take 1.3 s as well, as the driver and the library loader let in one at a time.
@@ -32,7 +37,7 @@ class JpegDecoders:
             load_nvimgcodec()
         pool = ThreadPoolExecutor(count, "load")
         self._opening: list[Future[JpegDecoder]] = [
-            pool.submit(JpegDecoder, device_id, batch_size, size) for _ in range(count)
+            pool.submit(JpegDecoder, device_id, batch_size, grey) for _ in range(count)
         ]
         pool.shutdown(wait=False)
 
