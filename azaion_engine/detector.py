@@ -96,14 +96,13 @@ class Detector:
         from azaion_engine.model_file import ModelFile
 
         model = ModelFile.read(settings.model)
-        info = ModelInfo.from_onnx(model.data)
         return cls(
-            open_shared_engine(model, info, settings) if shared else open_engine(model, info, settings, progress),
-            read_labels(settings.labels) if settings.labels else info.names,
+            open_shared_engine(model, settings) if shared else open_engine(model, settings, progress),
+            read_labels(settings.labels) if settings.labels else model.info.names,
             model_name=model.name,
             confidence=settings.confidence,
             limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
-            info=info,
+            info=model.info,
         )
 
     def prepare(self, picture: Picture) -> PreparedPicture:

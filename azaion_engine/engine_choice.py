@@ -30,26 +30,25 @@ _DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization
 """The settings that an engine depends on; those of the pictures are each client's own."""
 
 
-def open_engine(
-    model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
-) -> InferenceEngine:
+def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None) -> InferenceEngine:
     """Opens TensorRT where there is a GPU and TensorRT, else ONNX Runtime, or just what the settings ask for.
 
     A GPU whose engine cannot be built is an error, not a silent fall to the CPU at a fraction of the rate.
 
     Raises:
         ConfigurationError: `engine: tensorrt` without a GPU or without TensorRT; says what is missing.
+        ModelError: The model is no detector.
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
         from azaion_engine.engine_resources import LANES
         from azaion_engine.jpeg_decoders import JpegDecoders
 
-        batch, height, width = engine_input(info, settings)
+        batch, height, width = engine_input(model.info, settings)
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
             missing = missing_for_tensorrt()
             if not missing:
-                engine = open_tensorrt(model, info, settings, progress)
+                engine = open_tensorrt(model, settings, progress)
                 engine.open_pictures(decoders)
                 return engine
         if settings.engine == "tensorrt":
@@ -64,7 +63,7 @@ def open_engine(
     )
 
 
-def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSettings) -> SharedEngine:
+def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:
     """Opens the engine in a process of its own, or joins the one that runs it for other processes of this host.
 
     Raises:
@@ -72,12 +71,16 @@ def open_shared_engine(model: ModelFile, info: ModelInfo, settings: DetectorSett
     """
     wanted = {
         "version": __version__,
-        "model": info.sha256,
+        "model": model.sha256,
         "settings": settings.model_dump(mode="json", include=_DECIDE),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
-    opener = partial(open_engine, model, info, settings)
-    return SharedEngine.open(opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
+
+    def make_opener() -> partial[InferenceEngine]:
+        assert model.info  # read while the host starts, and sent along
+        return partial(open_engine, model, settings)
+
+    return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
 
 
 def missing_for_tensorrt() -> str:
@@ -97,7 +100,7 @@ def missing_for_tensorrt() -> str:
 
 
 def open_tensorrt(
-    model: ModelFile, info: ModelInfo, settings: DetectorSettings, progress: BuildProgress | None = None
+    model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None
 ) -> TensorRTEngine:
     """Opens the stored engine that fits, or builds and keeps it; its `origin` says which.
 
@@ -107,11 +110,11 @@ def open_tensorrt(
     from azaion_engine.gpu import describe_gpu
     from azaion_engine.tensorrt_engine import TensorRTEngine
 
-    options = build_options(info, settings)
+    options = build_options(model.info, settings)
     engine, outcome = EngineStore(settings.cache_dir).get_or_build(
         model.name,
         describe_gpu(0).engine_filename,
-        engine_key(info, settings),
+        engine_key(model.info, settings),
         build=partial(engine_builder.build_plan, model.data, options, progress),
         load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
     )

@@ -25,7 +25,10 @@ def main() -> None:
     # All that follows takes half a second, and the GPU has its context meanwhile.
     from azaion_engine.engine_host import SWITCH_INTERVAL_S, EngineHost, that_travels
 
-    opener, path = pickle.load(sys.stdin.buffer)
+    try:
+        opener, path = pickle.load(sys.stdin.buffer)
+    except EOFError:  # there is nothing to open after all
+        os._exit(0)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="engine host %(process)d: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     answers = os.fdopen(os.dup(1), "wb")

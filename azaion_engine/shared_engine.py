@@ -72,34 +72,35 @@ class SharedEngine(InferenceEngine):
         self._watch.start()
 
     @classmethod
-    def open(cls, opener: OpenEngine, key: str, on_gpu: bool = False) -> SharedEngine:
+    def open(cls, make_opener: Callable[[], OpenEngine], key: str, on_gpu: bool = False) -> SharedEngine:
         """Joins the host of that key, or starts it; waits while another process does, and while the engine is built.
 
         Args:
-            opener: Opens the engine in the host; pickled, so a function of a module or a `partial` of one.
+            make_opener: Gives what opens the engine in the host, if one has to be started, and while it starts. The
+                opener is pickled, so it is a function of a module or a `partial` of one.
             key: Tells engines apart: whatever the engine depends on must be in it.
             on_gpu: Whether the engine may be on a GPU, which then is made ready while the host starts.
 
         Raises:
             ConfigurationError: The folder for sockets belongs to somebody else.
             ExecutionError: The host ended before it could answer; its log says why.
-            AzaionError: What the opener raised.
+            AzaionError: What the opener, or its maker, raised.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = _folder() / name
         lock = PatientLock(path.with_suffix(".lock"))
         lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
         try:
-            return cls._join_or_start(opener, path, on_gpu)
+            return cls._join_or_start(make_opener, path, on_gpu)
         finally:
             lock.release()
 
     @classmethod
-    def _join_or_start(cls, opener: OpenEngine, path: Path, on_gpu: bool) -> SharedEngine:
+    def _join_or_start(cls, make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> SharedEngine:
         try:
             return cls(path)
         except (OSError, GpuLostError):
-            _start(opener, path, on_gpu)
+            _start(make_opener, path, on_gpu)
         try:
             return cls(path)
         except OSError as gone:
@@ -244,7 +245,7 @@ class SharedEngine(InferenceEngine):
         return GpuLostError(self._lost)
 
 
-def _start(opener: OpenEngine, path: Path, on_gpu: bool) -> None:
+def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> None:
     """Starts a host and waits until it listens."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     process = subprocess.Popen(
@@ -255,9 +256,13 @@ def _start(opener: OpenEngine, path: Path, on_gpu: bool) -> None:
         env=environment,
     )
     try:
-        answer, _ = process.communicate(pickle.dumps((opener, path)))
+        answer, _ = process.communicate(pickle.dumps((make_opener(), path)))
     except BaseException:
+        for pipe in (process.stdin, process.stdout):  # what it is not told to open it will not
+            assert pipe is not None
+            pipe.close()
         process.kill()
+        process.wait()
         raise
     if not answer:
         raise ExecutionError("the process that was to run the engine ended without a word; its log says why")

@@ -113,7 +113,7 @@ def open_shared_two_lanes(settings: ServiceSettings) -> Detector:
     """As `Detector.open(shared=True)`: the replicas of one GPU use one stand-in, in a process of its own."""
     opener = partial(TwoLaneStandInEngine, batch_size=settings.batch_size or 16)
     key = f"stand-in for GPU {os.environ.get('CUDA_VISIBLE_DEVICES')} of process {os.getppid()}"
-    return Detector(SharedEngine.open(opener, key), model_name="stand-in")
+    return Detector(SharedEngine.open(lambda: opener, key), model_name="stand-in")
 
 
 def wait_until(end: float) -> None:

@@ -24,7 +24,6 @@ from azaion_engine.errors import AzaionError, CacheError, ConfigurationError
 
 if TYPE_CHECKING:
     from azaion_engine.model_file import ModelFile
-    from azaion_engine.model_info import ModelInfo
     from azaion_engine.settings import DetectorSettings
 
 
@@ -48,11 +47,9 @@ def build(
     settings = read_settings(set_, model=model, batch_size=batch_size, precision=precision, cache_dir=cache_dir)
 
     from azaion_engine.model_file import ModelFile
-    from azaion_engine.model_info import ModelInfo
 
     file = ModelFile.read(settings.model)
-    info = ModelInfo.from_onnx(file.data)
-    made = _to_file(file, info, settings, output) if output else _to_cache(file, info, settings)
+    made = _to_file(file, settings, output) if output else _to_cache(file, settings)
     if json_:
         print_json(made)
     else:
@@ -61,7 +58,7 @@ def build(
         )
 
 
-def _to_cache(file: ModelFile, info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
+def _to_cache(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
     from azaion_engine.engine_choice import missing_for_tensorrt, open_tensorrt
 
     if missing := missing_for_tensorrt():
@@ -69,7 +66,7 @@ def _to_cache(file: ModelFile, info: ModelInfo, settings: DetectorSettings) -> d
             f"an engine is built on the GPU that runs it: {missing}; `azaion doctor` says more, and TensorRT-RTX "
             "builds without a GPU with --output FILE"
         )
-    with open_tensorrt(file, info, settings, build_progress()) as engine:
+    with open_tensorrt(file, settings, build_progress()) as engine:
         outcome = engine.origin
     if outcome is None or outcome.path is None:
         raise CacheError("the engine was built but cannot be kept: free space there, or name another --cache-dir")
@@ -82,7 +79,7 @@ def _to_cache(file: ModelFile, info: ModelInfo, settings: DetectorSettings) -> d
     }
 
 
-def _to_file(file: ModelFile, info: ModelInfo, settings: DetectorSettings, output: Path) -> dict[str, Any]:
+def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[str, Any]:
     from azaion_engine.engine_builder import build_plan
     from azaion_engine.engine_choice import build_options
     from azaion_engine.engine_manifest import EngineManifest
@@ -92,11 +89,11 @@ def _to_file(file: ModelFile, info: ModelInfo, settings: DetectorSettings, outpu
     if not output.parent.is_dir():  # known before the minutes of a build, not after
         raise typer.BadParameter(f"no such folder: {str(output.parent)!r}", param_hint="'--output'")
     begun = time.monotonic()
-    plan = build_plan(file.data, build_options(info, settings), build_progress())
+    plan = build_plan(file.data, build_options(file.info, settings), build_progress())
     seconds = time.monotonic() - begun
     output.write_bytes(plan)
     with suppress(AzaionError):  # a manifest names the GPU, and TensorRT-RTX may have built without one
-        manifest = EngineManifest.of_plan(engine_key(info, settings), plan, seconds)
+        manifest = EngineManifest.of_plan(engine_key(file.info, settings), plan, seconds)
         StoredEngine(output).manifest_path.write_bytes(manifest.to_json())
     return {
         "action": "built",

@@ -55,9 +55,8 @@ def inspect(
 
 def _model_info(model: str) -> ModelInfo:
     from azaion_engine.model_file import ModelFile
-    from azaion_engine.model_info import ModelInfo
 
-    return ModelInfo.from_onnx(ModelFile.read(model).data)
+    return ModelFile.read(model).info
 
 
 # --- the cache ----------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from azaion_engine.engine_choice import open_engine
 from azaion_engine.engine_manifest import EngineManifest
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_file import ModelFile
-from azaion_engine.model_info import ModelInfo
 from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine.fakes.fake_h200 import fake_h200
 from tests.azaion_engine.models import make_detector
@@ -30,7 +29,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 
 def start(cache: Path, **settings: Any) -> InferenceEngine:
     chosen = DetectorSettings(**{"engine": "tensorrt", "cache_dir": cache, "batch_size": 2, **settings})
-    engine = open_engine(MODEL, ModelInfo.from_onnx(MODEL.data), chosen)
+    engine = open_engine(MODEL, chosen)
     engine.close()
     return engine
 

@@ -11,21 +11,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 
 from azaion_engine.detector import Detector
 from azaion_engine.engine_choice import open_shared_engine
-from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError
+from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError, ModelError
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.model_file import ModelFile, sample_picture
-from azaion_engine.model_info import ModelInfo
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.shared_engine import SharedEngine
@@ -66,7 +67,7 @@ def share(key: str) -> Iterator[Open]:
     opened: list[SharedEngine] = []
 
     def open_client() -> SharedEngine:
-        opened.append(SharedEngine.open(two_lanes, key))
+        opened.append(SharedEngine.open(lambda: two_lanes, key))
         return opened[-1]
 
     yield open_client
@@ -145,7 +146,7 @@ def test_a_picture_that_the_engine_chokes_on_costs_other_clients_nothing(share: 
 
 
 def test_a_jpeg_arrives_as_it_was_sent(key: str) -> None:
-    with SharedEngine.open(JpegStandInEngine, key) as engine:
+    with SharedEngine.open(lambda: JpegStandInEngine, key) as engine:
         sizes = [100, 20_000, 445_000, 3_000_000]
         box = Letterbox.fit(32, 32, 32, 32)
         rows = engine.run_pictures([PreparedPicture(box, jpeg=os.urandom(size)) for size in sizes])
@@ -164,7 +165,34 @@ def test_arrays_take_the_same_way(share: Open) -> None:
 
 def test_what_the_opener_raises_is_raised_here(key: str) -> None:
     with pytest.raises(ConfigurationError, match="there is none"):
-        SharedEngine.open(Unopenable, key)
+        SharedEngine.open(lambda: Unopenable, key)
+
+
+def test_a_host_with_nothing_to_open_after_all_ends_without_a_word(
+    key: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENGINE_HOST_OF", key)
+
+    def fail() -> Callable[[], InferenceEngine]:
+        raise ModelError("no detector")
+
+    with pytest.raises(ModelError, match="no detector"):
+        SharedEngine.open(fail, key)
+    deadline = time.monotonic() + 20
+    while hosts_of(key) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not hosts_of(key)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def hosts_of(key: str) -> list[int]:
+    """Returns the processes that were started for a key."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "engine_host_main" in " ".join(process.cmdline()) and process.environ().get("ENGINE_HOST_OF") == key:
+                found.append(process.pid)
+    return found
 
 
 def test_the_host_ends_with_its_last_client(share: Open) -> None:
@@ -184,7 +212,7 @@ def test_the_host_outlives_the_process_that_started_it(share: Open, key: str) ->
         import time
         from azaion_engine.shared_engine import SharedEngine
         from tests.azaion_engine.test_shared_engine import two_lanes
-        engine = SharedEngine.open(two_lanes, {key!r})
+        engine = SharedEngine.open(lambda: two_lanes, {key!r})
         print(engine.name, flush=True)
         time.sleep(60)"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
@@ -243,7 +271,7 @@ def test_a_folder_that_others_may_enter_is_refused(key: str, tmp_path: Path, mon
     folder.mkdir()
     folder.chmod(0o777)
     with pytest.raises(ConfigurationError, match="this user alone"):
-        SharedEngine.open(partial(two_lanes, 0.01), key)
+        SharedEngine.open(lambda: partial(two_lanes, 0.01), key)
 
 
 @pytest.mark.parametrize("engine", ["onnx", pytest.param("tensorrt", marks=pytest.mark.gpu)])
@@ -266,9 +294,8 @@ def test_a_detector_with_a_shared_engine_finds_what_one_of_its_own_finds(engine:
 
 def test_another_size_is_another_engine() -> None:
     model = ModelFile.read("demo")
-    info = ModelInfo.from_onnx(model.data)
     settings = DetectorSettings(engine="onnx", height=320, width=320, threads=1)
     wider = settings.model_copy(update={"width": 352})
-    with open_shared_engine(model, info, settings) as engine, open_shared_engine(model, info, wider) as other:
+    with open_shared_engine(model, settings) as engine, open_shared_engine(model, wider) as other:
         assert (engine.get_input_shape(), other.get_input_shape()) == ((320, 320), (320, 352))
         assert engine.host != other.host
