@@ -46,8 +46,12 @@ $(TRITON)/.made: tests/deployments/open_inference/triton_requirements.txt
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.request_id:middlewares $(BIN)/serve run $(CONFIG)
 
+RAY_TESTS = tests/azaion_client tests/deployments tests/examples
+
+# Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
-	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -m 'not gpu' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
+	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu' $(RAY_TESTS)
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

@@ -77,7 +77,7 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
     }
 
     def make_opener() -> partial[InferenceEngine]:
-        assert model.info  # read while the host starts, and sent along
+        _ = model.info  # read while the host starts, and sent along
         return partial(open_engine, model, settings)
 
     return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
