@@ -116,9 +116,6 @@ class Batch:
     prepared: PreparedBatch | None = None
 
 
-Running = tuple[Batch, Future[list[Rows | Exception]]]
-
-
 class Batcher:
     """Runs jobs of one event loop on one detector; the loop never waits for the engine.
 
@@ -181,7 +178,7 @@ class Batcher:
             job.wave = await self._gate.enter()
             try:
                 if job.wave.members == 1:  # there is nothing to collect, and to ask takes half a millisecond
-                    [rows] = await asyncio.shield(asyncio.create_task(self._results(self._begin([job]))))
+                    [rows] = await asyncio.shield(asyncio.create_task(self._results([job], self._begin([job]))))
                 else:
                     rows = await self._run_batch(job)
             except asyncio.CancelledError:  # too late, or the caller has gone: spare the engine the picture
@@ -206,23 +203,21 @@ class Batcher:
     @_with_signature
     async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
-        return await self._results(self._begin(jobs))
+        return await self._results(jobs, self._begin(jobs))
 
-    def _begin(self, jobs: list[Job]) -> Running:
-        batch = Batch(jobs)
-        result = self._threads.submit(batch)
+    def _begin(self, jobs: list[Job]) -> Future[list[Rows | Exception]]:
+        begun = self._threads.submit(Batch(jobs))
         for job in jobs:
             job.in_batch = True
-        return batch, result
+        return begun
 
-    async def _results(self, running: Running) -> list[Rows | Exception]:
-        batch, result = running
+    async def _results(self, jobs: list[Job], begun: Future[list[Rows | Exception]]) -> list[Rows | Exception]:
         try:
-            results = await asyncio.wrap_future(result)
+            results = await asyncio.wrap_future(begun)
         finally:
             # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top
             # of a running one.
-            for job in batch.jobs:
+            for job in jobs:
                 self._gate.leave(job.wave)
         await self._let_next_begin()
         return results
