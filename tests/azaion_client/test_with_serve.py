@@ -19,12 +19,11 @@ from azaion_client import (
     RetryPolicy,
 )
 from tests.azaion_client.conftest import Face
-from tests.deployments.conftest import running_serve  # noqa: F401
 from tests.stand_in import grey_picture, open_slow_stand_in
 
 
 @pytest.fixture(scope="module")
-def app(running_serve):  # noqa: F811
+def app(running_serve):
     return running_serve.deploy(max_pictures=4)
 
 
@@ -67,7 +66,7 @@ def test_a_drawn_picture(ask):
         ask("draw", b"GIF89a")
 
 
-def test_a_full_queue_is_outlasted(running_serve):  # noqa: F811
+def test_a_full_queue_is_outlasted(running_serve):
     """Three at once into one place of a second: without patience some are refused, with it all are answered."""
     app = running_serve.deploy(open_slow_stand_in, max_queue=1, batch_size=1)
 

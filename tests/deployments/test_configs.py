@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-import ray
 import yaml
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
@@ -19,7 +18,7 @@ from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
 from deployments.open_inference.grpc_service import add_open_inference
 from deployments.service_settings import ServiceSettings
-from tests.deployments.conftest import free_port
+from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -36,8 +35,7 @@ def test_a_shipped_config_is_a_valid_serve_config_with_valid_settings(path):
     build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
 
 
-def test_tensorrt_without_a_gpu_in_the_cluster_is_refused():
-    assert not ray.is_initialized()
+def test_tensorrt_without_a_gpu_in_the_cluster_is_refused(no_ray):
     with pytest.raises(ConfigurationError, match="needs a GPU"):
         build(ServiceSettings(engine="tensorrt"))
 
@@ -55,7 +53,7 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def test_serve_run_names_a_wrong_key_at_start(tmp_path):
+def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
     config = {
         "http_options": {"host": "127.0.0.1", "port": free_port()},
         "applications": [{"name": "detector", "import_path": "deployments.app:build", "args": {"modle": "demo"}}],
@@ -82,7 +80,7 @@ def test_serve_run_names_a_wrong_key_at_start(tmp_path):
             process.communicate()
 
 
-def test_serve_build_writes_a_config_of_the_application(tmp_path):
+def test_serve_build_writes_a_config_of_the_application(no_ray, tmp_path):
     command = [sys.executable, "-m", "ray.serve.scripts", "build", "deployments.app:app", "-o", "built.yaml"]
     subprocess.run(command, env=environment(), cwd=tmp_path, check=True, capture_output=True, timeout=120)
     [application] = yaml.safe_load((tmp_path / "built.yaml").read_text())["applications"]

@@ -19,7 +19,7 @@ from azaion_engine.errors import (
     UndecodablePictureError,
     UnsupportedPictureError,
 )
-from tests.deployments.conftest import replicas_of
+from tests.running_serve import replicas_of
 from tests.stand_in import (
     BROKEN,
     LOST,

@@ -14,23 +14,22 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from azaion_engine.cores import available_cores
-from tests.deployments.conftest import RunningServe, replicas_of, start_ray, start_serve
+from tests.running_serve import RunningServe, end_ray, replicas_of, serve_on, start_serve
 from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_threads
 
 
 @pytest.fixture
-def four_gpus() -> Iterator[RunningServe]:
-    start_ray(num_cpus=8, num_gpus=4)
-    yield start_serve()
-    serve.shutdown()
-    ray.shutdown()
+def four_gpus(last_ray_ends) -> Iterator[RunningServe]:
+    running = serve_on(num_cpus=8, num_gpus=4)
+    yield running
+    running.keep_only()  # the next test's replicas find every GPU free
 
 
 def test_every_gpu_of_a_node_gets_one_replica_that_sees_only_it(four_gpus):
     app = four_gpus.deploy(num_gpus="auto")
     seen = replicas_of(app, 4)
     assert sorted(devices for devices, _ in seen.values()) == ["0", "1", "2", "3"]
-    status = serve.status().applications["app-0"].deployments["DetectorDeployment"]
+    status = serve.status().applications[app.name].deployments["DetectorDeployment"]
     assert status.replica_states == {"RUNNING": 4}
 
 
@@ -63,13 +62,13 @@ def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_pro
 
 @pytest.fixture
 def two_nodes() -> Iterator[tuple[Cluster, list[object], RunningServe]]:
+    end_ray()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
     nodes = [cluster.add_node(num_cpus=4, num_gpus=2) for _ in range(2)]
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster, nodes, start_serve()
-    serve.shutdown()
-    ray.shutdown()
+    end_ray()
     cluster.shutdown()
 
 
@@ -81,12 +80,12 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
         (device, node) for node in {node for _, node in seen.values()} for device in ("0", "1")
     )
     assert len({node for _, node in seen.values()}) == 2
-    serve.delete("app-0")
+    running.keep_only()
 
     own_cores = max(1, available_cores() // 2)  # two GPUs of its host, not four of the cluster
     sharing = running.deploy(open_teller_of_threads, num_gpus="auto")
     assert {sharing.handle.describe.remote().result()["name"] for _ in range(12)} == {f"{own_cores} threads"}
-    serve.delete("app-1")
+    running.keep_only()
 
     two = running.deploy(num_gpus=2)  # leaves room for a lost node's replicas
     before = replicas_of(two, 2)
@@ -99,7 +98,7 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
             answered = two.ask(5).detections.class_ids.tolist() == [5]
         except (ray.exceptions.RayError, TimeoutError):
             continue
-        states = serve.status().applications["app-2"].deployments["DetectorDeployment"].replica_states
+        states = serve.status().applications[two.name].deployments["DetectorDeployment"].replica_states
         if answered and states == {"RUNNING": 2}:
             break
         time.sleep(0.5)

@@ -15,14 +15,13 @@ import httpx
 import pytest
 import ray
 from prometheus_client.parser import text_string_to_metric_families
-from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engine_store import StoreOutcome
 from deployments.service_settings import ServiceSettings
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
-from tests.deployments.conftest import Deployed, start_ray, start_serve
+from tests.running_serve import Deployed, end_ray, start_ray, start_serve
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
 DASHBOARD = Path(__file__).parents[2] / "configs" / "grafana_dashboard.json"
@@ -69,8 +68,7 @@ def app() -> Iterator[Deployed]:
     every_second = {"metrics_report_interval_ms": 1000}
     start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
     yield start_serve().deploy(open_on_a_fake_gpu, num_gpus=1, max_picture_bytes=100_000, max_queue=16)
-    serve.shutdown()
-    ray.shutdown()
+    end_ray()
 
 
 @pytest.fixture(scope="module")

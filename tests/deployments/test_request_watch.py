@@ -32,8 +32,8 @@ from deployments.app import build_application
 from deployments.request_record import RequestRecord
 from deployments.request_watch import RequestWatch
 from deployments.service_settings import ServiceSettings
-from tests.deployments.conftest import Deployed, free_port, start_ray
 from tests.deployments.open_inference.grpc_calls import call, fails, picture
+from tests.running_serve import Deployed, end_ray, free_port, start_ray
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -119,8 +119,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
     application = build_application(ServiceSettings(max_picture_bytes=100_000), open_talkative_stand_in)
     handle = serve.run(application, name="watched", route_prefix="/watched", logging_config=CONFIG["logging_config"])
     yield Deployed(handle, f"http://127.0.0.1:{port}/watched", "watched")
-    serve.shutdown()
-    ray.shutdown()
+    end_ray()
 
 
 @pytest.fixture(scope="module")

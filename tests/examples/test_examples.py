@@ -18,14 +18,13 @@ from azaion_engine import Detector
 from azaion_engine.detections import Detections
 from azaion_engine.image import decode
 from azaion_engine.model_file import SAMPLES, sample_picture
-from tests.deployments.conftest import running_serve  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
-def url(running_serve) -> str:  # noqa: F811
+def url(running_serve) -> str:
     return running_serve.deploy(Detector.open, engine="onnx").url
 
 

@@ -19,7 +19,7 @@ from ray.serve.schema import ServeDeploySchema
 from azaion_engine.cli.exit_codes import ExitCode
 from azaion_engine.model_file import sample_picture
 from tests.azaion_engine.cli.conftest import Ran
-from tests.deployments.conftest import free_port
+from tests.running_serve import free_port
 
 Cli = Callable[..., Ran]
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from deployments.open_inference.generated import grpc_service_pb2 as protocol
-from tests.deployments.conftest import Deployed
+from tests.running_serve import Deployed
 from tests.stand_in import grey_picture
 
 Input = protocol.ModelInferRequest.InferInputTensor

@@ -1,14 +1,14 @@
+"""A real Serve for the tests: one after the other use the same where they can."""
+
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-import pytest
 import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -44,7 +44,7 @@ class Deployed:
 
 @dataclass
 class RunningServe:
-    """A real Serve with its proxy on 127.0.0.1; applications stay up for the module's other tests."""
+    """A real Serve with its proxy on 127.0.0.1; applications stay up for the other tests of a module."""
 
     url: str
     grpc_address: str
@@ -65,11 +65,20 @@ class RunningServe:
             self.applications[known] = Deployed(handle, f"{self.url}/{name}", name)
         return self.applications[known]
 
-    def keep_only(self, kept: Deployed) -> None:
-        """Deletes every other application: gRPC finds an only one without being told its name."""
+    def keep_only(self, *kept: Deployed) -> None:
+        """Deletes every other application, and returns when none of them is left."""
+        self.begin_to_delete(*kept)
+        names = {app.name for app in kept}
+        deadline = time.monotonic() + 60
+        while left := serve.status().applications.keys() - names:
+            assert time.monotonic() < deadline, f"not deleted within 60 s: {left}"
+            time.sleep(0.1)
+
+    def begin_to_delete(self, *kept: Deployed) -> None:
+        """Deletes every other application, without waiting the seconds that their replicas take to end."""
         for known, app in [*self.applications.items()]:
-            if app is not kept:
-                serve.delete(app.name)
+            if app not in kept:
+                serve.delete(app.name, _blocking=False)
                 del self.applications[known]
 
 
@@ -90,8 +99,9 @@ def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tu
 def start_ray(**options: Any) -> None:
     """Starts Ray on this host; once more where its raylet did not come up within Ray's fixed 30 s.
 
-    That happens on a busy host, before anything of this project runs.
+    That happens on a busy host, before anything of this project runs. A Ray that is still up is ended first.
     """
+    end_ray()
     options = {"include_dashboard": False, "log_to_driver": False, **options}
     try:
         ray.init(**options)
@@ -100,6 +110,14 @@ def start_ray(**options: Any) -> None:
             raise
         ray.shutdown()
         ray.init(**options)
+
+
+def end_ray() -> None:
+    """Ends Serve and Ray, for tests that start their own or want none."""
+    _kept.clear()
+    if ray.is_initialized():
+        serve.shutdown()
+        ray.shutdown()
 
 
 def start_serve() -> RunningServe:
@@ -113,17 +131,14 @@ def start_serve() -> RunningServe:
     return RunningServe(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}")
 
 
-@contextmanager
-def serving() -> Iterator[RunningServe]:
-    """One Ray with plenty of logical CPUs and no GPU, and Serve on it."""
-    start_ray(num_cpus=16, num_gpus=0)
-    yield start_serve()
-    serve.shutdown()
-    ray.shutdown()
+_kept: dict[tuple[int, int], RunningServe] = {}
+"""The Serve that is up, by its Ray's logical CPUs and GPUs: none or one, as a process has at most one Ray."""
 
 
-@pytest.fixture(scope="module")
-def running_serve() -> Iterator[RunningServe]:
-    """One Serve for all tests of a module."""
-    with serving() as running:
-        yield running
+def serve_on(num_cpus: int, num_gpus: int) -> RunningServe:
+    """Returns the Serve that an earlier module left on such a Ray, else a new one: a start and an end take 9 s."""
+    resources = num_cpus, num_gpus
+    if resources not in _kept:
+        start_ray(num_cpus=num_cpus, num_gpus=num_gpus)
+        _kept[resources] = start_serve()
+    return _kept[resources]
