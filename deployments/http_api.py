@@ -184,10 +184,20 @@ async def _upload_bytes(replica: DetectorDeployment, upload: UploadFile) -> byte
     return await upload.read()
 
 
+class _WholeForm(MultiPartParser):
+    """Starlette's parser, which leaves out a part that is cut off, and here tells whether all have come."""
+
+    closed = False
+
+    def on_end(self) -> None:
+        """Is called at the closing boundary."""
+        self.closed = True
+
+
 async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
     settings = replica.settings
     most = settings.pictures_at_once
-    parser = MultiPartParser(
+    parser = _WholeForm(
         request.headers, stream_body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
     )
     try:
@@ -196,6 +206,8 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
         if "Too many files" in error.message:
             raise PictureTooLargeError(f"more than {most} pictures in one request") from error
         raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
+    if not parser.closed:  # the last picture would be missing from the answer, without a word
+        raise HTTPException(400, "the multipart body is cut off: it has no closing boundary")
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not uploads:
         raise HTTPException(400, "the multipart body has no file part; send pictures as -F picture=@file.jpg")

@@ -131,6 +131,19 @@ def test_multipart_without_files_or_with_too_many_is_refused(client):
     assert error_of(client.post("/detect", content=b"--y\r\nrubbish", headers=headers)) == (400, "bad_request")
 
 
+def test_a_multipart_body_that_is_cut_off_is_refused_whole(client):
+    head = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n\r\n'
+    part = head + grey_picture(1) + b"\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.post("/detect", content=part * 2 + b"--x--", headers=headers).status_code == 200
+    for body in (part * 2, part + part[:-30], b"--x"):
+        response = client.post("/detect", content=body, headers=headers)
+        assert error_of(response) == (400, "bad_request")
+        assert "cut off" in response.json()["error"]["message"]
+    nothing = client.post("/detect", content=b"--x--\r\n", headers=headers)
+    assert "no file part" in nothing.json()["error"]["message"]
+
+
 def test_unknown_paths_and_methods_have_the_same_error_shape(client):
     assert error_of(client.get("/nothing")) == (404, "not_found")
     assert error_of(client.get("/detect")) == (405, "method_not_allowed")
