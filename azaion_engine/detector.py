@@ -95,15 +95,21 @@ class Detector:
         from azaion_engine.labels import read_labels
         from azaion_engine.model_file import ModelFile
 
+        names = read_labels(settings.labels) if settings.labels else None  # before a build that may take minutes
         model = ModelFile.read(settings.model)
-        return cls(
-            open_shared_engine(model, settings) if shared else open_engine(model, settings, progress),
-            read_labels(settings.labels) if settings.labels else model.info.names,
-            model_name=model.name,
-            confidence=settings.confidence,
-            limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
-            info=model.info,
-        )
+        engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
+        try:
+            return cls(
+                engine,
+                model.info.names if names is None else names,
+                model_name=model.name,
+                confidence=settings.confidence,
+                limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
+                info=model.info,
+            )
+        except BaseException:
+            engine.close()
+            raise
 
     def prepare(self, picture: Picture) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; safe in many threads.

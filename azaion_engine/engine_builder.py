@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from azaion_engine import tensorrt_api
 from azaion_engine.build_progress import BuildProgress
@@ -20,6 +20,8 @@ from azaion_engine.network_precision import constrain_precision
 from azaion_engine.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
+
+Precision = Literal["fp16", "fp32"]
 
 BUILD_RECIPE = 2
 """Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
@@ -44,7 +46,7 @@ class BuildOptions:
     batch_size: int = DEFAULT_BATCH_SIZE
     height: int | None = None
     width: int | None = None
-    precision: Literal["fp16", "fp32"] = "fp16"
+    precision: Precision = "fp16"
     device_id: int = 0
     optimization_level: int | None = None
 
@@ -52,6 +54,10 @@ class BuildOptions:
         for name, value in (("batch_size", self.batch_size), ("height", self.height), ("width", self.width)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} must be at least 1, given {value}")
+        if self.precision not in (known := get_args(Precision)):
+            raise ConfigurationError(f"precision must be one of {', '.join(known)}, given {self.precision!r}")
+        if self.optimization_level not in (None, *range(6)):
+            raise ConfigurationError(f"optimization_level must be 0 to 5, given {self.optimization_level}")
 
 
 def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress: BuildProgress | None = None) -> bytes:

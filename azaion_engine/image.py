@@ -49,6 +49,8 @@ _JPEG_END = 0xD9
 _JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
 _SCAN_STEP = 120 * 1024
 """Bytes looked at together: larger arrays than these come fresh from the system every time, page by page."""
+_STRIP_SAMPLES = 1 << 20
+"""Deep grey samples converted together: 8 MiB of float64 a copy."""
 _JPEG_MAX_SCANS = 100
 """Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
 _JPEG_MAX_SIDE = 65500
@@ -247,13 +249,22 @@ def _deep_grey_to_8_bit(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     else:
         # TIFF with float, signed or 32-bit samples: a camera's float is 0…1, everything else has no defined white
         # and is stretched from its darkest to its brightest sample.
-        values = np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
-        low, high = float(values.min()), float(values.max())
+        # In strips, twice: float64 of all of a large picture at once, a few times over, would take gigabytes.
+        step = max(1, _STRIP_SAMPLES // samples.shape[1])
+        strips = [slice(top, top + step) for top in range(0, samples.shape[0], step)]
+        bounds = [(values.min(), values.max()) for values in (_finite(samples[strip]) for strip in strips)]
+        low, high = float(min(bounds)[0]), float(max(high for _, high in bounds))
         if image.mode == "F" and low >= 0 and high <= 1:
             low, high = 0.0, 1.0
-        grey = np.rint((values - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+        grey = np.empty(samples.shape, np.uint8)
+        for strip in strips:
+            grey[strip] = np.rint((_finite(samples[strip]) - low) * (255 / max(high - low, 1e-300)))
     # WhiteIsZero: Pillow inverts it up to 8 bits only.
     return np.bitwise_not(grey) if tags.get(_TIFF_PHOTOMETRIC) == 0 else grey
+
+
+def _finite(samples: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(samples.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 def _turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

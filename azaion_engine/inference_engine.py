@@ -25,7 +25,8 @@ DEFAULT_BATCH_SIZE = 16
 
 EXPORT_HINT = (
     "export it end to end so that it gives [batch, n, 6] rows of x1, y1, x2, y2, confidence, class "
-    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; others: `yolo export format=onnx nms=True batch=16`)"
+    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; "
+    "others: `yolo export format=onnx nms=True dynamic=True batch=16`)"
 )
 
 
@@ -96,6 +97,7 @@ class InferenceEngine(ABC):
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
             ModelError: The model gives something else than `[n, k, 6]`.
+            ExecutionError: The runtime failed on these rows.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """

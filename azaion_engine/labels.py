@@ -62,8 +62,8 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{file}, line {line}: not UTF-8") from error
-    except OSError as error:
-        raise ConfigurationError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise ConfigurationError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return reader(text, str(file))
 
 
@@ -98,8 +98,8 @@ def _read_json(text: str, file: str) -> dict[int, str]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{file}: nested too deeply") from error
+    except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
+        raise ConfigurationError(f"{file}: not JSON: {error}") from error
     if isinstance(value, dict) and "names" in value:
         value = value["names"]
     return _from_value(value, file)

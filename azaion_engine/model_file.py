@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azaion_engine.errors import ConfigurationError
+from azaion_engine.inference_engine import EXPORT_HINT
 
 if TYPE_CHECKING:
     from azaion_engine.model_info import ModelInfo
@@ -45,8 +46,7 @@ class ModelFile:
         path = Path(model).expanduser()
         if path.suffix.lower() != ".onnx":
             raise ConfigurationError(
-                f"model: expected the path of an .onnx file or 'demo', given {model!r}; "
-                "export yours first, e.g. `yolo export model=best.pt format=onnx nms=True dynamic=True`"
+                f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_HINT}"
             )
         try:
             return cls(path.stem, path.read_bytes())

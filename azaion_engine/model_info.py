@@ -84,7 +84,8 @@ class ModelInfo:
                 f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
                 "expected float32 or float16 [batch, 3, height, width]"
             )
-        check_detection_shape(outputs[0].shape, outputs[0].name)
+        if graph.output[0].type.tensor_type.HasField("shape"):  # else it is looked at when it has run
+            check_detection_shape(outputs[0].shape, outputs[0].name)
         metadata = {p.key: p.value for p in model.metadata_props}
         return cls(
             sha256=hashlib.sha256(model_bytes).hexdigest(),
@@ -121,5 +122,6 @@ def read_tensor(value: Any) -> TensorInfo:
 
     tensor = value.type.tensor_type
     dims = tuple(d.dim_value if d.HasField("dim_value") else DYNAMIC for d in tensor.shape.dim)
-    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if tensor.elem_type else "unknown"
+    known = tensor.elem_type in onnx.helper.get_all_tensor_dtypes()
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)) if known else "unknown"
     return TensorInfo(value.name, dtype, dims)

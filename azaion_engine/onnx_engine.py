@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.cores import available_cores
-from azaion_engine.errors import ModelError
+from azaion_engine.errors import ConfigurationError, ExecutionError, ModelError
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.model_info import ModelInfo
 
@@ -38,11 +38,16 @@ class OnnxEngine(InferenceEngine):
             **kwargs: Accepted for symmetry with the other engines, and refused by name.
 
         Raises:
+            ConfigurationError: A size, batch or number of threads below 1.
             ModelError: The model cannot be read or is no `[batch, n, 6]` detector.
         """
         super().__init__(model_bytes)
         if kwargs:
             raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
+        given = {"batch_size": batch_size, "height": height, "width": width, "threads": threads}
+        for option, value in given.items():
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{option} must be at least 1, given {value}")
         import onnxruntime
 
         self.info = ModelInfo.from_onnx(model_bytes)
@@ -84,7 +89,17 @@ class OnnxEngine(InferenceEngine):
         if self._fixed_batch and count < self._batch_size:
             padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
             rows = np.concatenate([rows, padding])
-        outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
+        try:
+            outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            odd = any(side % 32 for side in self._size)
+            hint = "; most detectors need a height and width in multiples of 32" if odd else ""
+            raise ExecutionError(f"ONNX Runtime failed on {list(rows.shape)}: {error}{hint}") from error
+        for tensor, output in zip(self.info.outputs, outputs, strict=True):
+            if output.ndim == 0 or len(output) != len(rows):
+                raise ModelError(
+                    f"output {tensor.name!r} is {list(output.shape)} for {len(rows)} pictures, expected a row for each"
+                )
         return [np.asarray(output[:count], dtype=np.float32) for output in outputs]
 
     def _release(self) -> None:

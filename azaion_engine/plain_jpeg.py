@@ -45,7 +45,8 @@ def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
     frame: PlainJpeg | None = None
     for marker, start, end in _segments(data):
         if marker == _SCAN:
-            return frame._replace(scan=end, scans_all=data[start] == len(frame.components)) if frame else None
+            of_all = start < end and frame is not None and data[start] == len(frame.components)
+            return frame._replace(scan=end, scans_all=of_all) if frame else None
         if marker in _SEQUENTIAL and frame is None:
             frame = _read_frame(data[start:end])
             if frame is None:

@@ -39,6 +39,6 @@ class PlanInfo:
         trt = tensorrt_api.load()
         with cuda_context(device_id).active():
             runtime, engine = trt.deserialize(plan)
-            info = cls(tuple(trt.io_tensors(engine)), trt.layer_names(engine), trt.device_memory_bytes(engine))
+            info = cls(tuple(trt.io_tensors(engine)), trt.layer_names(engine), trt.scratch_bytes(engine))
             del engine, runtime  # in this order, while the context is current
         return info

@@ -151,8 +151,6 @@ class TensorRT:
         if workspace_bytes is not None:
             config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, workspace_bytes)
         if optimization_level is not None:
-            if not 0 <= optimization_level <= 5:
-                raise EngineBuildError(f"optimization_level must be 0 to 5, given {optimization_level}")
             config.builder_optimization_level = optimization_level
         # TF32 would give the layers that are kept in FP32 no more mantissa than FP16 has.
         config.clear_flag(self.module.BuilderFlag.TF32)
@@ -286,12 +284,6 @@ class TensorRT:
         # A plan built with detailed verbosity describes each layer by an object, ours by its name alone.
         layers = json.loads(report).get("Layers", [])
         return tuple(str(layer["Name"]) if isinstance(layer, dict) else str(layer) for layer in layers)
-
-    def device_memory_bytes(self, engine: Any) -> int:
-        """Returns the scratch memory that one execution takes, in bytes."""
-        # 10.1 introduced the 64-bit property; 11 has no other.
-        name = "device_memory_size_v2" if hasattr(engine, "device_memory_size_v2") else "device_memory_size"
-        return int(getattr(engine, name))
 
     def _words(self, mark: int, summary: str) -> str:
         errors = self.log.errors_since(mark)

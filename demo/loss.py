@@ -12,7 +12,6 @@ SPREAD = 0.54
 """Share of a box that its centre bump covers (TTFNet's alpha)."""
 REGION_FLOOR = 0.02
 """Bump height below which a cell learns no box."""
-PADDING_CLASS = -1
 CHUNK = 16
 """Pictures whose [n,h,w] bumps are held in memory at one time."""
 

@@ -8,7 +8,6 @@ so that an oblique view shifts them.
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
@@ -264,8 +263,3 @@ def make_person(random: np.random.Generator, pose: Pose) -> Item:
     item.add(ellipse(0.015, 0, 0.12, 0.115, 10), cap, 1.72)
     item.add(ellipse(0.03, -0.03, 0.05, 0.045, 8), blend(cap, (255, 255, 255), 0.2), 1.74)
     return item
-
-
-def heading_of(dx: float, dy: float) -> float:
-    """Heading in radians of a direction."""
-    return math.atan2(dy, dx)

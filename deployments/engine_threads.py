@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, TypeVar
 
 Batch = TypeVar("Batch")
@@ -25,8 +26,8 @@ class EngineThreads(Generic[Batch, Result]):
 
         Args:
             lanes: Batches that run at a time.
-            prepare: Makes a batch ready; must not raise.
-            run: Runs a batch that is ready; must not raise.
+            prepare: Makes a batch ready. What it or `run` raises is the result of that batch alone.
+            run: Runs a batch that is ready.
         """
         self._prepare = prepare
         self._run = run
@@ -62,19 +63,30 @@ class EngineThreads(Generic[Batch, Result]):
         self._answers.shutdown(wait=True)
 
     def _work(self, batch: Batch, result: Future[Result]) -> None:
-        self._prepare(batch)
+        try:
+            self._prepare(batch)
+        except Exception as error:
+            result.set_exception(error)
+            return
         with self._lock:
             if not self._free:
                 self._ready.append((batch, result))
                 return
             self._free -= 1
         while True:
-            value = self._run(batch)
+            hand_out = self._outcome(batch, result)
             with self._lock:
                 if not self._ready:
                     self._free += 1
                     break
                 following = self._ready.popleft()
-            self._answers.submit(result.set_result, value)
+            self._answers.submit(hand_out)
             batch, result = following
-        result.set_result(value)
+        hand_out()
+
+    def _outcome(self, batch: Batch, result: Future[Result]) -> Callable[[], None]:
+        """Runs a batch; a result that never came would keep its place, and with it all that follow, for ever."""
+        try:
+            return partial(result.set_result, self._run(batch))
+        except Exception as error:
+            return partial(result.set_exception, error)

@@ -167,13 +167,14 @@ async def _body(request: Request, replica: DetectorDeployment) -> bytes:
 async def _detect_upload(
     replica: DetectorDeployment, upload: UploadFile, confidence: float | None, classes: list[str] | None
 ) -> dict[str, Any]:
+    name = (upload.filename or "").encode(errors="replace").decode()  # half of a surrogate pair cannot be answered
     try:
         answer = await replica.detect(await _upload_bytes(replica, upload), confidence, classes)
     except InvalidParameterError:
         raise  # wrong for every picture alike
     except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
-        return {"name": upload.filename, "error": _describe(error, f"picture {upload.filename!r}")}
-    return {"name": upload.filename, **_picture(answer)}
+        return {"name": name, "error": _describe(error, f"picture {name!r}")}
+    return {"name": name, **_picture(answer)}
 
 
 async def _upload_bytes(replica: DetectorDeployment, upload: UploadFile) -> bytes:
@@ -206,6 +207,8 @@ async def _uploads(request: Request, replica: DetectorDeployment) -> list[Upload
         if "Too many files" in error.message:
             raise PictureTooLargeError(f"more than {most} pictures in one request") from error
         raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
+    except UnicodeError as error:  # of a charset in the Content-Type that is none for texts
+        raise HTTPException(400, f"cannot read the multipart body: {error}") from error
     if not parser.closed:  # the last picture would be missing from the answer, without a word
         raise HTTPException(400, "the multipart body is cut off: it has no closing boundary")
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
@@ -277,4 +280,5 @@ def _shape(error: Exception, where: str) -> dict[str, Any]:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     body = _describe(error, request.url.path)
-    return JSONResponse({"error": body}, body["status"], retry_after(body["status"], error))
+    headers = getattr(error, "headers", None) or {}  # a 405 tells what is allowed
+    return JSONResponse({"error": body}, body["status"], {**headers, **retry_after(body["status"], error)})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from azaion_engine import Detector
+from azaion_engine import Detector, OnnxEngine
 from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureError, UndecodablePictureError
 from azaion_engine.image import decode, encode_jpeg
 from azaion_engine.model_file import SAMPLES, sample_picture
@@ -100,6 +100,21 @@ def test_labels_from_a_file_replace_the_models_own(tmp_path):
     (tmp_path / "labels.txt").write_text("auto\nlaster\nhaus\nmensch\n")
     with Detector.open(engine="onnx", labels=tmp_path / "labels.txt") as detector:
         assert {box.class_name for box in detector.detect(sample_picture())[0]} <= {"auto", "laster", "haus", "mensch"}
+
+
+def test_wrong_labels_are_told_before_an_engine_is_opened(monkeypatch):
+    monkeypatch.setattr("azaion_engine.engine_choice.open_engine", lambda *given: pytest.fail("opened"))
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        Detector.open(engine="onnx", labels="nowhere.txt")
+
+
+def test_an_engine_that_gets_no_detector_is_closed(monkeypatch):
+    closed = []
+    monkeypatch.setattr(OnnxEngine, "close", lambda engine: closed.append(engine))
+    monkeypatch.setattr(OnnxEngine, "open_pictures", lambda engine: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Detector.open(engine="onnx")
+    assert len(closed) == 1
 
 
 def test_a_wrong_setting_or_model_is_refused_by_name(tmp_path):

@@ -247,8 +247,12 @@ def test_configuration_of_the_builder(weak: Any) -> None:
     assert network.get_input(0).shape == (-1, 3, 64, 96)
     assert config.profiles[0].shapes == {"images": ((1, 3, 64, 96), (2, 3, 64, 96), (2, 3, 64, 96))}
     assert (second.builder_optimization_level, second.profiles) == (1, [])
-    with pytest.raises(EngineBuildError, match="0 to 5"):
-        build_plan(make_detector(), BuildOptions(optimization_level=9))
+    for wrong, complaint in (
+        ({"optimization_level": 9}, "0 to 5, given 9"),
+        ({"precision": "fp8"}, "fp32, given 'fp8'"),
+    ):
+        with pytest.raises(ConfigurationError, match=complaint):
+            BuildOptions(**wrong)
 
 
 def test_workspace_is_clamped_to_what_is_free(weak: Any) -> None:

@@ -324,6 +324,13 @@ def test_float_grey_from_0_to_1_is_scaled() -> None:
     assert half.max() in (127, 128)
 
 
+def test_float_grey_of_several_strips_has_one_scale_and_knows_no_infinity() -> None:
+    ramp = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 9000, axis=1)  # 2.3 million samples
+    ramp[3, :] = np.inf
+    grey = decode(encode(Image.fromarray(ramp), "TIFF"))[:, 0, 0]
+    assert grey.tolist() == [0 if level == 3 else level for level in range(256)]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_float_grey_without_a_defined_white_is_stretched(value: float) -> None:
     ramp = np.tile(np.linspace(200, 320, 256, dtype=np.float32), (8, 1))  # a thermal camera's kelvins

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError
+from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, InvalidTensorError, ModelError
+from azaion_engine.model_file import ModelFile
 from azaion_engine.onnx_engine import OnnxEngine
 from tests.azaion_engine.models import make_batch, make_detector, reference_run
 
@@ -151,3 +152,53 @@ def test_warming_up_runs_each_size_twice(monkeypatch: pytest.MonkeyPatch) -> Non
     with OnnxEngine(make_detector(height=32, width=32), batch_size=3) as engine:
         engine.warm_up()
     assert ran == [1, 3, 1, 3]
+
+
+def averaging_model(*outputs: str) -> bytes:
+    """Returns a model of dynamic batch that averages over all its input: `mean` is a scalar, `rows` is `[1, 5, 6]`."""
+    make = onnx.helper
+    kinds = {"mean": (), "rows": (1, 5, 6)}
+    graph = make.make_graph(
+        [
+            make.make_node("ReduceMean", ["images"], ["mean"], axes=[0, 1, 2, 3], keepdims=0),
+            make.make_node("Add", ["mean", "zeros"], ["rows"]),
+        ],
+        "averaging",
+        [make.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, kinds[name]) for name in outputs],
+        [onnx.numpy_helper.from_array(np.zeros((1, 5, 6), np.float32), "zeros")],
+    )
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "rows", "complaint"),
+    [(["rows"], 4, r"'rows' is \[1, 5, 6\] for 4 pictures"), (["rows", "mean"], 1, r"'mean' is \[\] for 1 pictures")],
+)
+def test_an_output_without_a_row_for_each_picture_is_refused(outputs, rows, complaint):
+    engine = OnnxEngine(averaging_model(*outputs), batch_size=4)
+    with pytest.raises(ModelError, match=complaint):
+        engine.run(np.zeros((rows, 3, 8, 8), np.float32))
+
+
+def test_a_size_that_the_model_cannot_run_at_is_told():
+    engine = OnnxEngine(ModelFile.read("demo").data, height=40, width=40)
+    with pytest.raises(ExecutionError, match=r"(?s)\[1, 3, 40, 40\].*multiples of 32"):
+        engine.warm_up()
+
+
+@pytest.mark.parametrize("option", ["batch_size", "height", "width", "threads"])
+def test_an_option_below_one_is_refused_by_name(option):
+    with pytest.raises(ConfigurationError, match=f"{option} must be at least 1, given -5"):
+        OnnxEngine(make_detector(), **{option: -5})
+
+
+def test_a_model_may_leave_its_outputs_rank_open_and_not_its_type():
+    model = onnx.load_model_from_string(averaging_model("rows"))
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    [found] = OnnxEngine(model.SerializeToString()).run(np.zeros((1, 3, 8, 8), np.float32))
+    assert found.shape == (1, 5, 6)
+    model.graph.input[0].type.tensor_type.elem_type = 99
+    with pytest.raises(ModelError, match="unknown"):
+        OnnxEngine(model.SerializeToString())

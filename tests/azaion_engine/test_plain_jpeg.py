@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from azaion_engine.errors import PictureTooLargeError
+from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError
 from azaion_engine.image import PictureLimits, decode, read_hardware_jpeg
 from azaion_engine.plain_jpeg import is_baseline_jpeg, read_plain_jpeg
 
@@ -79,6 +80,13 @@ def test_hardware_takes_a_scan_of_all_components_that_runs_to_the_end() -> None:
     assert read_hardware_jpeg(data + bytes(7)) is not None  # some cameras fill their files up
     for cut in (data[:-1], data[:-2], data[:-20], data[:-20] + bytes(20)):
         assert read_hardware_jpeg(cut) is None
+
+
+@pytest.mark.parametrize("read", [decode, read_hardware_jpeg])
+def test_a_scan_without_a_header_at_the_end_of_the_file_is_damage(read: Any) -> None:
+    frame = PLAIN["4:2:0"][: PLAIN["4:2:0"].index(b"\xff\xda")]
+    with pytest.raises(UndecodablePictureError) if read is decode else nullcontext():
+        assert read(frame + b"\xff\xda\0\x02") is None
 
 
 @pytest.mark.parametrize("name", PLAIN)

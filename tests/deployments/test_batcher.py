@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from ray import serve
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import EngineClosedError, UnsupportedPictureError
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, UnsupportedPictureError
+from azaion_engine.letterbox import Letterbox
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
 from deployments.batcher import SMALL_JPEG_BYTES, Batch, Batcher, Job
@@ -66,6 +69,12 @@ def test_pictures_that_memory_does_not_hold_together_run_alone(batcher, monkeypa
     assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(2))])) == [1, 2]
 
 
+def test_a_row_that_does_not_fit_its_neighbours_fails_alone(batcher):
+    rows = [PreparedPicture(Letterbox.fit(n, n, n, n), np.zeros((3, n, n), np.float32)) for n in (32, 8)]
+    jobs = [*(Job(picture=row) for row in rows), Job(grey_picture(3))]
+    assert classes(infer(batcher, jobs)) == [0, InvalidTensorError, 3]
+
+
 def test_who_gave_up_before_the_batch_is_not_run(batcher):
     jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
     assert classes(infer(batcher, jobs)) == [EngineClosedError, 2]
@@ -100,6 +109,10 @@ def test_only_a_small_jpeg_is_decoded_in_its_batch():
     assert not Job(jpeg + bytes(SMALL_JPEG_BYTES)).small
     # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
     assert not Job(grey_picture(1, "PNG")).small
+    wide = io.BytesIO()
+    Image.new("L", (600, 600)).save(wide, "JPEG")
+    assert not Job(wide.getvalue()).small
+    assert len(wide.getvalue()) < SMALL_JPEG_BYTES
     assert Job(picture=object()).small, "there is nothing to decode"
 
 

@@ -96,6 +96,17 @@ def test_an_answer_does_not_wait_for_the_batch_after_it(engine: Engine) -> None:
     assert not waits.done()
 
 
+def test_a_batch_that_fails_is_told_so_and_the_next_one_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in ("_prepare", "_run"):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.lanes, step, lambda batch: [][batch])
+            with pytest.raises(IndexError):
+                engine.lanes.submit(1).result(10)
+    assert engine.lanes.idle
+    engine.let_go(2)
+    assert engine.lanes.submit(2).result(10) == -2
+
+
 def test_it_is_idle_while_no_batch_runs(engine: Engine) -> None:
     assert engine.lanes.idle
     answer = engine.lanes.submit(1)

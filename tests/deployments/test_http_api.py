@@ -140,6 +140,11 @@ def test_a_multipart_body_that_is_cut_off_is_refused_whole(client):
         response = client.post("/detect", content=body, headers=headers)
         assert error_of(response) == (400, "bad_request")
         assert "cut off" in response.json()["error"]["message"]
+    odd = {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}
+    assert error_of(client.post("/detect", content=part + b"--x--", headers=odd)) == (400, "bad_request")
+    named = part.replace(b"a.png", rb"\ud800.png") + b"--x--"
+    surrogate = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+    assert client.post("/detect", content=named, headers=surrogate).json()["pictures"][0]["name"] == "?.png"
     nothing = client.post("/detect", content=b"--x--\r\n", headers=headers)
     assert "no file part" in nothing.json()["error"]["message"]
 
@@ -147,6 +152,7 @@ def test_a_multipart_body_that_is_cut_off_is_refused_whole(client):
 def test_unknown_paths_and_methods_have_the_same_error_shape(client):
     assert error_of(client.get("/nothing")) == (404, "not_found")
     assert error_of(client.get("/detect")) == (405, "method_not_allowed")
+    assert client.get("/detect").headers["Allow"] == "POST"
 
 
 def test_the_model_card_says_what_is_served(client):
