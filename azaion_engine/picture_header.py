@@ -40,6 +40,22 @@ DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _COLOUR_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 
+_MOST_READS = 1 << 17
+"""Of one file, in a tenth of a second. A 32 MiB PNG in chunks of 1 KiB, smaller than any encoder's, takes as many."""
+
+
+class _BoundedFile(io.BytesIO):
+    """Pillow takes a header apart in Python: millions of empty segments in one would hold the GIL for seconds."""
+
+    _left = _MOST_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(f"it has more than the {_MOST_READS} pieces accepted")
+        return super().read(size)
+
+
 @dataclass(frozen=True)
 class PictureLimits:
     """What a caller may send at most.
@@ -104,7 +120,7 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
         # libwebp's animation decoder allocates the whole canvas on opening: look before.
         check_pixels(*_webp_size(data), limits)
     try:
-        image = _PLUGINS[name](io.BytesIO(data))
+        image = _PLUGINS[name](_BoundedFile(data))
         # Pillow falls back on the orientation in XMP, which viewers ignore and editors leave stale.
         image.info.pop("xmp", None)
         orientation = _read_orientation(image, data)
@@ -185,7 +201,9 @@ def _read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
 def _png_exif(image: PngImageFile, data: bytes) -> bytes:
     # Not Pillow's getexif: it decodes the pixels to find an eXIf chunk that stands behind them.
     position = 8
-    while position + 8 <= len(data):
+    for _ in range(_MOST_READS):
+        if position + 8 > len(data):
+            break
         length, chunk = struct.unpack_from(">I4s", data, position)
         if chunk == b"eXIf":
             return data[position + 8 : position + 8 + length]

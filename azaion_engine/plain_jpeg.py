@@ -11,6 +11,8 @@ _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
 _SCAN = 0xDA
+_MOST_SEGMENTS = 4096
+"""Looked at, in about a millisecond; profiles and previews of a large picture take some hundreds."""
 
 
 class PlainJpeg(NamedTuple):
@@ -73,7 +75,9 @@ def is_baseline_jpeg(data: bytes) -> bool:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, begin, end) of what stands before the first scan, and of the scan's own header."""
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    for _ in range(_MOST_SEGMENTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return
         start, end = at + 4, at + 2 + (data[at + 2] << 8 | data[at + 3])
         if end < start or end > len(data):
             return

@@ -48,7 +48,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
         "max_ongoing_requests": 2 * held,
         "max_queued_requests": 4 * held,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1},
-        "graceful_shutdown_timeout_s": settings.timeout_s + 5,
+        "graceful_shutdown_timeout_s": 2 * settings.timeout_s + 5,  # a body may be on its way, and then its answer
         # Serve replaces a replica after three red checks, and until then the router likes it for its short queue.
         "health_check_period_s": 1,
         "health_check_timeout_s": 30,

@@ -166,7 +166,7 @@ class Limits(BaseModel):
     max_picture_bytes: int = Field(description="Encoded bytes of one picture.")
     max_picture_pixels: int = Field(description="Width times height of one picture.")
     max_pictures: int = Field(description="Pictures of one multipart request.")
-    timeout_s: float = Field(description="Seconds after which a request is answered 504.")
+    timeout_s: float = Field(description="Seconds for a body to arrive, and again for its answer; later is a 504.")
 
 
 class ModelCard(BaseModel):

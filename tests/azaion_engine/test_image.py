@@ -617,3 +617,22 @@ def test_decoding_hardware_takes_grey_jpegs_and_no_other_format_or_colours() -> 
         assert read_hardware_jpeg(encode(corners(), format)) is None
     with pytest.raises(PictureTooLargeError):
         read_hardware_jpeg(encode(corners(), "JPEG"), PictureLimits(max_pixels=10))
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\xff\xe5\0\x02", b"\xff\xfe\0\x02", b"\xff", b"\0"], ids=["APP5", "COM", "fill", "junk"]
+)
+def test_a_jpeg_whose_header_has_no_end_is_refused_before_it_costs_seconds(piece: bytes) -> None:
+    jpeg = encode(corners(), "JPEG")
+    begin, rest = jpeg[:20], jpeg[20:]  # behind JFIF's segment
+    with pytest.raises(UndecodablePictureError, match="pieces"):
+        decode(begin + piece * 200_000 + rest)
+    assert decode(begin + piece * 100 + rest).shape == corners().shape
+
+
+def test_a_png_of_a_great_many_chunks_is_refused_before_it_costs_seconds() -> None:
+    png = encode(corners(), "PNG")
+    chunk = struct.pack(">I4sI", 0, b"prVt", zlib.crc32(b"prVt"))
+    with pytest.raises(UndecodablePictureError, match="pieces"):
+        decode(png[:33] + chunk * 200_000 + png[33:])
+    assert decode(png[:33] + chunk * 100 + png[33:]).shape == corners().shape
