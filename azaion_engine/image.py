@@ -174,11 +174,13 @@ def _decode_jpeg(image: JpegImageFile, data: bytes) -> NDArray[np.uint8] | None:
     Raises:
         UndecodablePictureError: So many scans that decoding would take minutes.
     """
+    if _is_whole_single_scan(image, data):  # whatever stands behind it, as a phone's moving picture may
+        return _decode_by_opencv(image.width, image.height, data)
     # FF DA cannot occur inside compressed data. A few more come with thumbnails and further frames.
     scans = data.count(b"\xff\xda")
     if scans > _JPEG_MAX_SCANS:
         raise UndecodablePictureError(f"the JPEG has {scans} scans, at most {_JPEG_MAX_SCANS} are accepted")
-    return _decode_by_opencv(image.width, image.height, data) if _is_whole_single_scan(image, data) else None
+    return None
 
 
 def _decode_plain_jpeg(plain: PlainJpeg, data: bytes) -> NDArray[np.uint8] | None:

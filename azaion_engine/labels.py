@@ -123,10 +123,12 @@ def _checked(entries: Iterable[tuple[Any, Any, str]], source: str) -> dict[int, 
             number = -1 if isinstance(class_id, (bool, float)) else int(class_id)
         except (TypeError, ValueError):
             number = -1
-        if number < 0:
-            raise ConfigurationError(f"{where}: a class id is a whole number from 0, given {class_id!r}")
+        if not 0 <= number < 2**31:
+            raise ConfigurationError(f"{where}: a class id is a whole number from 0 to 2^31 - 1, given {class_id!r}")
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"{where}: a class name is a text that is not blank, given {name!r}")
+        if not name.isascii() and name.encode(errors="replace").decode() != name:
+            raise ConfigurationError(f"{where}: a class name is a text of whole characters, given {name!r}")
         if number in names:
             raise ConfigurationError(f"{where}: class {number} is named twice")
         names[number] = name.strip()

@@ -379,6 +379,11 @@ def test_bytes_behind_the_end_of_a_jpeg_are_ignored(options: dict[str, Any]) -> 
         assert np.array_equal(decode(data + tail), decode(data))
 
 
+def test_a_phones_moving_picture_behind_a_jpeg_is_ignored() -> None:
+    data = encode(corners(), "JPEG", exif=exif(1))
+    assert np.array_equal(decode(data + b"\xff\xda" * 200), decode(data))  # chance gives 15 a megabyte
+
+
 # --- refusals --------------------------------------------------------------------------------------
 
 

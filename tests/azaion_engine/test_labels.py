@@ -101,6 +101,8 @@ def test_names_that_yaml_takes_for_something_else_stay_names(tmp_path: Path) -> 
         ("a.json", '["car",\n,]', "line 2"),
         ("a.json", '{"names": 5}', "expected a dict or a list"),
         ("a.json", '["car", 5]', "class 1"),
+        ("a.json", '["car", "\\ud83d"]', "class 1.*whole characters"),
+        ("a.json", '{"99999999999999999999": "car"}', "to 2"),
         ("a.json", "9" * 5000, "a.json: not JSON"),
         ("a.csv", "car", "ends in"),
     ],
