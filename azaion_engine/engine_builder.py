@@ -6,22 +6,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from azaion_engine import tensorrt_api
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.cuda_context import CudaContext, cuda_context
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
 from azaion_engine.gpu import gpu_available
-from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, check_detection_shape
+from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, check_at_least_one, check_detection_shape
 from azaion_engine.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.model_info import ModelInfo
 from azaion_engine.network_precision import constrain_precision
+from azaion_engine.settings import Precision
 from azaion_engine.tensorrt_api import TensorRT
 
 logger = logging.getLogger(__name__)
-
-Precision = Literal["fp16", "fp32"]
 
 BUILD_RECIPE = 2
 """Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
@@ -51,9 +50,7 @@ class BuildOptions:
     optimization_level: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("batch_size", self.batch_size), ("height", self.height), ("width", self.width)):
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{name} must be at least 1, given {value}")
+        check_at_least_one(batch_size=self.batch_size, height=self.height, width=self.width)
         if self.precision not in (known := get_args(Precision)):
             raise ConfigurationError(f"precision must be one of {', '.join(known)}, given {self.precision!r}")
         if self.optimization_level not in (None, *range(6)):

@@ -254,8 +254,10 @@ def _deep_grey_to_8_bit(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
         # In strips, twice: float64 of all of a large picture at once, a few times over, would take gigabytes.
         step = max(1, _STRIP_SAMPLES // samples.shape[1])
         strips = [slice(top, top + step) for top in range(0, samples.shape[0], step)]
-        bounds = [(values.min(), values.max()) for values in (_finite(samples[strip]) for strip in strips)]
-        low, high = float(min(bounds)[0]), float(max(high for _, high in bounds))
+        lows, highs = zip(
+            *((values.min(), values.max()) for values in (_finite(samples[s]) for s in strips)), strict=True
+        )
+        low, high = float(min(lows)), float(max(highs))
         if image.mode == "F" and low >= 0 and high <= 1:
             low, high = 0.0, 1.0
         grey = np.empty(samples.shape, np.uint8)

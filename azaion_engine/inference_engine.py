@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import EngineClosedError, InvalidTensorError, ModelError, PictureError
+from azaion_engine.errors import ConfigurationError, EngineClosedError, InvalidTensorError, ModelError, PictureError
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 
 if TYPE_CHECKING:
@@ -189,6 +189,20 @@ class InferenceEngine(ABC):
             raise InvalidTensorError(f"wrong rank: expected {expected}, given {given}")
         if data.shape[1:] != (3, height, width) or data.shape[0] < 1:
             raise InvalidTensorError(f"wrong size: expected {expected}, given {given}")
+
+
+def check_at_least_one(**options: int | None) -> None:
+    """Refuses an engine's option below 1.
+
+    Args:
+        **options: Values by name; None stands for the default.
+
+    Raises:
+        ConfigurationError: Names the first such option and its value.
+    """
+    for option, value in options.items():
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{option} must be at least 1, given {value}")
 
 
 def check_detection_shape(shape: tuple[int | str | None, ...], output: str) -> None:

@@ -127,7 +127,7 @@ def _checked(entries: Iterable[tuple[Any, Any, str]], source: str) -> dict[int, 
             raise ConfigurationError(f"{where}: a class id is a whole number from 0 to 2^31 - 1, given {class_id!r}")
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"{where}: a class name is a text that is not blank, given {name!r}")
-        if not name.isascii() and name.encode(errors="replace").decode() != name:
+        if any("\ud800" <= character <= "\udfff" for character in name):  # half of a surrogate pair
             raise ConfigurationError(f"{where}: a class name is a text of whole characters, given {name!r}")
         if number in names:
             raise ConfigurationError(f"{where}: class {number} is named twice")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.cores import available_cores
-from azaion_engine.errors import ConfigurationError, ExecutionError, ModelError
-from azaion_engine.inference_engine import InferenceEngine
+from azaion_engine.errors import ExecutionError, ModelError
+from azaion_engine.inference_engine import InferenceEngine, check_at_least_one
 from azaion_engine.model_info import ModelInfo
 
 
@@ -44,10 +44,7 @@ class OnnxEngine(InferenceEngine):
         super().__init__(model_bytes)
         if kwargs:
             raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
-        given = {"batch_size": batch_size, "height": height, "width": width, "threads": threads}
-        for option, value in given.items():
-            if value is not None and value < 1:
-                raise ConfigurationError(f"{option} must be at least 1, given {value}")
+        check_at_least_one(batch_size=batch_size, height=height, width=width, threads=threads)
         import onnxruntime
 
         self.info = ModelInfo.from_onnx(model_bytes)

@@ -47,8 +47,9 @@ def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
     frame: PlainJpeg | None = None
     for marker, start, end in _segments(data):
         if marker == _SCAN:
-            of_all = start < end and frame is not None and data[start] == len(frame.components)
-            return frame._replace(scan=end, scans_all=of_all) if frame else None
+            if frame is None:
+                return None
+            return frame._replace(scan=end, scans_all=start < end and data[start] == len(frame.components))
         if marker in _SEQUENTIAL and frame is None:
             frame = _read_frame(data[start:end])
             if frame is None:

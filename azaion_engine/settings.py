@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
+Precision = Literal["fp16", "fp32"]
 
 
 class DetectorSettings(BaseModel):
@@ -32,7 +33,7 @@ class DetectorSettings(BaseModel):
         None, ge=32, le=8192, description="Network input height where the model leaves it dynamic; default 1280."
     )
     width: int | None = Field(None, ge=32, le=8192, description="Network input width, likewise.")
-    precision: Literal["fp16", "fp32"] = Field("fp16", description="TensorRT precision; the box head stays FP32.")
+    precision: Precision = Field("fp16", description="TensorRT precision; the box head stays FP32.")
     optimization_level: int | None = Field(
         None, ge=0, le=5, description="TensorRT builder optimisation level: lower builds faster, higher may run faster."
     )
