@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import cv2
@@ -42,13 +43,12 @@ __all__ = [
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
 
-# What follows 0xFF in entropy-coded JPEG data and is no stuffed byte, restart or fill byte (ITU-T T.81, B.1.1).
-_IS_JPEG_MARKER = np.ones(256, np.bool_)
-_IS_JPEG_MARKER[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+"""In entropy-coded JPEG data: no stuffed byte, restart or fill byte (ITU-T T.81, B.1.1)."""
 _JPEG_END = 0xD9
 _JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
-_SCAN_STEP = 120 * 1024
-"""Bytes looked at together: larger arrays than these come fresh from the system every time, page by page."""
+_SCAN_STEP = 128 * 1024
+"""Bytes looked at together, in 0.04 ms; in 2 ms where somebody put 0xFF before every other byte."""
 _STRIP_SAMPLES = 1 << 20
 """Deep grey samples converted together: 8 MiB of float64 a copy."""
 _JPEG_MAX_SCANS = 100
@@ -218,17 +218,10 @@ def _ends_with_its_scan(data: bytes, start: int) -> bool:
 
 
 def _first_marker(data: bytes, start: int) -> int | None:
-    """Finds the first marker from a position on; NumPy, because a regular expression would hold the GIL for as long."""
-    view = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+    """Finds the first marker from a position on, in steps, because a regular expression holds the GIL."""
     for at in range(start, len(data) - 1, _SCAN_STEP):
-        part = view[at : at + _SCAN_STEP + 1]
-        unstuffed = part[:-1] == 0xFF
-        unstuffed &= part[1:] != 0
-        if unstuffed.any():
-            following = part[np.flatnonzero(unstuffed) + 1]
-            markers = following[_IS_JPEG_MARKER[following]]
-            if len(markers):
-                return int(markers[0])
+        if found := _JPEG_MARKER.search(data, at, at + _SCAN_STEP + 1):
+            return found[1][0]
     return None
 
 

@@ -178,17 +178,20 @@ class InferenceEngine(ABC):
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _check_input(self, data: NDArray[Any]) -> None:
-        height, width = self.get_input_shape()
-        expected = f"float32 or float16 [n, 3, {height}, {width}] with n >= 1"
+        size = (3, *self.get_input_shape())
         if not isinstance(data, np.ndarray):
-            raise InvalidTensorError(f"expected a NumPy array {expected}, given {type(data).__name__}")
-        given = f"{data.dtype} {list(data.shape)}"
-        if data.dtype not in (np.float32, np.float16):
-            raise InvalidTensorError(f"wrong dtype: expected {expected}, given {given}")
-        if data.ndim != 4:
-            raise InvalidTensorError(f"wrong rank: expected {expected}, given {given}")
-        if data.shape[1:] != (3, height, width) or data.shape[0] < 1:
-            raise InvalidTensorError(f"wrong size: expected {expected}, given {given}")
+            wrong = "type"
+        elif data.dtype not in (np.float32, np.float16):
+            wrong = "dtype"
+        elif data.ndim != 4:
+            wrong = "rank"
+        elif data.shape[1:] != size or data.shape[0] < 1:
+            wrong = "size"
+        else:
+            return
+        expected = f"a NumPy array float32 or float16 [n, {', '.join(map(str, size))}] with n >= 1"
+        given = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise InvalidTensorError(f"wrong {wrong}: expected {expected}, given {given}")
 
 
 def check_at_least_one(**options: int | None) -> None:

@@ -131,11 +131,12 @@ class Letterbox:
             )
         resized = self._resize(picture)
         rows, columns = self._inside()
-        border = _UNIT[PAD_VALUE]
-        out[:, : rows.start] = border
-        out[:, rows.stop :] = border
-        out[:, rows, : columns.start] = border
-        out[:, rows, columns.stop :] = border
+        if resized.shape[:2] != shape[1:]:
+            border = _UNIT[PAD_VALUE]
+            out[:, : rows.start] = border
+            out[:, rows.stop :] = border
+            out[:, rows, : columns.start] = border
+            out[:, rows, columns.stop :] = border
         # Measured at 1280 × 1280 on one core: 2.0 ms, against 10.7 for transpose, astype and divide in NumPy, 5.7 for
         # cv2.dnn.blobFromImage and 2.5 for split and NumPy multiply.
         for plane, channel in zip(out, cv2.split(resized), strict=True):

@@ -7,7 +7,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -182,7 +182,7 @@ class Batcher:
             job.wave = await self._gate.enter()
             try:
                 if job.wave.members == 1:  # there is nothing to collect, and to ask takes half a millisecond
-                    [rows] = await asyncio.shield(asyncio.create_task(self._results([job], self._begin([job]))))
+                    [rows] = await self._results([job])
                 else:
                     rows = await self._run_batch(job)
             except asyncio.CancelledError:  # too late, or the caller has gone: spare the engine the picture
@@ -207,24 +207,38 @@ class Batcher:
     @_with_signature
     async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
-        return await self._results(jobs, self._begin(jobs))
+        return await self._results(jobs)
 
-    def _begin(self, jobs: list[Job]) -> Future[list[Rows | Exception]]:
-        begun = self._threads.submit(Batch(jobs))
-        for job in jobs:
-            job.in_batch = True
-        return begun
-
-    async def _results(self, jobs: list[Job], begun: Future[list[Rows | Exception]]) -> list[Rows | Exception]:
-        try:
-            results = await asyncio.wrap_future(begun)
-        finally:
-            # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top
-            # of a running one.
-            for job in jobs:
-                self._gate.leave(job.wave)
+    async def _results(self, jobs: list[Job]) -> list[Rows | Exception]:
+        results = await self._begin(jobs)
         await self._let_next_begin()
         return results
+
+    def _begin(self, jobs: list[Job]) -> asyncio.Future[list[Rows | Exception]]:
+        """Hands a batch to the engine's threads; to cancel its results does not stop it."""
+        loop = asyncio.get_running_loop()
+        results: asyncio.Future[list[Rows | Exception]] = loop.create_future()
+        self._threads.submit(Batch(jobs), lambda outcome: loop.call_soon_threadsafe(self._end, jobs, outcome, results))
+        for job in jobs:
+            job.in_batch = True
+        return results
+
+    def _end(
+        self,
+        jobs: list[Job],
+        outcome: list[Rows | Exception] | Exception,
+        results: asyncio.Future[list[Rows | Exception]],
+    ) -> None:
+        # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top of a
+        # running one.
+        for job in jobs:
+            self._gate.leave(job.wave)
+        if results.cancelled():
+            return
+        if isinstance(outcome, Exception):
+            results.set_exception(outcome)
+        else:
+            results.set_result(outcome)
 
     async def _let_next_begin(self) -> None:
         """Keeps answers back for a moment where the engine is idle and a batch is on its way to it.

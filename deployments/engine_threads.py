@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
+Done = Callable[[Result | Exception], object]
 
 
 class EngineThreads(Generic[Batch, Result]):
@@ -26,7 +26,7 @@ class EngineThreads(Generic[Batch, Result]):
 
         Args:
             lanes: Batches that run at a time.
-            prepare: Makes a batch ready. What it or `run` raises is the result of that batch alone.
+            prepare: Makes a batch ready. What it or `run` raises is the outcome of that batch alone.
             run: Runs a batch that is ready.
         """
         self._prepare = prepare
@@ -35,23 +35,21 @@ class EngineThreads(Generic[Batch, Result]):
         self._answers = ThreadPoolExecutor(1, "answers")
         self._lock = threading.Lock()
         self._lanes = self._free = lanes
-        self._ready: deque[tuple[Batch, Future[Result]]] = deque()
+        self._ready: deque[tuple[Batch, Done[Result]]] = deque()
 
     @property
     def idle(self) -> bool:
         """Whether no batch runs."""
         return self._free == self._lanes
 
-    def submit(self, batch: Batch) -> Future[Result]:
+    def submit(self, batch: Batch, done: Done[Result]) -> None:
         """Hands a batch over; never more than one beyond the lanes, or it waits for a thread to be made ready.
 
-        Returns:
-            What `run` will give; it cannot be cancelled.
+        Args:
+            batch: Runs even if nobody waits for it any more.
+            done: Called once, on one of the threads, with what `run` gave or what was raised.
         """
-        result: Future[Result] = Future()
-        result.set_running_or_notify_cancel()
-        self._threads.submit(self._work, batch, result)
-        return result
+        self._threads.submit(self._work, batch, done)
 
     def call(self, function: Callable[[], object]) -> None:
         """Calls a function on one of the threads and waits for it."""
@@ -62,31 +60,31 @@ class EngineThreads(Generic[Batch, Result]):
         self._threads.shutdown(wait=True)
         self._answers.shutdown(wait=True)
 
-    def _work(self, batch: Batch, result: Future[Result]) -> None:
+    def _work(self, batch: Batch, done: Done[Result]) -> None:
         try:
             self._prepare(batch)
         except Exception as error:
-            result.set_exception(error)
+            done(error)
             return
         with self._lock:
             if not self._free:
-                self._ready.append((batch, result))
+                self._ready.append((batch, done))
                 return
             self._free -= 1
         while True:
-            hand_out = self._outcome(batch, result)
+            outcome = self._outcome(batch)
             with self._lock:
                 if not self._ready:
                     self._free += 1
                     break
                 following = self._ready.popleft()
-            self._answers.submit(hand_out)
-            batch, result = following
-        hand_out()
+            self._answers.submit(done, outcome)
+            batch, done = following
+        done(outcome)
 
-    def _outcome(self, batch: Batch, result: Future[Result]) -> Callable[[], None]:
-        """Runs a batch; a result that never came would keep its place, and with it all that follow, for ever."""
+    def _outcome(self, batch: Batch) -> Result | Exception:
+        """Runs a batch; an outcome that never came would keep its place, and with it all that follow, for ever."""
         try:
-            return partial(result.set_result, self._run(batch))
+            return self._run(batch)
         except Exception as error:
-            return partial(result.set_exception, error)
+            return error

@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,9 +36,16 @@ def batcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batcher]:
         batcher.close()
 
 
-def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
+def begin(batcher: Batcher, jobs: list[Job]) -> Future[Any]:
     """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
-    return batcher._threads.submit(Batch(jobs)).result(10)
+    outcome: Future[Any] = Future()
+    batcher._threads.submit(Batch(jobs), outcome.set_result)
+    return outcome
+
+
+def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
+    """As `begin`, and waits for the results."""
+    return begin(batcher, jobs).result(10)
 
 
 def classes(results: list[object]) -> list[object]:
@@ -91,9 +99,9 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
         assert goes_on.wait(10)
 
     batcher.on_batch = hold
-    first = batcher._threads.submit(Batch([Job(grey_picture(4))]))
+    first = begin(batcher, [Job(grey_picture(4))])
     assert runs.wait(10)
-    second = batcher._threads.submit(Batch(jobs))
+    second = begin(batcher, jobs)
     batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
     assert all(job.picture is not None for job in jobs)
     jobs[1].given_up = True
