@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from azaion_engine import detections
 from azaion_engine.detections import Detection, Detections
 from azaion_engine.errors import InvalidTensorError
 from azaion_engine.letterbox import Letterbox
@@ -134,6 +135,24 @@ def test_whatever_the_rows_all_promises_hold(
     assert classes is None or set(found.class_ids.tolist()) <= classes
     assert len(found.filter(confidence, classes)) == len(found)
     json.dumps(found.to_dicts(), allow_nan=False)
+
+
+_ODD = st.sampled_from([np.nan, np.inf, -np.inf, -0.0, 1e30, -1.0, -0.5, 0.5, 2.0**31, 2.0**31 - 128])
+_CORNERS, _CLASS = st.floats(-20, 120, width=32) | _ODD, st.integers(0, 3) | _ODD
+
+
+@given(
+    st.lists(st.tuples(*[_CORNERS] * 4, st.sampled_from([0.3, 0.9]) | _ODD, _CLASS), max_size=12),
+    st.one_of(st.none(), st.sets(st.integers(0, 3))),
+    st.tuples(*[st.integers(1, 300)] * 4),
+)
+def test_few_rows_and_many_are_selected_alike(
+    entries: list[tuple[float, ...]], classes: set[int] | None, sizes: tuple[int, int, int, int]
+) -> None:
+    given_rows, letterbox = rows(*entries), Letterbox.fit(*sizes)
+    few = detections._select_few(given_rows, letterbox, classes)
+    many = detections._select_many(given_rows, letterbox, classes)
+    assert [(column.tobytes(), column.dtype) for column in few] == [(c.tobytes(), c.dtype) for c in many]
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 40), st.floats(0.26, 1), st.integers(0, 9)), max_size=20))
