@@ -17,6 +17,9 @@ from deployments.service_settings import ServiceSettings
 
 logger = logging.getLogger("ray.serve")
 
+ANSWERED_AT_ONCE = 64
+"""Requests in a replica that wait neither for a body nor for the engine."""
+
 
 def build(settings: ServiceSettings) -> Application:
     """Builds the application from the `args` of a Serve config.
@@ -43,9 +46,9 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     replicas = on_gpus or settings.cpu_replicas
     held = settings.max_queue
     options = {
-        # The replica itself answers 503 as soon as max_queue pictures are in it; Serve's own queue in front
-        # only has to outlast the moments in which a multipart request or a health probe comes on top.
-        "max_ongoing_requests": 2 * held,
+        # The replica itself answers 503 as soon as max_queue pictures are in it, or bodies_at_once on their way. What
+        # comes on top is answered at once: probes, the model card, those very refusals.
+        "max_ongoing_requests": settings.bodies_at_once + held + ANSWERED_AT_ONCE,
         "max_queued_requests": 4 * held,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1},
         "graceful_shutdown_timeout_s": 2 * settings.timeout_s + 5,  # a body may be on its way, and then its answer

@@ -17,10 +17,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-from azaion_engine.errors import OverloadedError
+from deployments.places import Places
 
 MAX_WAVES = 3
 """Batches let in at a time at most: the one or two that run, and the full one that starts the moment one ends."""
@@ -45,7 +44,12 @@ class Wave:
 
 
 class BatchGate:
-    """Holds requests back until the engine can take them; used from one event loop only."""
+    """Holds requests back until the engine can take them; used from one event loop only.
+
+    Attributes:
+        batch_size: Most requests let in together.
+        places: One for each request in the house: decoding, waiting or running.
+    """
 
     def __init__(self, batch_size: int, max_queue: int, lanes: int = 1, second: int | None = None) -> None:
         """Opens the gate.
@@ -60,45 +64,16 @@ class BatchGate:
         self._second = batch_size if second is None else second
         self._most_waves = min(lanes + 1, MAX_WAVES)
         self.batch_size = batch_size
-        self.max_queue = max_queue
-        self._admitted = 0
+        self.places = Places(max_queue, f"the queue is full ({max_queue} pictures)")
         self._waiting: deque[asyncio.Future[Wave]] = deque()
         self._waves = 0
         self._took = FIRST_S
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def admitted(self) -> int:
-        """Requests in the house now: decoding, waiting or running."""
-        return self._admitted
-
-    @property
     def waves(self) -> int:
         """Batches let in that are not over."""
         return self._waves
-
-    def refuse_when_full(self) -> None:
-        """Raises what `admit` would raise now: a body need not be read to be refused.
-
-        Raises:
-            OverloadedError: Every place is taken.
-        """
-        if self._admitted >= self.max_queue:
-            raise OverloadedError(f"the queue is full ({self.max_queue} pictures); try again later")
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Takes a place in the bounded queue for as long as the block lasts.
-
-        Raises:
-            OverloadedError: Every place is taken.
-        """
-        self.refuse_when_full()
-        self._admitted += 1
-        try:
-            yield
-        finally:
-            self._admitted -= 1
 
     async def enter(self) -> Wave:
         """Waits for this request's turn; whoever was let in must `leave`.

@@ -150,7 +150,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Jobs held now: decoding, waiting or running."""
-        return self._gate.admitted
+        return self._gate.places.taken
 
     def warm_up(self) -> None:
         """Runs what requests will need once, on a thread that will serve them."""
@@ -158,7 +158,7 @@ class Batcher:
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError when `run` would."""
-        self._gate.refuse_when_full()
+        self._gate.places.refuse_when_full()
 
     async def run(self, job: Job) -> Rows:
         """Runs one job in a batch with others.
@@ -176,7 +176,7 @@ class Batcher:
             GpuLostError: The GPU is gone.
         """
         rows: Rows | Exception
-        with self._gate.admit(), Deadline(self._timeout_s):
+        with self._gate.places.take(), Deadline(self._timeout_s):
             if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()

@@ -31,6 +31,7 @@ from deployments.metrics import ServiceMetrics, watched_gpu
 from deployments.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
+from deployments.places import Places
 from deployments.request_log import RequestLog
 from deployments.request_record import RequestRecord
 from deployments.service_settings import ServiceSettings
@@ -77,7 +78,13 @@ class RowAnswer:
 @serve.deployment
 @serve.ingress(create_api)
 class DetectorDeployment(OpenInferenceGrpc):
-    """Owns one engine; its event loop never waits for it."""
+    """Owns one engine; its event loop never waits for it.
+
+    Attributes:
+        settings: As given.
+        detector: On the engine.
+        bodies: One place for each request whose body is arriving.
+    """
 
     def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
@@ -94,6 +101,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         self.settings = settings
         self.detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
         self._batcher = Batcher(self.detector, settings.max_queue, settings.timeout_s, settings.decode_threads or cores)
+        self.bodies = Places(settings.bodies_at_once, f"{settings.bodies_at_once} bodies are arriving at the moment")
         self.repository = ModelRepository(self)
         self._batcher.warm_up()
         self.metrics = ServiceMetrics(

@@ -20,7 +20,7 @@ import azaion_engine
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
 from deployments import http_schema as schema
 from deployments import web_page
-from deployments.http_body import Replica, in_time, retry_after, stream_body, this_replica, whole_body
+from deployments.http_body import Replica, arriving, retry_after, stream_body, this_replica, whole_body
 from deployments.open_inference.http_routes import router as open_inference
 from deployments.plain_detect import PlainDetect
 from deployments.request_record import current_request
@@ -109,7 +109,8 @@ async def detect(
             return _image(*await replica.draw(await _body(request, replica), confidence, kept))
         return await _answer(request, replica, confidence, kept)
 
-    uploads = await in_time(_uploads(request, replica), replica.settings.timeout_s)
+    with arriving(replica):
+        uploads = await _uploads(request, replica)
     if drawn:
         if len(uploads) > 1:
             raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
@@ -161,7 +162,8 @@ async def _answer(
 
 
 async def _body(request: Request, replica: DetectorDeployment) -> bytes:
-    return await in_time(whole_body(request, replica.settings.max_picture_bytes), replica.settings.timeout_s)
+    with arriving(replica):
+        return await whole_body(request, replica.settings.max_picture_bytes)
 
 
 async def _detect_upload(

@@ -1,9 +1,10 @@
-"""What every HTTP face shares: a body read under bounds, the replica that answers, when to ask it again."""
+"""What every HTTP face shares: a body read within bounds, the replica that answers, when to ask it again."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable
-from typing import Annotated, Any, TypeVar
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from ray import serve
@@ -13,7 +14,8 @@ from starlette.requests import ClientDisconnect
 from azaion_engine.errors import PictureTooLargeError
 from deployments.deadline import Deadline
 
-Read = TypeVar("Read")
+if TYPE_CHECKING:
+    from deployments.detector_deployment import DetectorDeployment
 
 
 def this_replica() -> Any:
@@ -28,14 +30,16 @@ async def _this_replica() -> Any:
 Replica = Annotated[Any, Depends(_this_replica)]
 
 
-async def in_time(reading: Awaitable[Read], seconds: float) -> Read:
-    """Bounds how long a slow client may hold a place in the replica.
+@contextmanager
+def arriving(replica: DetectorDeployment) -> Iterator[None]:
+    """Bounds how many clients may take how long to send a body: slow ones leave a replica able to answer probes.
 
     Raises:
-        DeadlineExceededError: The body took longer.
+        OverloadedError: So many bodies are arriving that this one is not to be read.
+        DeadlineExceededError: It did not arrive in time.
     """
-    with Deadline(seconds, "the body did not arrive"):
-        return await reading
+    with replica.bodies.take(), Deadline(replica.settings.timeout_s, "the body did not arrive"):
+        yield
 
 
 async def whole_body(request: Request, limit: int) -> bytes:

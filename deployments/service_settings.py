@@ -55,6 +55,11 @@ class ServiceSettings(DetectorSettings):
         """Pictures accepted in one request: more than the queue holds could never all be answered."""
         return min(self.max_pictures, self.max_queue)
 
+    @property
+    def bodies_at_once(self) -> int:
+        """Bodies that may be arriving at one replica: more than it holds pictures, as a slow client needs no engine."""
+        return 2 * self.max_queue
+
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSettings:
         if isinstance(self.num_gpus, int) and self.num_gpus < 0:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from azaion_engine.errors import InvalidRequestError, UnknownModelError
-from deployments.http_body import Replica, in_time, retry_after, whole_body
+from deployments.http_body import Replica, arriving, retry_after, whole_body
 from deployments.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.open_inference.messages import InferAnswer, InferRequest
 from deployments.open_inference.status import describe, error_code
@@ -132,7 +132,8 @@ async def infer(request: Request, replica: Replica, name: str, version: str = ""
     """Runs a model; JSON or JSON with binary tensors, in and out."""
     model = replica.repository.model(name, version)
     replica.refuse_when_full()
-    body = await in_time(whole_body(request, model.max_body_bytes), replica.settings.timeout_s)
+    with arriving(replica):
+        body = await whole_body(request, model.max_body_bytes)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)
     message = await _converted(len(body), _parse, body, encoding, json_bytes, model.max_body_bytes)

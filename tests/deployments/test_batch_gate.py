@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from azaion_engine.errors import OverloadedError
 from deployments import batch_gate
 from deployments.batch_gate import BatchGate
 
@@ -198,16 +197,6 @@ def test_a_request_let_in_and_cancelled_in_the_same_moment_frees_its_place():
         assert requests.inside == [3]
 
     run(scenario)
-
-
-def test_a_full_queue_refuses_and_a_freed_place_is_given_again():
-    gate = BatchGate(2, 2)
-    with gate.admit():
-        with gate.admit(), pytest.raises(OverloadedError, match="full \\(2"), gate.admit():
-            pass
-        with gate.admit():
-            assert gate.admitted == 2
-    assert gate.admitted == 0
 
 
 @pytest.mark.parametrize("seed", range(5))

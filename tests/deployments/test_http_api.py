@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -207,6 +210,36 @@ def test_a_body_that_does_not_arrive_is_504(running_serve):
 
     with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
         assert error_of(client.post("/detect", content=drip())) == (504, "deadline_exceeded")
+
+
+def test_bodies_that_never_arrive_leave_room_for_probes_and_are_bounded(running_serve):
+    app = running_serve.deploy(max_queue=2, batch_size=1)
+    url = urlsplit(app.url)
+    begun = f"POST {url.path}/detect HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 1000\r\n\r\nslow".encode()
+
+    def begin_body() -> socket.socket:
+        connection = socket.create_connection((url.hostname, url.port))
+        connection.sendall(begun)
+        return connection
+
+    def is_refused(connection: socket.socket) -> bool:
+        connection.settimeout(1)
+        try:
+            answer = connection.recv(65536)
+        except TimeoutError:
+            return False
+        return answer.startswith(b"HTTP/1.1 503 ") and b"4 bodies are arriving" in answer
+
+    with ExitStack() as connections, app.client(timeout=5) as client:
+        slow = [connections.enter_context(begin_body()) for _ in range(24)]
+        assert sorted(map(is_refused, slow)) == [False] * 4 + [True] * 20
+        assert client.get("/readyz").status_code == client.get("/healthz").status_code == 200
+        assert error_of(client.post("/detect", content=grey_picture(1))) == (503, "overloaded")
+    deadline = time.monotonic() + 10
+    with app.client() as client:
+        while (answer := client.post("/detect", content=grey_picture(1))).status_code == 503:
+            assert time.monotonic() < deadline, "the places of those who left are not given back"
+    assert answer.json()["boxes"][0]["class_id"] == 1
 
 
 def test_a_late_answer_is_504(running_serve):
