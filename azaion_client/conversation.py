@@ -187,7 +187,12 @@ def _detect_parts(
     asked = list(range(len(parts)))
     while True:
         again = replace(send, files=[parts[index] for index in asked], headers=_named(request_id))
-        answer = yield from _answer(again, attempts)
+        try:
+            answer = yield from _answer(again, attempts)
+        except (RequestFailedError, UnreachableError):
+            if not results:
+                raise
+            break  # the others have their boxes, and these the error that they were refused with
         results.update(zip(asked, _entries(answer, len(asked)), strict=True))
         refused = {
             index: entry
@@ -196,9 +201,10 @@ def _detect_parts(
         }
         wait = attempts.wait_after(next(iter(refused.values()))) if refused else None
         if wait is None:
-            return [results[index] for index in range(len(parts))]
+            break
         asked = list(refused)
         yield Pause(wait)
+    return [results[index] for index in range(len(parts))]
 
 
 def _entries(answer: httpx.Response, expected: int) -> list[Detections | RequestFailedError]:

@@ -142,6 +142,16 @@ def test_of_many_a_picture_that_never_found_a_place_carries_the_error(call, scri
     assert isinstance(second, OverloadedError)
 
 
+@pytest.mark.parametrize(
+    "last", [[Reply(FULL, 503, {"Retry-After": "1"})] * 3, [Reply(b"?", 502)], [Reply(reset=True)] * 3]
+)
+def test_of_many_those_that_have_boxes_keep_them_when_the_repeat_is_refused_whole(call, script, waits, last):
+    script.plays(Reply(CARD), Reply({"pictures": [FOUND, FULL], "model": MODEL}), *last)
+    first, second = call("detect_many", [b"1", b"2"], client={"retry": RetryPolicy(retries=3)})
+    assert isinstance(first, Detections)
+    assert isinstance(second, OverloadedError)
+
+
 def test_ready_is_a_plain_yes_or_no(call, script, waits):
     script.plays(Reply({"status": "ready"}), Reply(error("gpu_lost", 503), 503), Reply(b"no such path", 404))
     assert call.several("ready", [()] * 3) == [True, False, False]
