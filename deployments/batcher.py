@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import EngineClosedError, GpuLostError
+from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
 from azaion_engine.plain_jpeg import read_plain_jpeg
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
@@ -52,7 +53,6 @@ class Job:
     Attributes:
         encoded: The picture as it came; None where there is nothing to decode.
         picture: Ready for the engine.
-        error: Why it cannot be made ready.
         wave: What it was let into `@serve.batch` with.
         received: When it came, `time.perf_counter` seconds, as are the other times.
         in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
@@ -64,7 +64,6 @@ class Job:
 
     encoded: bytes | None = None
     picture: PreparedPicture | None = None
-    error: Exception | None = None
     wave: Wave = field(default_factory=lambda: Wave(1))
     received: float = field(default_factory=time.perf_counter)
     in_batch: bool = False
@@ -80,11 +79,6 @@ class Job:
             return True
         header = read_plain_jpeg(self.encoded) if len(self.encoded) <= SMALL_JPEG_BYTES else None
         return header is not None and header.width * header.height <= SMALL_JPEG_PIXELS
-
-    @property
-    def runs(self) -> bool:
-        """Whether the engine is to see it; what once does not will not any more."""
-        return self.error is None and not self.given_up
 
     def prepare(self, detector: Detector) -> None:
         """Decodes what is not ready yet.
@@ -113,11 +107,18 @@ class Batch:
 
     Attributes:
         jobs: In the order of their answers.
+        errors: Why a job cannot be made ready, by its place among the jobs.
         prepared: The pictures of those that can run, put together while another batch runs.
     """
 
     jobs: list[Job]
+    errors: dict[int, Exception] = field(default_factory=dict)
     prepared: PreparedBatch | None = None
+
+    @property
+    def sound(self) -> list[Job]:
+        """Those that could be made ready."""
+        return [job for place, job in enumerate(self.jobs) if place not in self.errors]
 
 
 class Batcher:
@@ -192,7 +193,10 @@ class Batcher:
                 if not job.in_batch:  # else its place is taken until the batch is over: see _results
                     self._gate.leave(job.wave)
         if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
-            raise rows
+            try:
+                raise rows
+            finally:
+                del rows  # the error leads to this frame: both, and the picture, would wait for the garbage collector
         return rows
 
     def close(self) -> None:
@@ -251,17 +255,19 @@ class Batcher:
             await asyncio.sleep(NEXT_BATCH_S / 10)
 
     def _prepare(self, batch: Batch) -> None:
-        for job in batch.jobs:
+        for place, job in enumerate(batch.jobs):
             try:
                 job.prepare(self._detector)
-            except Exception as error:  # this picture's own
-                job.error = error
+            except PictureError as error:
+                batch.errors[place] = copy(error)  # without the frames that it came by, which keep the batch: see `run`
+            except Exception as error:
+                batch.errors[place] = error
         with suppress(Exception):  # then they are put together, or tried alone, where an error reaches the caller
-            batch.prepared = PreparedBatch.of([job.picture for job in batch.jobs if job.picture and job.runs])
+            batch.prepared = PreparedBatch.of([job.picture for job in batch.sound if job.picture and not job.given_up])
 
     def _infer(self, batch: Batch) -> list[Rows | Exception]:
-        good = iter(self._infer_each([job for job in batch.jobs if job.error is None], batch.prepared))
-        return [next(good) if job.error is None else job.error for job in batch.jobs]
+        found = iter(self._infer_each(batch.sound, batch.prepared))
+        return [batch.errors[place] if place in batch.errors else next(found) for place in range(len(batch.jobs))]
 
     def _infer_each(self, jobs: list[Job], prepared: PreparedBatch | None = None) -> list[Rows | Exception]:
         """Runs a batch; a picture that the engine chokes on fails alone."""
@@ -279,7 +285,7 @@ class Batcher:
         # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but @serve.batch
         # counts them.
         results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and job.runs}
+        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
         if not live:
             return results
         self.on_batch(len(live))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +18,23 @@ from PIL import Image
 from ray import serve
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import EngineClosedError, InvalidTensorError, UnsupportedPictureError
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError, UnsupportedPictureError
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
 from deployments.batcher import SMALL_JPEG_BYTES, Batch, Batcher, Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """Runs coroutines in one event loop: in a process, `@serve.batch` collects in the first one that it sees."""
+    loop = asyncio.new_event_loop()
+    yield loop.run_until_complete
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
 
 
 @pytest.fixture
@@ -34,6 +47,14 @@ def batcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batcher]:
         batcher.on_batch = batcher.ran.append
         yield batcher
         batcher.close()
+
+
+def cut_off_jpeg() -> bytes:
+    """Encodes a small picture, plain as to its header, whose end is missing."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()[:-30]
 
 
 def begin(batcher: Batcher, jobs: list[Job]) -> Future[Any]:
@@ -111,6 +132,29 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
     assert batcher.ran == [1, 2]
 
 
+@pytest.mark.parametrize("bad", [cut_off_jpeg(), b"GIF89a"], ids=["in its batch", "before it"])
+def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, bad):
+    async def ask(picture: bytes, jobs: list[weakref.ref[Job]]) -> None:
+        job = Job(picture)
+        jobs.append(weakref.ref(job))
+        with pytest.raises(PictureError):
+            await batcher.run(job)
+
+    async def ask_for_one_and_for_several() -> list[weakref.ref[Job]]:
+        jobs: list[weakref.ref[Job]] = []
+        await ask(bad, jobs)
+        await asyncio.gather(*(ask(bad, jobs) for _ in range(4)))
+        await asyncio.gather(*(batcher.run(Job(grey_picture(1))) for _ in range(4)))  # Serve remembers its last batch
+        return jobs
+
+    gc.disable()
+    try:
+        jobs = run(ask_for_one_and_for_several())
+        assert [job() for job in jobs] == [None] * 5
+    finally:
+        gc.enable()
+
+
 def test_only_a_small_jpeg_is_decoded_in_its_batch():
     jpeg = grey_picture(1, "JPEG")
     assert Job(jpeg).small
@@ -124,7 +168,7 @@ def test_only_a_small_jpeg_is_decoded_in_its_batch():
     assert Job(picture=object()).small, "there is nothing to decode"
 
 
-def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, monkeypatch):
+def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkeypatch):
     monkeypatch.setattr("deployments.batcher.NEXT_BATCH_S", 5.0)  # this machine may be busy
     runs, goes_on, order = threading.Event(), threading.Event(), []
 
@@ -147,18 +191,18 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, monkeypatch
         await asyncio.gather(first, *others)
 
     batcher.on_batch = hold
-    asyncio.run(ask_all())
+    run(ask_all())
     assert order.index("batch of 2") < order.index("answer 1")
 
 
-def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, monkeypatch):
+def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, run, monkeypatch):
     monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch is not asked
-    rows = asyncio.run(batcher.run(Job(grey_picture(7))))
+    rows = run(batcher.run(Job(grey_picture(7))))
     assert classes([rows]) == [7]
     assert batcher.ran == [1]
 
 
-def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batcher):
+def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batcher, run):
     runs, goes_on = threading.Event(), threading.Event()
 
     def hold(pictures: int) -> None:
@@ -179,4 +223,4 @@ def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batch
             await asyncio.sleep(0.01)
 
     batcher.on_batch = hold
-    asyncio.run(leave())
+    run(leave())
