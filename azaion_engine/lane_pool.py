@@ -25,18 +25,18 @@ class LanePool:
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, most: int = 1, wait: bool = True) -> Iterator[list[Lane]]:
-        """Waits for a lane and takes it, and others that are free.
+    def take(self, most: int = 1, least: int = 1) -> Iterator[list[Lane]]:
+        """Waits until enough lanes are free and takes them, and others that are free.
 
         Args:
             most: Lanes to take at most.
-            wait: False gives an empty list when no lane is free.
+            least: Lanes to wait for; with 0 the list may be empty.
 
         Raises:
             LanePoolClosed: The pool was closed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._free or self._closed or not wait)
+            self._changed.wait_for(lambda: len(self._free) >= least or self._closed)
             if self._closed:
                 raise LanePoolClosed
             taken = [self._free.pop() for _ in range(min(most, len(self._free)))]

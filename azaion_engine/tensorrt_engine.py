@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from azaion_engine import engine_builder, gpu, tensorrt_api
 from azaion_engine.batch_work import ExecutionFailedError
 from azaion_engine.cuda_context import cuda_context
-from azaion_engine.engine_resources import LANES, EngineResources
+from azaion_engine.engine_resources import EngineResources
 from azaion_engine.errors import (
     ConfigurationError,
     EngineClosedError,
@@ -168,7 +168,7 @@ class TensorRTEngine(InferenceEngine):
         if (elapsed := pool.longest_s()) > _HUNG_AFTER_S:
             raise GpuLostError(f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s")
         try:
-            with pool.take(wait=False) as idle, self._context.active():
+            with pool.take(least=0) as idle, self._context.active():
                 for lane in idle:  # a batch finds errors itself, and remembers them
                     # The stream tells of sticky errors, the memory question reaches the driver: it fails when the GPU
                     # has left the bus.
@@ -196,7 +196,7 @@ class TensorRTEngine(InferenceEngine):
             with (
                 self._lock,
                 decoders or JpegDecoders(self.lanes, batch, size, self._context.device_id) as opening,
-                self._on_lanes(LANES, 0) as lanes,
+                self._on_every_lane() as lanes,
             ):
                 if self._form is None:  # else another thread was first
                     for lane in lanes:
@@ -236,7 +236,7 @@ class TensorRTEngine(InferenceEngine):
 
     def warm_up(self) -> None:
         """Makes contexts and graphs for every batch size of every lane."""
-        with self._on_lanes(LANES, 0) as lanes:
+        with self._on_every_lane() as lanes:
             for lane in lanes:
                 lane.warm_up()
         super().warm_up()
@@ -261,15 +261,18 @@ class TensorRTEngine(InferenceEngine):
     def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         return self._run(rows)
 
+    def _on_every_lane(self) -> AbstractContextManager[list[Lane]]:
+        return self._on_lanes(self.lanes, 0, least=self.lanes)
+
     @contextmanager
-    def _on_lanes(self, most: int, rows: int) -> Iterator[list[Lane]]:
+    def _on_lanes(self, most: int, rows: int, least: int = 1) -> Iterator[list[Lane]]:
         """Gives lanes with the context current, and sorts out what goes wrong on them."""
         if self._lost:
             raise GpuLostError(self._lost)
         mark = self._trt.log.mark()
         driver_error = self._context.driver.Error
         try:
-            with self._pool().take(most) as lanes, self._context.active():
+            with self._pool().take(most, least) as lanes, self._context.active():
                 try:
                     yield lanes
                 except (driver_error, ExecutionFailedError, LibcudaError) as error:

@@ -18,7 +18,7 @@ def pool() -> LanePool:
 
 
 def test_each_lane_is_in_one_pair_of_hands(pool: LanePool) -> None:
-    with pool.take() as one, pool.take(most=2) as other, pool.take(wait=False) as none:
+    with pool.take() as one, pool.take(most=2) as other, pool.take(least=0) as none:
         assert (one, other, none) == (["first"], ["second"], [])
     with pool.take(most=5) as both:
         assert both == ["first", "second"]
@@ -40,6 +40,22 @@ def test_a_thread_waits_for_a_lane_and_gets_it(pool: LanePool) -> None:
     thread.join(10)
     assert len(got) == 1
     assert pool.longest_s() == 0
+
+
+def test_who_wants_every_lane_waits_for_those_that_are_away(pool: LanePool) -> None:
+    got: list[Any] = []
+
+    def want() -> None:
+        with pool.take(most=2, least=2) as lanes:
+            got.extend(lanes)
+
+    thread = threading.Thread(target=want)
+    with pool.take():
+        thread.start()
+        thread.join(0.05)
+        assert not got
+    thread.join(10)
+    assert sorted(got) == ["first", "second"]
 
 
 def test_closing_wakes_who_waits_and_waits_for_who_works(pool: LanePool) -> None:

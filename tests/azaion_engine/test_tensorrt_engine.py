@@ -27,6 +27,7 @@ from azaion_engine.errors import (
     PlanError,
 )
 from azaion_engine.libcuda import LibcudaError
+from azaion_engine.prepared_picture import PictureForm
 from azaion_engine.staging import Staging
 from azaion_engine.tensorrt_engine import TensorRTEngine
 from tests.azaion_engine.conftest import MODELS, Cuda
@@ -370,6 +371,18 @@ def test_a_plan_whose_profile_is_not_shared_runs_with_an_engine_a_context(
         assert len(engine._resources.plan._loaded) == 12
     assert "does not share" in caplog.text
     assert cuda.free_bytes() == before
+
+
+def test_who_opens_an_engine_for_pictures_waits_for_the_lanes_that_run(make_engine: Any) -> None:
+    engine = make_engine()
+    opening = threading.Thread(target=engine.open_pictures)
+    with engine._pool().take():
+        opening.start()
+        opening.join(0.2)
+        assert opening.is_alive()
+    opening.join(60)
+    taken = engine._form is not PictureForm.ARRAY  # where the driver takes the kernel
+    assert [lane.loader is not None for lane in engine._resources.lanes] == [taken] * engine.lanes
 
 
 def test_without_room_for_a_second_lane_there_is_one(
