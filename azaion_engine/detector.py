@@ -54,7 +54,11 @@ class Detector:
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
             info: What the model file says of itself, where there is one.
+
+        Raises:
+            InvalidParameterError: The confidence is out of range.
         """
+        check_confidence(confidence)
         self.engine = engine
         self.names = dict(names or {})
         self.model_name = model_name
@@ -287,5 +291,6 @@ def _read(picture: bytes | Path | str) -> bytes:
         return picture
     try:
         return Path(picture).read_bytes()
-    except OSError as error:
-        raise PictureError(f"cannot read {str(picture)!r}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise PictureError(f"cannot read {str(picture)!r}: {reason}") from error

@@ -43,15 +43,16 @@ class ModelFile:
         """
         if model == DEMO:
             return cls(DEMO, resources.files("azaion_engine").joinpath("data/demo.onnx").read_bytes())
-        path = Path(model).expanduser()
+        path = Path(model)
         if path.suffix.lower() != ".onnx":
             raise ConfigurationError(
                 f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_HINT}"
             )
         try:
-            return cls(path.stem, path.read_bytes())
-        except OSError as error:
-            raise ConfigurationError(f"model: cannot read {str(path)!r}: {error.strerror or error}") from error
+            return cls(path.stem, path.expanduser().read_bytes())
+        except (OSError, ValueError, RuntimeError) as error:  # the latter: a NUL in the path, `~` of nobody
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"model: cannot read {model!r}: {reason}") from error
 
     @cached_property
     def sha256(self) -> str:

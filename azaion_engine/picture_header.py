@@ -32,7 +32,10 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _DNG_VERSION = 254, 256, 257, 50706
+_TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _DNG_VERSION = 254, 256, 257, 258, 50706
+_TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
+_UNKNOWN_PIXELS = "unknown pixel mode"
+"""What Pillow raises on a TIFF whose samples it has no mode for."""
 
 DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 """Pillow's modes of grey pixels with more than 8 bits."""
@@ -130,6 +133,8 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
     except Image.DecompressionBombError as error:
         raise pillow_limit(*_webp_size(data), error) from error
     except Exception as error:
+        if str(error) == _UNKNOWN_PIXELS:  # a whole file, of floats in three bands for example
+            raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
         raise undecodable(name, error) from error
     check_pixels(width, height, limits)
     _check_variant(image)
@@ -164,6 +169,10 @@ def _check_variant(image: ImageFile.ImageFile) -> None:
         kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)
         if _DNG_VERSION in image.tag_v2 or (isinstance(kind, int) and kind & 1):
             raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
+        separate = image.tag_v2.get(_TIFF_PLANES) == 2 and image.tag_v2.get(_TIFF_COMPRESSION, 1) == 1
+        if separate and image.mode == "RGB" and max(image.tag_v2.get(_TIFF_BITS, (8,))) > 8:
+            # Pillow reads each plane as 8 bits: the picture comes out wrong, and without an error.
+            raise UnsupportedPictureError("given an uncompressed TIFF of 16 bits with separate planes")
     if image.info.get("compression") in (1, 2) and isinstance(image, BmpImageFile):
         # Pillow unpacks these byte by byte in Python, holding the GIL for seconds; no camera writes them.
         raise UnsupportedPictureError("given a run-length encoded BMP; accepted are uncompressed ones")

@@ -46,4 +46,7 @@ class DetectorSettings(BaseModel):
     @field_validator("labels", "cache_dir")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:
-        return path.expanduser() if path else None
+        try:
+            return path.expanduser() if path else None
+        except RuntimeError as error:  # there is no such user
+            raise ValueError(f"{error} Given {str(path)!r}.") from error

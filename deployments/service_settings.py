@@ -45,7 +45,10 @@ class ServiceSettings(DetectorSettings):
         128, ge=1, description="Pictures that one replica holds at a time; one more is answered 503 with Retry-After."
     )
     timeout_s: float = Field(
-        30.0, gt=0, description="Seconds for a body to arrive, and again for its answer; later is a 504."
+        30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds for a body to arrive, and again for its answer; later is a 504.",
     )
     max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
     decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")

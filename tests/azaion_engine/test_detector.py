@@ -74,6 +74,8 @@ def test_confidence_and_classes_narrow_the_answer(detector):
 def test_bad_parameters_are_named(detector):
     with pytest.raises(InvalidParameterError, match=r"confidence.*1\.5"):
         detector.detect(sample_picture(), confidence=1.5)
+    with pytest.raises(InvalidParameterError, match=r"confidence.*25"):
+        Detector(detector.engine, confidence=25)
     with pytest.raises(InvalidParameterError, match="'tank'; it has 0 car, 1 truck"):
         detector.detect(sample_picture(), classes=["tank"])
 
@@ -81,8 +83,9 @@ def test_bad_parameters_are_named(detector):
 def test_a_bad_picture_says_which_one_it_was(detector):
     with pytest.raises(UndecodablePictureError, match="picture 1"):
         detector.detect([sample_picture(), sample_picture()[:-5000]])
-    with pytest.raises(PictureError, match="cannot read"):
-        detector.detect("no/such/file.jpg")
+    for path in ("no/such/file.jpg", "a\0b.jpg"):
+        with pytest.raises(PictureError, match="cannot read"):
+            detector.detect(path)
     with pytest.raises(PictureError, match=r"float32 \[4, 4, 3\]"):
         detector.detect(np.zeros((4, 4, 3), np.float32))
 
@@ -122,6 +125,9 @@ def test_a_wrong_setting_or_model_is_refused_by_name(tmp_path):
         Detector.open(confidense=0.3)
     with pytest.raises(ConfigurationError, match=r"best\.pt"):
         Detector.open(model="best.pt")
+    for path in ("~nobody-at-all/best.onnx", "a\0b.onnx"):
+        with pytest.raises(ConfigurationError, match="model: cannot read"):
+            Detector.open(model=path)
     with pytest.raises(ConfigurationError, match=r"nowhere\.onnx"):
         Detector.open(model=str(tmp_path / "nowhere.onnx"))
 

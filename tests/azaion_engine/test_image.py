@@ -418,6 +418,41 @@ def test_other_files_are_named_and_what_is_accepted_is_said(data: bytes, word: s
     assert caught.value.http_status == 415
 
 
+def strip_tiff(picture: np.ndarray, planes: int, sample_format: int = 1) -> bytes:
+    """A minimal uncompressed RGB TIFF, its bands together in one strip (planes 1) or in three (2)."""
+    height, width, bands = picture.shape
+    stored = picture.transpose(2, 0, 1) if planes == 2 else picture
+    body, strips = stored.tobytes(), bands if planes == 2 else 1
+    tags = {
+        256: [width], 257: [height], 258: [picture.dtype.itemsize * 8] * bands, 259: [1], 262: [2], 273: [0] * strips,
+        277: [bands], 278: [height], 279: [len(body) // strips] * strips, 284: [planes], 339: [sample_format] * bands,
+    }  # fmt: skip
+    behind = 8 + 2 + 12 * len(tags) + 4
+    size = 4 * sum(len(values) for values in tags.values() if len(values) > 1)
+    tags[273] = [behind + size + i * (len(body) // strips) for i in range(strips)]
+    entries, arrays = b"", b""
+    for tag, values in tags.items():
+        entries += struct.pack("<HHII", tag, 4, len(values), values[0] if len(values) == 1 else behind + len(arrays))
+        arrays += struct.pack(f"<{len(values)}I", *values) if len(values) > 1 else b""
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + arrays + body
+
+
+def test_bands_stored_apart_come_out_right_or_are_refused() -> None:
+    colour = np.full((16, 24, 3), RED, np.uint8)
+    for planes in (1, 2):
+        assert close(decode(strip_tiff(colour, planes)), RED)
+    deep = colour.astype(np.uint16) * 257
+    assert close(decode(strip_tiff(deep, planes=1)), RED)
+    with pytest.raises(UnsupportedPictureError, match="16 bits with separate planes"):
+        decode(strip_tiff(deep, planes=2))
+
+
+def test_a_whole_tiff_of_unusual_samples_is_unsupported_and_not_called_damaged() -> None:
+    with pytest.raises(UnsupportedPictureError, match="TIFF with pixels of a kind"):
+        decode(strip_tiff(np.zeros((16, 24, 3), np.float32), planes=1, sample_format=3))
+
+
 def test_a_camera_raw_file_is_refused_and_its_thumbnail_not_taken_for_it() -> None:
     with pytest.raises(UnsupportedPictureError, match="raw"):
         decode(raw_tiff(RAMP, 1, t254=1))

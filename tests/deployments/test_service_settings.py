@@ -21,6 +21,8 @@ from deployments.service_settings import ServiceSettings
         ({"autoscale": {"min_gpus": 3, "max_gpus": 2}}, "max_gpus"),
         ({"autoscale": {"max": 2}}, "max"),
         ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": float("inf")}, "timeout_s"),
+        ({"cache_dir": "~nobody-at-all/engines"}, "cache_dir"),
         ({"autoscale": {"max_gpus": 2}, "num_gpus": 2}, "autoscale replaces num_gpus"),
         ({"num_gpus": True}, "num_gpus"),
     ],
