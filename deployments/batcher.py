@@ -30,10 +30,11 @@ logger = logging.getLogger("ray.serve")
 
 Rows = NDArray[np.float32]
 
-SMALL_JPEG_BYTES, SMALL_JPEG_PIXELS = 16 * 1024, 512 * 512
-"""A plain JPEG up to both is decoded in its batch: in about 1 ms, when a hand-over between threads costs 0.2 and more.
+AT_ONCE_BYTES, AT_ONCE_PIXELS = 16 * 1024, 256 * 256
+"""A plain JPEG up to both, its pixels and the network's together, is decoded where it comes in.
 
-Both, because a damaged or progressive JPEG, as any other format, can claim any number of pixels in a few bytes.
+That takes up to 0.3 ms, about as long as to hand it to a thread and back. Both, because a damaged or progressive JPEG,
+as any other format, can claim any number of pixels in a few bytes.
 """
 
 NEXT_BATCH_S = 0.005
@@ -71,14 +72,6 @@ class Job:
     decode_s: float = 0.0
     started: float = 0.0
     ended: float = 0.0
-
-    @property
-    def small(self) -> bool:
-        """Whether its batch may wait for its decoding."""
-        if self.encoded is None:
-            return True
-        header = read_plain_jpeg(self.encoded) if len(self.encoded) <= SMALL_JPEG_BYTES else None
-        return header is not None and header.width * header.height <= SMALL_JPEG_PIXELS
 
     def prepare(self, detector: Detector) -> None:
         """Decodes what is not ready yet.
@@ -145,6 +138,8 @@ class Batcher:
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
         self._threads = EngineThreads(lanes, self._prepare, self._infer)
         batch_size = detector.engine.get_batch_size()
+        height, width = detector.engine.get_input_shape()
+        self._network_pixels = height * width
         self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
         self._run_batch.set_max_batch_size(batch_size)
 
@@ -178,7 +173,10 @@ class Batcher:
         """
         rows: Rows | Exception
         with self._gate.places.take(), Deadline(self._timeout_s):
-            if not self._is_quick(job):  # before the gate: a batch must not wait for one slow picture
+            if self._is_tiny(job):
+                job.prepare(self._detector)
+            elif job.encoded is not None and not self._detector.leaves_to_gpu(job.encoded):
+                # Before the gate: a batch must not wait for one slow picture.
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()
             try:
@@ -190,7 +188,7 @@ class Batcher:
                 job.given_up = True
                 raise
             finally:
-                if not job.in_batch:  # else its place is taken until the batch is over: see _results
+                if not job.in_batch:  # else its place is taken until the batch is over: see _end
                     self._gate.leave(job.wave)
         if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
             try:
@@ -204,8 +202,12 @@ class Batcher:
         self._threads.close()
         self.decoders.shutdown(wait=False)
 
-    def _is_quick(self, job: Job) -> bool:
-        return job.small or (job.encoded is not None and self._detector.leaves_to_gpu(job.encoded))
+    def _is_tiny(self, job: Job) -> bool:
+        left = AT_ONCE_PIXELS - self._network_pixels
+        if left <= 0 or job.encoded is None or len(job.encoded) > AT_ONCE_BYTES:
+            return False
+        header = read_plain_jpeg(job.encoded)
+        return header is not None and header.width * header.height <= left
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     @_with_signature

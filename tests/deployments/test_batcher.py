@@ -22,7 +22,7 @@ from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureE
 from azaion_engine.letterbox import Letterbox
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
-from deployments.batcher import SMALL_JPEG_BYTES, Batch, Batcher, Job
+from deployments.batcher import AT_ONCE_BYTES, Batch, Batcher, Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
 
 
@@ -132,8 +132,15 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
     assert batcher.ran == [1, 2]
 
 
-@pytest.mark.parametrize("bad", [cut_off_jpeg(), b"GIF89a"], ids=["in its batch", "before it"])
-def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, bad):
+@pytest.mark.parametrize(
+    ("bad", "left_to_gpu"),
+    [(cut_off_jpeg(), True), (cut_off_jpeg(), False), (b"GIF89a", False)],
+    ids=["in its batch", "at once", "by a decoder"],
+)
+def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, left_to_gpu):
+    monkeypatch.setattr(batcher._detector, "leaves_to_gpu", lambda encoded: left_to_gpu)
+    monkeypatch.setattr(batcher, "_network_pixels", 10**6 if left_to_gpu else 32 * 32)
+
     async def ask(picture: bytes, jobs: list[weakref.ref[Job]]) -> None:
         job = Job(picture)
         jobs.append(weakref.ref(job))
@@ -155,17 +162,20 @@ def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, bad):
         gc.enable()
 
 
-def test_only_a_small_jpeg_is_decoded_in_its_batch():
-    jpeg = grey_picture(1, "JPEG")
-    assert Job(jpeg).small
-    assert not Job(jpeg + bytes(SMALL_JPEG_BYTES)).small
+def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in(batcher, monkeypatch):
+    def is_tiny(picture: bytes) -> bool:
+        return batcher._is_tiny(Job(picture))
+
+    jpeg, large = grey_picture(1, "JPEG"), grey_picture(1, "JPEG", 300)
+    assert is_tiny(jpeg)
+    assert not is_tiny(jpeg + bytes(AT_ONCE_BYTES))
+    assert not is_tiny(large)
+    assert len(large) < AT_ONCE_BYTES
     # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
-    assert not Job(grey_picture(1, "PNG")).small
-    wide = io.BytesIO()
-    Image.new("L", (600, 600)).save(wide, "JPEG")
-    assert not Job(wide.getvalue()).small
-    assert len(wide.getvalue()) < SMALL_JPEG_BYTES
-    assert Job(picture=object()).small, "there is nothing to decode"
+    assert not is_tiny(grey_picture(1, "PNG"))
+    assert not batcher._is_tiny(Job(picture=object())), "there is nothing to decode"
+    monkeypatch.setattr(batcher, "_network_pixels", 320 * 320)
+    assert not is_tiny(jpeg), "its network's input takes as long to fill"
 
 
 def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkeypatch):
