@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from azaion_engine.build_progress import BuildProgress
 from azaion_engine.cuda_context import begin_context
 from azaion_engine.detections import Detections
-from azaion_engine.errors import InvalidParameterError, PictureError
+from azaion_engine.errors import InvalidParameterError, PictureError, reason
 from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import PAD_VALUE, Letterbox
@@ -292,5 +292,4 @@ def _read(picture: bytes | Path | str) -> bytes:
     try:
         return Path(picture).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        reason = getattr(error, "strerror", None) or error
-        raise PictureError(f"cannot read {str(picture)!r}: {reason}") from error
+        raise PictureError(f"cannot read {str(picture)!r}: {reason(error)}") from error

@@ -179,3 +179,8 @@ class MissingDependencyError(AzaionError):
     """An optional package (TensorRT, PyCUDA, NVML) is not installed or cannot load its libraries."""
 
     code = "dependency_missing"
+
+
+def reason(error: Exception) -> str:
+    """Returns why a file cannot be read: of a system's error its words alone, as the path is named already."""
+    return getattr(error, "strerror", None) or str(error)

@@ -21,6 +21,7 @@ from azaion_engine.errors import (
 )
 from azaion_engine.picture_header import (
     DEEP_GREY_MODES,
+    TIFF_BITS,
     PictureHeader,
     PictureLimits,
     check_bytes,
@@ -41,7 +42,7 @@ __all__ = [
     "read_header",
 ]
 
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_TIFF_PHOTOMETRIC = 262
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 """In entropy-coded JPEG data: no stuffed byte, restart or fill byte (ITU-T T.81, B.1.1)."""
@@ -240,7 +241,7 @@ def _deep_grey_to_8_bit(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16") or isinstance(image, PngImageFile):
         # The high byte, as Pillow takes it of 16-bit colour: both variants of one picture come out alike.
-        grey = (samples >> (4 if tags.get(_TIFF_BITS) == (12,) else 8)).astype(np.uint8)
+        grey = (samples >> (4 if tags.get(TIFF_BITS) == (12,) else 8)).astype(np.uint8)
     else:
         # TIFF with float, signed or 32-bit samples: a camera's float is 0…1, everything else has no defined white
         # and is stretched from its darkest to its brightest sample.

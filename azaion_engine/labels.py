@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.errors import ConfigurationError, reason
 
 
 def parse_names(metadata_value: str) -> dict[int, str]:
@@ -63,7 +63,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{file}, line {line}: not UTF-8") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        raise ConfigurationError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ConfigurationError(f"{file}: cannot be read: {reason(error)}") from error
     return reader(text, str(file))
 
 

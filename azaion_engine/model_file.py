@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.errors import ConfigurationError, reason
 from azaion_engine.inference_engine import EXPORT_HINT
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class ModelFile:
         try:
             return cls(path.stem, path.expanduser().read_bytes())
         except (OSError, ValueError, RuntimeError) as error:  # the latter: a NUL in the path, `~` of nobody
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"model: cannot read {model!r}: {reason}") from error
+            raise ConfigurationError(f"model: cannot read {model!r}: {reason(error)}") from error
 
     @cached_property
     def sha256(self) -> str:

@@ -32,7 +32,8 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _DNG_VERSION = 254, 256, 257, 258, 50706
+_TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _DNG_VERSION = 254, 256, 257, 50706
+TIFF_BITS = 258
 _TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
 _UNKNOWN_PIXELS = "unknown pixel mode"
 """What Pillow raises on a TIFF whose samples it has no mode for."""
@@ -170,7 +171,7 @@ def _check_variant(image: ImageFile.ImageFile) -> None:
         if _DNG_VERSION in image.tag_v2 or (isinstance(kind, int) and kind & 1):
             raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
         separate = image.tag_v2.get(_TIFF_PLANES) == 2 and image.tag_v2.get(_TIFF_COMPRESSION, 1) == 1
-        if separate and image.mode == "RGB" and max(image.tag_v2.get(_TIFF_BITS, (8,))) > 8:
+        if separate and image.mode == "RGB" and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
             # Pillow reads each plane as 8 bits: the picture comes out wrong, and without an error.
             raise UnsupportedPictureError("given an uncompressed TIFF of 16 bits with separate planes")
     if image.info.get("compression") in (1, 2) and isinstance(image, BmpImageFile):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from azaion_engine.errors import PictureError, UndecodablePictureError
+from azaion_engine.errors import PictureError, UndecodablePictureError, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ class Item:
         try:
             return self.picture.read_bytes()
         except OSError as error:
-            raise PictureError(f"cannot be read: {error.strerror or error}") from error
+            raise PictureError(f"cannot be read: {reason(error)}") from error
 
 
 def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
