@@ -20,7 +20,7 @@ from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardwar
 from azaion_engine.inference_engine import InferenceEngine
 from azaion_engine.letterbox import PAD_VALUE, Letterbox
 from azaion_engine.model_info import ModelInfo
-from azaion_engine.plain_jpeg import is_baseline_jpeg
+from azaion_engine.plain_jpeg import PlainJpeg, is_baseline_jpeg
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PictureForm, PreparedPicture
 from azaion_engine.settings import DetectorSettings
@@ -115,11 +115,12 @@ class Detector:
             engine.close()
             raise
 
-    def prepare(self, picture: Picture) -> PreparedPicture:
+    def prepare(self, picture: Picture, plain: PlainJpeg | None = None) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; safe in many threads.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            plain: What `read_plain_jpeg` says of encoded bytes, where it has been asked already.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; says what was given.
@@ -131,7 +132,7 @@ class Detector:
             if header is not None:
                 letterbox = Letterbox.fit(header.width, header.height, *size)
                 return PreparedPicture(letterbox, jpeg=data, orientation=header.orientation)
-            picture = decode(data, self.limits)
+            picture = decode(data, self.limits, plain)
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise PictureError(
                 f"expected uint8 RGB pixels [height, width, 3], given {picture.dtype} {list(picture.shape)}"

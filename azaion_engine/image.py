@@ -59,7 +59,11 @@ _HARDWARE_SAMPLING = ((1, 1), (2, 1), (1, 2), (2, 2))
 """Luma samples per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, as nvJPEG's hardware takes them."""
 
 
-def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.uint8]:  # noqa: B008 (frozen)
+def decode(
+    data: bytes,
+    limits: PictureLimits = PictureLimits(),  # noqa: B008 (frozen)
+    plain: PlainJpeg | None = None,
+) -> NDArray[np.uint8]:
     """Decodes the first frame of a picture and turns it upright.
 
     Alpha is dropped, colours are used as stored (ICC profiles are ignored): that is what cv2.imread, and with it the
@@ -69,6 +73,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
     Args:
         data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
         limits: What is accepted at most; checked before any pixel is decoded.
+        plain: What `read_plain_jpeg` says of `data`, where it has been asked already.
 
     Returns:
         uint8 `[height, width, 3]`, RGB, contiguous and writable.
@@ -80,7 +85,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
         PictureTooLargeError: More bytes or pixels than `limits`.
     """
     picture: NDArray[np.uint8] | None
-    if (plain := read_plain_jpeg(data)) is not None:
+    if (plain := plain or read_plain_jpeg(data)) is not None:
         _check_limits(plain, data, limits)
         picture = _decode_plain_jpeg(plain, data)
         if picture is not None:

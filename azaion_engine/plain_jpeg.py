@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from struct import Struct
 from typing import NamedTuple
 
 _HARMLESS = frozenset((0xE0, 0xDB, 0xC4, 0xDD, 0xFE))
@@ -11,6 +12,10 @@ _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
 _SCAN = 0xDA
+_FRAME = Struct(">BHHB")
+"""Bits of a sample, height, width and components at the start of a frame's header (T.81, B.2.2)."""
+_SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in range(1, 5))
+"""Samples of a component across and down, as one byte; what T.81 allows."""
 _MOST_SEGMENTS = 4096
 """Looked at, in about a millisecond; profiles and previews of a large picture take some hundreds."""
 
@@ -87,10 +92,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _read_frame(body: bytes) -> PlainJpeg | None:
-    if len(body) < 6 or body[0] != 8 or body[5] not in (1, 3) or len(body) != 6 + 3 * body[5]:
+    if len(body) not in (_FRAME.size + 3, _FRAME.size + 9):  # one or three components
         return None
-    height, width = body[1] << 8 | body[2], body[3] << 8 | body[4]
-    components = tuple((body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in range(6, len(body), 3))
-    if not width or not height or any(not 1 <= size <= 4 for _, *sizes in components for size in sizes):
+    bits, height, width, count = _FRAME.unpack_from(body)
+    names, samplings = body[_FRAME.size :: 3], body[_FRAME.size + 1 :: 3]
+    if bits != 8 or not height or not width or count != len(names) or not _SAMPLINGS.issuperset(samplings):
         return None
+    components = tuple((name, sampling >> 4, sampling & 15) for name, sampling in zip(names, samplings, strict=True))
     return PlainJpeg(width, height, components, 0, False)

@@ -19,7 +19,7 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
-from azaion_engine.plain_jpeg import read_plain_jpeg
+from azaion_engine.plain_jpeg import PlainJpeg, read_plain_jpeg
 from azaion_engine.prepared_batch import PreparedBatch
 from azaion_engine.prepared_picture import PreparedPicture
 from deployments.batch_gate import MAX_WAVES, BatchGate, Wave
@@ -65,7 +65,7 @@ class Job:
 
     encoded: bytes | None = None
     picture: PreparedPicture | None = None
-    wave: Wave = field(default_factory=lambda: Wave(1))
+    wave: Wave = field(init=False)
     received: float = field(default_factory=time.perf_counter)
     in_batch: bool = False
     given_up: bool = False
@@ -73,15 +73,19 @@ class Job:
     started: float = 0.0
     ended: float = 0.0
 
-    def prepare(self, detector: Detector) -> None:
+    def prepare(self, detector: Detector, plain: PlainJpeg | None = None) -> None:
         """Decodes what is not ready yet.
+
+        Args:
+            detector: Whose engine is to run it.
+            plain: As for `Detector.prepare`.
 
         Raises:
             PictureError: It cannot be decoded.
         """
         if self.picture is None and self.encoded is not None:
             began = time.perf_counter()
-            self.picture = detector.prepare(self.encoded)
+            self.picture = detector.prepare(self.encoded, plain)
             self.decode_s = time.perf_counter() - began
 
     def timing_ms(self) -> dict[str, float]:
@@ -172,9 +176,9 @@ class Batcher:
             GpuLostError: The GPU is gone.
         """
         rows: Rows | Exception
-        with self._gate.places.take(), Deadline(self._timeout_s):
-            if self._is_tiny(job):
-                job.prepare(self._detector)
+        with self._gate.places, Deadline(self._timeout_s):
+            if (tiny := self._read_tiny(job.encoded)) is not None:
+                job.prepare(self._detector, tiny)
             elif job.encoded is not None and not self._detector.leaves_to_gpu(job.encoded):
                 # Before the gate: a batch must not wait for one slow picture.
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
@@ -202,12 +206,13 @@ class Batcher:
         self._threads.close()
         self.decoders.shutdown(wait=False)
 
-    def _is_tiny(self, job: Job) -> bool:
+    def _read_tiny(self, encoded: bytes | None) -> PlainJpeg | None:
+        """Reads the header of a picture that is decoded where it comes in; None for any other."""
         left = AT_ONCE_PIXELS - self._network_pixels
-        if left <= 0 or job.encoded is None or len(job.encoded) > AT_ONCE_BYTES:
-            return False
-        header = read_plain_jpeg(job.encoded)
-        return header is not None and header.width * header.height <= left
+        if left <= 0 or encoded is None or len(encoded) > AT_ONCE_BYTES:
+            return None
+        plain = read_plain_jpeg(encoded)
+        return plain if plain is not None and plain.width * plain.height <= left else None
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     @_with_signature

@@ -38,7 +38,7 @@ def arriving(replica: DetectorDeployment) -> Iterator[None]:
         OverloadedError: So many bodies are arriving that this one is not to be read.
         DeadlineExceededError: It did not arrive in time.
     """
-    with replica.bodies.take(), Deadline(replica.settings.timeout_s, "the body did not arrive"):
+    with replica.bodies, Deadline(replica.settings.timeout_s, "the body did not arrive"):
         yield
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from azaion_engine.errors import OverloadedError
 
 
 class Places:
-    """Refuses whoever comes when all are taken; used from one event loop only."""
+    """Refuses whoever comes when all are taken; used from one event loop only.
+
+    `with places:` takes one for as long as the block lasts, or raises OverloadedError.
+    """
 
     def __init__(self, limit: int, full: str) -> None:
         """Opens them.
@@ -28,7 +28,7 @@ class Places:
         return self._taken
 
     def refuse_when_full(self) -> None:
-        """Raises what `take` would raise now.
+        """Raises what a block would raise now.
 
         Raises:
             OverloadedError: Every place is taken.
@@ -36,16 +36,9 @@ class Places:
         if self._taken >= self.limit:
             raise OverloadedError(f"{self._full}; try again later")
 
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Takes a place for as long as the block lasts.
-
-        Raises:
-            OverloadedError: Every place is taken.
-        """
+    def __enter__(self) -> None:
         self.refuse_when_full()
         self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._taken -= 1

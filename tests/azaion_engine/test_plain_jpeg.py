@@ -93,6 +93,7 @@ def test_a_scan_without_a_header_at_the_end_of_the_file_is_damage(read: Any) -> 
 def test_the_pixels_are_pillows(name: str) -> None:
     expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
     assert np.array_equal(decode(PLAIN[name]), expected)
+    assert np.array_equal(decode(PLAIN[name], plain=read_plain_jpeg(PLAIN[name])), expected)
 
 
 @pytest.mark.parametrize("read", [decode, read_hardware_jpeg])

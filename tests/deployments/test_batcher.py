@@ -163,8 +163,8 @@ def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, b
 
 
 def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in(batcher, monkeypatch):
-    def is_tiny(picture: bytes) -> bool:
-        return batcher._is_tiny(Job(picture))
+    def is_tiny(picture: bytes | None) -> bool:
+        return batcher._read_tiny(picture) is not None
 
     jpeg, large = grey_picture(1, "JPEG"), grey_picture(1, "JPEG", 300)
     assert is_tiny(jpeg)
@@ -173,7 +173,7 @@ def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in(batcher, monkeypatch):
     assert len(large) < AT_ONCE_BYTES
     # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
     assert not is_tiny(grey_picture(1, "PNG"))
-    assert not batcher._is_tiny(Job(picture=object())), "there is nothing to decode"
+    assert not is_tiny(None), "there is nothing to decode"
     monkeypatch.setattr(batcher, "_network_pixels", 320 * 320)
     assert not is_tiny(jpeg), "its network's input takes as long to fill"
 
