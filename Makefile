@@ -75,7 +75,7 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 	@mkdir -p build && rm -f build/bench.json
 	$(BIN)/python -m benchmarks.compare configs/cpu.yaml --json build/bench.json --connections 1,2,4
 	$(BIN)/python -m benchmarks.report build/bench.json
-	RAY_SERVE_THROUGHPUT_OPTIMIZED=1 $(BIN)/python -m benchmarks.batching
+	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.batching
 
 ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
 	$(BIN)/python -m azaion_engine.compile_ptx
