@@ -38,13 +38,13 @@ $(VENV)/.lint: $(VENV)/.test pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[lint]'
 	@touch $@
 
-$(TRITON)/.made: tests/deployments/open_inference/triton_requirements.txt
+$(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.txt
 	$(PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/pip install --quiet --requirement $<
 	@touch $@
 
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
-	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.request_id:middlewares $(BIN)/serve run $(CONFIG)
+	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares $(BIN)/serve run $(CONFIG)
 
 RAY_TESTS = tests/azaion_client tests/deployments tests/examples
 
@@ -73,12 +73,12 @@ wrk:
 
 bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on this CPU (ten minutes), and what batching costs
 	@mkdir -p build && rm -f build/bench.json
-	$(BIN)/python -m benchmarks.compare configs/cpu.yaml --json build/bench.json --connections 1,2,4
-	$(BIN)/python -m benchmarks.report build/bench.json
-	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.batching
+	$(BIN)/python -m benchmarks.peers.compare configs/cpu.yaml --json build/bench.json --connections 1,2,4
+	$(BIN)/python -m benchmarks.records.report build/bench.json
+	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.service.batching
 
 ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
-	$(BIN)/python -m azaion_engine.compile_ptx
+	$(BIN)/python -m azaion_engine.pictures.gpu.compile_ptx
 
 lint: $(VENV)/.lint  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -90,11 +90,11 @@ format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff format .
 
 openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
-	$(BIN)/python -m deployments.openapi > docs/openapi.json
+	$(BIN)/python -m deployments.frontends.openapi > docs/openapi.json
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) .venv-peers .venv-pytriton build *.egg-info deployments/open_inference/generated/*_pb2.py \
-		deployments/open_inference/generated/LICENSE.txt
+	rm -rf $(VENV) $(TRITON) .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
+		deployments/frontends/open_inference/generated/LICENSE.txt

@@ -10,7 +10,7 @@ from typing import ClassVar
 from setuptools import Command, setup
 from setuptools.command.build import build
 
-PACKAGE = "deployments/open_inference/generated"
+PACKAGE = "deployments/frontends/open_inference/generated"
 
 
 class BuildProtocol(Command):

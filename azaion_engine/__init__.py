@@ -8,15 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from azaion_engine.version import __version__
 
 _HOMES = {
-    "InferenceEngine": "inference_engine",
-    "OnnxEngine": "onnx_engine",
-    "TensorRTEngine": "tensorrt_engine",
+    "InferenceEngine": "engines.base",
+    "OnnxEngine": "engines.onnx_engine",
+    "TensorRTEngine": "engines.tensorrt.engine",
     "Detector": "detector",
     "DetectorSettings": "settings",
-    "Detections": "detections",
+    "Detections": "results.detections",
     "AzaionError": "errors",
 }
 
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from azaion_engine.detections import Detections
     from azaion_engine.detector import Detector
+    from azaion_engine.engines.base import InferenceEngine
+    from azaion_engine.engines.onnx_engine import OnnxEngine
+    from azaion_engine.engines.tensorrt.engine import TensorRTEngine
     from azaion_engine.errors import AzaionError
-    from azaion_engine.inference_engine import InferenceEngine
-    from azaion_engine.onnx_engine import OnnxEngine
+    from azaion_engine.results.detections import Detections
     from azaion_engine.settings import DetectorSettings
-    from azaion_engine.tensorrt_engine import TensorRTEngine
 
 
 def __getattr__(name: str) -> object:

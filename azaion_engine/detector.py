@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.build_progress import BuildProgress
-from azaion_engine.cuda_context import begin_context
-from azaion_engine.detections import Detections
+from azaion_engine.cuda.context import begin_context
+from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.errors import InvalidParameterError, PictureError, reason
-from azaion_engine.image import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
-from azaion_engine.inference_engine import InferenceEngine
-from azaion_engine.letterbox import PAD_VALUE, Letterbox
-from azaion_engine.model_info import ModelInfo
-from azaion_engine.plain_jpeg import PlainJpeg, is_baseline_jpeg
-from azaion_engine.prepared_batch import PreparedBatch
-from azaion_engine.prepared_picture import PictureForm, PreparedPicture
+from azaion_engine.model.info import ModelInfo
+from azaion_engine.pictures.codec import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
+from azaion_engine.pictures.jpeg_header import PlainJpeg, is_baseline_jpeg
+from azaion_engine.pictures.letterbox import PAD_VALUE, Letterbox
+from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.pictures.prepared_batch import PreparedBatch
+from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings
 
 _PREPARERS = 2
@@ -95,9 +95,9 @@ class Detector:
         if settings.engine != "onnx" and not shared:
             begin_context()
 
-        from azaion_engine.engine_choice import open_engine, open_shared_engine
-        from azaion_engine.labels import read_labels
-        from azaion_engine.model_file import ModelFile
+        from azaion_engine.model.file import ModelFile
+        from azaion_engine.model.labels import read_labels
+        from azaion_engine.opening import open_engine, open_shared_engine
 
         names = read_labels(settings.labels) if settings.labels else None  # before a build that may take minutes
         model = ModelFile.read(settings.model)

@@ -8,10 +8,10 @@ import ray
 from ray.serve import Application
 
 from azaion_engine.detector import Detector
+from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
 from azaion_engine.errors import ConfigurationError
-from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE
-from deployments.detector_deployment import DetectorDeployment, OpenDetector
-from deployments.service_settings import ServiceSettings
+from deployments.deployment import DetectorDeployment, OpenDetector
+from deployments.settings import ServiceSettings
 
 # No `from __future__ import annotations` here: Serve reads the builder's annotation to check the YAML's `args`.
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from azaion_engine import Detector
-from azaion_engine.image import decode, encode_jpeg
+from azaion_engine.pictures.codec import decode, encode_jpeg
 
 
 def main() -> None:

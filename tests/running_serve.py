@@ -14,9 +14,9 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.app import build_application
-from deployments.detector_deployment import Answer
-from deployments.service_settings import ServiceSettings
-from tests.deployments import documented
+from deployments.deployment import Answer
+from deployments.settings import ServiceSettings
+from tests.deployments.frontends import documented
 from tests.stand_in import grey_picture, open_stand_in
 
 
@@ -122,7 +122,7 @@ def end_ray() -> None:
 
 def start_serve() -> RunningServe:
     port, grpc_port = free_port(), free_port()
-    methods = "deployments.open_inference.grpc_service.add_open_inference"
+    methods = "deployments.frontends.open_inference.grpc_service.add_open_inference"
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": "127.0.0.1", "port": port},

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from azaion_engine.detector import Detector
+from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import GpuLostError, PictureError, UndecodablePictureError
-from azaion_engine.image import PictureLimits
-from azaion_engine.inference_engine import InferenceEngine
-from azaion_engine.prepared_picture import PictureForm, PreparedPicture
-from azaion_engine.shared_engine import SharedEngine
-from deployments.detector_deployment import Answer
-from deployments.service_settings import ServiceSettings
+from azaion_engine.pictures.codec import PictureLimits
+from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from deployments.deployment import Answer
+from deployments.settings import ServiceSettings
 
 POISON, LOST, BROKEN = 250, 240, 230
 """Grey values of a picture that the engine fails on, of one that loses the GPU, and of one that a GPU cannot decode."""

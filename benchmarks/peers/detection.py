@@ -1,6 +1,6 @@
 """The part that every peer shares: encoded pictures in, answers out; only the serving around it differs.
 
-Each peer's script reads these variables, which `benchmarks.servers` sets:
+Each peer's script reads these variables, which `benchmarks.peers.servers` sets:
     BENCHMARK_SETTINGS  JSON of `azaion_engine.DetectorSettings`
     BENCHMARK_WORKERS   copies of the detector, which share the cores
     BENCHMARK_PORT      where to listen, on 127.0.0.1
@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from azaion_engine import Detector, DetectorSettings
-from azaion_engine.cores import available_cores
-from azaion_engine.inference_engine import DEFAULT_BATCH_SIZE
+from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
+from azaion_engine.system.cores import available_cores
 
 SETTINGS = DetectorSettings(**json.loads(os.environ.get("BENCHMARK_SETTINGS", "{}")))
 WORKERS = int(os.environ.get("BENCHMARK_WORKERS", "1"))

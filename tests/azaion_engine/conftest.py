@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, tensorrt_api
-from azaion_engine.engine_builder import BuildOptions, build_plan
-from azaion_engine.tensorrt_engine import TensorRTEngine
+from azaion_engine.cuda import context as cuda_context
+from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt.build.builder import BuildOptions, build_plan
+from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_gpu import install
 from tests.azaion_engine.models import make_detector

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from azaion_engine.engine_manifest import EngineKey
+from azaion_engine.plans.manifest import EngineKey
 
 KEY = EngineKey(
     model_sha256="ab" * 32,

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from azaion_engine import Detector, OnnxEngine
 from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureError, UndecodablePictureError
-from azaion_engine.image import decode, encode_jpeg
-from azaion_engine.model_file import SAMPLES, sample_picture
+from azaion_engine.model.file import SAMPLES, sample_picture
+from azaion_engine.pictures.codec import decode, encode_jpeg
 from tests.azaion_engine.models import make_detector
 
 
@@ -106,7 +106,7 @@ def test_labels_from_a_file_replace_the_models_own(tmp_path):
 
 
 def test_wrong_labels_are_told_before_an_engine_is_opened(monkeypatch):
-    monkeypatch.setattr("azaion_engine.engine_choice.open_engine", lambda *given: pytest.fail("opened"))
+    monkeypatch.setattr("azaion_engine.opening.open_engine", lambda *given: pytest.fail("opened"))
     with pytest.raises(ConfigurationError, match="nowhere"):
         Detector.open(engine="onnx", labels="nowhere.txt")
 

@@ -16,8 +16,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
-from deployments.open_inference.grpc_service import add_open_inference
-from deployments.service_settings import ServiceSettings
+from deployments.frontends.open_inference.grpc_service import add_open_inference
+from deployments.settings import ServiceSettings
 from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
 

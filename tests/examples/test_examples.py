@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from azaion_engine import Detector
-from azaion_engine.detections import Detections
-from azaion_engine.image import decode
-from azaion_engine.model_file import SAMPLES, sample_picture
+from azaion_engine.model.file import SAMPLES, sample_picture
+from azaion_engine.pictures.codec import decode
+from azaion_engine.results.detections import Detections
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

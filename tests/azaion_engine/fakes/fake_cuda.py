@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from azaion_engine.letterbox import Letterbox
-from azaion_engine.letterbox_kernel import RECORD, RUN
+from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, RUN
+from azaion_engine.pictures.letterbox import Letterbox
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from azaion_engine import cuda_context, libcuda, tensorrt_api
+from azaion_engine.cuda import context as cuda_context
+from azaion_engine.cuda import libcuda
+from azaion_engine.engines.tensorrt import api as tensorrt_api
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
 from tests.azaion_engine.fakes.fake_nvimgcodec import make_nvimgcodec
 from tests.azaion_engine.fakes.fake_nvml import make_nvml

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from azaion_engine import tensorrt_api
+from azaion_engine.engines.tensorrt import api as tensorrt_api
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_gpu import install
 

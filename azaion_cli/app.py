@@ -1,0 +1,86 @@
+"""The command `azaion`: its sub-commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from azaion_cli import cache
+from azaion_cli.bench import bench
+from azaion_cli.build import build
+from azaion_cli.console import say_error
+from azaion_cli.detect import detect
+from azaion_cli.doctor import doctor
+from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
+from azaion_cli.inspect import inspect
+from azaion_cli.serve import serve
+from azaion_engine.errors import AzaionError
+from azaion_engine.version import __version__
+
+app = typer.Typer(
+    name="azaion",
+    help="Object detection on NVIDIA GPUs: ONNX in, TensorRT engines and boxes out.",
+    epilog=EPILOG,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (doctor, build, inspect, detect, bench, serve):
+    app.command(epilog=EPILOG)(_command)
+app.add_typer(cache.app, name="cache")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"azaion-engine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code; expected errors are one line on stderr.
+
+    Args:
+        arguments: The command line without the program's name; default: the process's own.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given  # read here: an error may come before the options are parsed
+    try:
+        result = app(args=given or ["--help"], prog_name="azaion", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or ExitCode.OK)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # Typer itself answers a closed pipe with SystemExit
+        # Whoever read stdout has enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PIPE_CLOSED
+    except Exception as error:
+        code, name, message = _explain(error)
+        if code is ExitCode.BUG or {"--verbose", "-v"} & set(given):
+            traceback.print_exc()
+        say_error(name, message, as_json=as_json)
+        return code
+
+
+def _explain(error: Exception) -> tuple[ExitCode, str, str]:
+    """Returns exit code, short name and message of what ended a command."""
+    if isinstance(error, typer.TyperException):
+        return ExitCode.USAGE, "usage", error.format_message()
+    if isinstance(error, AzaionError):
+        return exit_code_of(error), error.code, str(error)
+    if isinstance(error, OSError):
+        return ExitCode.ENVIRONMENT, "system", str(error)
+    return ExitCode.BUG, "bug", f"{type(error).__name__}: {error}"

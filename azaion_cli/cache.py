@@ -1,0 +1,121 @@
+"""`azaion cache`: the engines that are kept on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from azaion_cli.console import make_table, megabytes, print_json, print_table, say
+from azaion_cli.exit_codes import EPILOG
+from azaion_cli.options import CacheOption, JsonOption, VerboseOption
+
+if TYPE_CHECKING:
+    from azaion_engine.model.info import ModelInfo
+    from azaion_engine.plans.stored_plan import StoredEngine
+    from azaion_engine.settings import DetectorSettings
+
+app = typer.Typer(help="List or remove the engines that are kept on this machine.", epilog=EPILOG)
+
+
+@app.command("ls", epilog=EPILOG)
+def list_engines(cache_dir: CacheOption = None, json_: JsonOption = False, verbose: VerboseOption = False) -> None:
+    """List the engines, and whether each would be reused here."""
+    from azaion_engine.plans.store import EngineStore
+
+    store = EngineStore(cache_dir)
+    engines = [describe(engine) for engine in store.engines()]
+    if json_:
+        print_json({"directory": str(store.directory), "engines": engines})
+    else:
+        print_engines(engines)
+        total = sum(engine["bytes"] for engine in engines)
+        say(f"{len(engines)} engines, {megabytes(total)} in {store.directory}")
+
+
+@app.command("rm", epilog=EPILOG)
+def remove_engines(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="As `cache ls` lists them; a model's name for all of it.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Remove every engine.")] = False,
+    cache_dir: CacheOption = None,
+    json_: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Remove engines; the next start that needs one builds it again."""
+    from azaion_engine.plans.store import EngineStore
+
+    if bool(names) == all_:
+        raise typer.BadParameter("name engines, or say --all", param_hint="NAME")
+    store = EngineStore(cache_dir)
+    chosen = store.engines() if all_ else []
+    for name in names or ():
+        matching = [engine for engine in store.engines() if _is_named(engine, name)]
+        if not matching:
+            raise typer.BadParameter(f"no such engine in {store.directory}: {name!r}", param_hint="NAME")
+        chosen += [engine for engine in matching if engine not in chosen]
+    removed = [{"path": str(engine.path), "bytes": store.remove(engine)} for engine in chosen]
+    if json_:
+        print_json({"removed": removed})
+    else:
+        for entry in removed:
+            print(f"removed {entry['path']}")
+        say(f"{len(removed)} engines, {megabytes(sum(int(str(entry['bytes'])) for entry in removed))} freed")
+
+
+def describe(
+    engine: StoredEngine, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+) -> dict[str, Any]:
+    """Returns what is known of a stored engine, JSON-ready.
+
+    Args:
+        engine: The stored engine.
+        info: The model that it is wanted for; default: the one it was built from.
+        settings: The settings that it is wanted for.
+    """
+    from azaion_engine.engines.tensorrt.reuse import why_not_reused
+    from azaion_engine.plans.stored_plan import UnusableError
+
+    try:
+        manifest = engine.read_manifest().model_dump(mode="json")
+    except UnusableError:  # the reasons below name it
+        manifest = None
+    reasons = why_not_reused(engine, info, settings)
+    return {
+        "name": f"{engine.path.parent.name}/{engine.path.name}",
+        "path": str(engine.path),
+        "bytes": engine.path.stat().st_size if engine.path.exists() else 0,
+        "reusable": not reasons,
+        "why_not": reasons,
+        "manifest": manifest,
+    }
+
+
+def print_engines(engines: list[dict[str, Any]]) -> None:
+    """Writes a table of what `describe` returned to stdout, the reasons under each that would not be reused."""
+    table = make_table("engine", "size", "built for", right=("size",))
+    for engine in engines:
+        table.add_row(engine["name"], megabytes(engine["bytes"]), _built_for(engine["manifest"]))
+        table.add_row("", "", "would be reused here" if engine["reusable"] else "")
+        for reason in engine["why_not"]:
+            table.add_row("", "", f"not reused here: {reason}")
+    if engines:
+        print_table(table)
+
+
+def _built_for(manifest: dict[str, Any] | None) -> str:
+    if manifest is None:
+        return "unknown"
+    key = manifest["key"]
+    height, width = key["input_shape"]
+    return (
+        f"{key['gpu_name']}, {key['tensorrt_flavour']} {key['tensorrt_version']}, {key['precision']}, "
+        f"{height}x{width}, batch {key['batch_profile'][2]}"
+    )
+
+
+def _is_named(engine: StoredEngine, name: str) -> bool:
+    folder = engine.path.parent.name
+    names = {str(engine.path), f"{folder}/{engine.path.name}", folder, folder.rpartition("-")[0]}
+    return name.rstrip("/") in names

@@ -1,0 +1,169 @@
+"""`azaion detect`: boxes of files, folders, globs and videos."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from azaion_cli.console import say, say_error, stderr
+from azaion_cli.exit_codes import ExitCode
+from azaion_cli.options import (
+    BatchOption,
+    EngineOption,
+    JsonOption,
+    ModelOption,
+    SetOption,
+    VerboseOption,
+    read_settings,
+)
+from azaion_engine.files.sources import Item, Source, count_pictures, find_sources, pictures_of
+
+if TYPE_CHECKING:
+    from azaion_engine.detector import Detector
+    from azaion_engine.errors import AzaionError
+    from azaion_engine.files.writers import Writer
+
+Format = Literal["jsonl", "csv", "yolo", "coco"]
+
+
+def detect(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCES", help="Pictures, videos, folders, glob patterns, or - for stdin.")
+    ],
+    model: ModelOption = "demo",
+    engine: EngineOption = None,
+    confidence: Annotated[
+        float | None, typer.Option("--confidence", "-c", help="Threshold, 0 to 1; default 0.25.", min=0, max=1)
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, or one COCO document.")
+    ] = "jsonl",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default: stdout.")
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")] = False,
+    every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video.", min=1)] = 1,
+    batch_size: BatchOption = None,
+    set_: SetOption = None,
+    json_: JsonOption = False,
+    verbose: VerboseOption = False,
+) -> int:
+    """Find objects in pictures and videos.
+
+    Results go to stdout, in order; bad pictures are named on stderr and stop nothing: the exit code is then 1.
+    --json writes errors and a closing summary as JSON to stderr.
+    """
+    if format_ == "yolo" and output is None:
+        raise typer.BadParameter("yolo writes one file a picture: name a folder", param_hint="'--output'")
+    found = find_sources(sources, recursive=recursive)
+    settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
+
+    from azaion_cli.drawer import Drawer
+    from azaion_cli.live_build import build_progress
+    from azaion_engine.detector import Detector
+    from azaion_engine.pipeline import Failed, find_objects
+    from azaion_engine.system.cores import available_cores
+
+    threads = available_cores()
+    with ExitStack() as stack:
+        detector = stack.enter_context(Detector.open(settings, progress=build_progress()))
+        tally = _Tally(as_json=json_)  # its clock starts when the model is loaded
+        kept = detector.class_ids(classes.split(",")) if classes is not None else None
+        writer = stack.enter_context(_writer(format_, output, detector))
+        drawer = stack.enter_context(Drawer(draw, threads, tally.failure)) if draw else None
+        advance = stack.enter_context(_progress_bar(found, every, to_stdout=output is None))
+        items: Iterator[Item] = (item for source in found for item in pictures_of(source, every))
+        for one in find_objects(detector, items, threads, classes=kept, keep_pixels=drawer is not None):
+            if isinstance(one, Failed):
+                tally.failure(one.item, one.error)
+            else:
+                tally.found(len(one.detections))
+                writer.write(one.item, one.detections)
+                if drawer:
+                    drawer.draw(one)
+            advance()
+    tally.report()
+    return ExitCode.PICTURES_FAILED if tally.failed else ExitCode.OK
+
+
+@contextmanager
+def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[Writer]:
+    """Opens the output and gives its writer, which is finished even when the run is broken off."""
+    from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
+
+    if kind == "yolo" and output is not None:
+        yield Yolo(output)
+        return
+    with ExitStack() as stack:
+        stream = stack.enter_context(output.open("w", encoding="utf-8", newline="")) if output else sys.stdout
+        writers: dict[Format, Callable[[], Writer]] = {
+            "jsonl": lambda: JsonLines(stream),
+            "csv": lambda: Csv(stream),
+            "coco": lambda: Coco(stream, detector.names),
+        }
+        writer = writers[kind]()
+        try:
+            yield writer
+        finally:
+            writer.finish()
+
+
+@contextmanager
+def _progress_bar(sources: list[Source], every: int, *, to_stdout: bool) -> Iterator[Callable[[], None]]:
+    """Shows a bar on stderr where it is a terminal that the results do not scroll over; gives what advances it."""
+    if not stderr().is_terminal or (to_stdout and sys.stdout.isatty()):
+        yield lambda: None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=stderr(), transient=True) as bar:
+        task = bar.add_task("", total=sum(count_pictures(source, every) for source in sources) or None)
+        yield lambda: bar.advance(task)
+
+
+class _Tally:
+    """Counts, and reports failures as they come."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.pictures = self.boxes = self.failed = 0
+        self._begun = time.monotonic()
+
+    def found(self, boxes: int) -> None:
+        self.pictures += 1
+        self.boxes += boxes
+
+    def failure(self, item: Item, error: AzaionError) -> None:
+        self.failed += 1
+        say_error(error.code, f"{item.source}: {error}", as_json=self._as_json)
+
+    def report(self) -> None:
+        seconds = time.monotonic() - self._begun
+        if self._as_json:
+            counts = {"pictures": self.pictures, "boxes": self.boxes, "failed": self.failed}
+            say(json.dumps({"summary": {**counts, "seconds": round(seconds, 3)}}))
+        elif self.failed or stderr().is_terminal:
+            rate = self.pictures / seconds if seconds else 0.0
+            failed = f", {self.failed} failed" if self.failed else ""
+            say(f"{self.pictures} pictures, {self.boxes} boxes in {seconds:.1f} s ({rate:.1f}/s){failed}")

@@ -1,0 +1,69 @@
+"""build_progress: what a person sees of an engine build."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from azaion_cli.console import stderr
+from azaion_engine.engines.tensorrt.build.progress import BuildProgress
+
+
+def build_progress() -> BuildProgress:
+    """Returns the progress of a build: a live bar on a terminal, else a line at least every ten seconds on stderr."""
+    # Whether an engine was loaded, is built or is waited for is news even where a bar is shown.
+    logging.getLogger("azaion_engine.plans.store").setLevel(logging.INFO)
+    if stderr().is_terminal:
+        return _LiveBuildProgress()
+    logging.getLogger("azaion_engine.engines.tensorrt.build.progress").setLevel(logging.INFO)
+    return BuildProgress()
+
+
+class _LiveBuildProgress(BuildProgress):
+    """Shows the stage, TensorRT's own progress where it tells, and the time; only while a build runs."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        super().__init__()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TimeElapsedColumn(),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=stderr(),
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> BuildProgress:
+        self._bar.start()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        self._bar.stop()
+
+    def stage(self, name: str) -> None:
+        """Names the stage that begins now."""
+        super().stage(name)
+        self._show()
+
+    def phase(self, name: str, step: int, steps: int) -> None:
+        """Notes how far TensorRT's own phase is."""
+        super().phase(name, step, steps)
+        self._show()
+
+    def phase_done(self, name: str) -> None:
+        """Forgets a phase."""
+        super().phase_done(name)
+        self._show()
+
+    def _show(self) -> None:
+        done = self.fraction()
+        self._bar.update(
+            self._task, description=self.describe(), total=None if done is None else 1.0, completed=done or 0.0
+        )

@@ -1,0 +1,107 @@
+"""Options that several commands share, and the settings made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+
+from azaion_cli.console import show_log
+
+if TYPE_CHECKING:
+    from azaion_engine.settings import DetectorSettings
+
+
+Settings = TypeVar("Settings")
+
+
+def existing_model(model: str | None) -> str | None:
+    """Refuses a path where there is no file, before anything is loaded."""
+    if model not in (None, "demo") and not Path(str(model)).expanduser().is_file():
+        raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
+    return model
+
+
+def _verbose(verbose: bool) -> bool:
+    show_log(verbose=verbose)
+    return verbose
+
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Path of an ONNX file, or 'demo'.", callback=existing_model)
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Path of an ONNX file, or 'demo'.", callback=existing_model)
+]
+EngineOption = Annotated[
+    Literal["auto", "tensorrt", "onnx"] | None,
+    typer.Option("--engine", help="Default: auto, TensorRT where there is a GPU and ONNX Runtime elsewhere."),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Pictures of one execution.", min=1)]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache-dir", help="Where engines are kept; default: the user's cache.", file_okay=False)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the configuration, e.g. precision=fp32."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, errors too.")]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show the log, and tracebacks of errors.", callback=_verbose)
+]
+
+
+def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
+    """Reads `key=value` texts; values are YAML, a dot in a key leads into a mapping.
+
+    Raises:
+        typer.BadParameter: One of them is none.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for text in assignments or ():
+        key, equals, value = text.partition("=")
+        *outer, last = key.strip().split(".")
+        if not equals or not last:
+            raise typer.BadParameter(f"expected KEY=VALUE, given {text!r}", param_hint="'--set'")
+        place = values
+        for name in outer:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{name!r} is set twice, given {text!r}", param_hint="'--set'")
+        try:
+            place[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"{text!r} is not YAML: {error}", param_hint="'--set'") from error
+    return values
+
+
+def read_settings(assignments: list[str] | None = None, **options: Any) -> DetectorSettings:
+    """Makes the settings of a detector of `--set` and of options by name, those that are None left out.
+
+    Raises:
+        typer.BadParameter: An unknown key or a wrong value, by name.
+    """
+    from azaion_engine.settings import DetectorSettings
+
+    given = {key: value for key, value in options.items() if value is not None}
+    return checked(DetectorSettings, {**parse_assignments(assignments), **given})
+
+
+def checked(kind: Callable[..., Settings], values: dict[str, Any]) -> Settings:
+    """Makes a settings object of a pydantic class.
+
+    Raises:
+        typer.BadParameter: An unknown key or a wrong value, by name.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        words = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in faults]
+        raise typer.BadParameter("; ".join(words)) from error

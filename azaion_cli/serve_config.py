@@ -1,0 +1,31 @@
+"""serve_config: the Ray Serve configuration that `azaion serve` makes of its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+def serve_config(host: str, port: int, args: dict[str, Any]) -> str:
+    """Returns the YAML of a configuration as `serve_config.yaml` has it.
+
+    Args:
+        host: Address to listen on.
+        port: TCP port of HTTP.
+        args: What the application is told: model, engine and the other keys of the configuration.
+    """
+    config = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": host, "port": port, "request_timeout_s": 60},
+        "grpc_options": {
+            "port": 9000,
+            "request_timeout_s": 60,
+            "grpc_servicer_functions": ["deployments.frontends.open_inference.grpc_service.add_open_inference"],
+        },
+        "logging_config": {"encoding": "JSON", "enable_access_log": False},
+        "applications": [
+            {"name": "detector", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
+        ],
+    }
+    return yaml.safe_dump(config, sort_keys=False)

@@ -1,0 +1,153 @@
+"""CudaContext: the device's primary CUDA context, pushed around every use and never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from azaion_engine.cuda.libcuda import LibcudaError, call
+from azaion_engine.errors import ConfigurationError, MissingDependencyError
+
+_BLOCKING_SYNC = 4
+"""CU_CTX_SCHED_BLOCKING_SYNC (cuda.h): who waits for the GPU sleeps. Spinning would wake up some microseconds earlier,
+and take a core a lane from those who receive pictures."""
+
+_HARDWARE_QUEUES = "32"
+"""CUDA_DEVICE_MAX_CONNECTIONS: with the default of 8, streams of lanes and decoders would share queues."""
+
+_lock = threading.Lock()
+_contexts: dict[int, CudaContext] = {}
+_begun: dict[int, threading.Thread] = {}
+
+
+def begin_context(device_id: int = 0) -> None:
+    """Has the driver begin to make a GPU's context, which takes 0.6 s, while this thread goes on to import and read.
+
+    Not through PyCUDA, which would keep the GIL meanwhile. What goes wrong shows when the context is asked for.
+
+    Args:
+        device_id: CUDA index of the GPU.
+    """
+    if importlib.util.find_spec("pycuda") is None:
+        return  # nobody will use it
+    _count_queues()
+    with _lock:
+        if device_id not in _begun:
+            _begun[device_id] = threading.Thread(target=_begin, args=(device_id,), name="CUDA context", daemon=True)
+            _begun[device_id].start()
+
+
+def _begin(device_id: int) -> None:
+    with suppress(LibcudaError, OSError):  # there is no GPU, or no driver
+        call("cuInit", 0)
+        _set_flags(device_id)
+        call("cuDevicePrimaryCtxRetain", ctypes.byref(ctypes.c_void_p()), device_id)
+
+
+def _set_flags(device_id: int) -> None:
+    with suppress(LibcudaError):  # another library has made the context already, and decided
+        call("cuDevicePrimaryCtxSetFlags_v2", device_id, _BLOCKING_SYNC)
+
+
+def _count_queues() -> None:
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # read when the driver starts
+
+
+def load_driver() -> Any:
+    """Imports and initialises PyCUDA's driver module; makes no context.
+
+    Returns:
+        The module `pycuda.driver`.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: The driver is there but cannot be used, or shows no GPU to this process.
+    """
+    try:
+        # Never pycuda.autoinit: it would make a context in whichever thread imports it first.
+        import pycuda.driver as driver
+    except (ImportError, OSError) as error:  # no package, or no libcuda.so.1
+        raise MissingDependencyError(
+            f"PyCUDA cannot be loaded ({error}); on a host with an NVIDIA driver: pip install 'azaion-engine[gpu]'"
+        ) from error
+    _count_queues()
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise ConfigurationError(f"the NVIDIA driver shows this process no usable GPU: {error}") from error
+    return driver
+
+
+def get_device(device_id: int) -> Any:
+    """Returns the `pycuda.driver.Device` of a CUDA index, as this process counts them; makes no context.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: This process sees no such GPU.
+    """
+    driver = load_driver()
+    count = int(driver.Device.count())
+    if not 0 <= device_id < count:
+        raise ConfigurationError(f"no GPU {device_id}: this process sees {count} (CUDA_VISIBLE_DEVICES decides)")
+    return driver.Device(device_id)
+
+
+class CudaContext:
+    """The primary context of one GPU, shared with every other CUDA library in the process.
+
+    Retained once per process and GPU and given back when the process ends, on purpose: PyCUDA
+    skips the release without a word when another thread than the retaining one detaches, and the
+    runtime libraries (TensorRT, nvImageCodec) keep using the primary context anyway. What an
+    engine allocates in it is freed by the engine.
+    """
+
+    def __init__(self, device_id: int) -> None:
+        """Retains the context without pushing it; use `cuda_context` instead, which keeps one per GPU."""
+        self.device_id = device_id
+        device = get_device(device_id)
+        _set_flags(device_id)
+        self._context = device.retain_primary_context()
+        self.driver: Any = load_driver()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes the context current in the calling thread for the length of a `with` block.
+
+        PyCUDA frees memory and streams only while the very context object is current that was so
+        when they were made, so freeing belongs inside such a block as well.
+        """
+        self._context.push()
+        try:
+            yield
+        finally:
+            # A context that is still pushed when its thread ends makes PyCUDA abort the process.
+            self.driver.Context.pop()
+
+    def memory_bytes(self) -> tuple[int, int]:
+        """Returns (free, total) bytes of GPU memory; the context must be active."""
+        free, total = self.driver.mem_get_info()
+        return int(free), int(total)
+
+
+def cuda_context(device_id: int) -> CudaContext:
+    """Returns the process's one `CudaContext` of a GPU, made at the first call.
+
+    Raises:
+        MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
+        ConfigurationError: This process sees no such GPU, or another process holds it exclusively.
+    """
+    with _lock:
+        if device_id not in _contexts:
+            if device_id in _begun:
+                _begun[device_id].join()
+            driver = load_driver()
+            try:
+                _contexts[device_id] = CudaContext(device_id)
+            except driver.Error as error:
+                raise ConfigurationError(f"GPU {device_id} gives no CUDA context: {error}") from error
+        return _contexts[device_id]

@@ -1,0 +1,103 @@
+"""OnnxEngine: ONNX Runtime on the CPU, the embedded default where there is no GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.engines.base import InferenceEngine, check_at_least_one
+from azaion_engine.errors import ExecutionError, ModelError
+from azaion_engine.model.info import ModelInfo
+from azaion_engine.system.cores import available_cores
+
+
+class OnnxEngine(InferenceEngine):
+    """Runs an ONNX detector on the CPU."""
+
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        batch_size: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        threads: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Opens the session.
+
+        Args:
+            model_bytes: The ONNX file.
+            batch_size: Rows per execution where the model's batch is dynamic; default 1, because a CPU
+                gains nothing from batches and a lone request would wait for its neighbours.
+            height: Network input height in pixels where the model leaves it dynamic; default 1280.
+            width: Likewise the width.
+            threads: CPU threads of one execution; default every core this process may use.
+            **kwargs: Accepted for symmetry with the other engines, and refused by name.
+
+        Raises:
+            ConfigurationError: A size, batch or number of threads below 1.
+            ModelError: The model cannot be read or is no `[batch, n, 6]` detector.
+        """
+        super().__init__(model_bytes)
+        if kwargs:
+            raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
+        check_at_least_one(batch_size=batch_size, height=height, width=width, threads=threads)
+        import onnxruntime
+
+        self.info = ModelInfo.from_onnx(model_bytes)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or available_cores()
+        # Threads that spin while they wait for work take the cores from decoding and HTTP (benchmarks/README.md).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors only: warnings about unused initialisers help nobody here
+        try:
+            self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+        self._fixed_batch = self.info.input.shape[0] > 0
+        self._batch_size, *size = self.info.resolve(batch_size or 1, height, width)
+        self._size = (size[0], size[1])
+        self._dtype = np.dtype(self.info.input.dtype)
+        self._input_name = self.info.input.name
+
+    @property
+    def name(self) -> str:
+        """Name and provider of the runtime."""
+        return "onnxruntime-cpu"
+
+    def get_input_shape(self) -> tuple[int, int]:
+        """Returns (height, width) of the network input, in pixels."""
+        return self._size
+
+    def get_batch_size(self) -> int:
+        """Returns the number of rows that one execution takes at most."""
+        return self._batch_size
+
+    def warm_up(self) -> None:
+        """Runs each size twice: ONNX Runtime plans its memory in the first run, and takes it in the second."""
+        for _ in range(2):
+            super().warm_up()
+
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        count = len(rows)
+        if self._fixed_batch and count < self._batch_size:
+            padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
+            rows = np.concatenate([rows, padding])
+        try:
+            outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            odd = any(side % 32 for side in self._size)
+            hint = "; most detectors need a height and width in multiples of 32" if odd else ""
+            raise ExecutionError(f"ONNX Runtime failed on {list(rows.shape)}: {error}{hint}") from error
+        for tensor, output in zip(self.info.outputs, outputs, strict=True):
+            if output.ndim == 0 or len(output) != len(rows):
+                raise ModelError(
+                    f"output {tensor.name!r} is {list(output.shape)} for {len(rows)} pictures, expected a row for each"
+                )
+        return [np.asarray(output[:count], dtype=np.float32) for output in outputs]
+
+    def _release(self) -> None:
+        del self._session

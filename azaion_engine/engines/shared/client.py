@@ -1,0 +1,285 @@
+"""SharedEngine: an engine in a process of its own, which several processes of one host use together."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.shared import wire as engine_wire
+from azaion_engine.engines.shared.host import EngineCard
+from azaion_engine.engines.shared.host_process import ON_GPU
+from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError, PictureError
+from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.system.patient_lock import PatientLock
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PERIOD_S = 1.0
+HEALTH_S = 20.0
+"""A host that does not say within this time that it is well is not."""
+
+OpenEngine = Callable[[], InferenceEngine]
+
+
+class SharedEngine(InferenceEngine):
+    """Hands pictures to the engine's host, which runs those of all its clients in common batches.
+
+    One interpreter can receive, check and answer only a few hundred pictures a second; a GPU runs thousands. With this
+    engine many interpreters feed one network, whose memory is needed once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Connects to a host that listens.
+
+        Args:
+            path: Of its Unix socket.
+
+        Raises:
+            OSError: Nobody listens there.
+            GpuLostError: Who listens has lost its GPU.
+        """
+        super().__init__(b"")
+        self._path = path
+        self._lost = ""
+        self._free: list[socket.socket] = []
+        self._guard = threading.Lock()
+        self._over = threading.Event()
+        # One connection of its own for questions of health, which never wait behind a batch.
+        self._control = self._connect()
+        self._control.settimeout(HEALTH_S)
+        try:
+            self._card: EngineCard = self._exchange(self._control, "card")
+        except BaseException:
+            self._control.close()
+            raise
+        self.origin = self._card.origin
+        self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
+        self._watch.start()
+
+    @classmethod
+    def open(cls, make_opener: Callable[[], OpenEngine], key: str, on_gpu: bool = False) -> SharedEngine:
+        """Joins the host of that key, or starts it; waits while another process does, and while the engine is built.
+
+        Args:
+            make_opener: Gives what opens the engine in the host, if one has to be started, and while it starts. The
+                opener is pickled, so it is a function of a module or a `partial` of one.
+            key: Tells engines apart: whatever the engine depends on must be in it.
+            on_gpu: Whether the engine may be on a GPU, which then is made ready while the host starts.
+
+        Raises:
+            ConfigurationError: The folder for sockets belongs to somebody else.
+            ExecutionError: The host ended before it could answer; its log says why.
+            AzaionError: What the opener, or its maker, raised.
+        """
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        path = _folder() / name
+        lock = PatientLock(path.with_suffix(".lock"))
+        lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
+        try:
+            return cls._join_or_start(make_opener, path, on_gpu)
+        finally:
+            lock.release()
+
+    @classmethod
+    def _join_or_start(cls, make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> SharedEngine:
+        try:
+            return cls(path)
+        except (OSError, GpuLostError):
+            _start(make_opener, path, on_gpu)
+        try:
+            return cls(path)
+        except OSError as gone:
+            raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
+
+    @property
+    def name(self) -> str:
+        """The engine's own."""
+        return self._card.name
+
+    @property
+    def host(self) -> int:
+        """Number of the process that runs the engine."""
+        return self._card.host
+
+    @property
+    def lanes(self) -> int:
+        """As many as the engine has: more would wait in the host, and could no longer be given up."""
+        return self._card.lanes
+
+    @property
+    def smallest_second(self) -> int:
+        """A quarter of a batch: the host fills it up with what others send. Each message costs both ends some time."""
+        return max(1, self.get_batch_size() // 4)
+
+    def get_input_shape(self) -> tuple[int, int]:
+        """Returns (height, width) of the network input, in pixels."""
+        return self._card.input_shape
+
+    def get_batch_size(self) -> int:
+        """Returns the number of rows that one execution takes at most."""
+        return self._card.batch_size
+
+    def open_pictures(self) -> PictureForm:
+        """Says in what form the engine takes pictures; the host got ready for them when it started."""
+        return self._card.form
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs prepared pictures, together with those of other clients.
+
+        Args:
+            pictures: Any number, in the form that `open_pictures` named.
+
+        Returns:
+            One for each: float32 `[k, 6]` rows, or what is wrong with the picture.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost, or the host is gone.
+        """
+        found: list[NDArray[np.float32] | PictureError] = self._call(
+            "run_pictures", [engine_wire.to_send(picture) for picture in pictures]
+        )
+        return found
+
+    def warm_up(self) -> None:
+        """Does nothing: the host is warm."""
+
+    def check_health(self) -> None:
+        """Says what the host last said of its health; asked once a second, by a thread of its own.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost, or the host is gone or silent.
+        """
+        super().check_health()
+        if self._lost:
+            raise GpuLostError(self._lost)
+
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        outputs: list[NDArray[Any]] = self._call("run", data)
+        return outputs
+
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        return self._run(rows)
+
+    def _watch_host(self) -> None:
+        with suppress(GpuLostError, EngineClosedError):
+            while not self._over.wait(HEALTH_PERIOD_S):
+                self._exchange(self._control, "check_health")
+
+    def _release(self) -> None:
+        self._over.set()
+        with self._guard:
+            connections, self._free = [self._control, *self._free], []
+        for connection in connections:
+            connection.close()
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Calls the host on a connection of this thread's own."""
+        if self._closed:
+            raise EngineClosedError(f"{self.name}: the engine is closed")
+        if self._lost:
+            raise GpuLostError(self._lost)
+        with self._guard:
+            connection = self._free.pop() if self._free else None
+        try:
+            connection = connection or self._connect()
+        except OSError as gone:
+            raise self._remember_lost(gone) from gone
+        try:
+            return self._exchange(connection, method, *arguments)
+        finally:
+            self._keep(connection)
+
+    def _exchange(self, connection: socket.socket, method: str, *arguments: Any) -> Any:
+        try:
+            engine_wire.send(connection, (method, arguments))
+            answer, error = engine_wire.receive(connection)
+        except (EOFError, OSError) as gone:
+            connection.close()
+            raise self._remember_lost(gone) from gone
+        except BaseException:  # half an exchange is over: its answer must not be taken for the next call's
+            connection.close()
+            raise
+        if error is not None:
+            if isinstance(error, GpuLostError):
+                self._lost = str(error)
+            raise error
+        return answer
+
+    def _keep(self, connection: socket.socket) -> None:
+        with self._guard:
+            if not self._closed and connection.fileno() >= 0:  # else the host is gone
+                self._free.append(connection)
+                return
+        connection.close()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self._path))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _remember_lost(self, gone: Exception) -> GpuLostError:
+        if self._closed:
+            return GpuLostError(f"{self._path.name}: the engine is closed")
+        self._lost = f"the process that runs the engine is gone or silent: {gone}"
+        return GpuLostError(self._lost)
+
+
+def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> None:
+    """Starts a host and waits until it listens."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+    process = subprocess.Popen(
+        # Not -m: the classes that it sends must not be those of `__main__`.
+        [
+            sys.executable,
+            "-c",
+            "from azaion_engine.engines.shared.host_process import main; main()",
+            *([ON_GPU] * on_gpu),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        answer, _ = process.communicate(pickle.dumps((make_opener(), path)))
+    except BaseException:
+        for pipe in (process.stdin, process.stdout):  # what it is not told to open it will not
+            assert pipe is not None
+            pipe.close()
+        process.kill()
+        process.wait()
+        raise
+    if not answer:
+        raise ExecutionError("the process that was to run the engine ended without a word; its log says why")
+    if (error := pickle.loads(answer)) is not None:
+        raise error
+
+
+def _folder() -> Path:
+    """Returns a folder for sockets that only this user may enter."""
+    folder = Path(tempfile.gettempdir()) / f"azaion-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
+        raise ConfigurationError(f"{folder} is not a folder of this user alone; remove it, or set TMPDIR")
+    return folder

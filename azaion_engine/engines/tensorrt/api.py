@@ -1,0 +1,357 @@
+"""TensorRT: one face for TensorRT 8.6, 10, 11 and TensorRT-RTX; the only module that knows their differences."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import re
+import threading
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from azaion_engine.engines.tensorrt.build.progress import BuildProgress
+from azaion_engine.engines.tensorrt.log import TensorRTLog
+from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
+
+logger = logging.getLogger(__name__)
+
+Flavor = Literal["tensorrt", "tensorrt_rtx"]
+
+_FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
+
+_NOT_THE_PLANS_FAULT = re.compile(r"out of memory|could not be allocated|cuda (runtime|driver)", re.IGNORECASE)
+"""TensorRT's words for a GPU without room or in trouble: building the plan anew would help nobody."""
+
+
+@dataclass(frozen=True)
+class IoTensor:
+    """One input or output of a deserialised engine.
+
+    Attributes:
+        name: Name of the tensor.
+        is_input: Whether the network reads it.
+        dtype: Element type.
+        shape: Dimensions, -1 for dynamic ones.
+        profile: (min, opt, max) shapes of the only optimisation profile; empty for outputs.
+    """
+
+    name: str
+    is_input: bool
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    profile: tuple[tuple[int, ...], ...] = ()
+
+
+class TensorRT:
+    """A loaded TensorRT.
+
+    Attributes:
+        module: The Python module, `tensorrt` or `tensorrt_rtx`.
+        flavor: Its name.
+        version: Its version, e.g. `8.6.0`.
+        log: Receiver of its messages.
+        strongly_typed: Whether precisions come from the ONNX model alone (11, RTX), not from builder flags (8.6, 10).
+    """
+
+    def __init__(self, module: Any, flavor: Flavor) -> None:
+        """Wraps an imported module; use `load`."""
+        self.module = module
+        self.flavor: Flavor = flavor
+        self.version = str(module.__version__)
+        self.log = TensorRTLog(module)
+        self.strongly_typed = not hasattr(module.BuilderFlag, "FP16")
+
+    # --- building --------------------------------------------------------------------------------
+
+    def create_builder(self) -> Any:
+        """Makes a builder; takes seconds, because the library of kernels is loaded here.
+
+        Raises:
+            EngineBuildError: No GPU, or a driver too old; carries TensorRT's own words.
+        """
+        mark = self.log.mark()
+        try:
+            builder = self.module.Builder(self.log.ilogger)
+        except Exception as error:  # pybind11 turns a null from the factory into a TypeError
+            raise EngineBuildError(self._words(mark, f"TensorRT {self.version} gives no builder: {error}")) from error
+        return builder
+
+    def has_fast_fp16(self, builder: Any) -> bool:
+        """Says whether the GPU computes FP16 at speed; every GPU that 11 and RTX support does."""
+        return bool(getattr(builder, "platform_has_fast_fp16", True))
+
+    def create_network(self, builder: Any) -> Any:
+        """Makes an empty network with explicit batch, strongly typed where there is nothing else."""
+        flags = self.module.NetworkDefinitionCreationFlag
+        wanted = ["STRONGLY_TYPED"] if self.strongly_typed else ["EXPLICIT_BATCH"]
+        # EXPLICIT_BATCH: a must in 8.6, without effect in 10, gone in 11 and RTX.
+        bits = sum(1 << int(getattr(flags, name)) for name in wanted if hasattr(flags, name))
+        return builder.create_network(bits)
+
+    def parse(self, network: Any, onnx_model: bytes, node_names: list[str]) -> Any:
+        """Fills the network from an ONNX model.
+
+        Args:
+            network: From `create_network`.
+            onnx_model: The serialised model.
+            node_names: Name and operator of each of its nodes in order: TensorRT 8.6 tells nodes by index only.
+
+        Returns:
+            The parser, to be kept until the build is over: the network's weights lie in its memory.
+
+        Raises:
+            EngineBuildError: The parser's own errors, each with the node it names.
+        """
+        mark = self.log.mark()
+        parser = self.module.OnnxParser(network, self.log.ilogger)
+        if parser.parse(onnx_model):
+            return parser
+        errors = [_parser_error(parser.get_error(i), node_names) for i in range(parser.num_errors)]
+        for error in errors:
+            logger.error("ONNX parser: %s", error)
+        raise EngineBuildError(
+            f"TensorRT {self.version} cannot read the model: {'; '.join(errors)}"
+            if errors
+            else self._words(mark, f"TensorRT {self.version} cannot read the model")
+        )
+
+    def create_config(
+        self, builder: Any, workspace_bytes: int | None, optimization_level: int | None, progress: BuildProgress | None
+    ) -> Any:
+        """Makes a builder configuration.
+
+        Args:
+            builder: From `create_builder`.
+            workspace_bytes: Limit of a layer's scratch memory, in bytes; None leaves TensorRT's, all of the GPU.
+            optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's, 3.
+            progress: Told of TensorRT's phases where it has a progress monitor (10 and later).
+
+        Raises:
+            EngineBuildError: No configuration, or an optimisation level out of range.
+        """
+        mark = self.log.mark()
+        config = builder.create_builder_config()
+        if config is None:
+            raise EngineBuildError(self._words(mark, "TensorRT gives no builder configuration"))
+        if workspace_bytes is not None:
+            config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, workspace_bytes)
+        if optimization_level is not None:
+            config.builder_optimization_level = optimization_level
+        # TF32 would give the layers that are kept in FP32 no more mantissa than FP16 has.
+        config.clear_flag(self.module.BuilderFlag.TF32)
+        self._set_tactic_sources(config)
+        self._share_profile(config)
+        if progress is not None and hasattr(self.module, "IProgressMonitor"):
+            config.progress_monitor = _make_monitor(self.module, progress)
+        return config
+
+    def _set_tactic_sources(self, config: Any) -> None:
+        # 8.6 tries cuBLAS and cuDNN by default: a second each to load, GPU memory, and a dependency that need not
+        # be the genuine one (a detector gains nothing from them). 10 dropped them from its default itself.
+        if not self.version.startswith("8."):
+            return
+        sources = self.module.TacticSource
+        names = [name for name in ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS") if hasattr(sources, name)]
+        if names:
+            config.set_tactic_sources(sum(1 << int(getattr(sources, name)) for name in names))
+
+    def _share_profile(self, config: Any) -> None:
+        # Lets several execution contexts use one engine; the default, and then gone, from TensorRT 10 on.
+        feature = getattr(getattr(self.module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+        if self.version.startswith("8.") and feature is not None:
+            config.set_preview_feature(feature, True)
+
+    def build(self, builder: Any, network: Any, config: Any) -> bytes:
+        """Builds the plan; takes seconds to many minutes, without holding the interpreter.
+
+        Raises:
+            EngineBuildError: Carries TensorRT's own words.
+        """
+        mark = self.log.mark()
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            raise EngineBuildError(self._words(mark, f"TensorRT {self.version} could not build the engine"))
+        return bytes(plan)
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def deserialize(self, plan: bytes) -> tuple[Any, Any]:
+        """Makes (runtime, engine) from a plan.
+
+        Raises:
+            PlanError: Truncated, corrupt, or of another TensorRT or GPU; carries TensorRT's own words.
+            ConfigurationError: The plan may be good, but the GPU has no room for it or is in trouble.
+        """
+        if not plan:
+            raise PlanError("the plan is empty")
+        mark = self.log.mark()
+        try:
+            runtime = self.module.Runtime(self.log.ilogger)
+        except Exception as error:  # pybind11 turns a null from the factory into a TypeError
+            raise ConfigurationError(self._words(mark, f"TensorRT {self.version} gives no runtime: {error}")) from error
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            words = self._words(mark, f"{self.flavor} {self.version} cannot use this plan of {len(plan)} bytes here")
+            raise ConfigurationError(words) if _NOT_THE_PLANS_FAULT.search(words) else PlanError(words)
+        return runtime, engine
+
+    def scratch_bytes(self, engine: Any) -> int:
+        """Returns the GPU memory that an execution needs besides inputs, outputs and weights."""
+        # device_memory_size_v2 came with 10.1; its predecessor is gone from 11 and RTX.
+        size = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if size is None else size)
+
+    def create_execution_context(self, engine: Any, scratch: int, scratch_bytes: int) -> Any:
+        """Makes an execution context that works in memory of the caller's, so that several can take turns in it.
+
+        Args:
+            engine: From `deserialize`.
+            scratch: Address of GPU memory, aligned to 256 bytes.
+            scratch_bytes: Its size, at least `scratch_bytes(engine)`.
+
+        Raises:
+            ConfigurationError: Usually not enough GPU memory; carries TensorRT's own words.
+        """
+        mark = self.log.mark()
+        strategies = getattr(self.module, "ExecutionContextAllocationStrategy", None)
+        context = (
+            engine.create_execution_context(strategies.USER_MANAGED)
+            if strategies is not None
+            else engine.create_execution_context_without_device_memory()  # 8.6
+        )
+        if context is None:
+            summary = "TensorRT gives no execution context for this plan, usually for want of GPU memory"
+            raise ConfigurationError(self._words(mark, summary))
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(scratch, scratch_bytes)
+        else:
+            context.device_memory = scratch  # before 10.1
+        return context
+
+    def choose_profile(self, context: Any) -> bool:
+        """Gives a context the only optimisation profile; False when another context has it for itself (8.6)."""
+        # The first context of an engine has it already, in 10 and later every one.
+        if context.active_optimization_profile < 0:
+            with warnings.catch_warnings():
+                # The setter is deprecated; set_optimization_profile_async, which TensorRT 8.6 would rather see, crashes
+                # the process where it is refused.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                with suppress(RuntimeError):
+                    context.active_optimization_profile = 0
+        return bool(context.active_optimization_profile >= 0)
+
+    def io_tensors(self, engine: Any) -> list[IoTensor]:
+        """Lists inputs and outputs in the network's order.
+
+        Raises:
+            ModelError: A tensor of a type that NumPy does not have.
+        """
+        tensors = []
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            is_input = engine.get_tensor_mode(name) == self.module.TensorIOMode.INPUT
+            kind = engine.get_tensor_dtype(name).name
+            if kind not in _DTYPES:
+                raise ModelError(f"tensor {name!r} is of type {kind}, which is not supported")
+            shape = tuple(int(d) for d in engine.get_tensor_shape(name))
+            profile: tuple[tuple[int, ...], ...] = ()
+            if is_input:
+                # A plan without dynamic dimensions has no profile to ask for.
+                dynamic = any(d < 0 for d in shape)
+                shapes = engine.get_tensor_profile_shape(name, 0) if dynamic else (shape, shape, shape)
+                profile = tuple(tuple(int(d) for d in s) for s in shapes)
+            tensors.append(IoTensor(name, is_input, np.dtype(_DTYPES[kind]), shape, profile))
+        return tensors
+
+    def layer_names(self, engine: Any) -> tuple[str, ...]:
+        """Lists the layers of an engine in the order of execution."""
+        report = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
+        # A plan built with detailed verbosity describes each layer by an object, ours by its name alone.
+        layers = json.loads(report).get("Layers", [])
+        return tuple(str(layer["Name"]) if isinstance(layer, dict) else str(layer) for layer in layers)
+
+    def _words(self, mark: int, summary: str) -> str:
+        errors = self.log.errors_since(mark)
+        return f"{summary}: {'; '.join(errors[-5:])}" if errors else summary
+
+
+@lru_cache(maxsize=1)
+def _load() -> TensorRT:
+    reasons = []
+    for flavor in _FLAVORS:
+        try:
+            module = importlib.import_module(flavor)
+        except (ImportError, OSError) as error:  # OSError: the wheel is there, a library it needs is not
+            reasons.append(f"{flavor}: {error}")
+            continue
+        # Type stubs and half-removed wheels leave a folder behind that imports as an empty namespace.
+        if not hasattr(module, "Builder"):
+            reasons.append(f"{flavor}: installed without its libraries")
+            continue
+        return TensorRT(module, flavor)
+    raise MissingDependencyError(
+        "TensorRT is not installed: pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (RTX cards); "
+        + "; ".join(reasons)
+    )
+
+
+_load_lock = threading.Lock()
+
+
+def load() -> TensorRT:
+    """Imports `tensorrt`, else `tensorrt_rtx`; the same object at every call.
+
+    Raises:
+        MissingDependencyError: Neither can be imported; says how to install them.
+    """
+    with _load_lock:
+        return _load()
+
+
+def forget() -> None:
+    """Makes the next `load` look again; for tests."""
+    _load.cache_clear()
+
+
+def _parser_error(error: Any, node_names: list[str]) -> str:
+    index = int(error.node())
+    name = str(error.node_name()) if hasattr(error, "node_name") else ""
+    # The index counts the nodes of the outermost graph; inside a subgraph only the name is to be trusted.
+    if 0 <= index < len(node_names) and node_names[index].startswith(name):
+        name = node_names[index]
+    return f"node {name}: {str(error.desc()).strip()}" if name else str(error.desc()).strip()
+
+
+def _make_monitor(module: Any, progress: BuildProgress) -> Any:
+    class _Monitor(module.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.IProgressMonitor.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._steps[phase_name] = num_steps
+            progress.phase(phase_name, 0, num_steps)
+
+        def phase_finish(self, phase_name: str) -> None:
+            progress.phase_done(phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            progress.phase(phase_name, step + 1, self._steps.get(phase_name, 0))
+            return True  # False would cancel the build
+
+    return _Monitor()

@@ -1,0 +1,196 @@
+"""build_plan: ONNX bytes become a TensorRT plan for the GPU at hand."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from azaion_engine.cuda.context import CudaContext, cuda_context
+from azaion_engine.cuda.gpu import gpu_available
+from azaion_engine.engines.base import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, check_at_least_one, check_detection_shape
+from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixed, widen_to_float32
+from azaion_engine.engines.tensorrt.build.progress import BuildProgress
+from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
+from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
+from azaion_engine.model.info import ModelInfo
+from azaion_engine.settings import Precision
+
+logger = logging.getLogger(__name__)
+
+BUILD_RECIPE = 2
+"""Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
+
+WORKSPACE_SHARE = 0.9
+"""Part of the GPU's memory that a layer's scratch space may take while tactics are tried."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build an engine.
+
+    Attributes:
+        batch_size: Largest batch of the profile where the model's batch is dynamic; it is also what is optimised for.
+        height: Network input height in pixels where the model leaves it dynamic; None means 1280.
+        width: Network input width in pixels, likewise.
+        precision: `fp16` computes in FP16 where the GPU does so at speed, the box head in FP32.
+        device_id: CUDA index of the GPU to build for.
+        optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's default, 3.
+    """
+
+    batch_size: int = DEFAULT_BATCH_SIZE
+    height: int | None = None
+    width: int | None = None
+    precision: Precision = "fp16"
+    device_id: int = 0
+    optimization_level: int | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least_one(batch_size=self.batch_size, height=self.height, width=self.width)
+        if self.precision not in (known := get_args(Precision)):
+            raise ConfigurationError(f"precision must be one of {', '.join(known)}, given {self.precision!r}")
+        if self.optimization_level not in (None, *range(6)):
+            raise ConfigurationError(f"optimization_level must be 0 to 5, given {self.optimization_level}")
+
+
+def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress: BuildProgress | None = None) -> bytes:
+    """Builds a TensorRT plan; takes seconds to many minutes and logs its progress at least every 10 s.
+
+    Args:
+        onnx_model: The ONNX file: one input `[batch, 3, height, width]`, first output `[batch, n, 6]`.
+        options: Batch, size and precision; default `BuildOptions()`.
+        progress: Told of every stage, for who wants to show it; not started yet.
+
+    Returns:
+        The serialised plan, nothing before or after it.
+
+    Raises:
+        ModelError: Not an ONNX file, or inputs and outputs that are no detector's.
+        EngineBuildError: TensorRT refused the model; carries the parser's errors and the nodes they name.
+            Also whatever else went wrong on the way, with its cause.
+        ConfigurationError: This process sees no such GPU; only TensorRT-RTX builds without one.
+        MissingDependencyError: TensorRT is not installed, or PyCUDA where the build needs the GPU.
+    """
+    try:
+        return _build(onnx_model, options or BuildOptions(), progress or BuildProgress())
+    except AzaionError:
+        raise
+    except Exception as error:  # the FP16 converter, pybind11 and PyCUDA each have errors of their own
+        raise EngineBuildError(f"the engine cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) -> bytes:
+    info = ModelInfo.from_onnx(onnx_model)
+    trt = tensorrt_api.load()
+    with progress, _on_gpu(trt, options.device_id) as context:
+        progress.stage(f"loading the builder of {trt.flavor} {trt.version}; this is done once and may take minutes")
+        with progress.spoken_elsewhere():  # TensorRT 8.6 holds the interpreter for as long
+            builder = trt.create_builder()
+        half = options.precision == "fp16" and trt.has_fast_fp16(builder)
+        if options.precision == "fp16" and not half:
+            logger.warning("this GPU has no fast FP16, building in FP32")
+
+        progress.stage("preparing the model")
+        model = _fix_size(onnx_model, info, options)
+        widen_to_float32(model)
+        if half and trt.strongly_typed:
+            model = convert_to_mixed(model)
+
+        progress.stage("parsing the model")
+        network = trt.create_network(builder)
+        names = [f"{node.name or f'#{index}'} ({node.op_type})" for index, node in enumerate(model.graph.node)]
+        parser = trt.parse(network, model.SerializeToString(), names)
+        _check_outputs(network)
+
+        config = trt.create_config(builder, _workspace(context), options.optimization_level, progress)
+        _add_profile(builder, network, config, options)
+        if not trt.strongly_typed:
+            _set_precision(trt, network, config, half)
+
+        progress.stage(f"choosing kernels for {'FP16' if half else 'FP32'}")
+        plan = trt.build(builder, network, config)
+        del parser
+        logger.info("built a TensorRT engine of %.1f MB in %.0f s", len(plan) / 1e6, progress.elapsed_s)
+        return plan
+
+
+def convert_from_onnx(onnx_model: bytes) -> bytes | None:
+    """Builds a plan with default options; logs what went wrong instead of raising it.
+
+    Args:
+        onnx_model: The ONNX file.
+
+    Returns:
+        The serialised plan, or None.
+    """
+    try:
+        return build_plan(onnx_model)
+    except Exception as error:  # the promise is None, whatever went wrong
+        logger.exception("cannot convert the ONNX model: %s", error)
+        return None
+
+
+@contextmanager
+def _on_gpu(trt: TensorRT, device_id: int) -> Iterator[CudaContext | None]:
+    """Makes the GPU's context current; gives None without a GPU, where TensorRT-RTX alone still builds."""
+    if trt.flavor == "tensorrt_rtx" and not gpu_available():
+        yield None
+        return
+    context = cuda_context(device_id)
+    with context.active():
+        yield context
+
+
+def _workspace(context: CudaContext | None) -> int | None:
+    if context is None:
+        return None
+    free, total = context.memory_bytes()
+    return min(int(total * WORKSPACE_SHARE), free)
+
+
+def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
+    """Reads the model and writes height and width into it: with constants TensorRT folds all shape arithmetic."""
+    import onnx
+
+    model = onnx.load_model_from_string(onnx_model)
+    picture = next(value for value in model.graph.input if value.name == info.input.name)
+    wanted = (None, 3, options.height or DYNAMIC_SIZE, options.width or DYNAMIC_SIZE)
+    for dim, given, size in zip(picture.type.tensor_type.shape.dim, info.input.shape, wanted, strict=True):
+        if given < 0 and size is not None:
+            dim.dim_value = size
+    return model
+
+
+def _check_outputs(network: Any) -> None:
+    if network.num_outputs < 1:
+        raise ModelError("the model has no output")
+    output = network.get_output(0)
+    check_detection_shape(tuple(int(size) for size in output.shape), str(output.name))
+
+
+def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:
+    picture = network.get_input(0)
+    batch, *rest = (int(size) for size in picture.shape)
+    if batch >= 0:
+        if batch != options.batch_size:
+            logger.info("the model's batch is fixed to %d, batch_size %d is ignored", batch, options.batch_size)
+        return
+    largest = (options.batch_size, *rest)
+    profile = builder.create_optimization_profile()
+    # Optimised for the full batch: it is what decides throughput, and one picture is fast enough anyhow.
+    profile.set_shape(picture.name, (1, *rest), largest, largest)
+    if config.add_optimization_profile(profile) < 0:
+        raise EngineBuildError(f"TensorRT refuses a profile of 1 to {options.batch_size} pictures of {rest}")
+
+
+def _set_precision(trt: TensorRT, network: Any, config: Any, half: bool) -> None:
+    tensors = [network.get_input(i) for i in range(network.num_inputs)]
+    tensors += [network.get_output(i) for i in range(network.num_outputs)]
+    # Half inputs and outputs need the FP16 flag even in an FP32 engine, whose every layer then has to be held.
+    if half or any(tensor.dtype == trt.module.DataType.HALF for tensor in tensors):
+        held = constrain_precision(trt.module, network, config, everything=not half)
+        logger.debug("%d of %d layers stay FP32: %s", len(held), network.num_layers, ", ".join(held))

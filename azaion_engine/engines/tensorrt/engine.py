@@ -1,0 +1,301 @@
+"""TensorRTEngine: runs a TensorRT plan on one GPU."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.cuda import gpu
+from azaion_engine.cuda.context import cuda_context
+from azaion_engine.cuda.libcuda import LibcudaError
+from azaion_engine.cuda.pinned_memory import pinned_empty
+from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt.build import builder as engine_builder
+from azaion_engine.engines.tensorrt.run.batch_graph import ExecutionFailedError
+from azaion_engine.engines.tensorrt.run.lane import Lane
+from azaion_engine.engines.tensorrt.run.lane_pool import LanePool, LanePoolClosed
+from azaion_engine.engines.tensorrt.run.resources import EngineResources
+from azaion_engine.errors import (
+    ConfigurationError,
+    EngineClosedError,
+    ExecutionError,
+    GpuLostError,
+    PictureError,
+)
+from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+
+if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+    from azaion_engine.pictures.gpu.jpeg_decoders import JpegDecoders
+
+_logger = logging.getLogger(__name__)
+
+_HUNG_AFTER_S = 60.0
+"""Seconds after which a running batch counts as hung: no batch takes a tenth of it, and a GPU whose kernel
+never ends gives no error either, so that only the clock can tell."""
+
+
+class TensorRTEngine(InferenceEngine):
+    """Runs one plan with pinned host memory and device memory for every tensor, two batches at a time."""
+
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        batch_size: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        device_id: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        """Deserialises the plan and allocates memory.
+
+        Args:
+            model_bytes: The plan.
+            batch_size: Rows per execution where the plan's batch is dynamic; default the largest of its profile.
+            height: Network input height in pixels where the plan leaves it dynamic; default 1280, or the nearest
+                size that the plan's profile allows.
+            width: Likewise the width.
+            device_id: CUDA index of the GPU as this process sees it.
+            **kwargs: Accepted for symmetry with the other engines, and refused by name.
+
+        Raises:
+            PlanError: The plan cannot be used here.
+            ConfigurationError: No such GPU, or a batch or size outside the plan's profile.
+            ModelError: The plan is no `[batch, n, 6]` detector.
+            MissingDependencyError: TensorRT or PyCUDA is not installed.
+        """
+        super().__init__(model_bytes)
+        if kwargs:
+            raise TypeError(f"TensorRTEngine takes no option {', '.join(sorted(kwargs))}")
+        self._trt = tensorrt_api.load()
+        self._context = cuda_context(device_id)
+        self._lost: str | None = None
+        self._form: PictureForm | None = None
+        self._resources = EngineResources(self._context)
+        # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
+        self._finalizer = weakref.finalize(self, EngineResources.free, self._resources)
+        try:
+            with self._context.active():
+                self._resources.load(self._trt, model_bytes, batch_size, height, width)
+        except (self._context.driver.Error, ExecutionFailedError) as error:
+            self._finalizer()
+            raise ConfigurationError(f"GPU {device_id} cannot hold this engine: {error}") from error
+        except BaseException:
+            self._finalizer()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Flavour and version of TensorRT, e.g. `tensorrt-8.6.0`."""
+        return f"{self._trt.flavor}-{self._trt.version}"
+
+    @property
+    def lanes(self) -> int:
+        """Batches that overlap on the GPU: 2, or 1 where there is no room for more."""
+        return len(self._resources.lanes)
+
+    def get_input_shape(self) -> tuple[int, int]:
+        """Returns (height, width) of the network input, in pixels."""
+        return self._resources.size
+
+    def get_batch_size(self) -> int:
+        """Returns the number of rows that one execution takes at most."""
+        return self._resources.batch_size
+
+    def empty_input(self, rows: int) -> NDArray[Any]:
+        """Makes an array for `run` in pinned memory, which the GPU reads by itself.
+
+        Other arrays are first copied into such memory, a piece at a time; on a host beside an H100 that took longer
+        than the network, and the bus half the time.
+
+        Args:
+            rows: How many.
+
+        Returns:
+            `[rows, 3, height, width]` of the dtype that the network takes, to be filled, and filled again once `run`
+            has returned; it lives as long as somebody refers to it, the engine closed or not.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            ConfigurationError: The host has not so much memory to pin.
+        """
+        self._pool()  # of a closed engine there is none
+        return pinned_empty(self._context, (rows, 3, *self._resources.size), self._resources.dtype)
+
+    @staticmethod
+    def get_gpu_memory_bytes(device_id: int = 0) -> int:
+        """Returns the total memory of a GPU in bytes, through NVML.
+
+        Raises:
+            MissingDependencyError: PyCUDA, NVML or the NVIDIA driver is not installed.
+            ConfigurationError: This process sees no such GPU.
+        """
+        return gpu.get_gpu_memory_bytes(device_id)
+
+    @staticmethod
+    def get_engine_filename(device_id: int = 0) -> str | None:
+        """Returns `azaion.cc_{major}.{minor}_sm_{sm_count}.engine`; None without a GPU, a driver or PyCUDA."""
+        return gpu.find_engine_filename(device_id)
+
+    @staticmethod
+    def convert_from_onnx(onnx_model: bytes) -> bytes | None:
+        """Builds a plan for GPU 0: 90 % of its memory as workspace, FP16 where supported; takes minutes.
+
+        Args:
+            onnx_model: The ONNX file.
+
+        Returns:
+            The plan, or None; the log then names the parser's errors and their nodes.
+        """
+        return engine_builder.convert_from_onnx(onnx_model)
+
+    def check_health(self) -> None:
+        """Raises an error when the engine can never run again; never waits behind a running batch.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost, or a batch has been running for so long that the GPU hangs.
+        """
+        super().check_health()
+        if self._lost:
+            raise GpuLostError(self._lost)
+        pool = self._pool()
+        if (elapsed := pool.longest_s()) > _HUNG_AFTER_S:
+            raise GpuLostError(f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s")
+        try:
+            with pool.take(least=0) as idle, self._context.active():
+                for lane in idle:  # a batch finds errors itself, and remembers them
+                    # The stream tells of sticky errors, the memory question reaches the driver: it fails when the GPU
+                    # has left the bus.
+                    lane.stream.is_done()
+                    self._context.memory_bytes()
+        except LanePoolClosed:
+            raise EngineClosedError(f"{self.name}: the engine is closed") from None
+        except self._context.driver.Error as error:
+            raise self._remember_lost(error) from error
+
+    def open_pictures(self, decoders: JpegDecoders | None = None) -> PictureForm:
+        """Loads the letterbox kernel, takes a JPEG decoder a lane, and meanwhile warms up; the first time.
+
+        Args:
+            decoders: For this engine's batch and size, if they are opening already; default: they open now.
+
+        Returns:
+            `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
+            says what is missing.
+        """
+        if self._form is None:
+            from azaion_engine.pictures.gpu.jpeg_decoders import JpegDecoders
+
+            batch, size = self.get_batch_size(), self.get_input_shape()
+            with (
+                self._lock,
+                decoders or JpegDecoders(self.lanes, batch, size, self._context.device_id) as opening,
+                self._on_every_lane() as lanes,
+            ):
+                if self._form is None:  # else another thread was first
+                    for lane in lanes:
+                        lane.warm_up()
+                    self._form = self._open_loaders(lanes, opening)
+        return self._form
+
+    def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
+        try:
+            loaders = [lane.open_loader(decoders.take) for lane in lanes]
+        except self._context.driver.Error as error:
+            _logger.warning("pictures are letterboxed on the CPU: %s", error)
+            return PictureForm.ARRAY
+        return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs prepared pictures, decoded and letterboxed on the GPU; two threads at a time.
+
+        Args:
+            pictures: Any number, in the form that `open_pictures` named.
+
+        Returns:
+            One for each: float32 `[k, 6]` rows as of `run`, or what is wrong with the picture.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+            ExecutionError: The batch failed.
+        """
+        self.open_pictures()
+        with self._on_lanes(1, len(pictures)) as (lane,):
+            parts = [
+                lane.run_pictures(pictures[start : start + self._resources.batch_size])
+                for start in range(0, len(pictures), self._resources.batch_size)
+            ]
+        return [found for part in parts for found in part]
+
+    def warm_up(self) -> None:
+        """Makes contexts and graphs for every batch size of every lane."""
+        with self._on_every_lane() as lanes:
+            for lane in lanes:
+                lane.warm_up()
+        super().warm_up()
+
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        starts = range(0, len(data), self._resources.batch_size)
+        with self._on_lanes(len(starts), len(data)) as lanes:
+            outputs: list[NDArray[Any]] = []
+            # While one lane computes, the next is filled, and the one before it emptied.
+            for position in range(len(starts) + len(lanes)):
+                lane = lanes[position % len(lanes)]
+                if (done := position - len(lanes)) >= 0:
+                    first = starts[done]
+                    parts = lane.collect(min(self._resources.batch_size, len(data) - first))
+                    outputs = outputs or [np.empty((len(data), *part.shape[1:]), np.float32) for part in parts]
+                    for output, part in zip(outputs, parts, strict=True):
+                        output[first : first + len(part)] = part
+                if position < len(starts):
+                    lane.start(data[starts[position] : starts[position] + self._resources.batch_size])
+            return outputs
+
+    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+        return self._run(rows)
+
+    def _on_every_lane(self) -> AbstractContextManager[list[Lane]]:
+        return self._on_lanes(self.lanes, 0, least=self.lanes)
+
+    @contextmanager
+    def _on_lanes(self, most: int, rows: int, least: int = 1) -> Iterator[list[Lane]]:
+        """Gives lanes with the context current, and sorts out what goes wrong on them."""
+        if self._lost:
+            raise GpuLostError(self._lost)
+        mark = self._trt.log.mark()
+        driver_error = self._context.driver.Error
+        try:
+            with self._pool().take(most, least) as lanes, self._context.active():
+                try:
+                    yield lanes
+                except (driver_error, ExecutionFailedError, LibcudaError) as error:
+                    # A sticky error comes back at every later call, any other is over.
+                    for lane in lanes:
+                        lane.stream.synchronize()
+                    words = "; ".join([str(error), *self._trt.log.errors_since(mark)[-3:]])
+                    raise ExecutionError(f"{self.name} failed on {rows} rows: {words}") from error
+        except LanePoolClosed:
+            raise EngineClosedError(f"{self.name}: the engine is closed") from None
+        except driver_error as error:
+            raise self._remember_lost(error) from error
+
+    def _pool(self) -> LanePool:
+        if self._resources.pool is None:
+            raise EngineClosedError(f"{self.name}: the engine is closed")
+        return self._resources.pool
+
+    def _remember_lost(self, error: Exception) -> GpuLostError:
+        self._lost = f"{self.name}: GPU {self._context.device_id} is lost to this process: {error}"
+        return GpuLostError(self._lost)
+
+    def _release(self) -> None:
+        self._finalizer()

@@ -1,0 +1,82 @@
+"""engine_key: what an engine has to be built from here and now, and why a stored one would not be reused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azaion_engine.cuda.gpu import describe_gpu
+from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
+from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt.build import builder as engine_builder
+from azaion_engine.errors import AzaionError
+from azaion_engine.model.info import ModelInfo
+from azaion_engine.plans.manifest import EngineKey, differences
+from azaion_engine.plans.stored_plan import StoredEngine, UnusableError
+from azaion_engine.settings import DetectorSettings
+
+
+def engine_key(info: ModelInfo, settings: DetectorSettings) -> EngineKey:
+    """Returns the key of the engine that a model needs on this machine under these settings.
+
+    Raises:
+        ConfigurationError: This process sees no GPU.
+        MissingDependencyError: PyCUDA, NVML, the driver or TensorRT is not installed.
+    """
+    return EngineKey(**_chosen(info, settings), **_machine())
+
+
+def why_not_reused(
+    engine: StoredEngine, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+) -> list[str]:
+    """Says why a stored engine would not be reused here; empty when it would be.
+
+    Args:
+        engine: The stored engine; its plan is read and hashed.
+        info: The model it is wanted for; default: the one it was built from, under the settings it was built with.
+        settings: The settings it is wanted for; default: `DetectorSettings()`.
+    """
+    try:
+        manifest = engine.read_manifest()
+    except UnusableError as error:
+        return [str(error)]
+    reasons = []
+    wanted = _chosen(info, settings or DetectorSettings()) if info else {}
+    try:
+        wanted |= _machine()
+    except AzaionError as error:  # what the user chose can be compared without a GPU
+        reasons.append(str(error))
+    reasons += differences(manifest.key.model_copy(update=wanted), manifest.key)
+    try:
+        engine.read_plan(manifest)
+    except UnusableError as error:
+        reasons.append(str(error))
+    return reasons
+
+
+def engine_input(info: ModelInfo, settings: DetectorSettings) -> tuple[int, int, int]:
+    """Returns (batch, height, width) that a model's engine is built for under these settings."""
+    return info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
+
+
+def _chosen(info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
+    batch, height, width = engine_input(info, settings)
+    return {
+        "model_sha256": info.sha256,
+        "precision": settings.precision,
+        "input_shape": (height, width),
+        "batch_profile": (batch if info.input.shape[0] > 0 else 1, batch, batch),
+        "optimization_level": settings.optimization_level,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    gpu, tensorrt = describe_gpu(0), tensorrt_api.load()
+    return {
+        "tensorrt_flavour": tensorrt.flavor,
+        "tensorrt_version": tensorrt.version,
+        "gpu_name": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "sm_count": gpu.sm_count,
+        "gpu_memory_gib": round(gpu.memory_bytes / 2**30),
+        "recipe": engine_builder.BUILD_RECIPE,
+    }

@@ -1,0 +1,93 @@
+"""BatchWork: the network's execution for one number of rows, recorded as a CUDA graph where that is possible."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from azaion_engine.cuda.graph import CudaGraph
+from azaion_engine.cuda.libcuda import LibcudaError
+
+logger = logging.getLogger(__name__)
+
+
+def work_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
+    """Returns the nearest number of rows that a work is made for, at least those given.
+
+    Args:
+        rows: How many there are, 1…largest.
+        smallest: What the plan takes at least.
+        largest: What the engine takes at most.
+        few: Whether works are costly: then only powers of two, and the largest; else also what lies between them.
+    """
+    size = 1 << (rows - 1).bit_length()
+    if not few and rows <= size * 3 // 4:
+        size = size * 3 // 4
+    return min(max(size, smallest), largest)
+
+
+class ExecutionFailedError(Exception):
+    """TensorRT said no without a CUDA error."""
+
+
+class BatchWork:
+    """An execution context of its own, with fixed shape and addresses, as a graph needs it."""
+
+    def __init__(self, context: Any, picture_input: str, shape: tuple[int, ...]) -> None:
+        """Takes over a context.
+
+        Args:
+            context: TensorRT's execution context; nobody else uses it.
+            picture_input: Name of the network's input.
+            shape: Its full shape.
+
+        Raises:
+            ExecutionFailedError: TensorRT refuses the shape.
+        """
+        self.context = context
+        self._graph: CudaGraph | None = None
+        if not context.set_input_shape(picture_input, shape):
+            raise ExecutionFailedError(f"TensorRT refuses the input shape {list(shape)}")
+
+    def record(self, addresses: Mapping[str, int], stream: Any) -> None:
+        """Binds the memory, runs once, and records a graph; without one if TensorRT cannot be recorded here.
+
+        Args:
+            addresses: GPU address by name of every input and output.
+            stream: The `pycuda.driver.Stream` that it will run on.
+
+        Raises:
+            ExecutionFailedError: TensorRT did not start the execution.
+        """
+        for name, address in addresses.items():
+            self.context.set_tensor_address(name, address)
+        # TensorRT's first execution with a shape allocates and synchronises, which cannot be recorded.
+        self._execute(stream)
+        stream.synchronize()
+        try:
+            self._graph = CudaGraph(stream, lambda: self._execute(stream))
+        except (LibcudaError, ExecutionFailedError) as error:
+            logger.warning("no CUDA graph, each batch is launched kernel by kernel: %s", error)
+
+    def enqueue(self, stream: Any) -> None:
+        """Starts the execution.
+
+        Raises:
+            ExecutionFailedError: TensorRT did not start it.
+            LibcudaError: The driver did not.
+        """
+        if self._graph is None:
+            self._execute(stream)
+        else:
+            self._graph.launch(stream)
+
+    def free(self) -> None:
+        """Gives the graph and then the context back."""
+        if self._graph is not None:
+            self._graph.free()
+        self._graph = self.context = None
+
+    def _execute(self, stream: Any) -> None:
+        if not self.context.execute_async_v3(stream.handle):
+            raise ExecutionFailedError("TensorRT did not start the execution")

@@ -1,0 +1,222 @@
+"""Lane: everything that one batch needs on the GPU, so that a second one can run beside it on another lane."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.cuda.context import CudaContext
+from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
+from azaion_engine.cuda.pinned_memory import is_pinned
+from azaion_engine.cuda.staging import Staging
+from azaion_engine.engines.tensorrt.api import IoTensor
+from azaion_engine.engines.tensorrt.run.batch_graph import BatchWork, work_size
+from azaion_engine.engines.tensorrt.run.compute_stream import ComputeQueue, make_stream
+from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
+from azaion_engine.errors import ConfigurationError, ModelError, PictureError
+from azaion_engine.pictures.prepared import PreparedPicture
+
+if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+    from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
+    from azaion_engine.pictures.gpu.loader import PictureLoader
+
+logger = logging.getLogger(__name__)
+
+
+class Lane:
+    """A stream with its buffers, contexts and graphs; one thread at a time, with the CUDA context current.
+
+    Attributes:
+        stream: The `pycuda.driver.Stream` of all its work but the network.
+        batch: Most rows at a time.
+        loader: Takes pictures; None until `open_loader`.
+    """
+
+    def __init__(
+        self,
+        context: CudaContext,
+        plan: LoadedPlan,
+        compute: ComputeQueue,
+        batch: int,
+        size: tuple[int, int],
+        copiers: Executor,
+    ) -> None:
+        """Allocates memory and makes the work for a full batch.
+
+        Args:
+            context: The CUDA context, current.
+            plan: What to run.
+            compute: Where to run it.
+            batch: Most rows at a time, not fewer than the plan's least.
+            size: (height, width) of the network input.
+            copiers: Threads that fill pinned memory.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory.
+            ConfigurationError: Likewise, in TensorRT's words.
+            ExecutionFailedError: TensorRT refuses the shape.
+            ModelError: The size of an output depends on the picture's content.
+        """
+        self._context, self._plan, self._compute = context, plan, compute
+        self.batch, self._size = batch, size
+        self._picture = next(tensor for tensor in plan.tensors if tensor.is_input)
+        self._smallest = self._picture.profile[0][0]
+        self._works: dict[int, BatchWork] = {}
+        self._outputs: list[DeviceBuffer] = []
+        self._held: list[DeviceMemory | Staging] = []
+        self._scratch: Any = None
+        self.loader: PictureLoader | None = None
+        self.stream: Any = None
+        self._ready: Any = None
+        self._done: Any = None
+        try:
+            self.stream = make_stream(context.driver)
+            self._ready, self._done = compute.make_event(), compute.make_event()
+            self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
+            self._input = DeviceMemory(context.driver, (batch, 3, *size), self._picture.dtype)
+            self._held.append(self._input)
+            self._staging = Staging(context, self.stream, copiers, self._input.bytes)
+            self._held.append(self._staging)
+            self._make_full_work()
+        except BaseException:
+            self.free()
+            raise
+
+    def open_loader(self, take_decoder: Callable[[], JpegDecoder]) -> PictureLoader:
+        """Gets ready for `run_pictures`; to be called once.
+
+        Args:
+            take_decoder: As of `PictureLoader`.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
+        """
+        from azaion_engine.pictures.gpu.loader import PictureLoader
+
+        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
+        return self.loader
+
+    def start(self, rows: NDArray[Any]) -> None:
+        """Starts a batch of arrays; `collect` waits for it.
+
+        Args:
+            rows: `[1…batch, 3, height, width]`; to be left alone until `collect` returns: the GPU may read it itself.
+        """
+        if rows.dtype == self._input.dtype and rows.flags.c_contiguous and is_pinned(rows):
+            self._context.driver.memcpy_htod_async(self._input.address, rows, self.stream)
+        else:
+            self._staging.upload(rows, self._input.address, self._input.dtype)
+        self._enqueue(len(rows))
+        for output in self._outputs:
+            output.download(len(rows), self.stream)
+
+    def collect(self, count: int) -> list[NDArray[Any]]:
+        """Waits for what `start` started.
+
+        Args:
+            count: How many rows there were.
+
+        Returns:
+            One pinned view an output, overwritten by the next batch.
+        """
+        self.stream.synchronize()
+        return [output.host[:count] for output in self._outputs]
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        """Runs a batch of pictures and waits for it; needs a loader.
+
+        Returns:
+            One for each: float32 `[k, 6]`, the rows of the first output, or what is wrong with the picture.
+        """
+        loader = self.loader
+        assert loader is not None
+        errors = loader.load(pictures)
+        count = errors.count(None)
+        if count:
+            self._enqueue(count)
+            self._outputs[0].download(count, self.stream)
+        self.stream.synchronize()
+        loader.finish()
+        # A copy: the pinned memory is written again by the next batch.
+        found = iter(np.array(self._outputs[0].host[:count], dtype=np.float32))
+        return [next(found) if error is None else error for error in errors]
+
+    def warm_up(self) -> None:
+        """Makes the work of every batch size there is, so that no later batch waits for one."""
+        for rows in range(1, self.batch + 1):
+            self._work(rows)
+
+    def free(self) -> None:
+        """Gives everything back in the one order in which nothing refers to what is already gone."""
+        for work in set(self._works.values()):
+            work.free()
+        self._works.clear()
+        if self.loader is not None:
+            self.loader.free()
+            self.loader = None
+        for memory in self._held:
+            memory.free()
+        self._held.clear()
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            scratch.free()
+        self.stream = self._ready = self._done = None
+
+    def _enqueue(self, rows: int) -> None:
+        self._compute.run(self._work(rows), self.stream, self._ready, self._done)
+
+    def _work(self, rows: int) -> BatchWork:
+        size = work_size(rows, self._smallest, self.batch, few=not self._plan.shares)
+        if size not in self._works:
+            try:
+                self._works[size] = self._make_work(size)
+                self._compute.record(self._works[size], self._addresses())
+            except ConfigurationError as error:
+                # Running more rows than needed is slower, and right: what is beyond them is not looked at.
+                logger.warning("batches of %d run as %d: %s", size, self.batch, error)
+                self._works[size] = self._works[self.batch]
+            except BaseException:
+                self._works.pop(size, None)
+                raise
+        return self._works[size]
+
+    def _make_full_work(self) -> None:
+        work = self._works[self.batch] = self._make_work(self.batch)
+        for tensor in self._plan.tensors:
+            shape = tuple(int(size) for size in work.context.get_tensor_shape(tensor.name))
+            if any(size < 0 for size in shape) or shape[0] != self.batch:
+                raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
+            if not tensor.is_input:
+                self._outputs.append(DeviceBuffer(self._context.driver, shape, tensor.dtype))
+                self._held.append(self._outputs[-1])
+        # Rows beyond a batch's own are run but not looked at: they had better be numbers.
+        self._input.clear(self.stream)
+        self.stream.synchronize()
+        self._compute.record(work, self._addresses())
+
+    def _make_work(self, rows: int) -> BatchWork:
+        context = self._plan.make_context(int(self._scratch))
+        return BatchWork(context, self._picture.name, (rows, 3, *self._size))
+
+    def _addresses(self) -> dict[str, int]:
+        names = [tensor.name for tensor in self._plan.tensors if not tensor.is_input]
+        outputs = {name: output.address for name, output in zip(names, self._outputs, strict=True)}
+        return {self._picture.name: self._input.address, **outputs}
+
+
+def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:
+    """Returns a plan's only input.
+
+    Raises:
+        ModelError: It has another number of them, or it takes no pictures.
+    """
+    inputs = [tensor for tensor in tensors if tensor.is_input]
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+        given = [f"{tensor.name} {list(tensor.shape)}" for tensor in inputs]
+        raise ModelError(f"expected one input [batch, 3, height, width], the plan has {given}")
+    return inputs[0]

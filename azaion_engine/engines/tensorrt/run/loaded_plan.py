@@ -1,0 +1,67 @@
+"""LoadedPlan: a deserialised plan that gives as many execution contexts as are asked for."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from azaion_engine.engines.tensorrt.api import IoTensor, TensorRT
+
+logger = logging.getLogger(__name__)
+
+
+class LoadedPlan:
+    """A plan on the GPU; every method needs the CUDA context current.
+
+    Attributes:
+        tensors: Inputs and outputs.
+        scratch_bytes: GPU memory that an execution needs besides inputs, outputs and weights.
+        shares: Whether all contexts use one engine. False for plans that TensorRT 8.6 built without profile sharing,
+            whose optimisation profile belongs to one context: each further one gets an engine, and weights, of its own.
+    """
+
+    def __init__(self, trt: TensorRT, plan: bytes) -> None:
+        """Deserialises the plan.
+
+        Raises:
+            PlanError: Truncated, corrupt, or of another TensorRT or GPU.
+            ConfigurationError: The GPU has no room for it or is in trouble.
+            ModelError: A tensor of a type that NumPy does not have.
+        """
+        self._trt = trt
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._loaded = [trt.deserialize(plan)]
+        engine = self._loaded[0][1]
+        self.tensors: list[IoTensor] = trt.io_tensors(engine)
+        self.scratch_bytes = trt.scratch_bytes(engine)
+        self.shares = True
+        self._used = False
+
+    def make_context(self, scratch: int) -> Any:
+        """Makes an execution context that works in memory of the caller's.
+
+        Args:
+            scratch: Address of `scratch_bytes` of GPU memory, that no other context uses at the same time.
+
+        Raises:
+            ConfigurationError: Usually not enough GPU memory.
+        """
+        with self._lock:
+            if self.shares or not self._used:
+                context = self._trt.create_execution_context(self._loaded[0][1], scratch, self.scratch_bytes)
+                if self._trt.choose_profile(context):
+                    self._used = True
+                    return context
+                logger.info("the plan does not share its optimisation profile: each context loads it anew")
+                self.shares = False
+            self._loaded.append(self._trt.deserialize(self._plan))
+            return self._trt.create_execution_context(self._loaded[-1][1], scratch, self.scratch_bytes)
+
+    def free(self) -> None:
+        """Gives the engines back, once no context is left."""
+        while self._loaded:
+            runtime, engine = self._loaded.pop()
+            del engine  # before the runtime that made it
+            del runtime

@@ -1,0 +1,131 @@
+"""EngineResources: everything of one TensorRT engine that lies on the GPU, or in memory pinned for it."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from azaion_engine.cuda.context import CudaContext
+from azaion_engine.cuda.libcuda import LibcudaError
+from azaion_engine.engines.base import DYNAMIC_SIZE, check_detection_shape
+from azaion_engine.engines.tensorrt.api import IoTensor, TensorRT
+from azaion_engine.engines.tensorrt.run.compute_stream import ComputeQueue
+from azaion_engine.engines.tensorrt.run.lane import Lane, picture_input
+from azaion_engine.engines.tensorrt.run.lane_pool import LanePool
+from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
+from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.system.cores import available_cores
+
+_logger = logging.getLogger(__name__)
+
+LANES = 2
+"""Batches on the GPU at a time: one computes while the other is copied, decoded or collected."""
+
+_COPIERS = 12
+"""Threads that fill pinned memory: a core copies 5 to 7 GB/s; beside an H100 and 16 cores, 12 did as much as 16."""
+
+_EXIT_PATIENCE_S = 10.0
+"""Seconds that freeing waits for a running batch; the longest seen batches take well under one."""
+
+
+class EngineResources:
+    """Apart from the engine object, so that it can be freed without it.
+
+    Attributes:
+        plan: None until it is loaded.
+        lanes: One for each batch at a time.
+        pool: Hands the lanes out; None before the plan is loaded, and when everything was freed.
+        batch_size: Rows per execution.
+        size: (height, width) of the network input, in pixels.
+        dtype: What the network takes.
+    """
+
+    batch_size: int
+    size: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def __init__(self, context: CudaContext) -> None:
+        """Takes nothing yet."""
+        self.context = context
+        self.plan: LoadedPlan | None = None
+        self.lanes: list[Lane] = []
+        self.compute: ComputeQueue | None = None
+        self.pool: LanePool | None = None
+        self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
+
+    def load(self, trt: TensorRT, plan: bytes, batch_size: int | None, height: int | None, width: int | None) -> None:
+        """Deserialises the plan and allocates memory; the context must be current.
+
+        Raises:
+            PlanError: The plan cannot be used here.
+            ConfigurationError: A batch or size outside the plan's profile, or no memory.
+            ModelError: The plan is no `[batch, n, 6]` detector.
+            pycuda.driver.Error: Not enough memory.
+            ExecutionFailedError: TensorRT refuses a shape.
+        """
+        self.plan = LoadedPlan(trt, plan)
+        picture = picture_input(self.plan.tensors)
+        outputs = [tensor for tensor in self.plan.tensors if not tensor.is_input]
+        if not outputs:
+            raise ModelError("the plan has no output")
+        check_detection_shape(outputs[0].shape, outputs[0].name)
+        low, _, high = picture.profile
+        self.batch_size = _choose_batch(picture, batch_size)
+        self.size = (
+            _choose_size("height", picture.shape[2], low[2], high[2], height),
+            _choose_size("width", picture.shape[3], low[3], high[3], width),
+        )
+        self.dtype = picture.dtype
+        rows = max(self.batch_size, low[0])
+        self.compute = ComputeQueue(self.context.driver)
+        make_lane = partial(Lane, self.context, self.plan, self.compute, rows, self.size, self.copiers)
+        self.lanes.append(make_lane())
+        while len(self.lanes) < LANES:
+            try:
+                self.lanes.append(make_lane())
+            except (self.context.driver.MemoryError, ConfigurationError) as error:
+                _logger.warning("one batch at a time, the GPU has no room for a second: %s", error)
+                break
+        self.pool = LanePool(self.lanes)
+
+    def free(self) -> None:
+        """Frees in the one order in which nothing refers to what is already gone."""
+        # At the interpreter's exit a daemon thread may still be running a batch on this memory.
+        if self.pool is not None and not self.pool.close(_EXIT_PATIENCE_S):
+            _logger.warning("a batch is still running: its GPU memory is left to the end of the process")
+            return
+        self.pool = None
+        self.copiers.shutdown()
+        try:
+            with self.context.active():
+                for lane in self.lanes:
+                    lane.free()
+                self.lanes.clear()
+                self.compute = None
+                if self.plan is not None:
+                    self.plan.free()
+        except (self.context.driver.Error, LibcudaError) as error:
+            # On a lost GPU nothing can be freed, and nothing needs to be: the context is gone as a whole.
+            _logger.warning("cannot free the engine's GPU memory: %s", error)
+
+
+def _choose_batch(picture: IoTensor, wanted: int | None) -> int:
+    largest = picture.shape[0] if picture.shape[0] >= 0 else picture.profile[2][0]
+    if wanted is not None and not 1 <= wanted <= largest:
+        raise ConfigurationError(f"batch_size {wanted} is outside what this engine was built for: 1 to {largest}")
+    # A fixed batch stays what it is: fewer rows are padded.
+    return largest if wanted is None or picture.shape[0] >= 0 else wanted
+
+
+def _choose_size(side: str, fixed: int, low: int, high: int, wanted: int | None) -> int:
+    if fixed >= 0:
+        return fixed
+    if wanted is None:
+        return min(max(DYNAMIC_SIZE, low), high)
+    if not low <= wanted <= high:
+        raise ConfigurationError(f"{side} {wanted} is outside what this engine was built for: {low} to {high}")
+    return wanted

@@ -1,0 +1,135 @@
+"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, TextIO
+
+from azaion_engine.files.sources import Item
+from azaion_engine.results.detections import Detections
+
+
+class Writer(ABC):
+    """Takes the detections of one picture after the other."""
+
+    @abstractmethod
+    def write(self, item: Item, found: Detections) -> None:
+        """Writes the boxes of one picture."""
+
+    def finish(self) -> None:  # noqa: B027 (most write as they go)
+        """Writes what can only be written at the end."""
+
+
+class JsonLines(Writer):
+    """One JSON object a picture, its boxes as the HTTP service answers them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, item: Item, found: Detections) -> None:
+        """Writes one line."""
+        line: dict[str, Any] = {"source": item.source}
+        if item.frame is not None:
+            line |= {"frame": item.frame, "time_s": item.time_s}
+        line["picture"] = {"width": found.picture_width, "height": found.picture_height}
+        line["boxes"] = found.to_dicts()
+        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+class Csv(Writer):
+    """One row a box; a picture without boxes has none."""
+
+    COLUMNS = ("source", "frame", "x1", "y1", "x2", "y2", "confidence", "class_id", "class_name")
+
+    def __init__(self, stream: TextIO) -> None:
+        self._rows = csv.DictWriter(stream, self.COLUMNS, lineterminator="\n")
+        self._rows.writeheader()
+
+    def write(self, item: Item, found: Detections) -> None:
+        """Writes the rows of one picture."""
+        self._rows.writerows({"source": item.source, "frame": item.frame, **box} for box in found.to_dicts())
+
+
+class Yolo(Writer):
+    """One .txt a picture: class, centre x and y, width and height as shares of the picture's, confidence."""
+
+    def __init__(self, folder: Path) -> None:
+        self._names = FileNames(folder, ".txt")
+
+    def write(self, item: Item, found: Detections) -> None:
+        """Writes the file of one picture; an empty one where nothing was found, which YOLO takes for background."""
+        width, height = found.picture_width, found.picture_height
+        lines = [
+            f"{box.class_id} {(box.x1 + box.x2) / 2 / width:.6f} {(box.y1 + box.y2) / 2 / height:.6f} "
+            f"{(box.x2 - box.x1) / width:.6f} {(box.y2 - box.y1) / height:.6f} {box.confidence:.4f}\n"
+            for box in found
+        ]
+        self._names.path_for(item).write_text("".join(lines), encoding="utf-8")
+
+
+class Coco(Writer):
+    """One JSON document as of a COCO data set, with a `score` an annotation (cocodataset.org, "Data format")."""
+
+    def __init__(self, stream: TextIO, names: Mapping[int, str]) -> None:
+        self._stream = stream
+        self._names = dict(names)
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def write(self, item: Item, found: Detections) -> None:
+        """Keeps the boxes of one picture."""
+        image = len(self._images) + 1
+        size = {"width": found.picture_width, "height": found.picture_height}
+        self._images.append({"id": image, "file_name": item.name, **size})
+        for box in found:
+            self._names.setdefault(box.class_id, box.class_name)
+            width, height = box.x2 - box.x1, box.y2 - box.y1
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": image,
+                    "category_id": box.class_id,
+                    "bbox": [round(value, 2) for value in (box.x1, box.y1, width, height)],
+                    "area": round(width * height, 2),
+                    "iscrowd": 0,
+                    "score": round(box.confidence, 4),
+                }
+            )
+
+    def finish(self) -> None:
+        """Writes the document."""
+        categories = [{"id": class_id, "name": name} for class_id, name in sorted(self._names.items())]
+        document = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        json.dump(document, self._stream, ensure_ascii=False)
+        self._stream.write("\n")
+
+
+class FileNames:
+    """Gives each picture a file of its own under a folder, laid out as the sources are."""
+
+    def __init__(self, folder: Path, suffix: str) -> None:
+        """Writes nothing yet.
+
+        Args:
+            folder: Where the files go; made when needed.
+            suffix: Of every file, such as `.txt`.
+        """
+        self._folder = folder
+        self._suffix = suffix
+        self._taken: set[PurePath] = set()
+
+    def path_for(self, item: Item) -> Path:
+        """Returns a path that no picture before had: a.jpg and a.png become a.txt and a_2.txt."""
+        plain = PurePath(item.name).with_suffix("")
+        name, number = plain, 1
+        while name in self._taken:
+            number += 1
+            name = plain.with_name(f"{plain.name}_{number}")
+        self._taken.add(name)
+        path = self._folder / f"{name}{self._suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

@@ -1,0 +1,75 @@
+"""ModelFile: an ONNX file by path, or the demo model that ships with the package."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azaion_engine.engines.base import EXPORT_HINT
+from azaion_engine.errors import ConfigurationError, reason
+
+if TYPE_CHECKING:
+    from azaion_engine.model.info import ModelInfo
+
+DEMO = "demo"
+SAMPLES = ("sample_1.jpg", "sample_2.jpg")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's bytes and the short name that people know it by.
+
+    Attributes:
+        name: File name without suffix, or `demo`.
+        data: The ONNX file.
+    """
+
+    name: str
+    data: bytes
+
+    @classmethod
+    def read(cls, model: str) -> ModelFile:
+        """Reads the model.
+
+        Args:
+            model: Path of an ONNX file (`~` is expanded), or `demo`.
+
+        Raises:
+            ConfigurationError: There is no such file, or it is no ONNX file by its suffix.
+        """
+        if model == DEMO:
+            return cls(DEMO, resources.files("azaion_engine").joinpath("data/demo.onnx").read_bytes())
+        path = Path(model)
+        if path.suffix.lower() != ".onnx":
+            raise ConfigurationError(
+                f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_HINT}"
+            )
+        try:
+            return cls(path.stem, path.expanduser().read_bytes())
+        except (OSError, ValueError, RuntimeError) as error:  # the latter: a NUL in the path, `~` of nobody
+            raise ConfigurationError(f"model: cannot read {model!r}: {reason(error)}") from error
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file, hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What the file says of itself; read once, which takes a tenth of a second, and pickled along then.
+
+        Raises:
+            ModelError: It is no detector.
+        """
+        from azaion_engine.model.info import ModelInfo
+
+        return ModelInfo.from_onnx(self.data)
+
+
+def sample_picture(name: str = SAMPLES[0]) -> bytes:
+    """Returns one of the sample pictures that ship with the package, JPEG bytes."""
+    return resources.files("azaion_engine").joinpath(f"data/{name}").read_bytes()

@@ -1,0 +1,73 @@
+"""Compiles letterbox.cu to the letterbox.ptx that ships beside it: `python -m azaion_engine.pictures.gpu.compile_ptx`.
+
+PTX and not machine code: the driver finishes it for whatever GPU it drives, and nobody needs a CUDA toolkit. PTX names
+the version of its instruction set, and a driver refuses one newer than its own; NVRTC 12.0 writes ISA 8.0, which every
+driver from 525 (CUDA 12.0) on reads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from azaion_engine.errors import MissingDependencyError
+
+SOURCE = Path(__file__).with_name("letterbox.cu")
+PTX = SOURCE.with_suffix(".ptx")
+
+# No contraction to fused multiply-adds: the CPU's arithmetic rounds after each operation.
+_OPTIONS = (b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++14")
+
+
+def compile_ptx(source: str) -> bytes:
+    """Compiles CUDA C++ to PTX; needs no GPU.
+
+    Args:
+        source: The text of the .cu file.
+
+    Raises:
+        MissingDependencyError: The package nvidia-cuda-nvrtc-cu12 is not installed.
+        ValueError: The source does not compile; carries the compiler's log.
+    """
+    with ThreadPoolExecutor(1) as pool:  # NVRTC 12.0 leaves its thread in the C locale
+        return pool.submit(_compile, _load_nvrtc(), source).result()
+
+
+def _compile(nvrtc: ctypes.CDLL, source: str) -> bytes:
+    program = ctypes.c_void_p()
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"letterbox.cu", 0, None, None))
+    try:
+        options = (ctypes.c_char_p * len(_OPTIONS))(*_OPTIONS)
+        if nvrtc.nvrtcCompileProgram(program, len(options), options):
+            raise ValueError(_read(nvrtc, program, "ProgramLog").decode())
+        return _read(nvrtc, program, "PTX")
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _load_nvrtc() -> ctypes.CDLL:
+    try:
+        import nvidia.cuda_nvrtc as package
+    except ImportError as error:
+        raise MissingDependencyError(f"{error}: pip install nvidia-cuda-nvrtc-cu12==12.0.*") from error
+    return ctypes.CDLL(str(Path(package.__path__[0]) / "lib" / "libnvrtc.so.12"))
+
+
+def _read(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
+    text = ctypes.create_string_buffer(size.value)
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}")(program, text))
+    return text.value
+
+
+def _check(nvrtc: ctypes.CDLL, status: int) -> None:
+    if status:
+        nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
+        raise ValueError(nvrtc.nvrtcGetErrorString(status).decode())
+
+
+if __name__ == "__main__":
+    PTX.write_bytes(compile_ptx(SOURCE.read_text(encoding="utf-8")))
+    print(f"{PTX}: {PTX.stat().st_size} bytes")

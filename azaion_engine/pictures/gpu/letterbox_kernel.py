@@ -1,0 +1,113 @@
+"""LetterboxKernel: pictures on the GPU → the network's input, one launch a batch; the twin of `Letterbox`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from azaion_engine.pictures.gpu.compile_ptx import PTX
+from azaion_engine.pictures.letterbox import Letterbox
+
+RECORD = np.dtype(
+    [
+        ("pixels", np.uint64),
+        ("step_x", np.int64),
+        ("step_y", np.int64),
+        ("scale_x", np.float64),
+        ("scale_y", np.float64),
+        ("width", np.int32),
+        ("height", np.int32),
+        ("resized_width", np.int32),
+        ("resized_height", np.int32),
+        ("left", np.int32),
+        ("top", np.int32),
+    ]
+)
+"""`struct Picture` of letterbox.cu."""
+
+_BLOCK = (32, 8, 1)
+"""Threads across, so that a warp writes one piece of a row, and down."""
+RUN = 4
+"""Pixels side by side that a thread makes: RUN of letterbox.cu."""
+
+# EXIF orientation (EXIF 2.32, tag 0x0112) → x runs backwards through the stored picture, y does, they change places.
+_RUNS = {
+    1: (False, False, False),
+    2: (True, False, False),
+    3: (True, True, False),
+    4: (False, True, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+
+
+def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox) -> tuple[int | float, ...]:
+    """Says where a picture lies and where it goes, as one `RECORD`.
+
+    Args:
+        address: Of the first stored pixel on the GPU; RGB, 8 bits, interleaved.
+        pitch: Bytes from one stored row to the next.
+        orientation: EXIF orientation of the stored pixels, 1…8.
+        letterbox: Of the upright picture.
+    """
+    back_x, back_y, turned = _RUNS[orientation]
+    step_x, step_y = (pitch, 3) if turned else (3, pitch)
+    if back_x:
+        address, step_x = address + (letterbox.picture_width - 1) * step_x, -step_x
+    if back_y:
+        address, step_y = address + (letterbox.picture_height - 1) * step_y, -step_y
+    return (
+        address,
+        step_x,
+        step_y,
+        # As cv2.resize has it: the inverse of the inverse.
+        1 / letterbox.scale_x,
+        1 / letterbox.scale_y,
+        letterbox.picture_width,
+        letterbox.picture_height,
+        letterbox.resized_width,
+        letterbox.resized_height,
+        letterbox.pad_left,
+        letterbox.pad_top,
+    )
+
+
+class LetterboxKernel:
+    """letterbox.ptx, loaded for one element type; used by one thread at a time, in the context it was made in."""
+
+    def __init__(self, driver: Any, dtype: np.dtype[Any]) -> None:
+        """Loads the kernel; the driver compiles it for its GPU, in milliseconds.
+
+        Args:
+            driver: The module `pycuda.driver`.
+            dtype: Element type of the network's input, float32 or float16.
+
+        Raises:
+            pycuda.driver.Error: The driver does not take the PTX.
+        """
+        self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
+        self._function = self._module.get_function(f"letterbox_{dtype.name}")
+
+    def launch(self, records: int, count: int, network_input: int, size: tuple[int, int], stream: Any) -> None:
+        """Starts filling the first rows of the network's input.
+
+        Args:
+            records: GPU address of an array of `RECORD`s.
+            count: How many there are.
+            network_input: GPU address of `[≥ count, 3, height, width]`.
+            size: (height, width).
+            stream: The `pycuda.driver.Stream` to do it on.
+        """
+        height, width = size
+        self._function(
+            np.uint64(records),
+            np.uint64(network_input),
+            np.int32(width),
+            np.int32(height),
+            block=_BLOCK,
+            grid=(-(-width // (_BLOCK[0] * RUN)), -(-height // _BLOCK[1]), count),
+            stream=stream,
+        )

@@ -1,0 +1,144 @@
+"""PictureLoader: prepared pictures → the network's input on the GPU; decoding, upload and letterbox of one batch."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
+from azaion_engine.cuda.staging import Staging
+from azaion_engine.errors import MissingDependencyError, PictureError
+from azaion_engine.pictures.codec import PictureLimits, decode
+from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder
+from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import PreparedPicture
+
+logger = logging.getLogger(__name__)
+
+_CHECKED = PictureLimits(sys.maxsize, sys.maxsize)
+"""The limits were asked when the picture was prepared."""
+
+
+class PictureLoader:
+    """Belongs to one stream and one network input; every method needs the CUDA context current.
+
+    Attributes:
+        decodes_jpeg: Whether JPEGs are decoded on the GPU.
+    """
+
+    def __init__(
+        self,
+        driver: Any,
+        network_input: DeviceMemory,
+        staging: Staging,
+        stream: Any,
+        take_decoder: Callable[[], JpegDecoder],
+    ) -> None:
+        """Allocates memory.
+
+        Args:
+            driver: The module `pycuda.driver`.
+            network_input: float32 or float16 `[batch, 3, height, width]`.
+            staging: What pixels are uploaded through, on the same stream.
+            stream: The `pycuda.driver.Stream` that everything is done on.
+            take_decoder: Gives the loader its decoder; without one, because of MissingDependencyError, the CPU decodes.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
+        """
+        self._stream, self._staging = stream, staging
+        self._input = network_input
+        batch, _, height, width = network_input.shape
+        self._size = (height, width)
+        self._identity = Letterbox.fit(width, height, height, width)
+        self._kernel = LetterboxKernel(driver, network_input.dtype)
+        self._decoder: JpegDecoder | None = None
+        self._pixels: Any = driver.mem_alloc(batch * height * width * 3)
+        try:
+            self._records = DeviceBuffer(driver, (batch, RECORD.itemsize), np.dtype(np.uint8))
+        except BaseException:
+            self._pixels.free()
+            raise
+        try:
+            self._decoder = take_decoder()
+        except MissingDependencyError as error:
+            logger.warning("JPEGs are decoded on the CPU: %s", error)
+        self.decodes_jpeg = self._decoder is not None
+
+    def load(self, pictures: Sequence[PreparedPicture]) -> list[PictureError | None]:
+        """Starts filling the first rows of the network's input, in order, with those pictures that can be decoded.
+
+        Args:
+            pictures: At most a batch of them.
+
+        Returns:
+            One for each picture: what is wrong with it, or None when it has a row.
+        """
+        decoded = self._decode(pictures)
+        errors: list[PictureError | None] = []
+        records = []
+        for picture, found in zip(pictures, decoded, strict=True):
+            if found is not None:
+                records.append(make_record(found.address, found.pitch, picture.orientation, picture.letterbox))
+                errors.append(None)
+                continue
+            try:
+                records.append(self._upload(len(records), _pixels_of(picture)))
+                errors.append(None)
+            except PictureError as error:
+                errors.append(error)
+        if records:
+            table = self._records.host[: len(records)]
+            table.view(RECORD)[:, 0] = records
+            self._records.upload(table, self._stream)
+            self._kernel.launch(self._records.address, len(records), self._input.address, self._size, self._stream)
+        return errors
+
+    def finish(self) -> None:
+        """Tidies up when the stream is done with the batch."""
+        if self._decoder is not None:
+            self._decoder.forget_large()
+
+    def free(self) -> None:
+        """Gives everything back; a second call does nothing."""
+        if self._decoder is not None:
+            self._decoder.free()
+            self._decoder = None
+        self._records.free()
+        pixels, self._pixels = self._pixels, None
+        if pixels is not None:
+            pixels.free()
+
+    def _decode(self, pictures: Sequence[PreparedPicture]) -> list[DecodedPicture | None]:
+        jpegs = [picture.jpeg for picture in pictures if picture.jpeg is not None]
+        found = (
+            self._decoder.decode(jpegs, self._stream) if jpegs and self._decoder is not None else [None] * len(jpegs)
+        )
+        decoded = iter(found)
+        return [_as_expected(next(decoded), picture) if picture.jpeg else None for picture in pictures]
+
+    def _upload(self, row: int, pixels: NDArray[np.uint8]) -> tuple[int | float, ...]:
+        address = int(self._pixels) + row * pixels.size
+        self._staging.upload(pixels, address, pixels.dtype)
+        return make_record(address, 3 * pixels.shape[1], 1, self._identity)
+
+
+def _as_expected(found: DecodedPicture | None, picture: PreparedPicture) -> DecodedPicture | None:
+    """Trusts the decoder only if it found the size that the limits were checked with."""
+    size = (picture.letterbox.picture_width, picture.letterbox.picture_height)
+    stored = size[::-1] if picture.orientation >= 5 else size
+    return found if found is not None and (found.width, found.height) == stored else None
+
+
+def _pixels_of(picture: PreparedPicture) -> NDArray[np.uint8]:
+    if picture.pixels is not None:
+        return picture.pixels
+    assert picture.jpeg is not None
+    # The CPU has the last word on what the hardware could not decode: another picture, or the error that says why.
+    return picture.letterbox.apply(decode(picture.jpeg, _CHECKED))

@@ -1,0 +1,271 @@
+"""EngineStore: finds the TensorRT plan that fits this machine, or builds it once and keeps it.
+
+A plan lies at `{directory}/{model name}-{12 hex of model and configuration}/{file name}`, clean, with
+its manifest in `{file name}.json` beside it.
+
+Why a crash at any moment is harmless: a plan is loaded only when a manifest beside it carries the
+key that is wanted *and* the size and SHA-256 of exactly these bytes. Both files are written in full
+under temporary names and fsynced before either gets its real name, the plan first. Whatever a kill
+or a power cut leaves is thus a matching pair or a pair whose hashes disagree, and the latter is
+rebuilt. The lock is the operating system's (flock): it ends with the process that held it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from platformdirs import user_cache_dir
+
+from azaion_engine.errors import CacheError, PlanError
+from azaion_engine.plans.manifest import EngineKey, EngineManifest
+from azaion_engine.plans.stored_plan import StoredEngine, UnusableError, stored_engines
+from azaion_engine.system.patient_lock import PatientLock
+
+_MAX_NAME = 80
+_ADVICE = "free space there, make the folder writable, or set cache_dir to one that is"
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoreOutcome:
+    """How `EngineStore.get_or_build` came by the engine.
+
+    Attributes:
+        action: Whether a stored plan was loaded or a new one built.
+        reason: Why, in words for the log.
+        seconds: From the call to the ready engine, waiting for other processes included.
+        path: Where the plan lies; None when it could not be kept and lives in memory only.
+    """
+
+    action: Literal["loaded", "built"]
+    reason: str
+    seconds: float
+    path: Path | None
+
+
+class EngineStore:
+    """Plans on disk, shared by all processes of a host; one build at a time per file."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        """Touches nothing on disk yet.
+
+        Args:
+            directory: Folder of the plans; None means the user's cache folder.
+        """
+        self.directory = Path(user_cache_dir("azaion-engine", appauthor=False) if directory is None else directory)
+
+    def get_or_build(
+        self, model_name: str, filename: str, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]
+    ) -> tuple[T, StoreOutcome]:
+        """Loads the stored plan that fits `key`, or builds, loads and keeps a new one.
+
+        A disk that cannot be written costs the keeping, never the start: the engine then lives in
+        memory and a warning says what to do. A plan is kept only after `load` took it.
+
+        Args:
+            model_name: For the folder's name; anything goes, it is made safe.
+            filename: Name of the plan's file, as `TensorRTEngine.get_engine_filename` gives it.
+            key: Everything that decides reuse.
+            build: Makes the plan; may take minutes; called at most once.
+            load: Turns a plan into an engine; raises PlanError when the plan is unusable here.
+
+        Returns:
+            What `load` returned, and how it came about.
+
+        Raises:
+            PlanError: `load` refused the plan that was built just now.
+            ValueError: `filename` is not a plain file name.
+        """
+        started = time.monotonic()
+        path = self.directory / f"{_safe_name(model_name)}-{key.folder_hash()}" / _checked(filename)
+
+        def loaded(reason: str) -> tuple[T, StoreOutcome]:
+            engine = _load_stored(path, key, load)
+            outcome = StoreOutcome("loaded", reason, time.monotonic() - started, path)
+            logger.info("loaded the TensorRT engine %s in %.1f s: %s", path, outcome.seconds, reason)
+            return engine, outcome
+
+        with suppress(UnusableError):  # judged again under the lock: another process may be writing right now
+            return loaded("the stored engine fits")
+        with _build_lock(path) as locked:
+            try:
+                return loaded("another process built it meanwhile")
+            except UnusableError as error:
+                reason, level = str(error), error.level
+            logger.log(level, "building the TensorRT engine %s, this may take minutes: %s", path, reason)
+            if locked:
+                _remove_leftovers(path)
+            build_started = time.monotonic()
+            plan = build()
+            build_seconds = time.monotonic() - build_started
+            engine = load(plan)
+            kept = _keep(path, plan, EngineManifest.of_plan(key, plan, build_seconds))
+        logger.info("built the TensorRT engine %s in %.1f s, %d bytes", path, build_seconds, len(plan))
+        return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None)
+
+    def engines(self) -> list[StoredEngine]:
+        """Lists what is stored here, whether or not it can be used."""
+        return stored_engines(self.directory)
+
+    def remove(self, engine: StoredEngine) -> int:
+        """Deletes a plan, its manifest, and its folder when nothing else is in it.
+
+        Returns:
+            Bytes freed.
+
+        Raises:
+            CacheError: It is being built right now, or the disk refuses.
+        """
+        path, freed = engine.path, 0
+        try:
+            lock = PatientLock(_beside(path, ".lock"))
+            if not lock.try_acquire():
+                raise CacheError(f"{path} is being built by {_who(path)}")
+            try:
+                for file in (engine.manifest_path, path):
+                    with suppress(FileNotFoundError):
+                        size = file.stat().st_size
+                        file.unlink()
+                        freed += size
+            finally:
+                lock.release()
+            # A process that waits for the lock of a file deleted here builds beside another one at worst.
+            _beside(path, ".lock").unlink(missing_ok=True)
+            with suppress(OSError):  # engines of other GPUs are still in it
+                path.parent.rmdir()
+        except (OSError, NotImplementedError) as error:
+            raise CacheError(f"cannot remove {path}: {error}") from error
+        return freed
+
+
+def _safe_name(name: str) -> str:
+    # Replaced rather than escaped: the hash behind it makes the folder unique, the name is for human eyes.
+    return re.sub(r"\.{2,}|[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME] or "model"
+
+
+def _checked(filename: str) -> str:
+    if filename in ("", ".", "..") or re.search(r"[/\\\0]", filename):
+        raise ValueError(f"expected a plain file name, given {filename!r}")
+    return filename
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def _load_stored(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> T:
+    plan = StoredEngine(path).read_fitting(key)
+    try:
+        return load(plan)
+    except PlanError as error:
+        raise UnusableError(f"stored plan refused by TensorRT: {error}") from error
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def _keep(path: Path, plan: bytes, manifest: EngineManifest) -> bool:
+    temporary: list[Path] = []
+    try:
+        targets = (path, StoredEngine(path).manifest_path)
+        # Both in full before the first rename: a disk that fills up here leaves the older engine whole.
+        for target, data in zip(targets, (plan, manifest.to_json()), strict=True):
+            temporary.append(_beside(target, f".{os.getpid()}-{secrets.token_hex(4)}.tmp"))
+            with open(temporary[-1], "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for source, target in zip(temporary, targets, strict=True):
+            os.replace(source, target)
+        _sync_directory(path.parent)
+        return True
+    except OSError as error:
+        message = "cannot keep the TensorRT engine at %s (%s): it lives in memory, the next start builds it again; %s"
+        logger.warning(message, path, error, _ADVICE)
+        return False
+    finally:
+        for file_left in temporary:
+            with suppress(OSError):  # renamed already, or the disk is the trouble anyway
+                file_left.unlink()
+
+
+def _sync_directory(directory: Path) -> None:
+    # Makes the new names survive a power cut. Where folders cannot be synced (Windows, some network file
+    # systems) the worst that can follow is a rebuild, so an error here is none.
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_leftovers(path: Path) -> None:
+    # Under the lock nobody else writes here, so whatever is temporary belongs to a dead build.
+    with suppress(OSError):
+        for entry in list(path.parent.iterdir()):
+            if entry.name.startswith(f"{path.name}.") and entry.name.endswith(".tmp"):
+                logger.info("removing %s, left by a build that was killed", entry)
+                entry.unlink(missing_ok=True)
+
+
+# --- locking ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _build_lock(path: Path) -> Iterator[bool]:
+    """Holds the build lock of `path`; gives False where no lock can be had, the build goes on without."""
+    lock = _acquire(path)
+    if lock is None:
+        yield False
+        return
+    # In a file of its own: some versions of filelock empty the lock file whenever somebody tries it.
+    note = _beside(path, ".lock.holder")
+    try:
+        with suppress(OSError):
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            note.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}", encoding="utf-8")
+        yield True
+    finally:
+        with suppress(OSError):
+            note.unlink()
+        lock.release()
+
+
+def _acquire(path: Path) -> PatientLock | None:
+    def waiting(elapsed: float) -> None:
+        logger.info("waiting for the TensorRT engine %s, %.0f s by now: built by %s", path, elapsed, _who(path))
+
+    lock_path = _beside(path, ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = PatientLock(lock_path)
+        lock.acquire(waiting)
+        return lock
+    except (OSError, NotImplementedError) as error:  # the latter: older filelock where flock is not supported
+        message = "cannot lock %s (%s): building without a lock, other processes may build the same engine too; %s"
+        logger.warning(message, lock_path, error, _ADVICE)
+        return None
+
+
+def _who(path: Path) -> str:
+    try:
+        return _beside(path, ".lock.holder").read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
+        return "another process"

@@ -1,0 +1,174 @@
+"""The protocol's HTTP routes, `/v2/…`, as KServe specifies them and Triton extends them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from azaion_engine.errors import InvalidRequestError, UnknownModelError
+from deployments.frontends.body import Replica, arriving, retry_after, whole_body
+from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
+from deployments.frontends.open_inference.messages import InferAnswer, InferRequest
+from deployments.frontends.open_inference.status import describe, error_code
+from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
+from deployments.watching.record import current_request
+
+Converted = TypeVar("Converted")
+
+JSON_BYTES = "Inference-Header-Content-Length"
+"""Where the JSON ends and binary tensors begin, in requests and answers."""
+
+
+class _Route(APIRoute):
+    """Gives the protocol's error shape, `{"error": "…"}`, to whatever a route raises."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                status, message = describe(error, request.url.path)
+                if (record := current_request.get()) is not None:
+                    record.failed(error_code(error, status))
+                return JSONResponse({"error": message}, status, retry_after(status, error))
+
+        return answer
+
+
+class ProtocolError(BaseModel):
+    """The protocol's one shape of errors."""
+
+    error: str
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProtocolError, "description": "The request does not fit the model."},
+    404: {"model": ProtocolError, "description": "No such model or path."},
+    413: {"model": ProtocolError, "description": "Too many bytes or pixels."},
+    500: {"model": ProtocolError, "description": "The engine failed, or something unexpected happened."},
+    503: {
+        "model": ProtocolError,
+        "description": "Overloaded, or the GPU is gone; try again after Retry-After seconds.",
+    },
+    504: {"model": ProtocolError, "description": "No answer in time."},
+}
+_BINARY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+
+router = APIRouter(prefix="/v2", route_class=_Route, tags=["Open Inference Protocol"], responses=_ERRORS)
+
+
+@router.get("")
+async def server_metadata(replica: Replica) -> JSONResponse:
+    """Tells name, version and extensions of the server."""
+    return JSONResponse(replica.repository.server_metadata())
+
+
+@router.get("/health/live", response_class=Response)
+async def server_live() -> Response:
+    """Answers 200 as long as the process lives."""
+    return Response()
+
+
+@router.get("/health/ready", response_class=Response)
+async def server_ready(replica: Replica) -> Response:
+    """Answers 200 when requests would be answered, else the reason."""
+    await replica.check_health()
+    return Response()
+
+
+@router.get("/models/stats")
+async def statistics(replica: Replica) -> JSONResponse:
+    """Tells how many requests each model of this replica has answered, and how long each stage took."""
+    return JSONResponse(replica.repository.statistics())
+
+
+@router.post("/repository/index")
+async def repository_index(replica: Replica) -> JSONResponse:
+    """Lists the models."""
+    return JSONResponse(replica.repository.index())
+
+
+@router.get("/models/{name}/versions/{version}")
+@router.get("/models/{name}")
+async def model_metadata(replica: Replica, name: str, version: str = "") -> JSONResponse:
+    """Tells the model's inputs and outputs."""
+    return JSONResponse(replica.repository.model(name, version).metadata())
+
+
+@router.get("/models/{name}/versions/{version}/ready", response_class=Response)
+@router.get("/models/{name}/ready", response_class=Response)
+async def model_ready(replica: Replica, name: str, version: str = "") -> Response:
+    """Answers 200 when the model would answer, else the reason."""
+    replica.repository.model(name, version)
+    await replica.check_health()
+    return Response()
+
+
+@router.get("/models/{name}/versions/{version}/config")
+@router.get("/models/{name}/config")
+async def model_config(replica: Replica, name: str, version: str = "") -> JSONResponse:
+    """Tells the model's configuration as Triton does."""
+    return JSONResponse(replica.repository.model(name, version).config())
+
+
+@router.get("/models/{name}/versions/{version}/stats")
+@router.get("/models/{name}/stats")
+async def model_statistics(replica: Replica, name: str, version: str = "") -> JSONResponse:
+    """Tells what the model has answered on this replica."""
+    return JSONResponse(replica.repository.statistics(name, version))
+
+
+@router.post("/models/{name}/versions/{version}/infer", responses={200: _BINARY})
+@router.post("/models/{name}/infer", responses={200: _BINARY})
+async def infer(request: Request, replica: Replica, name: str, version: str = "") -> Response:
+    """Runs a model; JSON or JSON with binary tensors, in and out."""
+    model = replica.repository.model(name, version)
+    replica.refuse_when_full()
+    with arriving(replica):
+        body = await whole_body(request, model.max_body_bytes)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    json_bytes = _json_bytes(request)
+    message = await _converted(len(body), _parse, body, encoding, json_bytes, model.max_body_bytes)
+    answer = await model.infer(message)
+    size = sum(output.array.size for output in answer.outputs) * 8
+    accepted = request.headers.get("accept-encoding", "")
+    return await _converted(size, _response, answer, message, accepted)
+
+
+@router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"], include_in_schema=False)
+async def not_served(request: Request, path: str) -> Response:
+    """Gives the protocol's error shape to what is not served, shared memory and model loading among it."""
+    raise UnknownModelError(f"no such request: {request.method} /v2/{path}")
+
+
+def _json_bytes(request: Request) -> int | None:
+    given = request.headers.get(JSON_BYTES)
+    if given is None:
+        return None
+    if not given.strip().isdecimal() or len(given) > 18:
+        raise InvalidRequestError(f"{JSON_BYTES}: expected a number of bytes, given {given!r}")
+    return int(given)
+
+
+def _parse(body: bytes, encoding: str, json_bytes: int | None, limit: int) -> InferRequest:
+    return decode_request(inflate(body, encoding, limit), json_bytes)
+
+
+def _response(answer: InferAnswer, request: InferRequest, accepted: str) -> Response:
+    body, json_bytes = encode_answer(answer, request)
+    body, headers = deflate(body, accepted)
+    if json_bytes is None:
+        return Response(body, headers=headers, media_type="application/json")
+    return Response(body, headers={**headers, JSON_BYTES: str(json_bytes)}, media_type="application/octet-stream")
+
+
+async def _converted(size: int, convert: Callable[..., Converted], *arguments: Any) -> Converted:
+    return await asyncio.to_thread(convert, *arguments) if size > WORTH_A_THREAD else convert(*arguments)

@@ -1,0 +1,215 @@
+"""OpenModel: what the picture model and the raw model share, checks, metadata, configuration and statistics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from azaion_engine.errors import InvalidRequestError
+from deployments.frontends.open_inference.messages import InferAnswer, InferRequest
+from deployments.frontends.open_inference.statistics import ModelStatistics, Timed
+from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
+
+if TYPE_CHECKING:
+    from deployments.deployment import DetectorDeployment
+
+VERSION = "1"
+"""The one version of each model; a changed model is another deployment."""
+
+_CONFIG_TYPES = {"BYTES": "TYPE_STRING", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32", "INT32": "TYPE_INT32"}
+_TRITONS_OWN = {
+    "binary_data_output",
+    *("sequence_id", "sequence_start", "sequence_end", "priority", "timeout"),
+    "triton_enable_empty_final_response",  # perf_analyzer sends it over gRPC
+}
+"""Request parameters that mean nothing to a model without sequences, priorities and parts; no mistake either."""
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output as the metadata tells it.
+
+    Attributes:
+        name: Its name.
+        datatype: The protocol's name, e.g. `FP32`.
+        shape: Dimensions, the batch first; -1 where the request decides.
+        also: Further datatypes that are accepted.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    also: tuple[str, ...] = ()
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns the protocol's `TensorMetadata`."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+    def config(self, batched: bool) -> dict[str, Any]:
+        """Returns the tensor's part of Triton's model configuration; `batched` leaves the first dimension out."""
+        return {
+            "name": self.name,
+            "data_type": _CONFIG_TYPES[self.datatype],
+            "dims": list(self.shape[1:] if batched else self.shape),
+            "is_shape_tensor": False,
+        }
+
+
+class OpenModel(ABC):
+    """One model of the protocol on one replica."""
+
+    platform = ""
+    parameters: frozenset[str] = frozenset()
+    """Request parameters that the model knows."""
+
+    def __init__(
+        self,
+        replica: DetectorDeployment,
+        name: str,
+        picture: TensorSpec,
+        outputs: Sequence[TensorSpec],
+        most: int,
+        max_batch_size: int,
+    ) -> None:
+        """Describes the model.
+
+        Args:
+            replica: What runs it.
+            name: Its name.
+            picture: Its one input.
+            outputs: Its outputs, in the order of an answer that names none.
+            most: Pictures or rows of one request at most.
+            max_batch_size: As Triton configures it; 0 where the first dimension is a dimension like others.
+        """
+        self.replica = replica
+        self.name = name
+        self.input = picture
+        self.outputs = {output.name: output for output in outputs}
+        self.most = most
+        self.max_batch_size = max_batch_size
+        self.statistics = ModelStatistics()
+
+    @property
+    @abstractmethod
+    def max_body_bytes(self) -> int:
+        """Bytes of the largest HTTP body that could be a request to this model."""
+
+    @abstractmethod
+    def check_shape(self, tensor: InputTensor) -> None:
+        """Raises InvalidRequestError for an input of another shape than the model takes."""
+
+    @abstractmethod
+    async def run(self, array: NDArray[Any], parameters: dict[str, Any]) -> tuple[list[OutputTensor], Sequence[Timed]]:
+        """Answers a checked request.
+
+        Args:
+            array: The input, of a datatype and a shape that the model takes.
+            parameters: The request's own.
+
+        Returns:
+            Every output, and the timing of each picture or row.
+        """
+
+    async def infer(self, request: InferRequest) -> InferAnswer:
+        """Checks a request, runs it, and gives the outputs it asks for.
+
+        Raises:
+            InvalidRequestError: Inputs, outputs or parameters are not the model's; names those that are.
+            AzaionError: Whatever `run` raises.
+        """
+        started = time.perf_counter()
+        try:
+            tensor = self._checked(request)
+            array = await asyncio.to_thread(tensor.array) if tensor.costly else tensor.array()
+            outputs, parts = await self.run(array, request.parameters)
+        except Exception:
+            self.statistics.failed(time.perf_counter() - started)
+            raise
+        self.statistics.succeeded(time.perf_counter() - started, parts)
+        by_name = {output.name: output for output in outputs}
+        wanted = [output.name for output in request.outputs] or list(by_name)
+        return InferAnswer(self.name, VERSION, request.id, [by_name[name] for name in wanted])
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns the protocol's `ModelMetadataResponse`."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": self.platform,
+            "inputs": [self.input.metadata()],
+            "outputs": [output.metadata() for output in self.outputs.values()],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Returns Triton's model configuration."""
+        batched = self.max_batch_size > 0
+        on_gpu = self.replica.detector.engine.name.startswith("tensorrt")
+        return {
+            "name": self.name,
+            "platform": self.platform,
+            "backend": "azaion_engine",
+            "version_policy": {"latest": {"num_versions": 1}},
+            "max_batch_size": self.max_batch_size,
+            "input": [
+                {
+                    **self.input.config(batched),
+                    "format": "FORMAT_NCHW" if len(self.input.shape) == 4 else "FORMAT_NONE",
+                    "allow_ragged_batch": False,
+                    "optional": False,
+                }
+            ],
+            "output": [{**output.config(batched), "label_filename": ""} for output in self.outputs.values()],
+            "batch_input": [],
+            "batch_output": [],
+            "instance_group": [{"name": self.name, "kind": "KIND_GPU" if on_gpu else "KIND_CPU", "count": 1}],
+            "dynamic_batching": {
+                "preferred_batch_size": [self.replica.detector.engine.get_batch_size()],
+                "max_queue_delay_microseconds": 0,
+            },
+            "default_model_filename": "",
+            "parameters": {},
+            "model_warmup": [],
+            "model_transaction_policy": {"decoupled": False},
+        }
+
+    def _checked(self, request: InferRequest) -> InputTensor:
+        unknown = sorted(request.parameters.keys() - self.parameters - _TRITONS_OWN)
+        if unknown:
+            known = ", ".join(sorted(self.parameters)) or "none"
+            raise InvalidRequestError(f"unknown parameter {unknown[0]!r}; the model {self.name!r} has: {known}")
+        for output in request.outputs:
+            if output.name not in self.outputs:
+                raise InvalidRequestError(
+                    f"unknown output {output.name!r}; the model {self.name!r} has: {', '.join(self.outputs)}"
+                )
+        names = [tensor.name for tensor in request.inputs]
+        if names != [self.input.name]:
+            raise InvalidRequestError(f"expected the one input {self.input.name!r}, given {names}")
+        tensor = request.inputs[0]
+        accepted = (self.input.datatype, *self.input.also)
+        if tensor.datatype not in accepted:
+            raise InvalidRequestError(
+                f"input {tensor.name!r}: expected datatype {' or '.join(accepted)}, given {tensor.datatype!r}"
+            )
+        self.check_shape(tensor)
+        return tensor
+
+
+async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, Part]]) -> list[Part]:
+    """Awaits all at once; the first error cancels the others, whose answers nobody would see."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

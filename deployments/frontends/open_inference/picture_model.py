@@ -1,0 +1,122 @@
+"""PictureModel: encoded pictures in, boxes in their own pixels out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import InvalidParameterError, InvalidRequestError, PictureError, PictureTooLargeError
+from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
+from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
+
+if TYPE_CHECKING:
+    from deployments.deployment import Answer, DetectorDeployment
+
+_HEADER_BYTES = 2**20
+"""Room for the JSON around the pictures."""
+
+
+class PictureModel(OpenModel):
+    """The detector: `picture` BYTES `[n]`, each element a JPEG, PNG, WebP, BMP or TIFF file.
+
+    Every output has n rows and as many columns as the picture with most boxes has (none: `[n, 0]`). Shorter rows are
+    padded with zeros, class -1 and empty names; `num_detections` tells how many are real.
+    """
+
+    platform = "azaion_engine"
+    parameters = frozenset({"confidence", "classes", "content_type"})
+
+    def __init__(self, replica: DetectorDeployment) -> None:
+        """Describes the model of a replica."""
+        outputs = (
+            TensorSpec("num_detections", "INT32", (-1,)),
+            TensorSpec("boxes", "FP32", (-1, -1, 4)),
+            TensorSpec("confidences", "FP32", (-1, -1)),
+            TensorSpec("class_ids", "INT32", (-1, -1)),
+            TensorSpec("class_names", "BYTES", (-1, -1)),
+        )
+        picture = TensorSpec("picture", "BYTES", (-1,))
+        most = replica.settings.pictures_at_once
+        super().__init__(replica, replica.detector.model_name, picture, outputs, most, max_batch_size=0)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """As many of the largest pictures as one request may have, in base64."""
+        return self.most * self.replica.settings.max_picture_bytes * 4 // 3 + _HEADER_BYTES
+
+    def check_shape(self, tensor: InputTensor) -> None:
+        """Accepts `[n]`, and `[n, 1]` from clients that put a batch in front of a shape `[1]`."""
+        n, *rest = tensor.shape or (0,)
+        if rest not in ([], [1]) or not 1 <= n <= self.most:
+            raise InvalidRequestError(
+                f"input {tensor.name!r}: expected [n] or [n, 1] with n of 1 to {self.most} pictures, "
+                f"given {list(tensor.shape)}"
+            )
+
+    async def run(self, array: NDArray[Any], parameters: dict[str, Any]) -> tuple[list[OutputTensor], Sequence[Answer]]:
+        """Finds the objects in each picture.
+
+        Raises:
+            PictureError: A picture cannot be used, and with it the request; the message says which one.
+        """
+        confidence, classes = _confidence(parameters), _classes(parameters)
+        pictures = array.ravel().tolist()
+        self._check_bytes(pictures)
+        answers = await all_or_none(
+            [self._detect(index, picture, confidence, classes) for index, picture in enumerate(pictures)]
+        )
+        return _outputs(answers), answers
+
+    def _check_bytes(self, pictures: list[bytes]) -> None:
+        limit = self.replica.settings.max_picture_bytes
+        for index, picture in enumerate(pictures):
+            if len(picture) > limit:
+                raise PictureTooLargeError(
+                    f"picture {index}: it has {len(picture)} bytes, at most {limit} are accepted"
+                )
+
+    async def _detect(self, index: int, picture: bytes, confidence: float | None, classes: list[str] | None) -> Answer:
+        try:
+            return await self.replica.detect(picture, confidence, classes)
+        except PictureError as error:
+            raise type(error)(f"picture {index}: {error}") from error
+
+
+def _outputs(answers: Sequence[Answer]) -> list[OutputTensor]:
+    counts = [len(answer.detections) for answer in answers]
+    n, k = len(counts), max(counts)
+    boxes, confidences = np.zeros((n, k, 4), np.float32), np.zeros((n, k), np.float32)
+    class_ids, class_names = np.full((n, k), -1, np.int32), np.full((n, k), b"", object)
+    for row, answer in enumerate(answers):
+        found, count = answer.detections, counts[row]
+        boxes[row, :count] = found.boxes
+        confidences[row, :count] = found.confidences
+        class_ids[row, :count] = found.class_ids
+        class_names[row, :count] = [box.class_name.encode() for box in found]
+    return [
+        OutputTensor("num_detections", "INT32", np.array(counts, np.int32)),
+        OutputTensor("boxes", "FP32", boxes),
+        OutputTensor("confidences", "FP32", confidences),
+        OutputTensor("class_ids", "INT32", class_ids),
+        OutputTensor("class_names", "BYTES", class_names),
+    ]
+
+
+def _confidence(parameters: dict[str, Any]) -> float | None:
+    value = parameters.get("confidence")
+    if value is None:
+        return None
+    try:
+        return float(value)  # perf_analyzer can send text only
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidParameterError(f"confidence: expected 0 to 1, given {value!r}") from None
+
+
+def _classes(parameters: dict[str, Any]) -> list[str] | None:
+    value = parameters.get("classes")
+    if value is None:
+        return None
+    return [part for part in str(value).split(",") if part.strip()] or None

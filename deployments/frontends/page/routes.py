@@ -1,0 +1,67 @@
+"""The page at `/` and what it loads: the files of `static/` and the sample pictures, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import PurePath
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+from azaion_engine.model.file import SAMPLES, sample_picture
+
+# The system's own table of types knows .js under two names and may lack one.
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+}
+_HEADERS = {
+    # A browser keeps its copy and asks each time whether it is still good (304): a new release shows at once.
+    "Cache-Control": "no-cache",
+    # blob: is a picture that the user chose, shown without sending it anywhere but to /detect.
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+router = APIRouter(include_in_schema=False)
+
+# Plain `def`: FastAPI runs these in its thread pool, so reading a file never holds up the replica's event loop.
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+def page(request: Request) -> Response:
+    """Answers the page; every address in it is relative, so it works under any route prefix."""
+    return page_file(request, "index.html")
+
+
+@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+def page_file(request: Request, name: str) -> Response:
+    """Answers a style sheet, script or icon of the page."""
+    folder = resources.files("deployments.frontends.page").joinpath("static")
+    if name not in {file.name for file in folder.iterdir()}:
+        raise HTTPException(404, f"the page has no file {name!r}")
+    return _answer(request, name, folder.joinpath(name).read_bytes())
+
+
+@router.api_route("/samples/{name}", methods=["GET", "HEAD"])
+def sample(request: Request, name: str) -> Response:
+    """Answers a sample picture that ships with the library."""
+    if name not in SAMPLES:
+        raise HTTPException(404, f"there is no sample {name!r}, only {', '.join(SAMPLES)}")
+    return _answer(request, name, sample_picture(name))
+
+
+def _answer(request: Request, name: str, content: bytes) -> Response:
+    # Of the content, not of the file's time: every replica on every node gives the same tag.
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**_HEADERS, "ETag": tag}
+    known = {given.strip().removeprefix("W/") for given in request.headers.get("if-none-match", "").split(",")}
+    if tag in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(content, headers=headers, media_type=_TYPES[PurePath(name).suffix])

@@ -1,0 +1,61 @@
+"""Distribution: a Prometheus histogram through Ray at the price of a list append an observation.
+
+Ray's own Histogram costs microseconds an observation in this process, then its node agent records every single one
+again in Python, each as the middle of its bucket: the sum that Prometheus sees is not the sum that was observed
+(`OpenTelemetryMetricRecorder.record_histogram_aggregated_batch` of Ray 2.60; `benchmarks/service/metrics_cost.py` shows
+both). Ray's Counter adds any amount at once and exactly, and PromQL's `histogram_quantile` asks for no more than
+counters with an `le` label.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+
+from ray.serve.metrics import Counter
+
+_NEARLY_ZERO = sys.float_info.min
+"""Ray's counters refuse 0; this vanishes as soon as anything is added to it."""
+
+
+class Distribution:
+    """`{name}_bucket` by `le`, `{name}_sum` and `{name}_count`; Ray puts `ray_` before and `_total` behind."""
+
+    def __init__(
+        self, name: str, description: str, bounds: Sequence[float], label: str, values: Collection[str]
+    ) -> None:
+        """Registers the counters; every bucket exists from the start.
+
+        Args:
+            name: Name with its unit, e.g. `azaion_stage_seconds`.
+            description: What is observed.
+            bounds: Upper bounds of the buckets, ascending; `+Inf` is added.
+            label: The one label besides `le`.
+            values: Every value that the label takes.
+        """
+        self._bounds = bounds
+        self._label = label
+        self._upper = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+        self._bucket = Counter(f"{name}_bucket", f"{description} Observations up to `le`.", (label, "le"))
+        self._sum = Counter(f"{name}_sum", f"{description} Sum.", (label,))
+        self._count = Counter(f"{name}_count", f"{description} Number.", (label,))
+        for value in values:
+            # Without the empty buckets below the first filled one, histogram_quantile takes 0 for its lower bound.
+            for upper in self._upper:
+                self._bucket.inc(_NEARLY_ZERO, {label: value, "le": upper})
+
+    def add(self, value: str, observations: Sequence[float]) -> None:
+        """Adds observations under one value of the label."""
+        counts = [0] * len(self._upper)
+        for observation in observations:
+            counts[bisect_left(self._bounds, observation)] += 1
+        below = 0
+        for upper, count in zip(self._upper, counts, strict=True):
+            below += count
+            if below:
+                self._bucket.inc(below, {self._label: value, "le": upper})
+        if below:
+            self._count.inc(below, {self._label: value})
+        if (total := sum(observations)) > 0:
+            self._sum.inc(total, {self._label: value})

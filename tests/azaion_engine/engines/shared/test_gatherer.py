@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from azaion_engine.engines.shared import gatherer as picture_gatherer
+from azaion_engine.engines.shared.gatherer import Found, PictureGatherer
+from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError, UndecodablePictureError
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import PreparedPicture
+from tests.stand_in import StandInEngine
+
+BROKEN, BAD, LOST = 250, 251, 252
+
+
+class Engine(StandInEngine):
+    """Answers each picture by its length, notes its batches, and runs only while the gate is open."""
+
+    def __init__(self, lanes: int = 1) -> None:
+        super().__init__(batch_size=4)
+        self._lanes = lanes
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[list[int]] = []
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
+
+    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+        lengths = [len(picture.jpeg or b"") for picture in pictures]
+        self.batches.append(lengths)
+        assert self.gate.wait(10)
+        if BAD in lengths:
+            raise RuntimeError("a bad batch")
+        if LOST in lengths:
+            raise GpuLostError("lost")
+        broken = UndecodablePictureError("broken")
+        return [broken if length == BROKEN else np.full((1, 6), length, np.float32) for length in lengths]
+
+
+def pictures(*lengths: int) -> list[PreparedPicture]:
+    return [PreparedPicture(Letterbox.fit(32, 32, 32, 32), jpeg=bytes(length)) for length in lengths]
+
+
+def lengths_of(found: Sequence[NDArray[np.float32] | PictureError]) -> list[int]:
+    return [BROKEN if isinstance(rows, PictureError) else int(rows[0, 0]) for rows in found]
+
+
+def until(condition: object) -> None:
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:  # type: ignore[operator]
+        time.sleep(0.005)
+
+
+@contextmanager
+def busy(engine: Engine, gatherer: PictureGatherer) -> Iterator[tuple[ThreadPoolExecutor, Future[list[Found]]]]:
+    """Clients' threads, and a first picture that runs until the engine's gate is opened."""
+    engine.gate.clear()
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(gatherer.run, pictures(1))
+        until(lambda: engine.batches)
+        yield pool, first
+
+
+def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
+    engine = Engine(lanes=2)
+    gatherer = PictureGatherer(engine)
+    assert lengths_of(gatherer.run(pictures(*range(1, 12)))) == list(range(1, 12))
+    assert gatherer.run([]) == []
+    assert all(len(batch) <= 4 for batch in engine.batches)
+    gatherer.close()
+
+
+def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_full() -> None:
+    engine = Engine(lanes=2)
+    gatherer = PictureGatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        second = pool.submit(gatherer.run, pictures(2, 3))
+        time.sleep(0.05)
+        assert engine.batches == [[1]]
+        third = pool.submit(gatherer.run, pictures(4, 5, 6))
+        until(lambda: len(engine.batches) == 2)
+        assert engine.batches == [[1], [2, 3, 4, 5]]
+        engine.gate.set()
+        assert [lengths_of(request.result()) for request in (first, second, third)] == [[1], [2, 3], [4, 5, 6]]
+    assert engine.batches[2:] == [[6]]
+    gatherer.close()
+
+
+def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_gatherer, "FIRST_S", 0.6)
+    engine = Engine(lanes=2)
+    gatherer = PictureGatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        began = time.monotonic()
+        second = pool.submit(gatherer.run, pictures(2))
+        until(lambda: len(engine.batches) == 2)
+        assert time.monotonic() - began > 0.1
+        third = pool.submit(gatherer.run, pictures(3))  # both lanes are busy
+        time.sleep(0.05)
+        assert engine.batches == [[1], [2]]
+        engine.gate.set()
+        assert [lengths_of(request.result()) for request in (first, second, third)] == [[1], [2], [3]]
+    gatherer.close()
+
+
+def test_a_batch_that_fails_costs_only_the_client_whose_picture_it_was() -> None:
+    engine = Engine()
+    gatherer = PictureGatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        bad = pool.submit(gatherer.run, pictures(BAD, 2))
+        good = pool.submit(gatherer.run, pictures(3, BROKEN))
+        time.sleep(0.05)
+        engine.gate.set()
+        assert lengths_of(first.result()) == [1]
+        assert lengths_of(good.result()) == [3, BROKEN]
+        with pytest.raises(RuntimeError, match="a bad batch"):
+            bad.result()
+    assert lengths_of(gatherer.run(pictures(5))) == [5]
+    gatherer.close()
+
+
+def test_a_lost_gpu_is_everybodys_trouble() -> None:
+    engine = Engine()
+    gatherer = PictureGatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        with_it = pool.submit(gatherer.run, pictures(LOST, 2))
+        beside_it = pool.submit(gatherer.run, pictures(3))
+        time.sleep(0.05)
+        engine.gate.set()
+        assert lengths_of(first.result()) == [1]
+        for other in (with_it, beside_it):
+            with pytest.raises(GpuLostError):
+                other.result()
+    gatherer.close()
+
+
+def test_a_closed_gatherer_runs_what_it_has_and_takes_no_more() -> None:
+    engine = Engine()
+    gatherer = PictureGatherer(engine)
+    assert lengths_of(gatherer.run(pictures(1))) == [1]
+    gatherer.close()
+    with pytest.raises(EngineClosedError):
+        gatherer.run(pictures(2))

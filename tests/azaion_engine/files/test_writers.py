@@ -1,0 +1,87 @@
+"""Writers: what other programs read of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from azaion_engine.files.sources import Item
+from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
+from azaion_engine.results.detections import Detections
+
+NAMES = {0: "car", 1: "truck"}
+
+
+def found(*rows: tuple[float, ...], width: int = 200, height: int = 100) -> Detections:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64), width, height, NAMES)
+
+
+CAR, TRUCK = (10, 20, 50, 60, 0.9, 0), (0, 0, 200, 100, 0.5, 1)
+PICTURE, FRAME = Item("in/a.jpg", "a.jpg", b""), Item("in/v.mp4", "v_000007.jpg", b"", 7, 0.28)
+
+
+def test_json_lines_are_one_object_a_picture_and_tell_frames() -> None:
+    stream = io.StringIO()
+    writer = JsonLines(stream)
+    writer.write(PICTURE, found(CAR))
+    writer.write(FRAME, found())
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert first["source"] == "in/a.jpg"
+    assert first["picture"] == {"width": 200, "height": 100}
+    assert first["boxes"] == found(CAR).to_dicts()
+    assert "frame" not in first
+    assert (second["frame"], second["time_s"], second["boxes"]) == (7, 0.28, [])
+
+
+def test_csv_is_one_row_a_box() -> None:
+    stream = io.StringIO()
+    writer = Csv(stream)
+    writer.write(PICTURE, found(CAR, TRUCK))
+    writer.write(FRAME, found(CAR))
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    assert [(row["source"], row["frame"], row["class_name"]) for row in rows] == [
+        ("in/a.jpg", "", "car"),
+        ("in/a.jpg", "", "truck"),
+        ("in/v.mp4", "7", "car"),
+    ]
+    assert float(rows[0]["x2"]) == 50
+
+
+def test_yolo_files_are_shares_of_the_picture_and_empty_for_background(tmp_path: Path) -> None:
+    writer = Yolo(tmp_path / "labels")
+    writer.write(PICTURE, found(CAR, TRUCK))
+    writer.write(FRAME, found())
+    car, truck = (tmp_path / "labels/a.txt").read_text().splitlines()
+    assert [float(value) for value in car.split()] == [0, 0.15, 0.4, 0.2, 0.4, 0.9]
+    assert [float(value) for value in truck.split()] == [1, 0.5, 0.5, 1, 1, 0.5]
+    assert (tmp_path / "labels/v_000007.txt").read_text() == ""
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    writer = Yolo(tmp_path)
+    for name in ("a.jpg", "a.png", "deep/a.jpg"):
+        writer.write(Item(name, name, b""), found(CAR))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")} == {"a.txt", "a_2.txt", "deep/a.txt"}
+
+
+def test_coco_documents_load_in_pycocotools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "coco.json"
+    with path.open("w") as stream:
+        writer = Coco(stream, NAMES)
+        writer.write(PICTURE, found(CAR, TRUCK))
+        writer.write(FRAME, found())
+        writer.finish()
+    coco = COCO(str(path))
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["car", "truck"]
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == ["a.jpg", "v_000007.jpg"]
+    [car] = coco.loadAnns(coco.getAnnIds(imgIds=[1], catIds=[0]))
+    assert (car["bbox"], car["area"], car["score"]) == ([10, 20, 40, 40], 1600, 0.9)
+    results = coco.loadRes(json.loads(path.read_text())["annotations"])
+    assert len(results.anns) == 2

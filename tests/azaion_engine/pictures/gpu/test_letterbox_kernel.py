@@ -1,0 +1,173 @@
+"""letterbox.cu: the same bits as letterbox.py, compiled as C++ where there is a compiler, and on a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from azaion_engine.pictures.codec import _turn_upright
+from azaion_engine.pictures.gpu.compile_ptx import PTX, SOURCE, compile_ptx
+from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.letterbox import Letterbox
+
+AS_CPP = """
+#include <math.h>
+#include <algorithm>
+using std::max; using std::min;
+struct Index { int x, y, z; };
+static Index blockIdx, threadIdx;
+static const Index blockDim = {1, 1, 1};
+#define __device__
+#define __global__
+#define __float2int_rn(value) ((int)lrintf(value))
+#define __fmaf_rn fmaf
+#include SOURCE
+extern "C" int record_size() { return sizeof(Picture); }
+extern "C" void run(int half, const Picture* pictures, int count, void* input, int width, int height) {
+    for (blockIdx.z = 0; blockIdx.z < count; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < height; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x * RUN < width; ++blockIdx.x)
+                half ? letterbox_float16(pictures, (unsigned short*)input, width, height)
+                     : letterbox_float32(pictures, (float*)input, width, height);
+}
+"""
+
+Fill = Callable[[list[np.ndarray[Any, Any]], list[int], tuple[int, int], type], np.ndarray[Any, Any]]
+"""Stored pictures, their orientations, (height, width), element type → the network's input."""
+
+
+def letterboxes(pictures: list[Any], orientations: list[int], size: tuple[int, int]) -> list[Letterbox]:
+    turned = [p.shape[:2] if o >= 5 else p.shape[1::-1] for p, o in zip(pictures, orientations, strict=True)]
+    return [Letterbox.fit(*upright, *size) for upright in turned]
+
+
+@pytest.fixture(scope="module")
+def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
+    compiler = shutil.which("g++")
+    if not compiler:
+        pytest.skip("no g++ here; on a GPU the PTX itself is tested")
+    folder = tmp_path_factory.mktemp("letterbox")
+    (folder / "letterbox.cpp").write_text(AS_CPP)
+    subprocess.run(
+        [
+            compiler,
+            "-O1",
+            "-ffp-contract=off",
+            "-shared",
+            "-fPIC",
+            f'-DSOURCE="{SOURCE}"',
+            "letterbox.cpp",
+            "-o",
+            "l.so",
+        ],
+        cwd=folder,
+        check=True,
+    )
+    library = ctypes.CDLL(str(folder / "l.so"))
+    assert library.record_size() == RECORD.itemsize
+
+    def fill(pictures: list[Any], orientations: list[int], size: tuple[int, int], dtype: type) -> Any:
+        boxes = letterboxes(pictures, orientations, size)
+        records = np.array(
+            [
+                make_record(p.ctypes.data, p.strides[0], o, box)
+                for p, o, box in zip(pictures, orientations, boxes, strict=True)
+            ],
+            RECORD,
+        )
+        out = np.full((len(pictures), 3, *size), -1, dtype)
+        library.run(
+            dtype is np.float16,
+            ctypes.c_void_p(records.ctypes.data),
+            len(pictures),
+            ctypes.c_void_p(out.ctypes.data),
+            size[1],
+            size[0],
+        )
+        return out
+
+    return fill
+
+
+@pytest.fixture
+def fill_on_gpu() -> Iterator[Fill]:
+    from azaion_engine.cuda.context import cuda_context
+
+    context = cuda_context(0)
+
+    def fill(pictures: list[Any], orientations: list[int], size: tuple[int, int], dtype: type) -> Any:
+        driver, stream = context.driver, context.driver.Stream(1)
+        held = [driver.to_device(picture) for picture in pictures]
+        boxes = letterboxes(pictures, orientations, size)
+        records = np.array(
+            [
+                make_record(int(a), p.strides[0], o, box)
+                for a, p, o, box in zip(held, pictures, orientations, boxes, strict=True)
+            ],
+            RECORD,
+        )
+        out = np.full((len(pictures), 3, *size), -1, dtype)
+        on_gpu, table = driver.to_device(out), driver.to_device(records)
+        LetterboxKernel(driver, np.dtype(dtype)).launch(int(table), len(pictures), int(on_gpu), size, stream)
+        stream.synchronize()
+        driver.memcpy_dtoh(out, on_gpu)
+        return out
+
+    with context.active():
+        yield fill
+
+
+@pytest.fixture(params=["fill_as_cpp", pytest.param("fill_on_gpu", marks=pytest.mark.gpu)])
+def fill(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def picture(height: int, width: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(height * 10000 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (160, 160), (33, 7), (1, 1)])
+def test_pixels_are_those_of_the_cpu(fill: Fill, size: tuple[int, int], dtype: type) -> None:
+    sizes = [(64, 96), (128, 192), (31, 47), (100, 333), (333, 100), (480, 640), (1, 1), (500, 1), (1, 500), (66, 98)]
+    pictures = [picture(*each) for each in sizes]
+    found = fill(pictures, [1] * len(pictures), size, dtype)
+    for (height, width), pixels, ours in zip(sizes, pictures, found, strict=True):
+        expected = Letterbox.fit(width, height, *size).to_input(pixels).astype(dtype)
+        np.testing.assert_array_equal(ours, expected, f"{width}x{height}")
+
+
+@pytest.mark.parametrize("size", [(48, 80), (80, 48)])
+def test_every_orientation_is_turned_upright(fill: Fill, size: tuple[int, int]) -> None:
+    stored = [picture(37 + orientation, 61) for orientation in range(1, 9)]
+    found = fill(stored, list(range(1, 9)), size, np.float32)
+    for orientation, pixels, ours in zip(range(1, 9), stored, found, strict=True):
+        upright = _turn_upright(pixels, orientation)
+        expected = Letterbox.fit(upright.shape[1], upright.shape[0], *size).to_input(upright)
+        np.testing.assert_array_equal(ours, expected, f"orientation {orientation}")
+
+
+def test_a_pitch_wider_than_the_row_is_stepped_over(fill_as_cpp: Fill) -> None:
+    wide = picture(40, 60)
+    cut = wide[:, :50]
+    assert cut.strides[0] == 180
+    np.testing.assert_array_equal(
+        fill_as_cpp([cut], [6], (64, 64), np.float32), fill_as_cpp([cut.copy()], [6], (64, 64), np.float32)
+    )
+
+
+def test_the_ptx_was_made_from_the_source_beside_it() -> None:
+    assert compile_ptx(SOURCE.read_text(encoding="utf-8")) == PTX.read_bytes(), "run `make ptx`"
+    with pytest.raises(ValueError, match=r"letterbox.cu\(1\): error"):
+        compile_ptx("nonsense")
+
+
+def test_the_ptx_is_read_by_every_driver_of_cuda_12() -> None:
+    version = next(line for line in PTX.read_text().splitlines() if line.startswith(".version"))
+    assert version == ".version 8.0"

@@ -1,0 +1,125 @@
+"""The header of a plain JPEG, held against Pillow's."""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError
+from azaion_engine.pictures.codec import PictureLimits, decode, read_hardware_jpeg
+from azaion_engine.pictures.jpeg_header import is_baseline_jpeg, read_plain_jpeg
+
+
+def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+PLAIN = {
+    "4:2:0": jpeg(subsampling=2),
+    "4:2:2": jpeg(subsampling=1),
+    "4:4:4": jpeg(subsampling=0, quality=95),
+    "grey": jpeg("L"),
+    "comment": jpeg(comment="by hand"),
+    "restarts": jpeg(restart_marker_blocks=1),
+    "one pixel": jpeg(width=1, height=1),
+}
+OTHER = {
+    "progressive": jpeg(progressive=True),
+    "CMYK": jpeg("CMYK"),
+    "EXIF": jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"),
+    "ICC": jpeg(icc_profile=bytes(128)),
+    "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_says_what_pillow_says(name: str) -> None:
+    data = PLAIN[name]
+    plain, pillow = read_plain_jpeg(data), JpegImageFile(io.BytesIO(data))
+    assert plain is not None
+    assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
+    assert plain.components == tuple(component[:3] for component in pillow.layer)
+    assert pillow.fp is not None
+    assert plain.scan == pillow.fp.tell()
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_everything_else_is_left_to_pillow(name: str) -> None:
+    assert read_plain_jpeg(OTHER[name]) is None
+
+
+def with_a_scan_for_each_component(data: bytes) -> bytes:
+    """Returns headers as of a sequential JPEG of three scans; what is inside them is not looked at here."""
+    plain = read_plain_jpeg(data)
+    assert plain is not None
+    headers = [b"\xff\xda\0\x08\x01" + bytes((number, 0, 0, 63, 0)) for number in (1, 2, 3)]
+    before, inside = data[: data.index(b"\xff\xda")], data[plain.scan : -2]
+    return before + b"".join(header + inside for header in headers) + data[-2:]
+
+
+def test_hardware_takes_a_scan_of_all_components_that_runs_to_the_end() -> None:
+    data = PLAIN["4:2:0"]
+    several = with_a_scan_for_each_component(data)
+    for whole, all_at_once in ((data, True), (several, False), (PLAIN["grey"], True)):
+        plain = read_plain_jpeg(whole)
+        assert plain is not None
+        assert plain.scans_all == all_at_once
+        assert (read_hardware_jpeg(whole) is not None) == all_at_once
+    assert read_hardware_jpeg(data + bytes(7)) is not None  # some cameras fill their files up
+    for cut in (data[:-1], data[:-2], data[:-20], data[:-20] + bytes(20)):
+        assert read_hardware_jpeg(cut) is None
+
+
+@pytest.mark.parametrize("read", [decode, read_hardware_jpeg])
+def test_a_scan_without_a_header_at_the_end_of_the_file_is_damage(read: Any) -> None:
+    frame = PLAIN["4:2:0"][: PLAIN["4:2:0"].index(b"\xff\xda")]
+    with pytest.raises(UndecodablePictureError) if read is decode else nullcontext():
+        assert read(frame + b"\xff\xda\0\x02") is None
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_pixels_are_pillows(name: str) -> None:
+    expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
+    assert np.array_equal(decode(PLAIN[name]), expected)
+    assert np.array_equal(decode(PLAIN[name], plain=read_plain_jpeg(PLAIN[name])), expected)
+
+
+@pytest.mark.parametrize("read", [decode, read_hardware_jpeg])
+@pytest.mark.parametrize("limits", [PictureLimits(max_bytes=100), PictureLimits(max_pixels=33 * 17 - 1)])
+def test_limits_hold(read: Any, limits: PictureLimits) -> None:
+    with pytest.raises(PictureTooLargeError, match="at most"):
+        read(PLAIN["4:2:0"], limits)
+
+
+@given(at=st.integers(2, 620), value=st.integers(0, 255), cut=st.integers(0, 700))
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, value: int, cut: int) -> None:
+    data = bytearray(PLAIN["4:2:0"])
+    data[at] = value
+    damaged = bytes(data[: len(data) - cut])
+    plain = read_plain_jpeg(damaged)
+    if plain is not None:
+        try:
+            pillow = JpegImageFile(io.BytesIO(damaged))
+        except (OSError, SyntaxError, IndexError, ValueError):
+            return  # a table that Pillow refuses to read is the decoder's to refuse
+        assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
+
+
+@pytest.mark.parametrize(("name", "baseline"), [("EXIF", True), ("ICC", True), ("progressive", False), ("PNG", False)])
+def test_a_baseline_jpeg_is_told_by_its_first_frame(name: str, baseline: bool) -> None:
+    assert is_baseline_jpeg(OTHER[name]) == baseline
+    for end in (0, 1, 3, 5, 21):
+        assert not is_baseline_jpeg(OTHER[name][:end])

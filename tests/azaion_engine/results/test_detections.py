@@ -1,0 +1,180 @@
+"""Detections: which rows are kept, where they land, and what is shown of them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from azaion_engine.errors import InvalidTensorError
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.results import detections
+from azaion_engine.results.detections import Detection, Detections
+
+NAMES = {0: "car", 1: "truck"}
+BOX = Letterbox.fit(200, 100, 100, 100)  # scale 0.5, 25 pixels of border above and below
+
+
+def rows(*values: tuple[float, ...]) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, 6)
+
+
+def test_rows_become_boxes_in_pixels_of_the_picture() -> None:
+    found = Detections.from_rows(rows((10, 35, 30, 45, 0.9, 1)), BOX, NAMES)
+    assert list(found) == [Detection(20, 20, 60, 40, pytest.approx(0.9), 1, "truck")]
+    assert (found.boxes.dtype, found.confidences.dtype, found.class_ids.dtype) == (np.float32, np.float32, np.int64)
+    assert (found.picture_width, found.picture_height) == (200, 100)
+
+
+def test_boxes_are_clipped_to_the_picture() -> None:
+    found = Detections.from_rows(rows((-50, -50, 500, 500, 0.9, 0)), BOX, NAMES)
+    assert found.boxes.tolist() == [[0, 0, 200, 100]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (10, 35, 30, 45, 0.2, 0),
+        (10, 35, 30, 45, np.nan, 0),
+        (10, 35, 30, np.inf, 0.9, 0),
+        (np.nan, 35, 30, 45, 0.9, 0),
+        (10, 35, 30, 45, 0.9, np.nan),
+        (10, 35, 30, 45, 0.9, -1),
+        (10, 35, 30, 45, 0.9, 1e30),
+        (30, 35, 10, 45, 0.9, 0),
+        (10, 35, 10, 45, 0.9, 0),
+        (10, 45, 30, 35, 0.9, 0),
+        (10, 2, 30, 20, 0.9, 0),
+        (0, 0, 0, 0, 0.9, 0),
+    ],
+    ids=[
+        "low confidence", "nan confidence", "inf", "nan", "nan class", "negative class", "absurd class",
+        "x swapped", "no width", "y swapped", "in the border", "padding",
+    ],
+)  # fmt: skip
+def test_rows_that_are_no_detection_are_left_out(row: tuple[float, ...]) -> None:
+    good = (10, 35, 30, 45, 0.5, 0)
+    assert len(Detections.from_rows(rows(row, good, row), BOX, NAMES)) == 1
+
+
+def test_the_threshold_itself_is_kept() -> None:
+    assert len(Detections.from_rows(rows((10, 35, 30, 45, 0.3, 0)), BOX, NAMES, confidence=0.3)) == 1
+
+
+def test_most_confident_first_and_ties_in_the_order_of_the_model() -> None:
+    given_rows = rows(*((i, 35, i + 10, 45, c, i) for i, c in enumerate((0.5, 0.9, 0.5, 0.9, 0.7))))
+    assert Detections.from_rows(given_rows, BOX, NAMES).class_ids.tolist() == [1, 3, 4, 0, 2]
+
+
+def test_classes_can_be_chosen() -> None:
+    given_rows = rows(*((10, 35, 30, 45, 0.9, i) for i in range(4)))
+    assert Detections.from_rows(given_rows, BOX, NAMES, classes={1, 3, 77}).class_ids.tolist() == [1, 3]
+    assert len(Detections.from_rows(given_rows, BOX, NAMES, classes=[])) == 0
+    assert Detections.from_rows(given_rows, BOX, NAMES).filter(classes=[2]).class_ids.tolist() == [2]
+
+
+def test_filter_raises_the_threshold() -> None:
+    found = Detections.from_rows(rows((10, 35, 30, 45, 0.5, 0), (10, 35, 30, 45, 0.9, 1)), BOX, NAMES)
+    assert found.filter(0.6).class_ids.tolist() == [1]
+    assert len(found.filter()) == len(found) == 2
+
+
+def test_nothing_found_is_an_empty_list() -> None:
+    for empty in (rows(), np.zeros((300, 6), np.float32)):
+        found = Detections.from_rows(empty, BOX, NAMES)
+        assert (len(found), list(found), found.to_dicts()) == (0, [], [])
+        assert (found.boxes.shape, found.class_ids.dtype) == ((0, 4), np.int64)
+
+
+def test_half_precision_rows_are_taken() -> None:
+    assert len(Detections.from_rows(rows((10, 35, 30, 45, 0.9, 1)).astype(np.float16), BOX, NAMES)) == 1
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 5), (1, 3, 6)])
+def test_rows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidTensorError, match=r"\[k, 6\]"):
+        Detections.from_rows(np.zeros(shape, np.float32), BOX, NAMES)
+
+
+def test_a_class_without_a_name_is_called_by_its_number() -> None:
+    found = Detections.from_rows(rows((10, 35, 30, 45, 0.9, 7)), BOX, NAMES)
+    assert next(iter(found)).class_name == found.class_name(7) == "class_7"
+
+
+def test_dicts_are_rounded_and_ready_for_json() -> None:
+    found = Detections.from_rows(rows((10.1234, 35.001, 30.3333, 45, 0.87654321, 1)), BOX, NAMES)
+    (entry,) = json.loads(json.dumps(found.to_dicts()))
+    assert entry == {
+        "x1": 20.25, "y1": 20.0, "x2": 60.67, "y2": 40.0,
+        "confidence": 0.8765, "class_id": 1, "class_name": "truck",
+    }  # fmt: skip
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(0, 30), st.just(6)), elements=st.floats(width=32)),
+    st.floats(0, 1),
+    st.one_of(st.none(), st.sets(st.integers(0, 5))),
+    st.tuples(*[st.integers(1, 3000)] * 4),
+)
+def test_whatever_the_rows_all_promises_hold(
+    any_rows: np.ndarray, confidence: float, classes: set[int] | None, sizes: tuple[int, int, int, int]
+) -> None:
+    before = any_rows.copy()
+    found = Detections.from_rows(any_rows, Letterbox.fit(*sizes), {}, confidence, classes)
+    assert np.array_equal(any_rows, before, equal_nan=True)
+    x1, y1, x2, y2 = found.boxes.T
+    assert ((x1 >= 0) & (y1 >= 0) & (x2 <= sizes[0]) & (y2 <= sizes[1]) & (x1 < x2) & (y1 < y2)).all()
+    assert (found.confidences >= np.float32(confidence)).all()
+    assert (np.diff(found.confidences) <= 0).all()
+    assert (found.class_ids >= 0).all()
+    assert classes is None or set(found.class_ids.tolist()) <= classes
+    assert len(found.filter(confidence, classes)) == len(found)
+    json.dumps(found.to_dicts(), allow_nan=False)
+
+
+_ODD = st.sampled_from([np.nan, np.inf, -np.inf, -0.0, 1e30, -1.0, -0.5, 0.5, 2.0**31, 2.0**31 - 128])
+_CORNERS, _CLASS = st.floats(-20, 120, width=32) | _ODD, st.integers(0, 3) | _ODD
+
+
+@given(
+    st.lists(st.tuples(*[_CORNERS] * 4, st.sampled_from([0.3, 0.9]) | _ODD, _CLASS), max_size=12),
+    st.one_of(st.none(), st.sets(st.integers(0, 3))),
+    st.tuples(*[st.integers(1, 300)] * 4),
+)
+def test_few_rows_and_many_are_selected_alike(
+    entries: list[tuple[float, ...]], classes: set[int] | None, sizes: tuple[int, int, int, int]
+) -> None:
+    given_rows, letterbox = rows(*entries), Letterbox.fit(*sizes)
+    few = detections._select_few(given_rows, letterbox, classes)
+    many = detections._select_many(given_rows, letterbox, classes)
+    assert [(column.tobytes(), column.dtype) for column in few] == [(c.tobytes(), c.dtype) for c in many]
+
+
+@given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 40), st.floats(0.26, 1), st.integers(0, 9)), max_size=20))
+def test_every_proper_row_is_kept(entries: list[tuple[float, float, float, int]]) -> None:
+    proper = rows(*((x, 25 + y, x + 5, 30 + y, c, k) for x, y, c, k in entries))
+    found = Detections.from_rows(proper, BOX, NAMES)
+    assert sorted(found.class_ids.tolist()) == sorted(k for *_, k in entries)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_pickled_they_are_the_same_and_can_be_written_to(count: int) -> None:
+    found = Detections.from_rows(rows(*[(10, 35, 30, 45, 0.9, 1)] * count), BOX, NAMES)
+    copy = pickle.loads(pickle.dumps(found))
+    for name in ("boxes", "confidences", "class_ids"):
+        ours, theirs = getattr(found, name), getattr(copy, name)
+        assert (ours.dtype, ours.shape, ours.tolist()) == (theirs.dtype, theirs.shape, theirs.tolist())
+        assert theirs.flags.writeable
+    assert (copy.picture_width, copy.picture_height, copy.names) == (200, 100, NAMES)
+
+
+def test_drawing_wants_the_picture_of_the_detections() -> None:
+    found = Detections.from_rows(rows((10, 35, 30, 45, 0.9, 1)), BOX, NAMES)
+    assert found.draw(np.zeros((100, 200, 3), np.uint8)).any()
+    with pytest.raises(InvalidTensorError, match="100, 200, 3"):
+        found.draw(np.zeros((200, 100, 3), np.uint8))

@@ -1,0 +1,65 @@
+"""open_engine with TensorRT: what is stored where, and what is built again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.tensorrt.build import builder as engine_builder
+from azaion_engine.model.file import ModelFile
+from azaion_engine.opening import open_engine
+from azaion_engine.plans.manifest import EngineManifest
+from azaion_engine.settings import DetectorSettings
+from tests.azaion_engine.fakes.fake_h200 import fake_h200
+from tests.azaion_engine.models import make_detector
+
+MODEL = ModelFile("tiny", make_detector())
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """A fake GPU with a fake TensorRT; gives the builds that were made there."""
+    with fake_h200(monkeypatch) as (_, tensorrt):
+        yield tensorrt.builds
+
+
+def start(cache: Path, **settings: Any) -> InferenceEngine:
+    chosen = DetectorSettings(**{"engine": "tensorrt", "cache_dir": cache, "batch_size": 2, **settings})
+    engine = open_engine(MODEL, chosen)
+    engine.close()
+    return engine
+
+
+def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> None:
+    start(tmp_path)
+    [file] = tmp_path.rglob("azaion.cc_9.0_sm_132.engine.json")
+    key = EngineManifest.from_json(file.read_bytes()).key
+    assert (key.gpu_memory_gib, key.recipe) == (140, engine_builder.BUILD_RECIPE)
+    assert file.parent.name == f"tiny-{key.folder_hash()}"
+
+
+def test_the_engine_tells_whether_it_was_built_or_loaded(builds: list[Any], tmp_path: Path) -> None:
+    origins = [start(tmp_path).origin for _ in range(2)]
+    assert [origin.action for origin in origins] == ["built", "loaded"]
+    assert all(origin.seconds > 0 for origin in origins)
+    assert start(tmp_path, engine="onnx").origin is None
+
+
+def test_two_configurations_of_a_model_do_not_rebuild_over_each_other(builds: list[Any], tmp_path: Path) -> None:
+    for precision in ("fp16", "fp32", "fp16", "fp32"):
+        start(tmp_path, precision=precision)
+    assert len(builds) == 2
+
+
+def test_a_new_recipe_builds_again(
+    builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(tmp_path)
+    monkeypatch.setattr(engine_builder, "BUILD_RECIPE", 99)
+    start(tmp_path)
+    assert len(builds) == 2
+    assert "build recipe: built with 2, this is 99" in caplog.text

@@ -1,0 +1,236 @@
+"""What one of the engine's threads does with a batch; the way through Serve is test_detector_deployment's."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from ray import serve
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError, UnsupportedPictureError
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared_batch import PreparedBatch
+from deployments.batching.batcher import AT_ONCE_BYTES, Batch, Batcher, Job
+from tests.stand_in import POISON, StandInEngine, grey_picture
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """Runs coroutines in one event loop: in a process, `@serve.batch` collects in the first one that it sees."""
+    loop = asyncio.new_event_loop()
+    yield loop.run_until_complete
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+
+@pytest.fixture
+def batcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batcher]:
+    replica = SimpleNamespace(_deployment_config=SimpleNamespace(max_ongoing_requests=100))
+    monkeypatch.setattr(serve, "get_replica_context", lambda: replica)  # for @serve.batch
+    with Detector(StandInEngine(batch_size=4, seconds=0)) as detector:
+        batcher = Batcher(detector, max_queue=16, timeout_s=10, decode_threads=1)
+        batcher.ran = []
+        batcher.on_batch = batcher.ran.append
+        yield batcher
+        batcher.close()
+
+
+def cut_off_jpeg() -> bytes:
+    """Encodes a small picture, plain as to its header, whose end is missing."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()[:-30]
+
+
+def begin(batcher: Batcher, jobs: list[Job]) -> Future[Any]:
+    """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
+    outcome: Future[Any] = Future()
+    batcher._threads.submit(Batch(jobs), outcome.set_result)
+    return outcome
+
+
+def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
+    """As `begin`, and waits for the results."""
+    return begin(batcher, jobs).result(10)
+
+
+def classes(results: list[object]) -> list[object]:
+    """Returns what was found in each picture, its grey value, or its error's class."""
+    return [int(result[0, 5]) if isinstance(result, np.ndarray) else type(result) for result in results]
+
+
+def test_a_picture_that_cannot_be_decoded_fails_alone(batcher):
+    jobs = [Job(grey_picture(1)), Job(b"GIF89a"), Job(grey_picture(3))]
+    assert classes(infer(batcher, jobs)) == [1, UnsupportedPictureError, 3]
+    assert batcher.ran == [2]
+    assert jobs[0].started == jobs[2].started > 0
+
+
+def test_a_picture_that_the_engine_chokes_on_fails_alone(batcher):
+    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(POISON))])) == [1, RuntimeError]
+    assert batcher.ran == [2, 1, 1]
+
+
+def test_pictures_that_memory_does_not_hold_together_run_alone(batcher, monkeypatch):
+    together = PreparedBatch.of
+
+    def short_of_memory(pictures: list[PreparedPicture]) -> PreparedBatch:
+        if len(pictures) > 1:
+            raise MemoryError
+        return together(pictures)
+
+    monkeypatch.setattr(PreparedBatch, "of", short_of_memory)
+    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(2))])) == [1, 2]
+
+
+def test_a_row_that_does_not_fit_its_neighbours_fails_alone(batcher):
+    rows = [PreparedPicture(Letterbox.fit(n, n, n, n), np.zeros((3, n, n), np.float32)) for n in (32, 8)]
+    jobs = [*(Job(picture=row) for row in rows), Job(grey_picture(3))]
+    assert classes(infer(batcher, jobs)) == [0, InvalidTensorError, 3]
+
+
+def test_who_gave_up_before_the_batch_is_not_run(batcher):
+    jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
+    assert classes(infer(batcher, jobs)) == [EngineClosedError, 2]
+    assert classes(infer(batcher, [jobs[0]])) == [EngineClosedError]
+    assert batcher.ran == [1]
+
+
+def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
+    jobs, runs, goes_on = [Job(grey_picture(value)) for value in (1, 2, 3)], threading.Event(), threading.Event()
+
+    def hold(pictures: int) -> None:
+        batcher.ran.append(pictures)
+        runs.set()
+        assert goes_on.wait(10)
+
+    batcher.on_batch = hold
+    first = begin(batcher, [Job(grey_picture(4))])
+    assert runs.wait(10)
+    second = begin(batcher, jobs)
+    batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
+    assert all(job.picture is not None for job in jobs)
+    jobs[1].given_up = True
+    goes_on.set()
+    assert classes(first.result(10)) == [4]
+    assert classes(second.result(10)) == [1, EngineClosedError, 3]
+    assert batcher.ran == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("bad", "left_to_gpu"),
+    [(cut_off_jpeg(), True), (cut_off_jpeg(), False), (b"GIF89a", False)],
+    ids=["in its batch", "at once", "by a decoder"],
+)
+def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, left_to_gpu):
+    monkeypatch.setattr(batcher._detector, "leaves_to_gpu", lambda encoded: left_to_gpu)
+    monkeypatch.setattr(batcher, "_network_pixels", 10**6 if left_to_gpu else 32 * 32)
+
+    async def ask(picture: bytes, jobs: list[weakref.ref[Job]]) -> None:
+        job = Job(picture)
+        jobs.append(weakref.ref(job))
+        with pytest.raises(PictureError):
+            await batcher.run(job)
+
+    async def ask_for_one_and_for_several() -> list[weakref.ref[Job]]:
+        jobs: list[weakref.ref[Job]] = []
+        await ask(bad, jobs)
+        await asyncio.gather(*(ask(bad, jobs) for _ in range(4)))
+        await asyncio.gather(*(batcher.run(Job(grey_picture(1))) for _ in range(4)))  # Serve remembers its last batch
+        return jobs
+
+    gc.disable()
+    try:
+        jobs = run(ask_for_one_and_for_several())
+        assert [job() for job in jobs] == [None] * 5
+    finally:
+        gc.enable()
+
+
+def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in(batcher, monkeypatch):
+    def is_tiny(picture: bytes | None) -> bool:
+        return batcher._read_tiny(picture) is not None
+
+    jpeg, large = grey_picture(1, "JPEG"), grey_picture(1, "JPEG", 300)
+    assert is_tiny(jpeg)
+    assert not is_tiny(jpeg + bytes(AT_ONCE_BYTES))
+    assert not is_tiny(large)
+    assert len(large) < AT_ONCE_BYTES
+    # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
+    assert not is_tiny(grey_picture(1, "PNG"))
+    assert not is_tiny(None), "there is nothing to decode"
+    monkeypatch.setattr(batcher, "_network_pixels", 320 * 320)
+    assert not is_tiny(jpeg), "its network's input takes as long to fill"
+
+
+def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkeypatch):
+    monkeypatch.setattr("deployments.batching.batcher.NEXT_BATCH_S", 5.0)  # this machine may be busy
+    runs, goes_on, order = threading.Event(), threading.Event(), []
+
+    def hold(pictures: int) -> None:
+        order.append(f"batch of {pictures}")
+        runs.set()
+        assert goes_on.wait(10)
+
+    async def ask(value: int) -> None:
+        await batcher.run(Job(grey_picture(value)))
+        order.append(f"answer {value}")
+
+    async def ask_all() -> None:
+        first = asyncio.create_task(ask(1))
+        assert await asyncio.to_thread(runs.wait, 10)
+        others = [asyncio.create_task(ask(value)) for value in (2, 3)]
+        while len(batcher._gate._waiting) < 2:  # decoded, and not enough for a second batch
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        await asyncio.gather(first, *others)
+
+    batcher.on_batch = hold
+    run(ask_all())
+    assert order.index("batch of 2") < order.index("answer 1")
+
+
+def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, run, monkeypatch):
+    monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch is not asked
+    rows = run(batcher.run(Job(grey_picture(7))))
+    assert classes([rows]) == [7]
+    assert batcher.ran == [1]
+
+
+def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batcher, run):
+    runs, goes_on = threading.Event(), threading.Event()
+
+    def hold(pictures: int) -> None:
+        runs.set()
+        assert goes_on.wait(10)
+
+    async def leave() -> None:
+        job = Job(grey_picture(1))
+        asking = asyncio.create_task(batcher.run(job))
+        assert await asyncio.to_thread(runs.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert job.given_up
+        assert (batcher.depth, batcher._gate.waves) == (0, 1)
+        goes_on.set()
+        while batcher._gate.waves:
+            await asyncio.sleep(0.01)
+
+    batcher.on_batch = hold
+    run(leave())

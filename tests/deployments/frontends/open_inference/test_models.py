@@ -1,0 +1,97 @@
+"""The two models as a model file describes them, without a server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import onnx
+import pytest
+
+from azaion_engine import Detector
+from azaion_engine.errors import InvalidRequestError, UnknownModelError
+from deployments.frontends.open_inference.repository import ModelRepository
+from deployments.frontends.open_inference.statistics import ModelStatistics
+from deployments.frontends.open_inference.tensors import InputTensor
+from deployments.settings import ServiceSettings
+from tests.azaion_engine.models import make_detector
+
+
+def renamed(model: bytes) -> bytes:
+    """Gives the input and the output names of their own."""
+    proto = onnx.load_model_from_string(model)
+    names = {"images": "pixels", "output0": "rows"}
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.name = names[value.name]
+    return proto.SerializeToString()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    path = tmp_path / "best.onnx"
+    path.write_bytes(renamed(make_detector(io_dtype="float16")))
+    with Detector.open(model=str(path), engine="onnx", batch_size=4) as detector:
+        yield ModelRepository(SimpleNamespace(detector=detector, settings=ServiceSettings(max_pictures=5)))
+
+
+def test_the_models_carry_the_files_own_names_types_and_sizes(repository):
+    assert [model["name"] for model in repository.index()] == ["best", "best_raw"]
+    raw = repository.model("best_raw").metadata()
+    assert raw["platform"] == "onnxruntime_onnx"
+    assert raw["inputs"] == [{"name": "pixels", "datatype": "FP16", "shape": [-1, 3, 64, 64]}]
+    assert raw["outputs"] == [{"name": "rows", "datatype": "FP32", "shape": [-1, 10, 6]}]
+    config = repository.model("best_raw", "1").config()
+    assert (config["max_batch_size"], config["input"][0]["dims"], config["output"][0]["dims"]) == (
+        4,
+        [3, 64, 64],
+        [10, 6],
+    )
+
+
+def test_every_description_is_a_message_of_the_protocol(repository):
+    from google.protobuf.json_format import ParseDict
+
+    from deployments.frontends.open_inference.generated import grpc_service_pb2, model_config_pb2
+
+    for model in repository.models.values():
+        ParseDict(model.metadata(), grpc_service_pb2.ModelMetadataResponse())
+        assert ParseDict(model.config(), model_config_pb2.ModelConfig()).name == model.name
+    ParseDict(repository.statistics(), grpc_service_pb2.ModelStatisticsResponse())
+    ParseDict(repository.server_metadata(), grpc_service_pb2.ServerMetadataResponse())
+
+
+def test_an_unknown_model_is_an_error_that_lists_those_there_are(repository):
+    with pytest.raises(UnknownModelError, match="'worst'; served here: best, best_raw"):
+        repository.model("worst")
+
+
+def test_bodies_are_bounded_by_what_a_request_can_be(repository):
+    assert repository.model("best").max_body_bytes == 5 * 32 * 2**20 * 4 // 3 + 2**20
+    assert repository.model("best_raw").max_body_bytes == 4 * 3 * 64 * 64 * 24 + 2**20
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (6,), (1, 2), (2, 1, 1)])
+def test_shapes_that_no_list_of_pictures_has_are_refused(repository, shape):
+    with pytest.raises(InvalidRequestError, match=r"expected \[n\] or \[n, 1\] with n of 1 to 5"):
+        repository.model("best").check_shape(InputTensor("picture", "BYTES", shape, []))
+
+
+def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():
+    def part(batch: float, queue: float):
+        timing = {"decode": 1.0, "queue": queue, "engine": 20.0, "total": 21.0 + queue}
+        return SimpleNamespace(timing_ms=timing, batch_started=batch)
+
+    statistics = ModelStatistics()
+    statistics.succeeded(0.050, [part(1.0, 2.0), part(2.0, 22.0)])
+    statistics.succeeded(0.030, [part(2.0, 3.0)])  # in the second batch of the first
+    statistics.failed(0.001)
+    told = statistics.to_dict()
+    assert (told["inference_count"], told["execution_count"]) == (3, 2)
+    stages = told["inference_stats"]
+    assert stages["success"] == {"count": 2, "ns": 80_000_000}
+    assert stages["fail"] == {"count": 1, "ns": 1_000_000}
+    assert stages["queue"] == {"count": 2, "ns": 25_000_000}
+    assert stages["compute_infer"] == {"count": 2, "ns": 40_000_000}
+    assert stages["compute_output"] == {"count": 2, "ns": 13_000_000}

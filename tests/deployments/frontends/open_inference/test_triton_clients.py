@@ -1,0 +1,41 @@
+"""NVIDIA's unmodified clients against a real Serve: `triton_clients.py`, in the environment that they need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[3]
+
+
+@pytest.fixture(scope="module")
+def triton_python() -> str:
+    python = Path(os.environ.get("TRITON_PYTHON") or ROOT / ".venv-triton/bin/python")
+    if "TRITON_PYTHON" not in os.environ and not python.exists():
+        pytest.skip("NVIDIA's clients need an environment of their own: `make .venv-triton/.made`, or `make test`")
+    return str(python)
+
+
+def test_tritons_clients_get_what_the_protocol_promises(triton_python, running_serve):
+    app = running_serve.deploy(max_pictures=4)
+    running_serve.keep_only(app)
+    suite = ["--rootdir", str(HERE), str(HERE / "triton_clients.py")]
+    run = subprocess.run(
+        [triton_python, "-m", "pytest", "-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider", *suite],
+        env={
+            **{key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))},
+            "OPEN_INFERENCE_HTTP": app.url.removeprefix("http://"),
+            "OPEN_INFERENCE_GRPC": running_serve.grpc_address,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+    )
+    print(run.stdout)
+    assert run.returncode == 0, run.stdout[-6000:]
+    assert " skipped" not in run.stdout

@@ -1,0 +1,110 @@
+"""One replica per GPU, with Ray's logical GPUs on hosts that have none: placement is Ray's own and real."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
+
+from azaion_engine.system.cores import available_cores
+from tests.running_serve import RunningServe, end_ray, replicas_of, serve_on, start_serve
+from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_threads
+
+
+@pytest.fixture
+def four_gpus(last_ray_ends) -> Iterator[RunningServe]:
+    running = serve_on(num_cpus=8, num_gpus=4)
+    yield running
+    running.keep_only()  # the next test's replicas find every GPU free
+
+
+def test_every_gpu_of_a_node_gets_one_replica_that_sees_only_it(four_gpus):
+    app = four_gpus.deploy(num_gpus="auto")
+    seen = replicas_of(app, 4)
+    assert sorted(devices for devices, _ in seen.values()) == ["0", "1", "2", "3"]
+    status = serve.status().applications[app.name].deployments["DetectorDeployment"]
+    assert status.replica_states == {"RUNNING": 4}
+
+
+def test_replicas_that_share_gpus_are_spread_evenly(four_gpus):
+    app = four_gpus.deploy(num_gpus=2, replicas_per_gpu=3)
+    seen = replicas_of(app, 6)
+    devices = sorted(devices for devices, _ in seen.values())
+    assert len(set(devices)) == 2
+    assert devices == [devices[0]] * 3 + [devices[3]] * 3
+
+
+def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_process_dies(four_gpus):
+    app = four_gpus.deploy(open_shared_two_lanes, num_gpus=1, replicas_per_gpu=3)
+    replicas_of(app, 3)
+    [engine] = {app.handle.describe.remote().result()["engine"] for _ in range(12)}
+    answers = [app.handle.detect.remote(grey_picture(grey)) for grey in range(40)]
+    assert [answer.result().detections.class_ids[0] for answer in answers] == list(range(40))
+
+    os.kill(int(engine.rpartition(" ")[2]), signal.SIGKILL)
+    deadline = time.monotonic() + 90
+    engines: set[str] = {engine}
+    while time.monotonic() < deadline and (engine in engines or len(engines) != 1):
+        with suppress(Exception):  # replicas that Ray is about to replace
+            engines = {app.handle.describe.remote().result(timeout_s=5)["engine"] for _ in range(12)}
+        time.sleep(0.5)
+    assert engine not in engines
+    assert len(engines) == 1
+    assert app.handle.detect.remote(grey_picture(9)).result().detections.class_ids[0] == 9
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[tuple[Cluster, list[object], RunningServe]]:
+    end_ray()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=4, num_gpus=2) for _ in range(2)]
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster, nodes, start_serve()
+    end_ray()
+    cluster.shutdown()
+
+
+def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_good_on_the_other(two_nodes):
+    cluster, nodes, running = two_nodes
+    every = running.deploy(num_gpus="auto")
+    seen = replicas_of(every, 4)
+    assert sorted(seen.values()) == sorted(
+        (device, node) for node in {node for _, node in seen.values()} for device in ("0", "1")
+    )
+    assert len({node for _, node in seen.values()}) == 2
+    running.keep_only()
+
+    own_cores = max(1, available_cores() // 2)  # two GPUs of its host, not four of the cluster
+    sharing = running.deploy(open_teller_of_threads, num_gpus="auto")
+    assert {sharing.handle.describe.remote().result()["name"] for _ in range(12)} == {f"{own_cores} threads"}
+    running.keep_only()
+
+    two = running.deploy(num_gpus=2)  # leaves room for a lost node's replicas
+    before = replicas_of(two, 2)
+    lost = next(iter(before.values()))[1]
+    cluster.remove_node(next(node for node in nodes if node.node_id == lost))
+    deadline = time.monotonic() + 90
+    answered = False
+    while time.monotonic() < deadline:
+        try:
+            answered = two.ask(5).detections.class_ids.tolist() == [5]
+        except (ray.exceptions.RayError, TimeoutError):
+            continue
+        states = serve.status().applications[two.name].deployments["DetectorDeployment"].replica_states
+        if answered and states == {"RUNNING": 2}:
+            break
+        time.sleep(0.5)
+    assert answered
+    after = replicas_of(two, 2)
+    assert {node for _, node in after.values()} == {n.node_id for n in nodes if n.node_id != lost}
+    assert sorted(device for device, _ in after.values()) == ["0", "1"]
+    with two.client() as client:
+        assert client.post("/detect", content=grey_picture(8)).json()["boxes"][0]["class_id"] == 8
