@@ -81,10 +81,10 @@ def _to_cache(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
 
 def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[str, Any]:
     from azaion_engine.engines.tensorrt.build.builder import build_plan
-    from azaion_engine.engines.tensorrt.reuse import engine_key
+    from azaion_engine.engines.tensorrt.reuse import plan_key
     from azaion_engine.opening import build_options
-    from azaion_engine.plans.manifest import EngineManifest
-    from azaion_engine.plans.stored_plan import StoredEngine
+    from azaion_engine.plans.manifest import PlanManifest
+    from azaion_engine.plans.stored_plan import StoredPlan
 
     if not output.parent.is_dir():  # known before the minutes of a build, not after
         raise typer.BadParameter(f"no such folder: {str(output.parent)!r}", param_hint="'--output'")
@@ -93,8 +93,8 @@ def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[
     seconds = time.monotonic() - begun
     output.write_bytes(plan)
     with suppress(AzaionError):  # a manifest names the GPU, and TensorRT-RTX may have built without one
-        manifest = EngineManifest.of_plan(engine_key(file.info, settings), plan, seconds)
-        StoredEngine(output).manifest_path.write_bytes(manifest.to_json())
+        manifest = PlanManifest.of_plan(plan_key(file.info, settings), plan, seconds)
+        StoredPlan(output).manifest_path.write_bytes(manifest.to_json())
     return {
         "action": "built",
         "path": str(output),

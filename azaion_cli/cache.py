@@ -12,7 +12,7 @@ from azaion_cli.options import CacheOption, JsonOption, VerboseOption
 
 if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo
-    from azaion_engine.plans.stored_plan import StoredEngine
+    from azaion_engine.plans.stored_plan import StoredPlan
     from azaion_engine.settings import DetectorSettings
 
 app = typer.Typer(help="List or remove the engines that are kept on this machine.", epilog=EPILOG)
@@ -21,10 +21,10 @@ app = typer.Typer(help="List or remove the engines that are kept on this machine
 @app.command("ls", epilog=EPILOG)
 def list_engines(cache_dir: CacheOption = None, json_: JsonOption = False, verbose: VerboseOption = False) -> None:
     """List the engines, and whether each would be reused here."""
-    from azaion_engine.plans.store import EngineStore
+    from azaion_engine.plans.store import PlanStore
 
-    store = EngineStore(cache_dir)
-    engines = [describe(engine) for engine in store.engines()]
+    store = PlanStore(cache_dir)
+    engines = [describe(engine) for engine in store.plans()]
     if json_:
         print_json({"directory": str(store.directory), "engines": engines})
     else:
@@ -44,14 +44,14 @@ def remove_engines(
     verbose: VerboseOption = False,
 ) -> None:
     """Remove engines; the next start that needs one builds it again."""
-    from azaion_engine.plans.store import EngineStore
+    from azaion_engine.plans.store import PlanStore
 
     if bool(names) == all_:
         raise typer.BadParameter("name engines, or say --all", param_hint="NAME")
-    store = EngineStore(cache_dir)
-    chosen = store.engines() if all_ else []
+    store = PlanStore(cache_dir)
+    chosen = store.plans() if all_ else []
     for name in names or ():
-        matching = [engine for engine in store.engines() if _is_named(engine, name)]
+        matching = [engine for engine in store.plans() if _is_named(engine, name)]
         if not matching:
             raise typer.BadParameter(f"no such engine in {store.directory}: {name!r}", param_hint="NAME")
         chosen += [engine for engine in matching if engine not in chosen]
@@ -65,7 +65,7 @@ def remove_engines(
 
 
 def describe(
-    engine: StoredEngine, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+    engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> dict[str, Any]:
     """Returns what is known of a stored engine, JSON-ready.
 
@@ -115,7 +115,7 @@ def _built_for(manifest: dict[str, Any] | None) -> str:
     )
 
 
-def _is_named(engine: StoredEngine, name: str) -> bool:
+def _is_named(engine: StoredPlan, name: str) -> bool:
     folder = engine.path.parent.name
     names = {str(engine.path), f"{folder}/{engine.path.name}", folder, folder.rpartition("-")[0]}
     return name.rstrip("/") in names

@@ -130,8 +130,8 @@ def _tensorrt() -> str:
     from azaion_engine.errors import ConfigurationError
 
     trt = tensorrt_api.load()
-    found = f"{trt.flavor} {trt.version}"
-    if trt.flavor == "tensorrt_rtx" and gpu_available():
+    found = f"{trt.flavour} {trt.version}"
+    if trt.flavour == "tensorrt_rtx" and gpu_available():
         capability = describe_gpu(0).compute_capability
         if capability not in _RTX_CAPABILITIES and capability < (12, 0):
             raise ConfigurationError(f"{found} does not run on compute capability {capability[0]}.{capability[1]}")
@@ -160,9 +160,9 @@ def _package(name: str, package: str, advice: str) -> Check:
 
 
 def _cache(cache_dir: Path | None) -> Check:
-    from azaion_engine.plans.store import EngineStore
+    from azaion_engine.plans.store import PlanStore
 
-    store = EngineStore(cache_dir)
+    store = PlanStore(cache_dir)
     there = next(folder for folder in (store.directory, *store.directory.absolute().parents) if folder.exists())
     try:
         TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only mounts, full disks, root
@@ -170,7 +170,7 @@ def _cache(cache_dir: Path | None) -> Check:
         advice = "make it writable, or set cache_dir to a folder that is"
         return Check("engine cache", "problem", f"{there} cannot be written: {error.strerror}", advice)
     free = megabytes(shutil.disk_usage(there).free)
-    return Check("engine cache", "ok", f"{store.directory}, {len(store.engines())} engines, {free} free")
+    return Check("engine cache", "ok", f"{store.directory}, {len(store.plans())} engines, {free} free")
 
 
 def _engine_here() -> str:
@@ -181,7 +181,7 @@ def _engine_here() -> str:
     if missing_for_tensorrt():
         return "onnxruntime-cpu"
     trt = tensorrt_api.load()
-    return f"{trt.flavor}-{trt.version}"
+    return f"{trt.flavour}-{trt.version}"
 
 
 def _show(checks: list[Check], engine: str) -> None:

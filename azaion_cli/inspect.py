@@ -63,10 +63,10 @@ def _model_info(model: str) -> ModelInfo:
 
 
 def _show_cache(folder: Path | None, info: ModelInfo | None, settings: DetectorSettings, as_json: bool) -> None:
-    from azaion_engine.plans.store import EngineStore
+    from azaion_engine.plans.store import PlanStore
 
-    store = EngineStore(folder or settings.cache_dir)
-    engines = [describe(engine, info, settings) for engine in store.engines()]
+    store = PlanStore(folder or settings.cache_dir)
+    engines = [describe(engine, info, settings) for engine in store.plans()]
     if as_json:
         print_json({"kind": "cache", "directory": str(store.directory), "engines": engines})
     else:
@@ -79,12 +79,12 @@ def _show_cache(folder: Path | None, info: ModelInfo | None, settings: DetectorS
 
 def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: bool) -> None:
     from azaion_engine.model.file import ModelFile
-    from azaion_engine.plans.store import EngineStore
+    from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
     shown = _onnx(file.data)
     # Its engines, by the hash in their manifests: folders are named by the model's file, which may have moved.
-    found = [describe(engine) for engine in EngineStore(settings.cache_dir).engines()]
+    found = [describe(engine) for engine in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
     listed = shown.pop("layers")
     if as_json:
@@ -159,10 +159,10 @@ def _onnx(data: bytes) -> dict[str, Any]:
 
 def _show_plan(path: Path, info: ModelInfo | None, settings: DetectorSettings, layers: bool, as_json: bool) -> None:
     from azaion_engine.engines.tensorrt.plan_info import PlanInfo
-    from azaion_engine.plans.stored_plan import StoredEngine
+    from azaion_engine.plans.stored_plan import StoredPlan
 
     plan = path.read_bytes()
-    shown = {"kind": "plan", **describe(StoredEngine(path), info, settings)}
+    shown = {"kind": "plan", **describe(StoredPlan(path), info, settings)}
     shown["sha256"] = hashlib.sha256(plan).hexdigest()
     opened, fault = None, ""
     try:

@@ -20,8 +20,7 @@ from azaion_engine.model.info import ModelInfo
 from azaion_engine.pictures.codec import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
 from azaion_engine.pictures.jpeg_header import PlainJpeg, is_baseline_jpeg
 from azaion_engine.pictures.letterbox import PAD_VALUE, Letterbox
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
-from azaion_engine.pictures.prepared_batch import PreparedBatch
+from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings
 

@@ -15,11 +15,11 @@ from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
-from azaion_engine.engines.tensorrt.reuse import engine_input, engine_key
+from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.plans.store import EngineStore
+from azaion_engine.plans.store import PlanStore
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.version import __version__
 
@@ -44,7 +44,7 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
     """
     if settings.engine != "onnx":
         from azaion_engine.engines.tensorrt.run.resources import LANES
-        from azaion_engine.pictures.gpu.jpeg_decoders import JpegDecoders
+        from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
         batch, height, width = engine_input(model.info, settings)
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
@@ -113,10 +113,10 @@ def open_tensorrt(
     from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 
     options = build_options(model.info, settings)
-    engine, outcome = EngineStore(settings.cache_dir).get_or_build(
+    engine, outcome = PlanStore(settings.cache_dir).get_or_build(
         model.name,
         describe_gpu(0).engine_filename,
-        engine_key(model.info, settings),
+        plan_key(model.info, settings),
         build=partial(engine_builder.build_plan, model.data, options, progress),
         load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
     )

@@ -7,8 +7,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from azaion_engine.errors import ConfigurationError
+
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
 Precision = Literal["fp16", "fp32"]
+
+DYNAMIC_SIZE = 1280
+"""Height and width, in pixels, used where the model leaves them dynamic (-1)."""
+
+DEFAULT_BATCH_SIZE = 16
+"""Pictures per execution on a GPU: throughput of 640² to 1280² detectors is level from here on."""
 
 
 class DetectorSettings(BaseModel):
@@ -50,3 +58,17 @@ class DetectorSettings(BaseModel):
             return path.expanduser() if path else None
         except RuntimeError as error:  # there is no such user
             raise ValueError(f"{error} Given {str(path)!r}.") from error
+
+
+def check_at_least_one(**options: int | None) -> None:
+    """Refuses an engine's option below 1.
+
+    Args:
+        **options: Values by name; None stands for the default.
+
+    Raises:
+        ConfigurationError: Names the first such option and its value.
+    """
+    for option, value in options.items():
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{option} must be at least 1, given {value}")

@@ -8,8 +8,8 @@ import ray
 from ray.serve import Application
 
 from azaion_engine.detector import Detector
-from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
 from azaion_engine.errors import ConfigurationError
+from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from deployments.deployment import DetectorDeployment, OpenDetector
 from deployments.settings import ServiceSettings
 

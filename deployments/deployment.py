@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector, check_confidence
-from azaion_engine.engines.shared.host import SWITCH_INTERVAL_S
 from azaion_engine.errors import DeadlineExceededError
 from azaion_engine.pictures.codec import PictureLimits, decode, encode_jpeg
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import PreparedPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.system.cores import available_cores
+from azaion_engine.system.interpreter import switch_threads_quickly
 from deployments.batching.batcher import Batcher, Job
 from deployments.batching.places import Places
 from deployments.frontends.detect.routes import create_api
@@ -95,7 +94,7 @@ class DetectorDeployment(OpenInferenceGrpc):
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         _show_library_logs()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        switch_threads_quickly()
         started = time.monotonic()
         cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         self.settings = settings

@@ -20,6 +20,9 @@ and take a core a lane from those who receive pictures."""
 _HARDWARE_QUEUES = "32"
 """CUDA_DEVICE_MAX_CONNECTIONS: with the default of 8, streams of lanes and decoders would share queues."""
 
+_STREAM_NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
+
 _lock = threading.Lock()
 _contexts: dict[int, CudaContext] = {}
 _begun: dict[int, threading.Thread] = {}
@@ -151,3 +154,8 @@ def cuda_context(device_id: int) -> CudaContext:
             except driver.Error as error:
                 raise ConfigurationError(f"GPU {device_id} gives no CUDA context: {error}") from error
         return _contexts[device_id]
+
+
+def make_stream(driver: Any) -> Any:
+    """Makes a `pycuda.driver.Stream` beside the default one, in the current context."""
+    return driver.Stream(_STREAM_NON_BLOCKING)

@@ -11,23 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import ConfigurationError, EngineClosedError, InvalidTensorError, ModelError, PictureError
+from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError
+from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
-
-DYNAMIC_SIZE = 1280
-"""Height and width, in pixels, used where the model leaves them dynamic (-1)."""
-
-DEFAULT_BATCH_SIZE = 16
-"""Pictures per execution on a GPU: throughput of 640² to 1280² detectors is level from here on."""
-
-EXPORT_HINT = (
-    "export it end to end so that it gives [batch, n, 6] rows of x1, y1, x2, y2, confidence, class "
-    "(YOLO10/YOLO26: `yolo export format=onnx end2end=True`; "
-    "others: `yolo export format=onnx nms=True dynamic=True batch=16`)"
-)
 
 
 class InferenceEngine(ABC):
@@ -192,33 +181,3 @@ class InferenceEngine(ABC):
         expected = f"a NumPy array float32 or float16 [n, {', '.join(map(str, size))}] with n >= 1"
         given = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise InvalidTensorError(f"wrong {wrong}: expected {expected}, given {given}")
-
-
-def check_at_least_one(**options: int | None) -> None:
-    """Refuses an engine's option below 1.
-
-    Args:
-        **options: Values by name; None stands for the default.
-
-    Raises:
-        ConfigurationError: Names the first such option and its value.
-    """
-    for option, value in options.items():
-        if value is not None and value < 1:
-            raise ConfigurationError(f"{option} must be at least 1, given {value}")
-
-
-def check_detection_shape(shape: tuple[int | str | None, ...], output: str) -> None:
-    """Refuses a model output that cannot be `[batch, n, 6]`.
-
-    Args:
-        shape: Dimensions of the first output; a string, None or -1 stands for a dynamic one.
-        output: Name of the output, for the message.
-
-    Raises:
-        ModelError: Says what the model gives and how to export it.
-    """
-    given = [d if isinstance(d, int) and d >= 0 else (d if isinstance(d, str) else "?") for d in shape]
-    rows_dynamic = len(shape) == 3 and not (isinstance(shape[2], int) and shape[2] >= 0)
-    if len(shape) != 3 or (shape[2] != 6 and not rows_dynamic):
-        raise ModelError(f"output {output!r} is {given}, expected [batch, n, 6]: {EXPORT_HINT}")

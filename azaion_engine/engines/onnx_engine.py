@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.engines.base import InferenceEngine, check_at_least_one
+from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
 from azaion_engine.model.info import ModelInfo
+from azaion_engine.settings import check_at_least_one
 from azaion_engine.system.cores import available_cores
 
 

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azaion_engine.engines.base import EXPORT_HINT
 from azaion_engine.errors import ConfigurationError, reason
+from azaion_engine.heads.end_to_end import EXPORT_HINT
 
 if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo

@@ -7,9 +7,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from azaion_engine.engines.base import DYNAMIC_SIZE, check_detection_shape
 from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.model.labels import parse_names
+from azaion_engine.settings import DYNAMIC_SIZE
 
 DYNAMIC = -1
 

@@ -1,0 +1,4 @@
+"""Encoded pictures to network input on the CPU: formats, headers, decoding, letterbox.
+
+What boxes mean lives in `results`.
+"""

@@ -1,4 +1,4 @@
-"""EngineManifest: what a stored TensorRT plan was built from, and whether it may be used here."""
+"""PlanManifest: what a stored TensorRT plan was built from, and whether it may be used here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDER_FIELDS = {"model_sha256", "precision", "input_shape", "batch_profile", "
 """What a user chooses, not what the machine is: a new driver or TensorRT replaces the plan in its folder."""
 
 
-class EngineKey(BaseModel):
+class PlanKey(BaseModel):
     """Everything that decides whether a plan may be reused; two equal keys may share one plan.
 
     The GPU's UUID is left out on purpose: another card of the same kind runs the same plan. The
@@ -52,7 +52,7 @@ class EngineKey(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-class EngineManifest(BaseModel):
+class PlanManifest(BaseModel):
     """The JSON file beside a plan.
 
     It carries the plan's hash, so a plan and a manifest that do not belong together are never taken
@@ -62,7 +62,7 @@ class EngineManifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     schema_version: int = SCHEMA_VERSION
-    key: EngineKey
+    key: PlanKey
     plan_sha256: str = Field(pattern=_SHA256)
     plan_bytes: int = Field(ge=0)
     build_seconds: float = Field(ge=0)
@@ -70,7 +70,7 @@ class EngineManifest(BaseModel):
     azaion_engine_version: str
 
     @classmethod
-    def of_plan(cls, key: EngineKey, plan: bytes, build_seconds: float) -> EngineManifest:
+    def of_plan(cls, key: PlanKey, plan: bytes, build_seconds: float) -> PlanManifest:
         """Describes a plan that was built just now.
 
         Args:
@@ -91,7 +91,7 @@ class EngineManifest(BaseModel):
         )
 
     @classmethod
-    def from_json(cls, data: bytes) -> EngineManifest:
+    def from_json(cls, data: bytes) -> PlanManifest:
         """Reads a manifest file.
 
         Args:
@@ -135,7 +135,7 @@ class _SchemaVersion(BaseModel):
     schema_version: int
 
 
-def differences(wanted: EngineKey, found: EngineKey) -> list[str]:
+def differences(wanted: PlanKey, found: PlanKey) -> list[str]:
     """Says what keeps a plan from being reused.
 
     Args:
@@ -147,7 +147,7 @@ def differences(wanted: EngineKey, found: EngineKey) -> list[str]:
         10.13.0"; empty when the plan may be reused.
     """
     sentences = []
-    for name, field in EngineKey.model_fields.items():
+    for name, field in PlanKey.model_fields.items():
         ours, theirs = getattr(wanted, name), getattr(found, name)
         if ours != theirs:
             show = _FORMATS.get(name, str)

@@ -1,4 +1,4 @@
-"""EngineStore: finds the TensorRT plan that fits this machine, or builds it once and keeps it.
+"""PlanStore: finds the TensorRT plan that fits this machine, or builds it once and keeps it.
 
 A plan lies at `{directory}/{model name}-{12 hex of model and configuration}/{file name}`, clean, with
 its manifest in `{file name}.json` beside it.
@@ -28,8 +28,8 @@ from typing import Literal, TypeVar
 from platformdirs import user_cache_dir
 
 from azaion_engine.errors import CacheError, PlanError
-from azaion_engine.plans.manifest import EngineKey, EngineManifest
-from azaion_engine.plans.stored_plan import StoredEngine, UnusableError, stored_engines
+from azaion_engine.plans.manifest import PlanKey, PlanManifest
+from azaion_engine.plans.stored_plan import StoredPlan, UnusableError, stored_plans
 from azaion_engine.system.patient_lock import PatientLock
 
 _MAX_NAME = 80
@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoreOutcome:
-    """How `EngineStore.get_or_build` came by the engine.
+    """How `PlanStore.get_or_build` came by the engine.
 
     Attributes:
         action: Whether a stored plan was loaded or a new one built.
@@ -56,7 +56,7 @@ class StoreOutcome:
     path: Path | None
 
 
-class EngineStore:
+class PlanStore:
     """Plans on disk, shared by all processes of a host; one build at a time per file."""
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -68,7 +68,7 @@ class EngineStore:
         self.directory = Path(user_cache_dir("azaion-engine", appauthor=False) if directory is None else directory)
 
     def get_or_build(
-        self, model_name: str, filename: str, key: EngineKey, build: Callable[[], bytes], load: Callable[[bytes], T]
+        self, model_name: str, filename: str, key: PlanKey, build: Callable[[], bytes], load: Callable[[bytes], T]
     ) -> tuple[T, StoreOutcome]:
         """Loads the stored plan that fits `key`, or builds, loads and keeps a new one.
 
@@ -112,15 +112,15 @@ class EngineStore:
             plan = build()
             build_seconds = time.monotonic() - build_started
             engine = load(plan)
-            kept = _keep(path, plan, EngineManifest.of_plan(key, plan, build_seconds))
+            kept = _keep(path, plan, PlanManifest.of_plan(key, plan, build_seconds))
         logger.info("built the TensorRT engine %s in %.1f s, %d bytes", path, build_seconds, len(plan))
         return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None)
 
-    def engines(self) -> list[StoredEngine]:
+    def plans(self) -> list[StoredPlan]:
         """Lists what is stored here, whether or not it can be used."""
-        return stored_engines(self.directory)
+        return stored_plans(self.directory)
 
-    def remove(self, engine: StoredEngine) -> int:
+    def remove(self, engine: StoredPlan) -> int:
         """Deletes a plan, its manifest, and its folder when nothing else is in it.
 
         Returns:
@@ -169,8 +169,8 @@ def _beside(path: Path, suffix: str) -> Path:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _load_stored(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> T:
-    plan = StoredEngine(path).read_fitting(key)
+def _load_stored(path: Path, key: PlanKey, load: Callable[[bytes], T]) -> T:
+    plan = StoredPlan(path).read_fitting(key)
     try:
         return load(plan)
     except PlanError as error:
@@ -180,10 +180,10 @@ def _load_stored(path: Path, key: EngineKey, load: Callable[[bytes], T]) -> T:
 # --- writing ------------------------------------------------------------------------------------
 
 
-def _keep(path: Path, plan: bytes, manifest: EngineManifest) -> bool:
+def _keep(path: Path, plan: bytes, manifest: PlanManifest) -> bool:
     temporary: list[Path] = []
     try:
-        targets = (path, StoredEngine(path).manifest_path)
+        targets = (path, StoredPlan(path).manifest_path)
         # Both in full before the first rename: a disk that fills up here leaves the older engine whole.
         for target, data in zip(targets, (plan, manifest.to_json()), strict=True):
             temporary.append(_beside(target, f".{os.getpid()}-{secrets.token_hex(4)}.tmp"))

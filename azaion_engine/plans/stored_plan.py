@@ -1,4 +1,4 @@
-"""StoredEngine: a TensorRT plan on disk with its manifest beside it, and what keeps it from being used."""
+"""StoredPlan: a TensorRT plan on disk with its manifest beside it, and what keeps it from being used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from azaion_engine.plans.manifest import EngineKey, EngineManifest, differences
+from azaion_engine.plans.manifest import PlanKey, PlanManifest, differences
 
 
 class UnusableError(Exception):
@@ -19,7 +19,7 @@ class UnusableError(Exception):
 
 
 @dataclass(frozen=True)
-class StoredEngine:
+class StoredPlan:
     """A place on disk for a plan; neither it nor its manifest need be there.
 
     Attributes:
@@ -33,7 +33,7 @@ class StoredEngine:
         """Where the manifest lies."""
         return self.path.with_name(self.path.name + ".json")
 
-    def read_manifest(self) -> EngineManifest:
+    def read_manifest(self) -> PlanManifest:
         """Reads what the plan was built from.
 
         Raises:
@@ -48,11 +48,11 @@ class StoredEngine:
         except OSError as error:
             raise UnusableError(f"manifest unreadable: {error}") from error
         try:
-            return EngineManifest.from_json(data)
+            return PlanManifest.from_json(data)
         except ValueError as error:
             raise UnusableError(f"manifest unusable: {error}") from error
 
-    def read_plan(self, manifest: EngineManifest) -> bytes:
+    def read_plan(self, manifest: PlanManifest) -> bytes:
         """Reads the plan that a manifest describes.
 
         Raises:
@@ -68,7 +68,7 @@ class StoredEngine:
             raise UnusableError(fault)
         return plan
 
-    def read_fitting(self, wanted: EngineKey) -> bytes:
+    def read_fitting(self, wanted: PlanKey) -> bytes:
         """Reads the plan if it was built from exactly this.
 
         Raises:
@@ -80,7 +80,7 @@ class StoredEngine:
         return self.read_plan(manifest)
 
 
-def stored_engines(directory: Path) -> list[StoredEngine]:
+def stored_plans(directory: Path) -> list[StoredPlan]:
     """Lists the engines under a cache folder by path; a manifest without a plan counts too, it is left to be seen."""
     plans = {*directory.glob("*/*.engine"), *(path.with_suffix("") for path in directory.glob("*/*.engine.json"))}
-    return [StoredEngine(path) for path in sorted(plans)]
+    return [StoredPlan(path) for path in sorted(plans)]

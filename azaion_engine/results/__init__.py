@@ -1,0 +1,1 @@
+"""Boxes in pixels of the picture, and drawing them. Nothing here runs a model."""

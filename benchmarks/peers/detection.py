@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from azaion_engine import Detector, DetectorSettings
-from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
+from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from azaion_engine.system.cores import available_cores
 
 SETTINGS = DetectorSettings(**json.loads(os.environ.get("BENCHMARK_SETTINGS", "{}")))

@@ -1,0 +1,1 @@
+"""Measurements of the service: load over HTTP, batching, metrics, memory."""

@@ -22,7 +22,7 @@ import ray
 from ray import serve
 
 from benchmarks.records.machine import machine
-from deployments.watching.histogram import Distribution
+from deployments.watching.histogram import CounterHistogram
 from deployments.watching.log import RequestLog, _fields, _text
 from deployments.watching.metrics import STAGES, ServiceMetrics
 from deployments.watching.record import RequestRecord
@@ -110,7 +110,7 @@ class Replica:
         watched = await ask(RequestWatch(answer, metrics.request_over)) - await ask(answer)
         log = RequestLog()
         fields = _fields(request)
-        distribution = Distribution("cost_own_seconds", "", [0.001 * 2**i for i in range(14)], "stage", STAGES)
+        own = CounterHistogram("cost_own_seconds", "", [0.001 * 2**i for i in range(14)], "stage", STAGES)
         return {
             "Counter.inc with a label": microseconds(lambda: counter.inc(1, {"outcome": "ok"}), 2000),
             "Gauge.set": microseconds(lambda: gauge.set(3), 2000),
@@ -119,8 +119,8 @@ class Replica:
             "the request path, whole: RequestWatch around an application, less that application": round(watched, 2),
             "the thread: one account a second, however many requests": round(empty, 1),
             "the thread: a request of that account": round((full - empty) / 2000, 2),
-            "Distribution.add, an observation of 1000": round(
-                microseconds(lambda: distribution.add("engine", [0.01] * 1000), 10) / 1000, 2
+            "CounterHistogram.add, an observation of 1000": round(
+                microseconds(lambda: own.add("engine", [0.01] * 1000), 10) / 1000, 2
             ),
             "serve.get_trace_context, tracing off": microseconds(serve.get_trace_context, 2000),
             "logger.info with Serve's filters": microseconds(lambda: logger.info(_text(fields), extra=fields), 200),

@@ -1,6 +1,7 @@
 """Measures whether the service keeps its memory: the replicas' and the GPU's, after 1,000 requests and after 100,000.
 
-    python -m benchmarks.service.soak CONFIG --json FILE [--requests 100000] [--connections 64] [--server azaion-throughput:1]
+    python -m benchmarks.service.soak CONFIG --json FILE [--requests 100000] [--connections 64]
+        [--server azaion-throughput:1]
 
 Posts one picture again and again with wrk, every answer checked, and stops when there were enough.
 """

@@ -43,17 +43,17 @@ LOGGING = {
 def open_before(settings: ServiceSettings) -> Detector:
     """Opens the stand-in in a replica's process, and takes the watching out of that process."""
     from deployments.watching.metrics import ServiceMetrics
-    from deployments.watching.middleware import RequestWatch
+    from deployments.watching.middleware import RequestMiddleware
 
     def nothing(*args: Any, **kwargs: Any) -> None:
         pass
 
-    async def pass_on(watch: RequestWatch, scope: Any, receive: Any, send: Any) -> None:
+    async def pass_on(watch: RequestMiddleware, scope: Any, receive: Any, send: Any) -> None:
         await watch._app(scope, receive, send)
 
     for name in ("__init__", "answered", "batch", "close"):
         setattr(ServiceMetrics, name, nothing)
-    RequestWatch.__call__ = pass_on  # type: ignore[method-assign]
+    RequestMiddleware.__call__ = pass_on  # type: ignore[method-assign]
     return open_stand_in(settings)
 
 

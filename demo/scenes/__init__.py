@@ -1,0 +1,1 @@
+"""Rendered aerial scenes with known boxes. Learning from them is `demo.training`."""

@@ -1,0 +1,1 @@
+"""Training, export and evaluation of the demo model on rendered scenes."""

@@ -20,8 +20,7 @@ from ray import serve
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
 from azaion_engine.pictures.jpeg_header import PlainJpeg, read_plain_jpeg
-from azaion_engine.pictures.prepared import PreparedPicture
-from azaion_engine.pictures.prepared_batch import PreparedBatch
+from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
 from deployments.batching.deadline import Deadline
 from deployments.batching.engine_threads import EngineThreads
 from deployments.batching.gate import MAX_WAVES, BatchGate, Wave

@@ -1,0 +1,1 @@
+"""What each request leaves behind: record, metrics, log and traces."""

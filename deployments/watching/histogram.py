@@ -1,4 +1,4 @@
-"""Distribution: a Prometheus histogram through Ray at the price of a list append an observation.
+"""CounterHistogram: a Prometheus histogram through Ray at the price of a list append an observation.
 
 Ray's own Histogram costs microseconds an observation in this process, then its node agent records every single one
 again in Python, each as the middle of its bucket: the sum that Prometheus sees is not the sum that was observed
@@ -19,7 +19,7 @@ _NEARLY_ZERO = sys.float_info.min
 """Ray's counters refuse 0; this vanishes as soon as anything is added to it."""
 
 
-class Distribution:
+class CounterHistogram:
     """`{name}_bucket` by `le`, `{name}_sum` and `{name}_count`; Ray puts `ray_` before and `_total` behind."""
 
     def __init__(

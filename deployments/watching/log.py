@@ -1,8 +1,8 @@
 """RequestLog: one structured line a request at most, through Serve's own logger.
 
-A line costs 80 microseconds (`benchmarks/service/metrics_cost.py`), a good part of what the rest of a request costs here. So
-answers are told up to a rate at which this is nothing, failures and slow answers up to a much higher one, and a line
-that follows others which were left out says how many they were.
+A line costs a good part of what the rest of a request costs here (`benchmarks/service/metrics_cost.py`). So answers are
+logged up to a rate at which this is nothing, failures and slow answers up to a much higher one, and a line that follows
+others which were left out says how many they were.
 """
 
 from __future__ import annotations

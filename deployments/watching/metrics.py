@@ -19,7 +19,7 @@ from ray.serve.metrics import Counter, Gauge
 
 from azaion_engine.cuda.gpu import Gpu, describe_gpu
 from azaion_engine.errors import AzaionError
-from deployments.watching.histogram import Distribution
+from deployments.watching.histogram import CounterHistogram
 from deployments.watching.record import RequestRecord, current_request
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class ServiceMetrics:
         self._rejected = Counter(
             "azaion_pictures_rejected_total", "Pictures not answered, by the code of the error.", ("reason",)
         )
-        self._stages = Distribution(
+        self._stages = CounterHistogram(
             "azaion_stage_seconds", "Seconds that a picture spends in a stage.", _STAGE_BOUNDS_S, "stage", STAGES
         )
-        self._fill = Distribution(
+        self._fill = CounterHistogram(
             "azaion_batch_pictures", "Pictures in a batch.", _BATCH_BOUNDS, "engine", (engine_name,)
         )
         self._engine_name = engine_name

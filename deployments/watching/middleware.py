@@ -1,4 +1,4 @@
-"""RequestWatch: the ASGI middleware that accompanies every HTTP request and has it counted, logged and traced."""
+"""RequestMiddleware: the ASGI middleware that accompanies every HTTP request and has it counted, logged and traced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.watching.record import RequestRecord, current_request
 from deployments.watching.request_id import request_id
 
 
-class RequestWatch:
+class RequestMiddleware:
     """Fills one `RequestRecord` a request and hands it on when the request is over."""
 
     def __init__(self, app: ASGIApp, request_over: Callable[[RequestRecord], None]) -> None:

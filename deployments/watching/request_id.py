@@ -2,8 +2,8 @@
 
 Serve gives every request an id, takes the client's X-Request-ID for it, and sends it back with every answer, its own
 errors included; but it takes anything, of any length, and answers 500 to what is not UTF-8. The middleware here runs
-before that, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares is in the environment
-that Ray was started in (`make serve` does that).
+before that, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares is in the
+environment that Ray was started in (`make serve` does that).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.engines.tensorrt import api as tensorrt_api
-from azaion_engine.plans.manifest import EngineManifest
+from azaion_engine.plans.manifest import PlanManifest
 from tests.azaion_cli.conftest import Ran, on_terminal
 from tests.azaion_engine.models import make_detector
 
@@ -21,7 +21,7 @@ Cli = Callable[..., Ran]
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> Any:
     """The real TensorRT-RTX, without a GPU."""
-    monkeypatch.setattr(tensorrt_api, "_FLAVORS", ("tensorrt_rtx",))
+    monkeypatch.setattr(tensorrt_api, "_FLAVOURS", ("tensorrt_rtx",))
     tensorrt_api.forget()
     yield
     tensorrt_api.forget()
@@ -47,7 +47,7 @@ def test_an_output_file_gets_its_manifest_where_there_is_a_gpu(
 ) -> None:
     ran = azaion("build", tiny, "--output", tmp_path / "tiny.engine", "--set", "optimization_level=1")
     assert ran.code == ExitCode.OK, ran.err
-    manifest = EngineManifest.from_json((tmp_path / "tiny.engine.json").read_bytes())
+    manifest = PlanManifest.from_json((tmp_path / "tiny.engine.json").read_bytes())
     assert manifest.key.gpu_name == "NVIDIA H200"
     assert manifest.key.optimization_level == 1
     assert manifest.fault_of((tmp_path / "tiny.engine").read_bytes()) == ""

@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from azaion_cli.exit_codes import ExitCode
-from azaion_engine.plans.store import EngineStore
+from azaion_engine.plans.store import PlanStore
 from tests.azaion_cli.conftest import Ran
 from tests.azaion_engine.keys import KEY
 from tests.azaion_engine.models import make_detector
@@ -24,7 +24,7 @@ FILENAME = "azaion.cc_9.0_sm_132.engine"
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """A cache with one engine of another machine."""
-    EngineStore(tmp_path / "cache").get_or_build("yolo", FILENAME, KEY, build=lambda: b"plan" * 500, load=bytes)
+    PlanStore(tmp_path / "cache").get_or_build("yolo", FILENAME, KEY, build=lambda: b"plan" * 500, load=bytes)
     return tmp_path / "cache"
 
 
@@ -78,7 +78,7 @@ def test_without_a_gpu_the_manifest_still_tells_what_was_chosen(
 def test_rm_removes_what_is_named_and_nothing_else(azaion: Cli, cache: Path, tmp_path: Path) -> None:
     other = KEY.model_copy(update={"precision": "fp32"})
     for name, key in (("yolo", other), ("boats", KEY)):
-        EngineStore(cache).get_or_build(name, FILENAME, key, build=lambda: b"plan" * 500, load=bytes)
+        PlanStore(cache).get_or_build(name, FILENAME, key, build=lambda: b"plan" * 500, load=bytes)
     assert azaion("cache", "rm", "cars", "--cache-dir", cache).code == ExitCode.USAGE
     assert azaion("cache", "rm", "yolo", "--all", "--cache-dir", cache).code == ExitCode.USAGE
     ran = azaion("cache", "rm", f"yolo-{KEY.folder_hash()}", "--cache-dir", cache, "--json")

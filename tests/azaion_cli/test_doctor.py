@@ -69,7 +69,7 @@ def test_a_gpu_without_pycuda_is_a_problem(azaion: Cli, h200: Any, monkeypatch: 
 def test_a_gpu_that_tensorrt_rtx_does_not_run_on_is_a_problem(
     azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_api, "_FLAVORS", ("tensorrt_rtx",))
+    monkeypatch.setattr(tensorrt_api, "_FLAVOURS", ("tensorrt_rtx",))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", h200)
     tensorrt_api.forget()
     ran = azaion("doctor", "--json")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from azaion_engine.plans.manifest import EngineKey
+from azaion_engine.plans.manifest import PlanKey
 
-KEY = EngineKey(
+KEY = PlanKey(
     model_sha256="ab" * 32,
     tensorrt_flavour="tensorrt",
     tensorrt_version="10.13.0",

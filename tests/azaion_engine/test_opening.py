@@ -12,7 +12,7 @@ from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.model.file import ModelFile
 from azaion_engine.opening import open_engine
-from azaion_engine.plans.manifest import EngineManifest
+from azaion_engine.plans.manifest import PlanManifest
 from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine.fakes.fake_h200 import fake_h200
 from tests.azaion_engine.models import make_detector
@@ -37,7 +37,7 @@ def start(cache: Path, **settings: Any) -> InferenceEngine:
 def test_the_key_tells_of_gpu_and_recipe(builds: list[Any], tmp_path: Path) -> None:
     start(tmp_path)
     [file] = tmp_path.rglob("azaion.cc_9.0_sm_132.engine.json")
-    key = EngineManifest.from_json(file.read_bytes()).key
+    key = PlanManifest.from_json(file.read_bytes()).key
     assert (key.gpu_memory_gib, key.recipe) == (140, engine_builder.BUILD_RECIPE)
     assert file.parent.name == f"tiny-{key.folder_hash()}"
 

@@ -1,4 +1,4 @@
-"""PictureGatherer: makes full batches of the pictures that several clients hand over a few at a time."""
+"""Gatherer: makes full batches of the pictures that several clients hand over a few at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Request:
 _Place = tuple[_Request, int]
 
 
-class PictureGatherer:
+class Gatherer:
     """Runs pictures in the order of their coming, on as many threads as the engine has lanes.
 
     An idle engine takes what there is, at once. While a batch runs, another begins when it is full; one that is not

@@ -18,7 +18,7 @@ from typing import Any
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
-from azaion_engine.engines.shared.gatherer import PictureGatherer
+from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
 from azaion_engine.pictures.prepared import PictureForm
 from azaion_engine.plans.store import StoreOutcome
@@ -29,11 +29,6 @@ NEXT_CLIENT_S = 2.0
 """How long a host without clients waits for another one: replicas that are replaced one by one find it still there."""
 LAST_ANSWERS_S = 0.5
 """How long a host whose GPU is lost goes on telling its clients so."""
-SWITCH_INTERVAL_S = 0.0001
-"""How long another thread may keep the GIL from an engine's that is back from its GPU, NumPy or ONNX Runtime.
-
-With Python's own 5 ms the engine would stand still while a batch's answers are sent, or pictures received.
-"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class EngineHost:
         self._path = path
         form = engine.open_pictures()
         engine.warm_up()
-        self._gatherer = PictureGatherer(engine)
+        self._gatherer = Gatherer(engine)
         self._methods: dict[str, Callable[..., Any]] = {
             "card": self._card_if_well,
             "check_health": engine.check_health,

@@ -23,14 +23,15 @@ def main() -> None:
     if ON_GPU in sys.argv[1:]:
         begin_context()
     # All that follows takes half a second, and the GPU has its context meanwhile.
-    from azaion_engine.engines.shared.host import SWITCH_INTERVAL_S, EngineHost, that_travels
+    from azaion_engine.engines.shared.host import EngineHost, that_travels
+    from azaion_engine.system.interpreter import switch_threads_quickly
 
     try:
         opener, path = pickle.load(sys.stdin.buffer)
     except EOFError:  # there is nothing to open after all
         os._exit(0)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="engine host %(process)d: %(message)s")
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    switch_threads_quickly()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     try:

@@ -21,9 +21,9 @@ from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDe
 
 logger = logging.getLogger(__name__)
 
-Flavor = Literal["tensorrt", "tensorrt_rtx"]
+Flavour = Literal["tensorrt", "tensorrt_rtx"]
 
-_FLAVORS: tuple[Flavor, ...] = ("tensorrt", "tensorrt_rtx")
+_FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt_rtx")
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -62,16 +62,16 @@ class TensorRT:
 
     Attributes:
         module: The Python module, `tensorrt` or `tensorrt_rtx`.
-        flavor: Its name.
+        flavour: Its name.
         version: Its version, e.g. `8.6.0`.
         log: Receiver of its messages.
         strongly_typed: Whether precisions come from the ONNX model alone (11, RTX), not from builder flags (8.6, 10).
     """
 
-    def __init__(self, module: Any, flavor: Flavor) -> None:
+    def __init__(self, module: Any, flavour: Flavour) -> None:
         """Wraps an imported module; use `load`."""
         self.module = module
-        self.flavor: Flavor = flavor
+        self.flavour: Flavour = flavour
         self.version = str(module.__version__)
         self.log = TensorRTLog(module)
         self.strongly_typed = not hasattr(module.BuilderFlag, "FP16")
@@ -206,7 +206,7 @@ class TensorRT:
             raise ConfigurationError(self._words(mark, f"TensorRT {self.version} gives no runtime: {error}")) from error
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:
-            words = self._words(mark, f"{self.flavor} {self.version} cannot use this plan of {len(plan)} bytes here")
+            words = self._words(mark, f"{self.flavour} {self.version} cannot use this plan of {len(plan)} bytes here")
             raise ConfigurationError(words) if _NOT_THE_PLANS_FAULT.search(words) else PlanError(words)
         return runtime, engine
 
@@ -293,17 +293,17 @@ class TensorRT:
 @lru_cache(maxsize=1)
 def _load() -> TensorRT:
     reasons = []
-    for flavor in _FLAVORS:
+    for flavour in _FLAVOURS:
         try:
-            module = importlib.import_module(flavor)
+            module = importlib.import_module(flavour)
         except (ImportError, OSError) as error:  # OSError: the wheel is there, a library it needs is not
-            reasons.append(f"{flavor}: {error}")
+            reasons.append(f"{flavour}: {error}")
             continue
         # Type stubs and half-removed wheels leave a folder behind that imports as an empty namespace.
         if not hasattr(module, "Builder"):
-            reasons.append(f"{flavor}: installed without its libraries")
+            reasons.append(f"{flavour}: installed without its libraries")
             continue
-        return TensorRT(module, flavor)
+        return TensorRT(module, flavour)
     raise MissingDependencyError(
         "TensorRT is not installed: pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (RTX cards); "
         + "; ".join(reasons)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from azaion_engine.cuda import gpu
 from azaion_engine.cuda.context import cuda_context
 from azaion_engine.cuda.libcuda import LibcudaError
-from azaion_engine.cuda.pinned_memory import pinned_empty
+from azaion_engine.cuda.memory import pinned_empty
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
@@ -32,7 +32,7 @@ from azaion_engine.errors import (
 from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
-    from azaion_engine.pictures.gpu.jpeg_decoders import JpegDecoders
+    from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
 _logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class TensorRTEngine(InferenceEngine):
     @property
     def name(self) -> str:
         """Flavour and version of TensorRT, e.g. `tensorrt-8.6.0`."""
-        return f"{self._trt.flavor}-{self._trt.version}"
+        return f"{self._trt.flavour}-{self._trt.version}"
 
     @property
     def lanes(self) -> int:
@@ -192,7 +192,7 @@ class TensorRTEngine(InferenceEngine):
             says what is missing.
         """
         if self._form is None:
-            from azaion_engine.pictures.gpu.jpeg_decoders import JpegDecoders
+            from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
             batch, size = self.get_batch_size(), self.get_input_shape()
             with (

@@ -1,32 +1,31 @@
-"""engine_key: what an engine has to be built from here and now, and why a stored one would not be reused."""
+"""plan_key: what an engine has to be built from here and now, and why a stored one would not be reused."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from azaion_engine.cuda.gpu import describe_gpu
-from azaion_engine.engines.base import DEFAULT_BATCH_SIZE
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.errors import AzaionError
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.plans.manifest import EngineKey, differences
-from azaion_engine.plans.stored_plan import StoredEngine, UnusableError
-from azaion_engine.settings import DetectorSettings
+from azaion_engine.plans.manifest import PlanKey, differences
+from azaion_engine.plans.stored_plan import StoredPlan, UnusableError
+from azaion_engine.settings import DEFAULT_BATCH_SIZE, DetectorSettings
 
 
-def engine_key(info: ModelInfo, settings: DetectorSettings) -> EngineKey:
+def plan_key(info: ModelInfo, settings: DetectorSettings) -> PlanKey:
     """Returns the key of the engine that a model needs on this machine under these settings.
 
     Raises:
         ConfigurationError: This process sees no GPU.
         MissingDependencyError: PyCUDA, NVML, the driver or TensorRT is not installed.
     """
-    return EngineKey(**_chosen(info, settings), **_machine())
+    return PlanKey(**_chosen(info, settings), **_machine())
 
 
 def why_not_reused(
-    engine: StoredEngine, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+    engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> list[str]:
     """Says why a stored engine would not be reused here; empty when it would be.
 
@@ -72,7 +71,7 @@ def _chosen(info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
 def _machine() -> dict[str, Any]:
     gpu, tensorrt = describe_gpu(0), tensorrt_api.load()
     return {
-        "tensorrt_flavour": tensorrt.flavor,
+        "tensorrt_flavour": tensorrt.flavour,
         "tensorrt_version": tensorrt.version,
         "gpu_name": gpu.name,
         "compute_capability": gpu.compute_capability,

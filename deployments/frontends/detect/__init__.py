@@ -1,0 +1,1 @@
+"""`POST /detect`, the model card and the probes."""

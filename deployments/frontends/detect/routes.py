@@ -23,7 +23,7 @@ from deployments.frontends.detect import schema
 from deployments.frontends.detect.plain_detect import PlainDetect
 from deployments.frontends.open_inference.http_routes import router as open_inference
 from deployments.frontends.page import routes as web_page
-from deployments.watching.middleware import RequestWatch
+from deployments.watching.middleware import RequestMiddleware
 from deployments.watching.record import current_request
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def create_api() -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     api.add_middleware(PlainDetect, path="/detect", answer=_detect_plain, on_error=_on_error)
-    api.add_middleware(RequestWatch, request_over=lambda record: this_replica().request_over(record))
+    api.add_middleware(RequestMiddleware, request_over=lambda record: this_replica().request_over(record))
     api.include_router(router)
     api.include_router(web_page.router)
     api.include_router(open_inference)

@@ -49,7 +49,7 @@ def add_open_inference(servicer: Any, server: Any) -> None:
 
 
 def _watched(method: Method) -> Any:
-    """Has the calls of a method counted, logged and traced, as `RequestWatch` does over HTTP."""
+    """Has the calls of a method counted, logged and traced, as `RequestMiddleware` does over HTTP."""
 
     async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
         record = RequestRecord(

@@ -162,7 +162,10 @@ def test_importing_needs_no_gpu_package() -> None:
 
 @pytest.mark.gpu
 def test_real_gpu_under_its_index_and_its_uuid() -> None:
-    code = "from azaion_engine.cuda.gpu import describe_gpu, gpu_available; print(gpu_available() and describe_gpu(0).uuid)"
+    code = (
+        "from azaion_engine.cuda.gpu import describe_gpu, gpu_available; "
+        "print(gpu_available() and describe_gpu(0).uuid)"
+    )
 
     def ask(visible: str) -> str:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": visible}

@@ -1,4 +1,4 @@
-"""EngineKey and EngineManifest: what decides reuse, the sentences about it, and manifests that cannot be read."""
+"""PlanKey and PlanManifest: what decides reuse, the sentences about it, and manifests that cannot be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from azaion_engine.plans.manifest import SCHEMA_VERSION, EngineKey, EngineManifest, differences
+from azaion_engine.plans.manifest import SCHEMA_VERSION, PlanKey, PlanManifest, differences
 from tests.azaion_engine.keys import KEY
 
 OTHER: dict[str, tuple[Any, str]] = {
@@ -33,12 +33,12 @@ OTHER: dict[str, tuple[Any, str]] = {
 
 
 def manifest_json(**changes: Any) -> bytes:
-    fields = json.loads(EngineManifest.of_plan(KEY, b"plan", 1.0).to_json())
+    fields = json.loads(PlanManifest.of_plan(KEY, b"plan", 1.0).to_json())
     return json.dumps({**fields, **changes}).encode()
 
 
 def test_the_table_of_differences_covers_every_field_of_the_key() -> None:
-    assert set(OTHER) == set(EngineKey.model_fields)
+    assert set(OTHER) == set(PlanKey.model_fields)
 
 
 @pytest.mark.parametrize("field", OTHER)
@@ -65,23 +65,23 @@ def test_key_is_frozen_and_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValidationError):
         KEY.precision = "fp32"
     with pytest.raises(ValidationError):
-        EngineKey.model_validate({**KEY.model_dump(), "gpu_uuid": "GPU-1"})
+        PlanKey.model_validate({**KEY.model_dump(), "gpu_uuid": "GPU-1"})
     with pytest.raises(ValidationError):
-        EngineKey.model_validate({**KEY.model_dump(), "model_sha256": "not a hash"})
+        PlanKey.model_validate({**KEY.model_dump(), "model_sha256": "not a hash"})
 
 
 def test_manifest_describes_the_plan_and_survives_the_file() -> None:
-    manifest = EngineManifest.of_plan(KEY, b"plan", 12.34567)
+    manifest = PlanManifest.of_plan(KEY, b"plan", 12.34567)
     assert manifest.plan_sha256 == hashlib.sha256(b"plan").hexdigest()
     assert (manifest.plan_bytes, manifest.build_seconds) == (4, 12.346)
     assert manifest.built_at.utcoffset() == timedelta(0)
     assert json.loads(manifest.to_json())["built_at"].endswith("Z")
     assert manifest.azaion_engine_version
-    assert EngineManifest.from_json(manifest.to_json()) == manifest
+    assert PlanManifest.from_json(manifest.to_json()) == manifest
 
 
 def test_fault_of_tells_truncated_from_too_long_from_corrupt() -> None:
-    manifest = EngineManifest.of_plan(KEY, b"plan", 1.0)
+    manifest = PlanManifest.of_plan(KEY, b"plan", 1.0)
     assert manifest.fault_of(b"plan") == ""
     assert manifest.fault_of(b"pla") == "plan truncated: 3 bytes, expected 4"
     assert manifest.fault_of(b"plan!") == "plan too long: 5 bytes, expected 4"
@@ -108,11 +108,11 @@ def test_fault_of_tells_truncated_from_too_long_from_corrupt() -> None:
 )
 def test_what_is_no_manifest_is_refused_in_one_line(data: bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
-        EngineManifest.from_json(data)
+        PlanManifest.from_json(data)
     assert "\n" not in str(caught.value)
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_with_a_value_error_only(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\S"):
-        EngineManifest.from_json(data)
+        PlanManifest.from_json(data)

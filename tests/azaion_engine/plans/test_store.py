@@ -1,4 +1,4 @@
-"""EngineStore: reuse, rebuild and why, one build at a time, disks that refuse, and processes killed at any moment.
+"""PlanStore: reuse, rebuild and why, one build at a time, disks that refuse, and processes killed at any moment.
 
 Run as a program (`python -m tests.azaion_engine.plans.test_store`) this file is the child process of its own tests.
 """
@@ -28,8 +28,8 @@ from hypothesis import strategies as st
 
 from azaion_engine.errors import EngineBuildError, PlanError
 from azaion_engine.plans import store as engine_store
-from azaion_engine.plans.manifest import EngineKey, EngineManifest
-from azaion_engine.plans.store import EngineStore, StoreOutcome
+from azaion_engine.plans.manifest import PlanKey, PlanManifest
+from azaion_engine.plans.store import PlanStore, StoreOutcome
 from azaion_engine.system import patient_lock
 from tests.azaion_engine.keys import KEY
 
@@ -39,7 +39,7 @@ OLD_KEY = KEY.model_copy(update={"tensorrt_version": "8.6.0"})
 FOLDER = f"yolo-{KEY.folder_hash()}"
 
 
-def plan_of(key: EngineKey, size: int = 5000) -> bytes:
+def plan_of(key: PlanKey, size: int = 5000) -> bytes:
     """The one right plan of a key, so that wrong bytes are always noticed."""
     return (f"plan of TensorRT {key.tensorrt_version};".encode() * (size // 20 + 1))[:size]
 
@@ -50,11 +50,11 @@ def no_build() -> bytes:
 
 def get(
     directory: Path,
-    key: EngineKey = KEY,
+    key: PlanKey = KEY,
     build: Callable[[], bytes] | None = None,
     load: Callable[[bytes], bytes] = bytes,
 ) -> tuple[bytes, StoreOutcome]:
-    return EngineStore(directory).get_or_build("yolo", FILENAME, key, build or (lambda: plan_of(key)), load)
+    return PlanStore(directory).get_or_build("yolo", FILENAME, key, build or (lambda: plan_of(key)), load)
 
 
 def names(directory: Path) -> set[str]:
@@ -88,7 +88,7 @@ def test_first_start_builds_and_keeps_a_clean_plan_the_second_loads(
     assert "no engine stored yet" in outcome.reason
     assert outcome.seconds >= 0
     assert names(tmp_path) == BOTH
-    manifest = EngineManifest.from_json((tmp_path / FOLDER / f"{FILENAME}.json").read_bytes())
+    manifest = PlanManifest.from_json((tmp_path / FOLDER / f"{FILENAME}.json").read_bytes())
     assert manifest.key == KEY
 
     engine, outcome = get(tmp_path, build=no_build)
@@ -108,9 +108,9 @@ def test_loading_touches_nothing_on_disk(tmp_path: Path) -> None:
 
 def test_default_directory_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert "azaion-engine" in EngineStore().directory.parts
+    assert "azaion-engine" in PlanStore().directory.parts
     if sys.platform == "linux":
-        assert EngineStore().directory == tmp_path / "azaion-engine"
+        assert PlanStore().directory == tmp_path / "azaion-engine"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_model_names_that_hurt_file_systems(name: str, safe: str) -> None:
 @pytest.mark.parametrize("filename", ["", ".", "..", "a/b", "a\\b", "/a", "a\0"])
 def test_a_filename_that_is_a_path_is_refused(tmp_path: Path, filename: str) -> None:
     with pytest.raises(ValueError, match="plain file name"):
-        EngineStore(tmp_path).get_or_build("yolo", filename, KEY, no_build, bytes)
+        PlanStore(tmp_path).get_or_build("yolo", filename, KEY, no_build, bytes)
 
 
 # --- rebuild, and why -----------------------------------------------------------------------------------------------

@@ -20,8 +20,7 @@ from ray import serve
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError, UnsupportedPictureError
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PreparedPicture
-from azaion_engine.pictures.prepared_batch import PreparedBatch
+from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
 from deployments.batching.batcher import AT_ONCE_BYTES, Batch, Batcher, Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
 

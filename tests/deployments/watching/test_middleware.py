@@ -30,7 +30,7 @@ from azaion_engine.detector import Detector
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
 from deployments.watching import log as request_log
-from deployments.watching.middleware import RequestWatch
+from deployments.watching.middleware import RequestMiddleware
 from deployments.watching.record import RequestRecord
 from tests.deployments.frontends.open_inference.grpc_calls import call, fails, picture
 from tests.running_serve import Deployed, end_ray, free_port, start_ray
@@ -306,7 +306,7 @@ def test_the_picture_of_a_client_that_left_is_let_go_though_the_error_is_kept() 
     async def serve_keeps_the_error() -> asyncio.CancelledError:
         scope = {"type": "http", "method": "POST", "path": "/detect", "headers": []}
         try:
-            await RequestWatch(app, records.append)(scope, None, None)  # type: ignore[arg-type]
+            await RequestMiddleware(app, records.append)(scope, None, None)  # type: ignore[arg-type]
         except asyncio.CancelledError as error:
             return error
         raise AssertionError("it must go on")

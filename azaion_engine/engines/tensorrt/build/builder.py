@@ -10,15 +10,15 @@ from typing import Any, get_args
 
 from azaion_engine.cuda.context import CudaContext, cuda_context
 from azaion_engine.cuda.gpu import gpu_available
-from azaion_engine.engines.base import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, check_at_least_one, check_detection_shape
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.api import TensorRT
 from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
+from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.settings import Precision
+from azaion_engine.settings import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, Precision, check_at_least_one
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
     info = ModelInfo.from_onnx(onnx_model)
     trt = tensorrt_api.load()
     with progress, _on_gpu(trt, options.device_id) as context:
-        progress.stage(f"loading the builder of {trt.flavor} {trt.version}; this is done once and may take minutes")
+        progress.stage(f"loading the builder of {trt.flavour} {trt.version}; this is done once and may take minutes")
         with progress.spoken_elsewhere():  # TensorRT 8.6 holds the interpreter for as long
             builder = trt.create_builder()
         half = options.precision == "fp16" and trt.has_fast_fp16(builder)
@@ -137,7 +137,7 @@ def convert_from_onnx(onnx_model: bytes) -> bytes | None:
 @contextmanager
 def _on_gpu(trt: TensorRT, device_id: int) -> Iterator[CudaContext | None]:
     """Makes the GPU's context current; gives None without a GPU, where TensorRT-RTX alone still builds."""
-    if trt.flavor == "tensorrt_rtx" and not gpu_available():
+    if trt.flavour == "tensorrt_rtx" and not gpu_available():
         yield None
         return
     context = cuda_context(device_id)

@@ -1,4 +1,4 @@
-"""BatchWork: the network's execution for one number of rows, recorded as a CUDA graph where that is possible."""
+"""BatchGraph: the network's execution for one number of rows, recorded as a CUDA graph where that is possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from azaion_engine.cuda.libcuda import LibcudaError
 logger = logging.getLogger(__name__)
 
 
-def work_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
+def graph_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
     """Returns the nearest number of rows that a work is made for, at least those given.
 
     Args:
@@ -31,7 +31,7 @@ class ExecutionFailedError(Exception):
     """TensorRT said no without a CUDA error."""
 
 
-class BatchWork:
+class BatchGraph:
     """An execution context of its own, with fixed shape and addresses, as a graph needs it."""
 
     def __init__(self, context: Any, picture_input: str, shape: tuple[int, ...]) -> None:

@@ -1,4 +1,4 @@
-"""ComputeQueue: the one stream on which networks run, one batch after the other."""
+"""ComputeStream: the one stream on which networks run, one batch after the other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from azaion_engine.engines.tensorrt.run.batch_graph import BatchWork
-
-_STREAM_NON_BLOCKING = 1
-"""CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
+from azaion_engine.cuda.context import make_stream
+from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph
 
 
-def make_stream(driver: Any) -> Any:
-    """Makes a `pycuda.driver.Stream` beside the default one, in the current context."""
-    return driver.Stream(_STREAM_NON_BLOCKING)
-
-
-class ComputeQueue:
+class ComputeStream:
     """Puts the lanes' batches in a row.
 
     On streams of their own two networks would share the GPU, end at the same time, and leave it idle while both lanes
@@ -37,7 +30,7 @@ class ComputeQueue:
         """Makes an event for `run`."""
         return self._driver.Event(self._driver.event_flags.DISABLE_TIMING)
 
-    def record(self, work: BatchWork, addresses: Mapping[str, int]) -> None:
+    def record(self, work: BatchGraph, addresses: Mapping[str, int]) -> None:
         """Gets a batch's work ready: runs it once, and records its graph.
 
         Args:
@@ -50,7 +43,7 @@ class ComputeQueue:
         with self._lock:  # what another lane put on the stream meanwhile would become a part of the graph
             work.record(addresses, self.stream)
 
-    def run(self, work: BatchWork, stream: Any, ready: Any, done: Any) -> None:
+    def run(self, work: BatchGraph, stream: Any, ready: Any, done: Any) -> None:
         """Starts a batch's work behind what is in the row; for the lane it is as if it ran on the lane's own stream.
 
         Args:

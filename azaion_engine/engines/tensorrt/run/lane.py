@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.cuda.context import CudaContext
-from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
-from azaion_engine.cuda.pinned_memory import is_pinned
+from azaion_engine.cuda.context import CudaContext, make_stream
+from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory, is_pinned
 from azaion_engine.cuda.staging import Staging
 from azaion_engine.engines.tensorrt.api import IoTensor
-from azaion_engine.engines.tensorrt.run.batch_graph import BatchWork, work_size
-from azaion_engine.engines.tensorrt.run.compute_stream import ComputeQueue, make_stream
+from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_size
+from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.pictures.prepared import PreparedPicture
@@ -41,7 +40,7 @@ class Lane:
         self,
         context: CudaContext,
         plan: LoadedPlan,
-        compute: ComputeQueue,
+        compute: ComputeStream,
         batch: int,
         size: tuple[int, int],
         copiers: Executor,
@@ -66,7 +65,7 @@ class Lane:
         self.batch, self._size = batch, size
         self._picture = next(tensor for tensor in plan.tensors if tensor.is_input)
         self._smallest = self._picture.profile[0][0]
-        self._works: dict[int, BatchWork] = {}
+        self._works: dict[int, BatchGraph] = {}
         self._outputs: list[DeviceBuffer] = []
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
@@ -170,8 +169,8 @@ class Lane:
     def _enqueue(self, rows: int) -> None:
         self._compute.run(self._work(rows), self.stream, self._ready, self._done)
 
-    def _work(self, rows: int) -> BatchWork:
-        size = work_size(rows, self._smallest, self.batch, few=not self._plan.shares)
+    def _work(self, rows: int) -> BatchGraph:
+        size = graph_size(rows, self._smallest, self.batch, few=not self._plan.shares)
         if size not in self._works:
             try:
                 self._works[size] = self._make_work(size)
@@ -199,9 +198,9 @@ class Lane:
         self.stream.synchronize()
         self._compute.record(work, self._addresses())
 
-    def _make_work(self, rows: int) -> BatchWork:
+    def _make_work(self, rows: int) -> BatchGraph:
         context = self._plan.make_context(int(self._scratch))
-        return BatchWork(context, self._picture.name, (rows, 3, *self._size))
+        return BatchGraph(context, self._picture.name, (rows, 3, *self._size))
 
     def _addresses(self) -> dict[str, int]:
         names = [tensor.name for tensor in self._plan.tensors if not tensor.is_input]

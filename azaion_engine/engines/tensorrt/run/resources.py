@@ -11,13 +11,14 @@ import numpy as np
 
 from azaion_engine.cuda.context import CudaContext
 from azaion_engine.cuda.libcuda import LibcudaError
-from azaion_engine.engines.base import DYNAMIC_SIZE, check_detection_shape
 from azaion_engine.engines.tensorrt.api import IoTensor, TensorRT
-from azaion_engine.engines.tensorrt.run.compute_stream import ComputeQueue
+from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.lane import Lane, picture_input
 from azaion_engine.engines.tensorrt.run.lane_pool import LanePool
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.heads.end_to_end import check_detection_shape
+from azaion_engine.settings import DYNAMIC_SIZE
 from azaion_engine.system.cores import available_cores
 
 _logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class EngineResources:
         self.context = context
         self.plan: LoadedPlan | None = None
         self.lanes: list[Lane] = []
-        self.compute: ComputeQueue | None = None
+        self.compute: ComputeStream | None = None
         self.pool: LanePool | None = None
         self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
 
@@ -81,7 +82,7 @@ class EngineResources:
         )
         self.dtype = picture.dtype
         rows = max(self.batch_size, low[0])
-        self.compute = ComputeQueue(self.context.driver)
+        self.compute = ComputeStream(self.context.driver)
         make_lane = partial(Lane, self.context, self.plan, self.compute, rows, self.size, self.copiers)
         self.lanes.append(make_lane())
         while len(self.lanes) < LANES:

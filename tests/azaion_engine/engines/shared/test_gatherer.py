@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from azaion_engine.engines.shared import gatherer as picture_gatherer
-from azaion_engine.engines.shared.gatherer import Found, PictureGatherer
+from azaion_engine.engines.shared import gatherer as gatherer_module
+from azaion_engine.engines.shared.gatherer import Found, Gatherer
 from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError, UndecodablePictureError
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import PreparedPicture
@@ -61,7 +61,7 @@ def until(condition: object) -> None:
 
 
 @contextmanager
-def busy(engine: Engine, gatherer: PictureGatherer) -> Iterator[tuple[ThreadPoolExecutor, Future[list[Found]]]]:
+def busy(engine: Engine, gatherer: Gatherer) -> Iterator[tuple[ThreadPoolExecutor, Future[list[Found]]]]:
     """Clients' threads, and a first picture that runs until the engine's gate is opened."""
     engine.gate.clear()
     with ThreadPoolExecutor(4) as pool:
@@ -72,7 +72,7 @@ def busy(engine: Engine, gatherer: PictureGatherer) -> Iterator[tuple[ThreadPool
 
 def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
     engine = Engine(lanes=2)
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     assert lengths_of(gatherer.run(pictures(*range(1, 12)))) == list(range(1, 12))
     assert gatherer.run([]) == []
     assert all(len(batch) <= 4 for batch in engine.batches)
@@ -81,7 +81,7 @@ def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
 
 def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_full() -> None:
     engine = Engine(lanes=2)
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
         second = pool.submit(gatherer.run, pictures(2, 3))
         time.sleep(0.05)
@@ -96,9 +96,9 @@ def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_
 
 
 def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_gatherer, "FIRST_S", 0.6)
+    monkeypatch.setattr(gatherer_module, "FIRST_S", 0.6)
     engine = Engine(lanes=2)
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
         began = time.monotonic()
         second = pool.submit(gatherer.run, pictures(2))
@@ -114,7 +114,7 @@ def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkey
 
 def test_a_batch_that_fails_costs_only_the_client_whose_picture_it_was() -> None:
     engine = Engine()
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
         bad = pool.submit(gatherer.run, pictures(BAD, 2))
         good = pool.submit(gatherer.run, pictures(3, BROKEN))
@@ -130,7 +130,7 @@ def test_a_batch_that_fails_costs_only_the_client_whose_picture_it_was() -> None
 
 def test_a_lost_gpu_is_everybodys_trouble() -> None:
     engine = Engine()
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
         with_it = pool.submit(gatherer.run, pictures(LOST, 2))
         beside_it = pool.submit(gatherer.run, pictures(3))
@@ -145,7 +145,7 @@ def test_a_lost_gpu_is_everybodys_trouble() -> None:
 
 def test_a_closed_gatherer_runs_what_it_has_and_takes_no_more() -> None:
     engine = Engine()
-    gatherer = PictureGatherer(engine)
+    gatherer = Gatherer(engine)
     assert lengths_of(gatherer.run(pictures(1))) == [1]
     gatherer.close()
     with pytest.raises(EngineClosedError):

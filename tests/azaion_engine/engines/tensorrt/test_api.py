@@ -32,7 +32,7 @@ def fake() -> Any:
 def test_tensorrt_goes_before_rtx(monkeypatch: pytest.MonkeyPatch, fake: Any) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     loaded = tensorrt_api.load()
-    assert (loaded.flavor, loaded.version, loaded.strongly_typed) == ("tensorrt", "8.6.0", False)
+    assert (loaded.flavour, loaded.version, loaded.strongly_typed) == ("tensorrt", "8.6.0", False)
     assert tensorrt_api.load() is loaded
 
 
@@ -40,7 +40,7 @@ def test_tensorrt_goes_before_rtx(monkeypatch: pytest.MonkeyPatch, fake: Any) ->
 def test_rtx_is_taken_where_tensorrt_is_absent(monkeypatch: pytest.MonkeyPatch, absent: Any) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", absent)
     loaded = tensorrt_api.load()
-    assert (loaded.flavor, loaded.strongly_typed) == ("tensorrt_rtx", True)
+    assert (loaded.flavour, loaded.strongly_typed) == ("tensorrt_rtx", True)
     assert loaded.version[0].isdigit()
 
 

@@ -19,7 +19,7 @@ from azaion_engine.cuda.staging import Staging
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt import engine as tensorrt_engine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
-from azaion_engine.engines.tensorrt.run.batch_graph import BatchWork, ExecutionFailedError
+from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, ExecutionFailedError
 from azaion_engine.engines.tensorrt.run.resources import LANES
 from azaion_engine.errors import (
     ConfigurationError,
@@ -30,7 +30,7 @@ from azaion_engine.errors import (
     PlanError,
 )
 from azaion_engine.pictures.prepared import PictureForm
-from azaion_engine.plans.store import EngineStore
+from azaion_engine.plans.store import PlanStore
 from tests.azaion_engine.conftest import MODELS, Cuda
 from tests.azaion_engine.fakes.fake_tensorrt import MAGIC
 from tests.azaion_engine.keys import KEY
@@ -304,7 +304,7 @@ def test_a_full_gpu_costs_no_stored_plan_and_no_build(cuda: Cuda, tmp_path: Any,
         return cuda.plan("dynamic")
 
     def start() -> None:
-        engine, _ = EngineStore(tmp_path).get_or_build("tiny", "x.engine", KEY, build, TensorRTEngine)
+        engine, _ = PlanStore(tmp_path).get_or_build("tiny", "x.engine", KEY, build, TensorRTEngine)
         engine.close()
 
     start()
@@ -418,7 +418,7 @@ def test_static_questions(cuda: Cuda) -> None:
 
 
 def test_name_tells_the_runtime(make_engine: Any) -> None:
-    assert make_engine().name == f"{tensorrt_api.load().flavor}-{tensorrt_api.load().version}"
+    assert make_engine().name == f"{tensorrt_api.load().flavour}-{tensorrt_api.load().version}"
 
 
 # --- trouble -------------------------------------------------------------------------------------
@@ -529,7 +529,7 @@ def test_a_failed_batch_is_not_a_lost_gpu(make_engine: Any, monkeypatch: pytest.
         raise ExecutionFailedError("TensorRT did not start the execution")
 
     with monkeypatch.context() as patch:
-        patch.setattr(BatchWork, "enqueue", refuse)
+        patch.setattr(BatchGraph, "enqueue", refuse)
         with pytest.raises(ExecutionError, match="did not start"):
             engine.run(make_batch(1, 64, 96))
     engine.check_health()

@@ -32,7 +32,7 @@ SMALL = BuildOptions(batch_size=2, height=64, width=96)
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real TensorRT-RTX, without a GPU; part of the test extra, so its absence is an error."""
-    monkeypatch.setattr(tensorrt_api, "_FLAVORS", ("tensorrt_rtx",))
+    monkeypatch.setattr(tensorrt_api, "_FLAVOURS", ("tensorrt_rtx",))
     monkeypatch.setattr(engine_builder, "gpu_available", lambda: False)
     tensorrt_api.forget()
     yield tensorrt_api.load()

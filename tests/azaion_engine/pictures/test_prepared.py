@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PreparedPicture
-from azaion_engine.pictures.prepared_batch import PreparedBatch
+from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
 
 LETTERBOX = Letterbox.fit(8, 8, 8, 8)
 
