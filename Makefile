@@ -90,7 +90,7 @@ format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff format .
 
 openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
-	$(BIN)/python -m deployments.frontends.openapi > docs/openapi.json
+	$(BIN)/python -m deployments.frontends.asgi > docs/openapi.json
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke

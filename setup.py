@@ -1,4 +1,4 @@
-"""The one step of the build that pyproject.toml cannot say: the messages of the Open Inference Protocol."""
+"""The build step that pyproject.toml cannot express: generates the Open Inference Protocol's messages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class BuildProtocol(Command):
     """Generates the protocol's Python messages into the source tree, where `serve run` in a clone finds them too.
 
     The definition is NVIDIA's own: `model_config.proto` and `grpc_service.proto` of triton-inference-server/common
-    (BSD-3-Clause), the superset of KServe's that every Triton client speaks. It is published as the descriptors in
-    `tritonclient`, whose version pyproject.toml fixes; its licence goes with what is generated from it.
+    (BSD-3-Clause), the superset of KServe's that every Triton client uses. It is read from the descriptors in
+    `tritonclient`, whose version pyproject.toml pins; its licence is copied beside the generated files.
     """
 
     description = "generate the messages of the Open Inference Protocol"
@@ -33,7 +33,7 @@ class BuildProtocol(Command):
         """Takes no options."""
 
     def run(self) -> None:
-        """Writes `*_pb2.py`; a part of every build, so `pip install .` and `pip install -e .` both come here."""
+        """Writes `*_pb2.py`; a part of every build, of `pip install .` and of `pip install -e .`."""
         from google.protobuf.descriptor_pb2 import FileDescriptorSet
         from grpc_tools import protoc
         from tritonclient.grpc import model_config_pb2, service_pb2
@@ -56,20 +56,20 @@ class BuildProtocol(Command):
                 raise RuntimeError(f"protoc could not generate {names}")
 
     def get_source_files(self) -> list[str]:
-        """Returns what goes into a source distribution: nothing, it generates its own."""
+        """Returns no files: a build from a source distribution generates its own."""
         return []
 
     def get_outputs(self) -> list[str]:
-        """Returns nothing: `build_py`, which runs after, takes the generated modules along."""
+        """Returns no files: `build_py`, which runs afterwards, includes the generated modules."""
         return []
 
     def get_output_mapping(self) -> dict[str, str]:
-        """Returns nothing, likewise."""
+        """Returns no files, for the same reason."""
         return {}
 
 
 class Build(build):
-    """The usual build, after the protocol's messages were generated."""
+    """The usual build, after generating the protocol's messages."""
 
     sub_commands: ClassVar[list[tuple[str, None]]] = [("build_protocol", None), *build.sub_commands]
 

@@ -1,1 +1,1 @@
-"""The command `azaion`: one file a command, and nothing heavy imported before a command runs."""
+"""The command `azaion`: one file per command; heavy imports wait until a command runs."""

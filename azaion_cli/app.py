@@ -1,4 +1,4 @@
-"""The command `azaion`: its sub-commands, and what becomes of their errors."""
+"""The command `azaion`: its sub-commands, and how their errors become exit codes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code; expected errors are one line on stderr.
 
     Args:
-        arguments: The command line without the program's name; default: the process's own.
+        arguments: The command line without the program's name; default: `sys.argv`.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given  # read here: an error may come before the options are parsed
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except (BrokenPipeError, SystemExit):  # Typer itself answers a closed pipe with SystemExit
-        # Whoever read stdout has enough; Python would complain once more when it flushes at exit.
+        # The reader closed the pipe: without this, Python reports the error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.PIPE_CLOSED
     except Exception as error:
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> tuple[ExitCode, str, str]:
-    """Returns exit code, short name and message of what ended a command."""
+    """Returns exit code, short name and message of an error that ended a command."""
     if isinstance(error, typer.TyperException):
         return ExitCode.USAGE, "usage", error.format_message()
     if isinstance(error, AzaionError):

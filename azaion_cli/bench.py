@@ -1,9 +1,9 @@
-"""`azaion bench`: how fast a model is on this machine."""
+"""`azaion bench`: measures the speed of a model on this machine."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from azaion_engine.detector import Detector
 
 WARM_UP = 2
-"""Executions before the clock starts: the first ones load kernels and fill caches."""
+"""Executions before the measurement: the first ones load kernels and fill caches."""
 
 
 def bench(
@@ -79,7 +79,7 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _times(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Returns the seconds that each call took, at least three calls."""
+    """Returns the seconds of each call; makes at least three calls."""
     for _ in range(WARM_UP):
         call()
     took: list[float] = []
@@ -105,7 +105,7 @@ def _engine_alone(detector: Detector, rows: int, seconds: float) -> dict[str, An
 
 
 def _one_picture(detector: Detector, encoded: bytes, seconds: float) -> dict[str, float]:
-    """Returns the median milliseconds of each stage of a lone picture."""
+    """Returns the median milliseconds of each stage of a single picture."""
     stages: dict[str, list[float]] = {"decode": [], "engine": [], "boxes": [], "total": []}
 
     def once() -> None:
@@ -127,23 +127,22 @@ def _one_picture(detector: Detector, encoded: bytes, seconds: float) -> dict[str
 
 
 def _pipeline(detector: Detector, encoded: bytes, seconds: float, threads: int) -> dict[str, Any]:
-    """Returns the rate of many pictures, decoded in threads while the engine runs, as `azaion detect` does it."""
-    from azaion_engine.files.sources import Item
-    from azaion_engine.pipeline import Failed, find_objects
+    """Returns the throughput for many pictures, decoded in threads while the engine runs, as in `azaion detect`."""
+    from azaion_engine.errors import PictureError
 
     end = time.perf_counter() + seconds
     batch = detector.engine.get_batch_size()
 
-    def items() -> Any:
+    def copies() -> Iterator[bytes]:
         number = 0
         while number < 3 * batch or time.perf_counter() < end:
-            yield Item("bench", "bench", encoded)
+            yield encoded
             number += 1
 
     begun, pictures = time.perf_counter(), 0
-    for one in find_objects(detector, items(), threads):
-        if isinstance(one, Failed):
-            raise one.error
+    for found in detector.detect_each(copies(), threads=threads):
+        if isinstance(found, PictureError):
+            raise found
         pictures += 1
     rate = pictures / (time.perf_counter() - begun)
     return {"pictures": pictures, "pictures_per_s": round(rate, 1), "decode_threads": threads, "batch_size": batch}

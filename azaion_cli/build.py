@@ -1,4 +1,4 @@
-"""`azaion build`: the TensorRT engine of this machine's GPU, with live progress."""
+"""`azaion build`: builds the TensorRT plan for this machine's GPU, with live progress."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[
     from azaion_engine.plans.manifest import PlanManifest
     from azaion_engine.plans.stored_plan import StoredPlan
 
-    if not output.parent.is_dir():  # known before the minutes of a build, not after
+    if not output.parent.is_dir():  # checked before the build, which takes minutes
         raise typer.BadParameter(f"no such folder: {str(output.parent)!r}", param_hint="'--output'")
     begun = time.monotonic()
     plan = build_plan(file.data, build_options(file.info, settings), build_progress())
     seconds = time.monotonic() - begun
     output.write_bytes(plan)
-    with suppress(AzaionError):  # a manifest names the GPU, and TensorRT-RTX may have built without one
+    with suppress(AzaionError):  # the manifest names the GPU; TensorRT-RTX can build without one
         manifest = PlanManifest.of_plan(plan_key(file.info, settings), plan, seconds)
         StoredPlan(output).manifest_path.write_bytes(manifest.to_json())
     return {

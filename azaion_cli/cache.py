@@ -1,4 +1,4 @@
-"""`azaion cache`: the engines that are kept on this machine."""
+"""`azaion cache`: lists and removes the plans stored on this machine."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def remove_engines(
 def describe(
     engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> dict[str, Any]:
-    """Returns what is known of a stored engine, JSON-ready.
+    """Returns the properties of a stored plan, JSON-ready.
 
     Args:
-        engine: The stored engine.
-        info: The model that it is wanted for; default: the one it was built from.
-        settings: The settings that it is wanted for.
+        engine: The stored plan.
+        info: Model to check the plan against; default: the one it was built from.
+        settings: Settings to check it against; default: `DetectorSettings()`.
     """
     from azaion_engine.engines.tensorrt.reuse import why_not_reused
     from azaion_engine.plans.stored_plan import UnusableError
 
     try:
         manifest = engine.read_manifest().model_dump(mode="json")
-    except UnusableError:  # the reasons below name it
+    except UnusableError:  # why_not_reused reports it
         manifest = None
     reasons = why_not_reused(engine, info, settings)
     return {
@@ -93,7 +93,7 @@ def describe(
 
 
 def print_engines(engines: list[dict[str, Any]]) -> None:
-    """Writes a table of what `describe` returned to stdout, the reasons under each that would not be reused."""
+    """Writes results of `describe` as a table to stdout, with the reasons why a plan would not be reused."""
     table = make_table("engine", "size", "built for", right=("size",))
     for engine in engines:
         table.add_row(engine["name"], megabytes(engine["bytes"]), _built_for(engine["manifest"]))

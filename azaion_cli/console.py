@@ -1,4 +1,4 @@
-"""Console: results go to stdout, everything else to stderr, a line each."""
+"""Console: results go to stdout, everything else to stderr, one line per message."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 _NO_BREAK = 10_000
-"""Columns; more than any line has."""
+"""Width in columns, more than any line has."""
 
 
 @lru_cache(maxsize=1)
 def stdout() -> Console:
-    """Returns the console of results; where they go to a file or a pipe no line is broken."""
+    """Returns the console for results; it never wraps lines in a file or a pipe."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _NO_BREAK)
@@ -28,19 +28,19 @@ def stdout() -> Console:
 
 @lru_cache(maxsize=1)
 def stderr() -> Console:
-    """Returns the console of messages; progress bars live here too, so that lines printed go above them."""
+    """Returns the console for messages and progress bars: sharing it puts messages above the bars."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Writes one line to stderr, however long: never wrapped, so that scripts can read it."""
+    """Writes one line to stderr, never wrapped, so that scripts can read it."""
     stderr().print(" ".join(text.split()), style=style, soft_wrap=True)
 
 
 def say_error(code: str, text: str, *, as_json: bool) -> None:
-    """Writes an error to stderr: a line for people, or a JSON object of the shape that the HTTP service answers."""
+    """Writes an error to stderr: one line of text, or a JSON object in the HTTP service's error shape."""
     if as_json:
         say(json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False))
     else:
@@ -65,7 +65,7 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Writes a table to stdout; in a file or a pipe its lines do not end in blanks."""
+    """Writes a table to stdout; in a file or a pipe without trailing blanks."""
     console = stdout()
     if console.is_terminal:
         console.print(table)
@@ -87,17 +87,17 @@ def make_table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def megabytes(size: float) -> str:
-    """Writes a number of bytes for people, in units of 10^6."""
+    """Formats a number of bytes in MB (10^6) or GB (10^9)."""
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 class _LogLines(logging.Handler):
-    """The library's log as lines on stderr."""
+    """Log handler: writes the library's log to stderr."""
 
     errors_too = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        # What the library logs as an error it raises too, and then it is the command's one line.
+        # The library also raises what it logs as an error, and `main` prints that.
         if record.levelno < logging.ERROR or self.errors_too:
             say(
                 f"{record.levelname.lower()}: {record.getMessage()}",
@@ -109,7 +109,7 @@ _log_lines = _LogLines()
 
 
 def show_log(*, verbose: bool) -> None:
-    """Shows the library's warnings on stderr, with `verbose` everything it logs."""
+    """Shows the library's warnings on stderr; with `verbose`, its whole log."""
     _log_lines.errors_too = verbose
     logger = logging.getLogger("azaion_engine")
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)

@@ -1,10 +1,11 @@
-"""`azaion detect`: boxes of files, folders, globs and videos."""
+"""`azaion detect`: finds objects in files, folders, globs and videos."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,12 +24,17 @@ from azaion_cli.options import (
     VerboseOption,
     read_settings,
 )
+from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.sources import Item, Source, count_pictures, find_sources, pictures_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from azaion_engine.detector import Detector
     from azaion_engine.errors import AzaionError
     from azaion_engine.files.writers import Writer
+    from azaion_engine.pictures.header import PictureLimits
 
 Format = Literal["jsonl", "csv", "yolo", "coco"]
 
@@ -68,40 +74,77 @@ def detect(
     """
     if format_ == "yolo" and output is None:
         raise typer.BadParameter("yolo writes one file a picture: name a folder", param_hint="'--output'")
-    found = find_sources(sources, recursive=recursive)
+    try:
+        found = find_sources(sources, recursive=recursive)
+    except InvalidParameterError as error:
+        raise typer.BadParameter(str(error), param_hint="SOURCES") from error
     settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
 
     from azaion_cli.drawer import Drawer
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
-    from azaion_engine.pipeline import Failed, find_objects
+    from azaion_engine.errors import PictureError
     from azaion_engine.system.cores import available_cores
 
     threads = available_cores()
     with ExitStack() as stack:
         detector = stack.enter_context(Detector.open(settings, progress=build_progress()))
-        tally = _Tally(as_json=json_)  # its clock starts when the model is loaded
+        tally = _Tally(as_json=json_)  # after loading: its clock starts here
         kept = detector.class_ids(classes.split(",")) if classes is not None else None
         writer = stack.enter_context(_writer(format_, output, detector))
         drawer = stack.enter_context(Drawer(draw, threads, tally.failure)) if draw else None
         advance = stack.enter_context(_progress_bar(found, every, to_stdout=output is None))
-        items: Iterator[Item] = (item for source in found for item in pictures_of(source, every))
-        for one in find_objects(detector, items, threads, classes=kept, keep_pixels=drawer is not None):
-            if isinstance(one, Failed):
-                tally.failure(one.item, one.error)
+        looked: deque[_Looked] = deque()  # taken by the detector, not answered yet
+
+        def looks() -> Iterator[_Looked]:
+            for item in (item for source in found for item in pictures_of(source, every)):
+                looked.append(_Looked(item, detector.limits if drawer else None))
+                yield looked[-1]
+
+        for result in detector.detect_each(looks(), threads=threads, classes=kept):
+            one = looked.popleft()
+            if isinstance(result, PictureError):
+                tally.failure(one.item, result)
             else:
-                tally.found(len(one.detections))
-                writer.write(one.item, one.detections)
-                if drawer:
-                    drawer.draw(one)
+                tally.found(len(result))
+                writer.write(one.item, result)
+                if drawer and one.pixels is not None:
+                    drawer.draw(one.item, one.pixels, result)
             advance()
     tally.report()
     return ExitCode.PICTURES_FAILED if tally.failed else ExitCode.OK
 
 
+class _Looked:
+    """One item, as a function that loads its picture: `Detector.detect_each` calls it.
+
+    Attributes:
+        item: The item.
+        pixels: uint8 RGB `[height, width, 3]` after the call, if needed for drawing; else None.
+    """
+
+    def __init__(self, item: Item, limits: PictureLimits | None) -> None:
+        """Reads nothing yet; with limits, the call keeps the pixels."""
+        self.item = item
+        self.pixels: NDArray[np.uint8] | None = None
+        self._limits = limits
+
+    def __call__(self) -> bytes | NDArray[np.uint8]:
+        """Reads the picture, and decodes it if its pixels are needed; raises PictureError."""
+        picture = self.item.load()
+        if self._limits is None:
+            return picture
+        if isinstance(picture, bytes):
+            from azaion_engine.pictures.codec import decode
+
+            picture = decode(picture, self._limits)
+        self.pixels = picture
+        return picture
+
+
 @contextmanager
 def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[Writer]:
-    """Opens the output and gives its writer, which is finished even when the run is broken off."""
+    """Opens the output and yields its writer; finishes it even if the run is interrupted."""
     from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
 
     if kind == "yolo" and output is not None:
@@ -123,7 +166,7 @@ def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[W
 
 @contextmanager
 def _progress_bar(sources: list[Source], every: int, *, to_stdout: bool) -> Iterator[Callable[[], None]]:
-    """Shows a bar on stderr where it is a terminal that the results do not scroll over; gives what advances it."""
+    """Shows a bar if stderr is a terminal and results do not go to one; yields the function that advances it."""
     if not stderr().is_terminal or (to_stdout and sys.stdout.isatty()):
         yield lambda: None
         return
@@ -143,7 +186,7 @@ def _progress_bar(sources: list[Source], every: int, *, to_stdout: bool) -> Iter
 
 
 class _Tally:
-    """Counts, and reports failures as they come."""
+    """Counts pictures, boxes and failures; reports each failure at once."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json

@@ -1,4 +1,4 @@
-"""`azaion doctor`: which GPU, which TensorRT, what is missing and how to get it."""
+"""`azaion doctor`: checks GPU, TensorRT and packages, and says how to get what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
 
 Status = Literal["ok", "absent", "problem"]
-"""`absent` is what only a GPU host needs, on a host that shows no GPU, or what only makes it faster."""
+"""`absent`: missing but not required: the machine shows no GPU, or the part only makes it faster."""
 
 _MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "problem": ("!!", "red")}
 _GET_PYCUDA = "with the CUDA toolkit's headers and nvcc on the PATH: pip install pycuda"
@@ -27,18 +27,18 @@ _GET_TENSORRT = "pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (GeF
 _GET_NVIMAGECODEC = "on a GPU: pip install 'nvidia-nvimgcodec-cu12[nvjpeg]'"
 _GET_NVML = "pip install nvidia-ml-py"
 _RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9))
-"""What TensorRT-RTX runs on, besides 12.0 and later (its support matrix); others it refuses when a plan is loaded."""
+"""Compute capabilities of TensorRT-RTX besides 12.0 and later (its support matrix); on others, no plan loads."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: What it is.
-        status: Whether all is well.
+        name: What was checked.
+        status: Outcome.
         found: What was found.
-        advice: How to get what is missing; empty when nothing is.
+        advice: How to get what is missing; else empty.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _checks(cache_dir: Path | None) -> Iterator[Check]:
     yield Check("azaion-engine", "ok", f"{__version__}, Python {platform.python_version()}, {platform.machine()}")
     driver = _driver()
     yield driver
-    # Without a driver nothing that GPUs need is missing, it is just not there.
+    # Without a driver, packages for GPUs are not needed: absent, no problem.
     missing: Status = "absent" if driver.status == "absent" else "problem"
     yield _attempt("GPU", _gpus, missing, _GET_PYCUDA)
     yield _attempt("TensorRT", _tensorrt, missing, _GET_TENSORRT)
@@ -85,7 +85,7 @@ def _attempt(name: str, look: Callable[[], str], missing: Status, advice: str) -
 
 
 def _driver() -> Check:
-    """Asks NVML, which needs no PyCUDA; else the kernel module's own file."""
+    """Asks NVML, which needs no PyCUDA; without it, looks for the kernel module's file."""
     try:
         import pynvml
     except ImportError:
@@ -139,7 +139,7 @@ def _tensorrt() -> str:
 
 
 def _nvimagecodec() -> Check:
-    """Looks for what decodes JPEGs on a GPU; without it the CPU does, which is slower and no error."""
+    """Checks for nvImageCodec, the JPEG decoder on a GPU; it is optional, the CPU decodes more slowly."""
     for package in ("nvidia-nvimgcodec-cu12", "nvidia-nvimgcodec-cu13"):
         with suppress(PackageNotFoundError):
             return Check("nvImageCodec", "ok", f"{package} {version(package)}")
@@ -165,7 +165,7 @@ def _cache(cache_dir: Path | None) -> Check:
     store = PlanStore(cache_dir)
     there = next(folder for folder in (store.directory, *store.directory.absolute().parents) if folder.exists())
     try:
-        TemporaryFile(dir=there).close()  # permissions alone do not tell: read-only mounts, full disks, root
+        TemporaryFile(dir=there).close()  # permission bits miss read-only mounts, full disks, root
     except OSError as error:
         advice = "make it writable, or set cache_dir to a folder that is"
         return Check("engine cache", "problem", f"{there} cannot be written: {error.strerror}", advice)
@@ -174,7 +174,7 @@ def _cache(cache_dir: Path | None) -> Check:
 
 
 def _engine_here() -> str:
-    """Returns what `engine: auto` takes here."""
+    """Returns the engine that `engine: auto` selects here."""
     from azaion_engine.engines.tensorrt import api as tensorrt_api
     from azaion_engine.opening import missing_for_tensorrt
 

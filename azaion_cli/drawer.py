@@ -1,4 +1,4 @@
-"""Drawer: pictures with their boxes drawn, encoded in threads while the engine goes on."""
+"""Drawer: draws boxes into pictures and encodes them, in threads while the engine runs."""
 
 from __future__ import annotations
 
@@ -8,37 +8,41 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from azaion_engine.errors import PictureError
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import FileNames
 from azaion_engine.pictures.codec import encode_jpeg
-from azaion_engine.pipeline import Failed, Found
+from azaion_engine.results.detections import Detections
 
 
 class Drawer:
-    """Draws into JPEG files under a folder; a context manager that waits for what is still being drawn."""
+    """Draws into JPEG files under a folder; as a context manager, waits at its end for pending pictures."""
 
     def __init__(self, folder: Path, threads: int, failed: Callable[[Item, PictureError], None]) -> None:
-        """Writes nothing yet.
+        """Creates the thread pool; writes nothing yet.
 
         Args:
-            folder: Where the pictures go, laid out as the sources are.
-            threads: Pictures drawn at a time.
-            failed: Called, from the caller's own thread, for a picture that no JPEG can hold.
+            folder: Output folder, laid out as the sources are.
+            threads: Number of drawing threads.
+            failed: Called, in the caller's thread, for a picture that JPEG cannot encode.
         """
         self._names = FileNames(folder, ".jpg")
         self._threads = threads
         self._failed = failed
         self._pool = ThreadPoolExecutor(threads, "draw")
-        self._running: deque[Future[Failed | None]] = deque()
+        self._running: deque[tuple[Item, Future[PictureError | None]]] = deque()
 
-    def draw(self, found: Found) -> None:
-        """Draws one picture some time soon; waits when too many are on their way.
+    def draw(self, item: Item, pixels: NDArray[np.uint8], found: Detections) -> None:
+        """Queues one picture; waits if more than twice `threads` are pending.
 
         Raises:
             OSError: An earlier picture could not be written.
         """
-        self._running.append(self._pool.submit(_draw, found, self._names.path_for(found.item)))
+        drawing = self._pool.submit(_draw, pixels, found, self._names.path_for(item))
+        self._running.append((item, drawing))
         if len(self._running) > 2 * self._threads:
             self._settle()
 
@@ -54,14 +58,14 @@ class Drawer:
                 self._settle()
 
     def _settle(self) -> None:
-        if failed := self._running.popleft().result():
-            self._failed(failed.item, failed.error)
+        item, drawing = self._running.popleft()
+        if error := drawing.result():
+            self._failed(item, error)
 
 
-def _draw(found: Found, path: Path) -> Failed | None:
-    assert found.pixels is not None
+def _draw(pixels: NDArray[np.uint8], found: Detections, path: Path) -> PictureError | None:
     try:
-        path.write_bytes(encode_jpeg(found.detections.draw(found.pixels)))
+        path.write_bytes(encode_jpeg(found.draw(pixels)))
     except PictureError as error:
-        return Failed(found.item, error)
+        return error
     return None

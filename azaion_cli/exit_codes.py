@@ -1,4 +1,4 @@
-"""ExitCode: what the command's exit status tells a script."""
+"""ExitCode: the exit statuses of the command, for scripts."""
 
 from __future__ import annotations
 

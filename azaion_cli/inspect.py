@@ -1,4 +1,4 @@
-"""`azaion inspect`: what is in an ONNX file, a plan or the cache, and whether an engine would be reused."""
+"""`azaion inspect`: shows an ONNX file, a plan or the cache, and whether a plan would be reused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
 
     file = ModelFile.read(target)
     shown = _onnx(file.data)
-    # Its engines, by the hash in their manifests: folders are named by the model's file, which may have moved.
+    # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(engine) for engine in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
     listed = shown.pop("layers")
@@ -116,7 +116,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
 
 
 def _onnx(data: bytes) -> dict[str, Any]:
-    """Reads more of a model than a detector needs, of models too that are no detectors."""
+    """Returns what an ONNX model contains, JSON-ready; it need not be a detector."""
     import numpy as np
     import onnx
 
@@ -167,7 +167,7 @@ def _show_plan(path: Path, info: ModelInfo | None, settings: DetectorSettings, l
     opened, fault = None, ""
     try:
         opened = PlanInfo.from_plan(plan)
-    except AzaionError as error:  # the manifest still tells what it can
+    except AzaionError as error:  # the manifest can still be shown
         fault = str(error)
     tensors = [
         {"name": t.name, "input": t.is_input, "dtype": str(t.dtype), "shape": t.shape, "profile": t.profile}

@@ -1,4 +1,4 @@
-"""build_progress: what a person sees of an engine build."""
+"""build_progress: shows an engine build on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 
 def build_progress() -> BuildProgress:
     """Returns the progress of a build: a live bar on a terminal, else a line at least every ten seconds on stderr."""
-    # Whether an engine was loaded, is built or is waited for is news even where a bar is shown.
+    # Show the store's messages (plan loaded, built or waited for) beside the bar too.
     logging.getLogger("azaion_engine.plans.store").setLevel(logging.INFO)
     if stderr().is_terminal:
         return _LiveBuildProgress()
@@ -20,7 +20,7 @@ def build_progress() -> BuildProgress:
 
 
 class _LiveBuildProgress(BuildProgress):
-    """Shows the stage, TensorRT's own progress where it tells, and the time; only while a build runs."""
+    """Shows stage, time and, if TensorRT reports it, its progress; only while a build runs."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -48,17 +48,17 @@ class _LiveBuildProgress(BuildProgress):
         self._bar.stop()
 
     def stage(self, name: str) -> None:
-        """Names the stage that begins now."""
+        """Sets the stage that begins now."""
         super().stage(name)
         self._show()
 
     def phase(self, name: str, step: int, steps: int) -> None:
-        """Notes how far TensorRT's own phase is."""
+        """Updates the progress of a TensorRT phase."""
         super().phase(name, step, steps)
         self._show()
 
     def phase_done(self, name: str) -> None:
-        """Forgets a phase."""
+        """Removes a finished phase."""
         super().phase_done(name)
         self._show()
 

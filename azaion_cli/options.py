@@ -1,4 +1,4 @@
-"""Options that several commands share, and the settings made of them."""
+"""Options that several commands share, and the settings made from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Settings = TypeVar("Settings")
 
 
 def existing_model(model: str | None) -> str | None:
-    """Refuses a path where there is no file, before anything is loaded."""
+    """Checks, before anything is loaded, that the model's file exists; raises typer.BadParameter."""
     if model not in (None, "demo") and not Path(str(model)).expanduser().is_file():
         raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
     return model
@@ -54,10 +54,10 @@ VerboseOption = Annotated[
 
 
 def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
-    """Reads `key=value` texts; values are YAML, a dot in a key leads into a mapping.
+    """Parses `key=value` texts; values are YAML, a dot in a key addresses a nested mapping.
 
     Raises:
-        typer.BadParameter: One of them is none.
+        typer.BadParameter: A text has no key or `=`, is no YAML, or sets a key twice.
     """
     import yaml
 
@@ -80,7 +80,7 @@ def parse_assignments(assignments: list[str] | None) -> dict[str, Any]:
 
 
 def read_settings(assignments: list[str] | None = None, **options: Any) -> DetectorSettings:
-    """Makes the settings of a detector of `--set` and of options by name, those that are None left out.
+    """Makes a detector's settings from `--set` and from options by name; ignores options that are None.
 
     Raises:
         typer.BadParameter: An unknown key or a wrong value, by name.
@@ -92,7 +92,7 @@ def read_settings(assignments: list[str] | None = None, **options: Any) -> Detec
 
 
 def checked(kind: Callable[..., Settings], values: dict[str, Any]) -> Settings:
-    """Makes a settings object of a pydantic class.
+    """Makes a settings object of the pydantic class `kind`.
 
     Raises:
         typer.BadParameter: An unknown key or a wrong value, by name.

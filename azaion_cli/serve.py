@@ -1,4 +1,4 @@
-"""`azaion serve`: becomes `serve run` with a configuration file, or with one made of options."""
+"""`azaion serve`: replaces itself by `serve run` with a configuration file, or one made from options."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def serve(
         path = _in_memory(text)
     else:
         path = str(config)
-    # Client ids are made safe before Serve takes them over, as `make serve` has it.
+    # Clients' request ids are sanitised before Serve uses them, as in `make serve`.
     safe_ids = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.watching.request_id:middlewares"}
     os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], {**safe_ids, **os.environ})
 
@@ -70,10 +70,10 @@ def serve(
 def _application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:
     values = {"model": "demo", **parse_assignments(assignments)}
     values |= {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
-    for key in _PATHS:  # replicas need not run in this folder
+    for key in _PATHS:  # replicas may run in another folder
         if isinstance(values.get(key), str) and (key, values[key]) != ("model", "demo"):
             values[key] = str(Path(values[key]).expanduser().absolute())
-    # Serve would log a wrong key and go on waiting for a better configuration. By name, as Serve itself finds the
+    # Checked here: Serve would only log a wrong key and keep waiting. Imported by name, as Serve imports the
     # application: the library does not depend on the service.
     checked(import_module("deployments.settings").ServiceSettings, values)
     if values["model"] != "demo" and not Path(values["model"]).is_file():
@@ -82,7 +82,7 @@ def _application_args(model: str | None, engine: str | None, assignments: list[s
 
 
 def _in_memory(text: str) -> str:
-    """Returns the path of a file that lives as long as the process: nobody is left to delete one on disk."""
+    """Returns the path of a file in memory: after exec, no code is left to delete a file on disk."""
     descriptor = os.memfd_create("serve_config.yaml", 0)  # without MFD_CLOEXEC: it outlives exec
     os.write(descriptor, text.encode())
     return f"/proc/self/fd/{descriptor}"

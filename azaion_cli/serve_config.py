@@ -1,4 +1,4 @@
-"""serve_config: the Ray Serve configuration that `azaion serve` makes of its options."""
+"""serve_config: the Ray Serve configuration that `azaion serve` makes from its options."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import yaml
 
 
 def serve_config(host: str, port: int, args: dict[str, Any]) -> str:
-    """Returns the YAML of a configuration as `serve_config.yaml` has it.
+    """Returns a configuration as YAML, in the form of `serve_config.yaml`.
 
     Args:
         host: Address to listen on.
         port: TCP port of HTTP.
-        args: What the application is told: model, engine and the other keys of the configuration.
+        args: Arguments of the application: model, engine and other keys of the configuration.
     """
     config = {
         "proxy_location": "EveryNode",

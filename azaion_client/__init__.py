@@ -1,9 +1,8 @@
-"""azaion_client: asks a running service for boxes, from code that waits or from asyncio.
+"""azaion_client: HTTP client of a running service, synchronous or for asyncio.
 
-It comes with azaion-engine and shares nothing with it: a machine that sends pictures has no GPU, no Ray and no model,
-and should not load them to send bytes. So it imports httpx (connections, pooling, timeouts), pydantic (answers checked
-and typed in one step) and the standard library, and what the two sides agree on is the HTTP contract of
-`docs/openapi.json` alone.
+It ships with azaion-engine but imports nothing of it: a machine that only sends pictures must not load GPU libraries,
+Ray or a model. It imports httpx (connections, pooling, timeouts), pydantic (answers checked and typed in one step) and
+the standard library. Client and service share only the HTTP contract of `docs/openapi.json`.
 
     with Client("http://127.0.0.1:8000") as client:
         for box in client.detect("a.jpg", confidence=0.4, classes=["car"]):

@@ -1,4 +1,4 @@
-"""Client and AsyncClient: one service's address, a pool of connections, and a method for each thing to ask."""
+"""Client and AsyncClient: a pool of connections to one service, and a method for each request."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Classes = Collection[int | str]
 
 CONNECT_TIMEOUT_S = 5.0
 CONNECTIONS = 100
-"""Most at a time, all of them kept for the next request: httpx keeps 20 of its 100 otherwise."""
+"""Maximum number of connections, all kept alive; httpx's default is 100, of which it keeps 20."""
 
 
 class Client:
-    """Asks a service and waits for the answer; threads may share one.
+    """Synchronous client of a service; threads may share one.
 
     Close it, or use it as a context manager.
     """
@@ -43,10 +43,10 @@ class Client:
 
         Args:
             base_url: The service's address with its route prefix, e.g. `http://host:8000/app-1`.
-            timeout_s: Seconds for one request with all its repeats and waits. (An answer that trickles in may take
-                longer: within an attempt it bounds each network operation.)
-            retry: What happens on 429, 503 and broken connections; default: `RetryPolicy()`.
-            headers: Sent with every request, e.g. the authorization that a reverse proxy wants.
+            timeout_s: Timeout of one request with all retries and waits, seconds. Within an attempt it limits each
+                network operation, so an answer that arrives slowly may take longer.
+            retry: Retry policy for 429, 503 and broken connections; default: `RetryPolicy()`.
+            headers: Sent with every request, e.g. the authorization that a reverse proxy requires.
         """
         self._terms = Terms(timeout_s, retry or RetryPolicy())
         self._http = httpx.Client(**_options(base_url, headers))
@@ -70,11 +70,11 @@ class Client:
         Raises:
             BadPictureError: The picture cannot be used.
             InvalidParameterError: Bad confidence or class.
-            UnavailableError: 429 or 503 at every attempt; OverloadedError when for lack of places.
-            DeadlineExceededError: The service's own time limit was over.
-            RequestFailedError: Any other error status; the base of those above.
+            UnavailableError: 429 or 503 at every attempt; OverloadedError if the queue is full.
+            DeadlineExceededError: The service's own timeout expired.
+            RequestFailedError: Any other error status; base class of those above.
             UnreachableError: No answer.
-            UnexpectedAnswerError: Something else answered.
+            UnexpectedAnswerError: Another server answered.
             OSError: The picture's file cannot be read.
         """
         return self._hold(
@@ -89,9 +89,9 @@ class Client:
         classes: Classes | None = None,
         request_id: str | None = None,
     ) -> list[Detections | RequestFailedError]:
-        """Finds the objects in each of several pictures, as many in one request as the service takes.
+        """Finds the objects in each of several pictures; a request carries as many as the service accepts.
 
-        A request's pictures are held in memory. Those that the service has no place for are sent again, alone.
+        A request's pictures are held in memory. Only those refused with 429 or 503 are sent again.
 
         Args:
             pictures: As for `detect`.
@@ -100,10 +100,10 @@ class Client:
             request_id: Sent as X-Request-ID with each request.
 
         Returns:
-            One entry a picture, in order: what was found, or the error of this picture.
+            One entry per picture, in order: its detections or its error.
 
         Raises:
-            ClientError: As `detect`, where it concerns a whole request.
+            ClientError: As `detect`, if a whole request failed.
         """
         return self._hold(
             conversation.detect_many(self._terms, pictures, conversation.question(confidence, classes), request_id)
@@ -127,16 +127,16 @@ class Client:
         return self._hold(conversation.model(self._terms))
 
     def ready(self) -> bool:
-        """Returns whether pictures would be answered now; False also when nobody answers."""
+        """Returns whether the service is ready; False also if it cannot be reached."""
         return self._hold(conversation.ready())
 
     def wait_until_ready(self, timeout_s: float = 120.0) -> None:
-        """Returns as soon as pictures would be answered.
+        """Waits until the service is ready.
 
         A first start on a GPU builds an engine, which takes minutes.
 
         Raises:
-            NotReadyError: Not within `timeout_s` seconds.
+            NotReadyError: Not ready within `timeout_s` seconds.
         """
         self._hold(conversation.wait_until_ready(timeout_s))
 
@@ -172,7 +172,7 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for asyncio: the same methods, to be awaited; tasks may share one.
+    """`Client` for asyncio: the same methods as coroutines; tasks may share one.
 
     Close it, or use it as an asynchronous context manager.
     """
@@ -185,7 +185,7 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Takes what `Client` takes."""
+        """Takes the arguments of `Client`."""
         self._terms = Terms(timeout_s, retry or RetryPolicy())
         self._http = httpx.AsyncClient(**_options(base_url, headers))
 
@@ -233,11 +233,11 @@ class AsyncClient:
         return await self._hold(conversation.model(self._terms))
 
     async def ready(self) -> bool:
-        """Returns whether pictures would be answered now: see `Client.ready`."""
+        """Returns whether the service is ready: see `Client.ready`."""
         return await self._hold(conversation.ready())
 
     async def wait_until_ready(self, timeout_s: float = 120.0) -> None:
-        """Returns as soon as pictures would be answered: see `Client.wait_until_ready`."""
+        """Waits until the service is ready: see `Client.wait_until_ready`."""
         await self._hold(conversation.wait_until_ready(timeout_s))
 
     async def close(self) -> None:
@@ -264,7 +264,7 @@ class AsyncClient:
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Read):
-            return await asyncio.to_thread(read_picture, step.picture)  # a file may be far away
+            return await asyncio.to_thread(read_picture, step.picture)  # reading blocks, e.g. on a network drive
         try:
             return await self._http.request(**_request(step))
         except httpx.RequestError as error:

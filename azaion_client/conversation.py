@@ -1,7 +1,7 @@
-"""Conversations: what the client asks, repeats and understands, without doing any input or output.
+"""Conversations: the client's requests, retries and parsing of answers, without any input or output.
 
-Each is a generator that yields the step to take next, receives what came of it, and returns its result.
-`Client` and `AsyncClient` differ only in how they take the steps.
+Each is a generator: it yields the next step, receives the outcome of the step, and returns its result.
+`Client` and `AsyncClient` differ only in how they execute the steps.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from azaion_client.retry import RETRIED_BREAKS, RETRIED_STATUSES, Attempts, Retr
 
 REQUEST_ID = "X-Request-ID"
 POLL_S = 0.5
-"""Between two looks at a service that is starting; an engine build takes minutes."""
+"""Seconds between two checks of a starting service; an engine build takes minutes."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Send:
-    """Step: send a request; comes back as the whole `httpx.Response` or the `httpx.RequestError`.
+    """Step: send a request; its outcome is the whole `httpx.Response` or the `httpx.RequestError`.
 
     Attributes:
         method: GET or POST.
         path: Below the base URL.
-        timeout_s: Longest wait of any one network operation.
-        params: Query.
-        headers: Besides the client's own.
-        content: The body, or
-        files: the parts of a multipart body: (field, (file name, bytes, type)).
+        timeout_s: Timeout of each network operation, seconds.
+        params: Query parameters.
+        headers: Added to the client's own.
+        content: The body, if it is not multipart.
+        files: Parts of a multipart body: (field, (file name, bytes, type)).
     """
 
     method: str
@@ -59,14 +59,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """Step: wait; comes back as None."""
+    """Step: wait; its outcome is None."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Read:
-    """Step: read a picture; comes back as bytes."""
+    """Step: read a picture; its outcome is bytes."""
 
     picture: Picture
 
@@ -77,11 +77,11 @@ Conversation = Generator[Step, Any, Result]
 
 @dataclass(frozen=True)
 class Terms:
-    """How patiently requests are made.
+    """Timeout and retry policy of requests.
 
     Attributes:
-        timeout_s: Seconds for one request with all its repeats.
-        retry: When it is repeated.
+        timeout_s: Timeout of one request with all its retries, seconds.
+        retry: Retry policy.
     """
 
     timeout_s: float
@@ -90,7 +90,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class _Error:
-    """The service's one shape of errors, of a whole request or of one picture."""
+    """The service's error shape, for a whole request or for one picture."""
 
     code: str
     message: str
@@ -117,7 +117,7 @@ def draw(terms: Terms, picture: Picture, question: dict[str, str], request_id: s
 def detect_many(
     terms: Terms, pictures: Iterable[Picture], question: dict[str, str], request_id: str | None
 ) -> Conversation[list[Detections | RequestFailedError]]:
-    """Returns one entry a picture, in order, from as few requests as the service's limit allows."""
+    """Returns one entry per picture, in order, with as few requests as the service's limit allows."""
     card = yield from model(terms)
     rest = iter(pictures)
     results: list[Detections | RequestFailedError] = []
@@ -140,13 +140,13 @@ def model(terms: Terms) -> Conversation[ModelCard]:
 
 
 def ready() -> Conversation[bool]:
-    """Returns whether pictures would be answered now."""
+    """Returns whether the service is ready."""
     reason = yield from _not_ready()
     return reason is None
 
 
 def wait_until_ready(timeout_s: float) -> Conversation[None]:
-    """Returns when pictures would be answered."""
+    """Waits until the service is ready."""
     waiting = Attempts(RetryPolicy(), timeout_s)
     while reason := (yield from _not_ready()):
         if waiting.seconds_left() <= POLL_S:
@@ -155,10 +155,10 @@ def wait_until_ready(timeout_s: float) -> Conversation[None]:
 
 
 def question(confidence: float | None, classes: Collection[int | str] | None) -> dict[str, str]:
-    """Returns the query of a detection.
+    """Returns the query parameters of a detection.
 
     Raises:
-        ValueError: `classes` is empty: no box could be of none of them, and the service would take it as all.
+        ValueError: `classes` is empty, which the service would take as all classes.
     """
     asked = {} if confidence is None else {"confidence": str(confidence)}
     if classes is None:
@@ -180,7 +180,7 @@ def _post(
 def _detect_parts(
     terms: Terms, send: Send, request_id: str | None
 ) -> Conversation[list[Detections | RequestFailedError]]:
-    """Asks for the parts of one request, and again for those that the service had no place for."""
+    """Sends the parts of one request, and again those that were refused with 429 or 503."""
     attempts = Attempts(terms.retry, terms.timeout_s)
     parts = send.files or []
     results: dict[int, Detections | RequestFailedError] = {}
@@ -192,7 +192,7 @@ def _detect_parts(
         except (RequestFailedError, UnreachableError):
             if not results:
                 raise
-            break  # the others have their boxes, and these the error that they were refused with
+            break  # earlier results stay: boxes, and the errors of refused parts
         results.update(zip(asked, _entries(answer, len(asked)), strict=True))
         refused = {
             index: entry
@@ -222,7 +222,7 @@ def _entries(answer: httpx.Response, expected: int) -> list[Detections | Request
 
 
 def _not_ready() -> Conversation[str | None]:
-    """Returns why pictures would not be answered now, None when they would."""
+    """Returns why the service is not ready; None if it is."""
     outcome: httpx.Response | httpx.RequestError = yield Send("GET", "/readyz")
     if isinstance(outcome, httpx.RequestError):
         return _unreachable(outcome)
@@ -230,11 +230,11 @@ def _not_ready() -> Conversation[str | None]:
 
 
 def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
-    """Returns the first answer that is no error of the whole request.
+    """Sends a request with its retries; returns the first answer that is no error of the whole request.
 
     Raises:
-        RequestFailedError: The answer is an error, and no repeat is allowed or of any use.
-        UnreachableError: There is none.
+        RequestFailedError: The answer is an error, and a retry is not allowed or useless.
+        UnreachableError: There is no answer.
     """
     while True:
         outcome: httpx.Response | httpx.RequestError = yield replace(send, timeout_s=attempts.seconds_left())
@@ -259,7 +259,7 @@ def _unreachable(error: httpx.RequestError) -> str:
 
 
 def _is_per_picture(answer: httpx.Response) -> bool:
-    """Whether each picture carries its own error: the status of such an answer is that of the first."""
+    """Returns whether each picture carries its own error; an error status is then the first picture's."""
     try:
         return "pictures" in _json(answer)
     except UnexpectedAnswerError:
@@ -267,7 +267,7 @@ def _is_per_picture(answer: httpx.Response) -> bool:
 
 
 def _failure(answer: httpx.Response) -> RequestFailedError:
-    """Reads an answer that is an error: in the service's one shape or, of anything else, by status and text."""
+    """Reads an error answer: in the service's error shape or, from another server, by status and text."""
     try:
         return _failed(answer, _json(answer).get("error"))
     except UnexpectedAnswerError:
@@ -301,7 +301,7 @@ def _read(shape: type[Result], body: Any, answer: httpx.Response) -> Result:
 
 @cache
 def _reader(shape: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)  # made on first use: compiling a schema is work
+    return TypeAdapter(shape)  # built on first use: compiling a schema is slow
 
 
 def _named(request_id: str | None) -> dict[str, str]:

@@ -1,14 +1,14 @@
-"""Every error of the client: no answer came, the answer is an error, or it is none that the service gives."""
+"""Errors of the client: no answer, an error as the answer, or an answer of an unknown shape."""
 
 from __future__ import annotations
 
 
 class ClientError(Exception):
-    """Base of all errors that a client raises on purpose; reading a picture file may raise OSError besides."""
+    """Base class of the client's errors; reading a picture file may also raise OSError."""
 
 
 class UnreachableError(ClientError):
-    """No answer: nobody listens there, the connection broke, or the time was over."""
+    """No answer: the connection was refused or broke, or the timeout expired."""
 
 
 class NotReadyError(ClientError):
@@ -16,7 +16,7 @@ class NotReadyError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """The answer is a success of another shape than the service's: something else listens there."""
+    """The answer is a success, but not of the service's shape: another server listens there."""
 
 
 class RequestFailedError(ClientError):
@@ -27,7 +27,7 @@ class RequestFailedError(ClientError):
         code: Stable name of the error, snake_case; `http_<status>` where the answer names none (proxies, Ray Serve).
         message: For people.
         request_id: The answer's X-Request-ID, if it has one.
-        retry_after_s: Seconds after which the service expects a repeat, if it says so.
+        retry_after_s: Seconds of the answer's Retry-After, if it has one.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RequestFailedError(ClientError):
         request_id: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(status, code, message, request_id, retry_after_s)  # all of them, so that it pickles
+        super().__init__(status, code, message, request_id, retry_after_s)  # all of them: pickle needs them
         self.status = status
         self.code = code
         self.message = message
@@ -51,7 +51,7 @@ class RequestFailedError(ClientError):
 
 
 class BadPictureError(RequestFailedError):
-    """The picture is empty, damaged, too large, or in a format that is not supported; sending it again is no use."""
+    """The picture is empty, damaged, too large, or in a format that is not supported; a retry is useless."""
 
 
 class InvalidParameterError(RequestFailedError):
@@ -63,11 +63,11 @@ class UnavailableError(RequestFailedError):
 
 
 class OverloadedError(UnavailableError):
-    """The service has more work than places for it."""
+    """The service's queue is full."""
 
 
 class DeadlineExceededError(RequestFailedError):
-    """The service gave up on the request: its own time limit was over."""
+    """The service's own timeout expired."""
 
 
 _BY_CODE: dict[str, type[RequestFailedError]] = {
@@ -80,8 +80,8 @@ _BY_CODE: dict[str, type[RequestFailedError]] = {
     "deadline_exceeded": DeadlineExceededError,
 }
 _BY_STATUS: dict[int, type[RequestFailedError]] = {
-    408: DeadlineExceededError,  # Ray Serve's own, and a gateway's
-    413: BadPictureError,  # a reverse proxy's bound on the body
+    408: DeadlineExceededError,  # from Ray Serve or a gateway
+    413: BadPictureError,  # a reverse proxy's limit of the body
     429: OverloadedError,
     503: UnavailableError,
     504: DeadlineExceededError,
@@ -91,6 +91,6 @@ _BY_STATUS: dict[int, type[RequestFailedError]] = {
 def request_failed(
     status: int, code: str, message: str, request_id: str | None = None, retry_after_s: float | None = None
 ) -> RequestFailedError:
-    """Returns the error of the most specific class for a code, or else for a status."""
+    """Returns an error of the code's class; for an unknown code, of the status's class."""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or RequestFailedError
     return kind(status, code, message, request_id, retry_after_s)

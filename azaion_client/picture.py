@@ -1,4 +1,4 @@
-"""Picture: what a caller may hand over, and how it becomes bytes."""
+"""Picture: the accepted inputs, and how they become bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Picture = bytes | str | os.PathLike[str] | BinaryIO
 
 
 def read_picture(picture: Picture) -> bytes:
-    """Returns the encoded bytes; a file object is read from where it stands, and not closed.
+    """Returns the encoded bytes; a file object is read from its current position and not closed.
 
     Raises:
         OSError: The file cannot be read.
-        TypeError: It is something else, or a file opened in text mode.
+        TypeError: Another type, or a file opened in text mode.
     """
     if isinstance(picture, bytes):
         return picture

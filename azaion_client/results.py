@@ -1,9 +1,9 @@
-"""What the service answers, as frozen dataclasses whose fields are called as in its JSON."""
+"""Results: the service's answers as frozen dataclasses, with the field names of its JSON."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-# No `from __future__ import annotations` here: older pydantic 2 looks such names up in the wrong module.
+# No `from __future__ import annotations` here: older pydantic 2 resolves such names in the wrong module.
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Box:
         y2: Lower edge, greater than y1.
         confidence: 0…1.
         class_id: 0 or greater.
-        class_name: Its name, `class_{id}` where the model has none.
+        class_name: The class's name; `class_{id}` if the model has none.
     """
 
     x1: float
@@ -48,8 +48,8 @@ class Timing:
 
     Attributes:
         decode: From bytes to network input.
-        queue: Waiting for the engine.
-        engine: The whole batch that the picture was in.
+        queue: Waiting time for the engine.
+        engine: Execution of the whole batch that the picture was in.
         total: From receipt to answer.
     """
 
@@ -65,7 +65,7 @@ class ModelName:
 
     Attributes:
         name: Short name of the model.
-        engine: What ran it, e.g. `onnxruntime-cpu`.
+        engine: Engine that ran it, e.g. `onnxruntime-cpu`.
     """
 
     name: str
@@ -74,7 +74,7 @@ class ModelName:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one picture; iterating gives its boxes.
+    """Objects found in one picture; iterating gives its boxes.
 
     Attributes:
         boxes: Most confident first.
@@ -99,7 +99,7 @@ class Detections:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service accepts.
+    """Limits of the service.
 
     Attributes:
         max_picture_bytes: Encoded bytes of one picture.
@@ -120,12 +120,12 @@ class ModelCard:
 
     Attributes:
         name: Short name of the model.
-        engine: What runs it.
+        engine: Engine that runs it.
         input: Size of the network input.
-        batch_size: Most pictures of one execution.
+        batch_size: Maximum batch size.
         classes: Class id → class name.
-        confidence: Threshold where a request names none, 0…1.
-        limits: What is accepted.
+        confidence: Default confidence threshold, 0…1.
+        limits: Limits of the service.
     """
 
     name: str

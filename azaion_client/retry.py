@@ -1,4 +1,4 @@
-"""Retries: which failures are worth another attempt, and how long to wait for it."""
+"""Retries: which failures are retried, and how long to wait before each retry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azaion_client.errors import ClientError, RequestFailedError
 logger = logging.getLogger("azaion_client")
 
 RETRIED_STATUSES = frozenset({429, 503})
-"""The service said that a later attempt may succeed."""
+"""Statuses that say that a later attempt may succeed."""
 
 RETRIED_BREAKS = (
     httpx.ConnectError,
@@ -25,22 +25,22 @@ RETRIED_BREAKS = (
     httpx.WriteError,
     httpx.RemoteProtocolError,
 )
-"""The connection was refused, or broke before an answer was complete. Repeating a POST is safe here: detection changes
-nothing in the service, at worst a picture is looked at twice. A time-out while the service works is not among them: it
-would get the same work again on top."""
+"""The connection was refused, or broke before an answer was complete. Retrying a POST is safe: detection changes
+nothing in the service, at worst a picture is processed twice. A timeout while the service works is not retried: that
+would add the same work again."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how patiently a request is repeated, always within the client's `timeout_s`.
+    """How often and after which waits a request is retried, always within the client's `timeout_s`.
 
     Attributes:
-        retries: Attempts after the first; 0 switches repeating off.
-        first_wait_s: Bound of the random wait before the first repeat; it doubles with each ("full jitter", as in
-            "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). Added to Retry-After where there is one, so
-            that callers refused together do not return together.
-        longest_wait_s: Bound of any wait. A service that wants a longer one is not asked again: the error goes to the
-            caller at once, with `retry_after_s`.
+        retries: Attempts after the first; 0 switches retries off.
+        first_wait_s: Upper bound of the random wait before the first retry; it doubles with each ("full jitter", as in
+            "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). Added to Retry-After, if given, so that
+            callers refused together do not retry together.
+        longest_wait_s: Upper bound of any wait. If Retry-After is longer, there is no retry: the error is raised at
+            once, with `retry_after_s`.
     """
 
     retries: int = 5
@@ -57,11 +57,11 @@ class Attempts:
         self._repeats = 0
 
     def seconds_left(self) -> float:
-        """Returns what is left for the next attempt, more than zero: HTTP libraries read zero in various ways."""
+        """Returns the seconds left for the next attempt, never 0: HTTP libraries differ in what 0 means."""
         return max(self._deadline - time.monotonic(), 0.001)
 
     def wait_after(self, failure: ClientError) -> float | None:
-        """Returns the seconds to wait before the next attempt; None: there shall be none."""
+        """Returns the seconds to wait before the next attempt; None: no retry."""
         if self._repeats >= self._policy.retries:
             return None
         asked = failure.retry_after_s if isinstance(failure, RequestFailedError) else None
@@ -77,10 +77,10 @@ class Attempts:
 def retry_after(headers: httpx.Headers) -> float | None:
     """Reads Retry-After, whole seconds or an HTTP date (RFC 9110, 10.2.3).
 
-    A date is compared with the answer's own Date, where it has one: the two clocks may differ.
+    A date is compared with the answer's own Date, if it has one: the clocks of client and service may differ.
 
     Returns:
-        Seconds, 0 or more; None without the header or when it is neither.
+        Seconds, 0 or more; None if the header is missing or malformed.
     """
     text = headers.get("retry-after", "").strip()
     if text.isdecimal():

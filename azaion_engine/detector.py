@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.cuda.context import begin_context
-from azaion_engine.engines.base import InferenceEngine
-from azaion_engine.engines.tensorrt.build.progress import BuildProgress
-from azaion_engine.errors import InvalidParameterError, PictureError, reason
+from azaion_engine.engines.base import Found, InferenceEngine
+from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.pictures.codec import PictureLimits, decode, encode_jpeg, read_hardware_jpeg
-from azaion_engine.pictures.jpeg_header import PlainJpeg, is_baseline_jpeg
-from azaion_engine.pictures.letterbox import PAD_VALUE, Letterbox
-from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
+from azaion_engine.pictures.codec import encode_jpeg
+from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.letterbox import PAD_VALUE
+from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
+from azaion_engine.pictures.preparing import Picture, Preparer
+from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings
 
-_PREPARERS = 2
-"""Threads of `detect` that prepare beside those that run batches on a GPU; one gave a fifth less on an H100."""
+if TYPE_CHECKING:
+    from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 
-Picture = bytes | Path | str | NDArray[np.uint8]
-"""Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
+_PREPARERS = 2
+"""Threads of `detect` that prepare pictures: one cannot feed a GPU, and decoding there leaves nothing for a third."""
 
 
 class Detector:
@@ -62,9 +62,8 @@ class Detector:
         self.names = dict(names or {})
         self.model_name = model_name
         self.confidence = confidence
-        self.limits = limits or PictureLimits()
         self.info = info
-        self._form = engine.open_pictures()
+        self._preparer = Preparer(engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits())
 
     @classmethod
     def open(
@@ -79,8 +78,8 @@ class Detector:
 
         Args:
             settings: The configuration; default: the demo model, everything automatic.
-            shared: Uses the engine together with other processes of this host that say so too: it then lives in a
-                process of its own, whose log tells of the build.
+            shared: Uses the engine together with other processes of this machine that say so too: it then lives in a
+                host process, whose log tells of the build.
             progress: Told of the build, if there is one and the engine is not shared.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
@@ -92,71 +91,56 @@ class Detector:
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
         if settings.engine != "onnx" and not shared:
-            begin_context()
+            begin_context()  # the driver makes it while this thread imports and reads
 
-        from azaion_engine.model.file import ModelFile
-        from azaion_engine.model.labels import read_labels
-        from azaion_engine.opening import open_engine, open_shared_engine
+        from azaion_engine.opening import open_model
 
-        names = read_labels(settings.labels) if settings.labels else None  # before a build that may take minutes
-        model = ModelFile.read(settings.model)
-        engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
+        model = open_model(settings, shared=shared, progress=progress)
         try:
             return cls(
-                engine,
-                model.info.names if names is None else names,
+                model.engine,
+                model.names,
                 model_name=model.name,
                 confidence=settings.confidence,
                 limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
                 info=model.info,
             )
         except BaseException:
-            engine.close()
+            model.engine.close()
             raise
 
-    def prepare(self, picture: Picture, plain: PlainJpeg | None = None) -> PreparedPicture:
+    @property
+    def limits(self) -> PictureLimits:
+        """Largest accepted pictures."""
+        return self._preparer.limits
+
+    def is_for_gpu(self, picture: EncodedPicture) -> bool:
+        """Tells in microseconds whether the GPU decodes this picture, in all likelihood: `prepare` is quick then."""
+        return self._preparer.is_for_gpu(picture)
+
+    def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; safe in many threads.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
-            plain: What `read_plain_jpeg` says of encoded bytes, where it has been asked already.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; says what was given.
         """
-        size = self.engine.get_input_shape()
-        if not isinstance(picture, np.ndarray):
-            data = _read(picture)
-            header = read_hardware_jpeg(data, self.limits) if self._form is PictureForm.JPEG else None
-            if header is not None:
-                letterbox = Letterbox.fit(header.width, header.height, *size)
-                return PreparedPicture(letterbox, jpeg=data, orientation=header.orientation)
-            picture = decode(data, self.limits, plain)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise PictureError(
-                f"expected uint8 RGB pixels [height, width, 3], given {picture.dtype} {list(picture.shape)}"
-            )
-        letterbox = Letterbox.fit(picture.shape[1], picture.shape[0], *size)
-        if self._form is PictureForm.ARRAY:
-            return PreparedPicture(letterbox, tensor=letterbox.to_input(picture))
-        return PreparedPicture(letterbox, pixels=letterbox.apply(picture))
+        return self._preparer.prepare(picture)
 
-    def leaves_to_gpu(self, encoded: bytes) -> bool:
-        """Tells in microseconds whether `prepare` will be quick, because the GPU is likely to decode this picture."""
-        return self._form is PictureForm.JPEG and is_baseline_jpeg(encoded)
-
-    def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+    def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[Found]:
         """Runs prepared pictures as one batch; as many threads at a time as the engine has lanes gain from it.
 
         Returns:
-            One float32 `[k, 6]` a picture, in pixels of the network input; or what is wrong with it, where the GPU
-            decodes.
+            One float32 `[k, 6]` a picture, in pixels of the network input; or its error, where the GPU cannot decode it
+            or the engine fails on it.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
         """
-        batch = pictures if isinstance(pictures, PreparedBatch) else PreparedBatch.of(pictures)
-        others = [picture for picture in batch.pictures if picture.tensor is None]
-        rows = iter(()) if batch.tensors is None else iter(self.engine.run(batch.tensors)[0])
-        found = iter(self.engine.run_pictures(others) if others else ())
-        return [next(found) if picture.tensor is None else next(rows) for picture in batch.pictures]
+        return self.engine.run_pictures(pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures))
 
     def finish(
         self,
@@ -193,21 +177,50 @@ class Detector:
             pictures = [pictures]
         check_confidence(confidence)
         kept = self.class_ids(classes) if classes is not None else None
+        detections = []
+        for index, result in enumerate(self.detect_each(pictures, confidence=confidence, classes=kept)):
+            if isinstance(result, PictureError):
+                raise type(result)(f"picture {index}: {result}") from result
+            detections.append(result)
+        return detections
+
+    def detect_each(
+        self,
+        pictures: Iterable[Picture | Callable[[], Picture]],
+        *,
+        threads: int = _PREPARERS,
+        confidence: float | None = None,
+        classes: Collection[int] | None = None,
+    ) -> Iterator[Detections | PictureError]:
+        """Finds the objects in any number of pictures, a few batches of which are in memory at a time.
+
+        Args:
+            pictures: Consumed as they are needed; a function is called for its picture in one of the threads.
+            threads: Threads that decode.
+            confidence: Threshold, 0…1; default: the detector's own.
+            classes: Class ids to keep; default: all.
+
+        Yields:
+            For each picture, in order, what was found in it or what is wrong with it.
+
+        Raises:
+            AzaionError: The engine failed on a picture, or for good.
+        """
+
+        def prepare(picture: Picture | Callable[[], Picture]) -> PreparedPicture:
+            return self.prepare(picture() if callable(picture) else picture)
+
+        def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
+            return [
+                rows if isinstance(rows, Exception) else self.finish(picture, rows, confidence, classes)
+                for picture, rows in zip(batch, self.infer(batch), strict=True)
+            ]
+
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
-        starts = range(0, len(pictures), batch)
-        if min(len(starts), lanes) < 2:  # one batch of pictures in memory at a time
-            parts = (self._run(self._prepare_batch(pictures[i : i + batch], i), i, confidence, kept) for i in starts)
-            return [found for part in parts for found in part]
-        # One runner more than lanes: the boxes that it makes need no lane. A few batches are in memory.
-        with ThreadPoolExecutor(_PREPARERS, "prepare") as preparers, ThreadPoolExecutor(lanes + 1, "run") as runners:
-            found: list[Detections] = []
-            ahead: deque[Future[list[Detections]]] = deque()
-            for i in starts:
-                prepared = preparers.submit(self._prepare_batch, pictures[i : i + batch], i)
-                ahead.append(runners.submit(self._run_when_prepared, prepared, i, confidence, kept))
-                if len(ahead) > lanes + 1 + _PREPARERS:
-                    found += ahead.popleft().result()
-            return [*found, *(one for part in ahead for one in part.result())]
+        for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):
+            if isinstance(result, Exception) and not isinstance(result, PictureError):
+                raise result
+            yield result
 
     def class_ids(self, classes: Collection[int | str]) -> set[int]:
         """Resolves class ids or names (case-insensitive) to ids.
@@ -232,8 +245,7 @@ class Detector:
         """Decodes and runs what requests will need once, so that the first request pays for nothing."""
         picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), PAD_VALUE, np.uint8)))
         self.engine.warm_up()
-        if self._form is not PictureForm.ARRAY:
-            self.infer([picture])
+        self.infer([picture])
 
     def close(self) -> None:
         """Closes the engine; a second call does nothing."""
@@ -247,34 +259,6 @@ class Detector:
     ) -> None:
         self.close()
 
-    def _prepare_batch(self, pictures: Sequence[Picture], first: int) -> PreparedBatch:
-        prepared = []
-        for index, picture in enumerate(pictures, first):
-            try:
-                prepared.append(self.prepare(picture))
-            except PictureError as error:
-                raise type(error)(f"picture {index}: {error}") from error
-        return PreparedBatch.of(prepared)
-
-    def _run_when_prepared(
-        self,
-        prepared: Future[PreparedBatch],
-        first: int,
-        confidence: float | None,
-        classes: Collection[int] | None,
-    ) -> list[Detections]:
-        return self._run(prepared.result(), first, confidence, classes)
-
-    def _run(
-        self, prepared: PreparedBatch, first: int, confidence: float | None, classes: Collection[int] | None
-    ) -> list[Detections]:
-        found = []
-        for index, (picture, rows) in enumerate(zip(prepared.pictures, self.infer(prepared), strict=True), first):
-            if isinstance(rows, PictureError):
-                raise type(rows)(f"picture {index}: {rows}") from rows
-            found.append(self.finish(picture, rows, confidence, classes))
-        return found
-
 
 def check_confidence(confidence: float | None) -> None:
     """Refuses a confidence outside 0…1.
@@ -284,12 +268,3 @@ def check_confidence(confidence: float | None) -> None:
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")
-
-
-def _read(picture: bytes | Path | str) -> bytes:
-    if isinstance(picture, bytes):
-        return picture
-    try:
-        return Path(picture).read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        raise PictureError(f"cannot read {str(picture)!r}: {reason(error)}") from error

@@ -1,7 +1,7 @@
-"""Every error this project raises on purpose, each knowing its stable code and its HTTP status.
+"""Errors that the library raises on purpose, each with a stable code.
 
-Two families: `BadInputError` is the caller's to mend (4xx, nothing else is lost), every other
-`AzaionError` is the operator's (5xx, or a refusal to start).
+Two families: `BadInputError` is the caller's to mend, and nothing else is lost; every other `AzaionError` is the
+operator's.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ class AzaionError(Exception):
 
     Attributes:
         code: Stable machine-readable name, snake_case.
-        http_status: Status of the HTTP answer that carries this error.
     """
 
     code = "internal"
-    http_status = 500
 
     def __reduce__(self) -> tuple[object, ...]:
         # Ray pickles errors between processes; subclasses with own __init__ signatures must survive.
@@ -37,7 +35,6 @@ class BadInputError(AzaionError):
     """What was sent cannot be used; the message names what was given and what is expected."""
 
     code = "bad_input"
-    http_status = 422
 
 
 class InvalidTensorError(BadInputError):
@@ -52,25 +49,10 @@ class InvalidParameterError(BadInputError):
     code = "invalid_parameter"
 
 
-class InvalidRequestError(BadInputError):
-    """A message of the Open Inference Protocol that is malformed or does not fit the model's tensors."""
-
-    code = "invalid_request"
-    http_status = 400
-
-
-class UnknownModelError(BadInputError):
-    """No model of that name and version is served here."""
-
-    code = "unknown_model"
-    http_status = 404
-
-
 class PictureError(BadInputError):
     """A picture cannot be turned into pixels."""
 
     code = "picture_undecodable"
-    http_status = 400
 
 
 class UndecodablePictureError(PictureError):
@@ -87,53 +69,27 @@ class UnsupportedPictureError(PictureError):
     """The bytes are no picture, or a picture in a format that is not supported."""
 
     code = "not_a_picture"
-    http_status = 415
 
 
 class PictureTooLargeError(PictureError):
     """The picture has more bytes or more pixels than the configured limit."""
 
     code = "picture_too_large"
-    http_status = 413
 
 
 # --- load and lifetime --------------------------------------------------------------------------
-
-
-class OverloadedError(AzaionError):
-    """The bounded queue is full; the caller may try again after `retry_after_s`.
-
-    Attributes:
-        retry_after_s: Whole seconds after which a retry is sensible (the Retry-After header).
-    """
-
-    code = "overloaded"
-    http_status = 503
-
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class DeadlineExceededError(AzaionError):
-    """The answer would have come later than the configured time limit."""
-
-    code = "deadline_exceeded"
-    http_status = 504
 
 
 class EngineClosedError(AzaionError):
     """The engine was closed before this call."""
 
     code = "engine_closed"
-    http_status = 503
 
 
 class GpuLostError(AzaionError):
     """The CUDA context is unusable (sticky error, GPU fell off the bus); only a new process helps."""
 
     code = "gpu_lost"
-    http_status = 503
 
 
 class ExecutionError(AzaionError):

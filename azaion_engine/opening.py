@@ -1,4 +1,4 @@
-"""open_engine: the best engine for a model on the machine at hand, TensorRT's plan built once and kept."""
+"""Opening: which engine a model gets on the machine at hand; TensorRT's plan is built once and kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.onnx_engine import OnnxEngine
@@ -19,6 +19,7 @@ from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.model.info import ModelInfo
+from azaion_engine.model.labels import read_labels
 from azaion_engine.plans.store import PlanStore
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.version import __version__
@@ -30,6 +31,41 @@ logger = logging.getLogger(__name__)
 
 _DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"}
 """The settings that an engine depends on; those of the pictures are each client's own."""
+
+
+class OpenModel(NamedTuple):
+    """A model whose engine is open.
+
+    Attributes:
+        name: Short name, for people.
+        engine: Runs it; whoever asked closes it.
+        names: Class names by id.
+        info: What the model file says of itself.
+    """
+
+    name: str
+    engine: InferenceEngine
+    names: dict[int, str]
+    info: ModelInfo
+
+
+def open_model(settings: DetectorSettings, *, shared: bool = False, progress: BuildProgress | None = None) -> OpenModel:
+    """Reads a model and its class names, and opens its engine.
+
+    Args:
+        settings: The configuration.
+        shared: As for `Detector.open`.
+        progress: Told of the build, if there is one and the engine is not shared.
+
+    Raises:
+        ConfigurationError: The settings ask for what this machine cannot give.
+        ModelError: The model is no detector.
+        EngineBuildError: TensorRT refused the model.
+    """
+    names = read_labels(settings.labels) if settings.labels else None  # before a build that may take minutes
+    model = ModelFile.read(settings.model)
+    engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
+    return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
 
 
 def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None) -> InferenceEngine:

@@ -1,127 +1,105 @@
-"""find_objects: many pictures through one detector, decoded in threads, run in the engine's batches."""
+"""Pipeline: many items prepared in threads, run in full batches beside each other, and given back in order."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from azaion_engine.detector import Detector
 from azaion_engine.errors import PictureError
-from azaion_engine.files.sources import Item
-from azaion_engine.pictures.codec import decode
-from azaion_engine.pictures.prepared import PreparedPicture
-from azaion_engine.results.detections import Detections
+
+Item = TypeVar("Item")
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What came of one picture.
-
-    Attributes:
-        item: The picture.
-        detections: Its boxes.
-        pixels: uint8 RGB `[height, width, 3]`, where they were asked for.
-    """
-
-    item: Item
-    detections: Detections
-    pixels: NDArray[np.uint8] | None = None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A picture that could not be used, and why."""
-
-    item: Item
-    error: PictureError
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    item: Item
-    picture: PreparedPicture
-    pixels: NDArray[np.uint8] | None
-
-
-def find_objects(
-    detector: Detector,
+def run_pipeline(
     items: Iterable[Item],
-    threads: int,
+    prepare: Callable[[Item], Prepared],
+    run: Callable[[Sequence[Prepared]], Sequence[Result]],
     *,
-    confidence: float | None = None,
-    classes: Collection[int] | None = None,
-    keep_pixels: bool = False,
-) -> Iterator[Found | Failed]:
-    """Yields what was found in each picture, in order; a bad picture is reported and stops nothing.
+    batch: int,
+    lanes: int,
+    threads: int,
+) -> Iterator[Result | PictureError]:
+    """Yields a result for each item, in the items' order; a bad picture stops nothing.
 
-    While the engine runs as many batches as it has lanes, threads decode the next; no more than that is held in memory.
+    While as many batches run as the engine has lanes, threads prepare the next; no more than that is held in memory.
 
     Args:
-        detector: The open detector.
-        items: The pictures; consumed as they are needed.
-        threads: Threads that decode.
-        confidence: Threshold, 0…1; default: the detector's own.
-        classes: Class ids to keep; default: all.
-        keep_pixels: Whether the decoded pictures are wanted back.
+        items: Consumed as they are needed.
+        prepare: Makes one item ready, in one of the threads; a PictureError that it raises is that item's result.
+        run: Runs the prepared items of one batch and gives a result for each; called from several threads.
+        batch: Items of one batch.
+        lanes: Batches that gain from running at a time.
+        threads: Threads that prepare.
+
+    Raises:
+        Exception: What `prepare` or `run` raises, but for PictureError.
     """
-    batch, lanes = detector.engine.get_batch_size(), detector.engine.lanes
 
-    def run(held: list[_Prepared | Failed]) -> list[Found | Failed]:
-        good = [one for one in held if isinstance(one, _Prepared)]
-        rows = iter(detector.infer([one.picture for one in good]) if good else ())
-        results: list[Found | Failed] = []
-        for one in held:
-            if isinstance(one, Failed):
-                results.append(one)
-            elif isinstance(found := next(rows), PictureError):
-                results.append(Failed(one.item, found))
-            else:
-                boxes = detector.finish(one.picture, found, confidence, classes)
-                results.append(Found(one.item, boxes, one.pixels))
-        return results
+    def prepare_chunk(chunk: Sequence[Item]) -> list[Prepared | PictureError]:
+        return [_attempt(prepare, item) for item in chunk]
 
-    decoders, runners = ThreadPoolExecutor(threads, "decode"), ThreadPoolExecutor(lanes, "engine")
-    running: deque[Future[list[Found | Failed]]] = deque()
-    held: list[_Prepared | Failed] = []
-    try:
-        for prepared in _in_order(decoders, detector, items, batch + threads, keep_pixels):
-            held.append(prepared)
-            if sum(isinstance(one, _Prepared) for one in held) == batch:
-                running.append(runners.submit(run, held))
-                held = []
-                if len(running) > lanes:
-                    yield from running.popleft().result()
-        running.append(runners.submit(run, held))
-        while running:
-            yield from running.popleft().result()
-    finally:
-        decoders.shutdown(cancel_futures=True)
-        runners.shutdown(cancel_futures=True)
+    def run_held(held: Sequence[Prepared | PictureError]) -> list[Result | PictureError]:
+        good = [one for one in held if not isinstance(one, PictureError)]
+        results = iter(run(good) if good else ())
+        return [one if isinstance(one, PictureError) else next(results) for one in held]
+
+    # A chunk a task: to hand over a picture that the GPU decodes costs as much as to prepare it. No larger than this,
+    # because every thread holds a chunk of decoded pictures.
+    size = max(1, batch // threads)
+    runners = lanes + 1  # a batch whose boxes are being made needs no lane
+    with ThreadPoolExecutor(threads, "prepare") as preparing, ThreadPoolExecutor(runners, "run") as running:
+        try:
+            chunks = _in_order(preparing, prepare_chunk, _chunks(items, size), threads + -(-batch // size))
+            batches = _batches((one for chunk in chunks for one in chunk), batch)
+            for results in _in_order(running, run_held, batches, runners):
+                yield from results
+        finally:
+            preparing.shutdown(cancel_futures=True)
+            running.shutdown(cancel_futures=True)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, detector: Detector, items: Iterable[Item], ahead: int, keep_pixels: bool
-) -> Iterator[_Prepared | Failed]:
-    waiting: deque[Future[_Prepared | Failed]] = deque()
-    for item in items:
-        waiting.append(pool.submit(_prepare, detector, item, keep_pixels))
+    pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given], ahead: int
+) -> Iterator[Made]:
+    """Yields what the pool makes of each; at most so many are made ahead."""
+    waiting: deque[Future[Made]] = deque()
+    for one in given:
+        waiting.append(pool.submit(work, one))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _prepare(detector: Detector, item: Item, keep_pixels: bool) -> _Prepared | Failed:
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    left = iter(items)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+def _batches(prepared: Iterable[Prepared | PictureError], batch: int) -> Iterator[list[Prepared | PictureError]]:
+    """Groups items such that each group but the last has a full batch of good ones."""
+    held: list[Prepared | PictureError] = []
+    good = 0
+    for one in prepared:
+        held.append(one)
+        good += not isinstance(one, PictureError)
+        if good == batch:
+            yield held
+            held, good = [], 0
+    if held:
+        yield held
+
+
+def _attempt(prepare: Callable[[Item], Prepared], item: Item) -> Prepared | PictureError:
     try:
-        picture = item.load()
-        if keep_pixels and isinstance(picture, bytes):
-            picture = decode(picture, detector.limits)
-        pixels = picture if keep_pixels and not isinstance(picture, bytes) else None
-        return _Prepared(item, detector.prepare(picture), pixels)
+        return prepare(item)
     except PictureError as error:
-        return Failed(item, error)
+        return error

@@ -1,1 +1,1 @@
-"""What is measured, and how: see README.md."""
+"""Benchmarks: scripts that measure the library and the service; README.md has the results."""

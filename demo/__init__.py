@@ -1,1 +1,1 @@
-"""The demonstration detector: rendered aerial scenes, training and export."""
+"""Demo: the demonstration detector, from rendered aerial scenes to training and export."""

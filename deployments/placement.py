@@ -1,4 +1,4 @@
-"""replicas_here: among how many replicas the cores of this one's host are divided."""
+"""replicas_here: the number of replicas that share this machine's cores."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import ray
 
 
 def replicas_here(replicas: int, per_gpu: int) -> int:
-    """Returns how many of the application's replicas may run on this replica's host, at least 1.
+    """Returns how many of the application's replicas may run on this replica's machine, at least 1.
 
-    On GPUs that is no more than fit on the host's; without GPUs Ray spreads them over the hosts that are alive now.
+    With GPUs, the machine's GPUs limit it; without, Ray spreads replicas over the machines that are alive now.
 
     Args:
         replicas: All replicas of the application.
-        per_gpu: How many share a GPU.
+        per_gpu: Replicas that share one GPU.
     """
     alive = [node for node in ray.nodes() if node["Alive"]]
     if ray.get_gpu_ids():

@@ -1,4 +1,4 @@
-"""ServiceSettings: what `args` in a Serve config may say, checked before anything starts."""
+"""ServiceSettings: the keys of `args` in a Serve config, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from azaion_engine.settings import DetectorSettings
 
 
 class Autoscale(BaseModel):
-    """Replicas come and go with the load."""
+    """Autoscaling of GPU replicas with the load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +25,7 @@ class Autoscale(BaseModel):
 
 
 class ServiceSettings(DetectorSettings):
-    """A detector's settings, and how many replicas serve it under which limits."""
+    """A detector's settings, the number of its replicas, and their limits."""
 
     num_gpus: Literal["auto"] | StrictInt = Field(
         "auto",
@@ -55,12 +55,12 @@ class ServiceSettings(DetectorSettings):
 
     @property
     def pictures_at_once(self) -> int:
-        """Pictures accepted in one request: more than the queue holds could never all be answered."""
+        """Maximum pictures in one request: more than the queue holds could never all be answered."""
         return min(self.max_pictures, self.max_queue)
 
     @property
     def bodies_at_once(self) -> int:
-        """Bodies that may be arriving at one replica: more than it holds pictures, as a slow client needs no engine."""
+        """Maximum bodies arriving at one replica: more than `max_queue`, as an arriving body needs no engine."""
         return 2 * self.max_queue
 
     @model_validator(mode="after")

@@ -28,14 +28,14 @@ def main() -> None:
         for box in found:
             print(f"{box.class_name} {box.confidence:.2f} at {box.x1:.0f},{box.y1:.0f} – {box.x2:.0f},{box.y2:.0f}")
 
-        # Several: the answers come in order, and one that cannot be used carries its own error.
+        # Several: the answers come in order; a picture that cannot be used has its own error.
         for answer in client.detect_many([options.picture, b"GIF89a"], confidence=0.9):
             if isinstance(answer, RequestFailedError):
                 print(f"refused: {answer.code}")
             else:
                 print(f"{len(answer)} boxes")
 
-        # 429, 503 and broken connections have been repeated for a while before any of these comes.
+        # The client has already retried 429, 503 and broken connections before it raises one of these.
         try:
             client.detect(b"", request_id="example-1")
         except BadPictureError as error:

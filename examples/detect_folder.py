@@ -19,7 +19,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 async def look(client: AsyncClient, path: Path) -> dict[str, Any]:
-    """Returns what is in one picture; a picture that cannot be used must not end the others' run."""
+    """Returns one picture's boxes, or its error: an unusable picture must not stop the run."""
     try:
         found = await client.detect(path)
     except RequestFailedError as error:
@@ -28,7 +28,7 @@ async def look(client: AsyncClient, path: Path) -> dict[str, Any]:
 
 
 async def look_at_all(folder: Path, url: str, at_once: int) -> None:
-    """Prints the lines; at any time `at_once` pictures are on their way, so that the service can fill its batches."""
+    """Prints the lines; keeps `at_once` requests in flight, so that the service can fill its batches."""
     running: deque[asyncio.Task[dict[str, Any]]] = deque()
     async with AsyncClient(url) as client:
         for path in sorted(folder.iterdir()):

@@ -21,7 +21,7 @@ def main() -> None:
     options = parser.parse_args()
 
     pixels = decode(options.picture.read_bytes())  # upright RGB, [height, width, 3]
-    with Detector.open(model=options.model, confidence=0.5) as detector:  # loading takes longest: open it once
+    with Detector.open(model=options.model, confidence=0.5) as detector:  # loading is slow: open it once
         [found] = detector.detect(pixels)
     for box in found:
         print(f"{box.class_name} {box.confidence:.2f} at {box.x1:.0f},{box.y1:.0f} – {box.x2:.0f},{box.y2:.0f}")

@@ -19,7 +19,7 @@ from azaion_client import AsyncClient
 
 
 def frames(video: str, every: int) -> Iterator[tuple[int, float, bytes]]:
-    """Yields (number, seconds, JPEG bytes) of every so many-th frame."""
+    """Yields (number, seconds, JPEG bytes) of each `every`-th frame."""
     capture = cv2.VideoCapture(video)
     if not capture.isOpened():
         raise SystemExit(f"cannot open {video}")
@@ -28,20 +28,20 @@ def frames(video: str, every: int) -> Iterator[tuple[int, float, bytes]]:
         if not capture.grab():
             return
         if number % every == 0:
-            _, pixels = capture.retrieve()  # converts to pixels: frames that are left out are spared it
+            _, pixels = capture.retrieve()  # converts to pixels; skipped frames are not converted
             _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
             yield number, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, jpeg.tobytes()
         number += 1
 
 
 async def look(client: AsyncClient, number: int, seconds: float, jpeg: bytes) -> dict[str, Any]:
-    """Returns what is in one frame."""
+    """Returns the boxes of one frame."""
     found = await client.detect(jpeg, request_id=f"frame-{number}")
     return {"frame": number, "seconds": round(seconds, 3), "boxes": [asdict(box) for box in found]}
 
 
 async def look_at_all(video: str, url: str, every: int, at_once: int) -> None:
-    """Prints the lines; reading waits when `at_once` frames are on their way, so that memory stays bounded."""
+    """Prints the lines; keeps at most `at_once` requests in flight, which bounds memory."""
     running: deque[asyncio.Task[dict[str, Any]]] = deque()
     source = frames(video, every)
     async with AsyncClient(url) as client:

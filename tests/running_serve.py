@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.app import build_application
-from deployments.deployment import Answer
+from deployments.service import Answer
 from deployments.settings import ServiceSettings
 from tests.deployments.frontends import documented
 from tests.stand_in import grey_picture, open_stand_in

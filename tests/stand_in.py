@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from azaion_engine.detector import Detector
-from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared.client import SharedEngine
-from azaion_engine.errors import GpuLostError, PictureError, UndecodablePictureError
-from azaion_engine.pictures.codec import PictureLimits
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
-from deployments.deployment import Answer
+from azaion_engine.errors import GpuLostError, UndecodablePictureError
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, PixelPicture
+from deployments.service import Answer
 from deployments.settings import ServiceSettings
 
 POISON, LOST, BROKEN = 250, 240, 230
@@ -32,8 +32,8 @@ BATCH_SIZE, PICTURES_RUN = 1_000, 100_000
 class StandInEngine(InferenceEngine):
     """Takes 20 ms for any batch of up to 16, and answers each picture by its own grey value."""
 
-    def __init__(self, model_bytes: bytes = b"", *, batch_size: int = 16, seconds: float = 0.02, **kwargs: Any) -> None:
-        super().__init__(model_bytes)
+    def __init__(self, *, batch_size: int = 16, seconds: float = 0.02) -> None:
+        super().__init__()
         self._batch_size = batch_size
         self._seconds = seconds
         self._lost = False
@@ -49,7 +49,13 @@ class StandInEngine(InferenceEngine):
     def get_batch_size(self) -> int:
         return self._batch_size
 
-    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        with self._lock:
+            InferenceEngine.check_health(self)
+            parts = [self._run_batch(data[i : i + self._batch_size]) for i in range(0, len(data), self._batch_size)]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _run_batch(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         end = time.perf_counter() + self._seconds
         self._pictures_run += len(rows)
         grey = np.rint(rows[:, 0, 16, 16] * 255).astype(int)
@@ -91,12 +97,12 @@ class TwoLaneStandInEngine(StandInEngine):
     def open_pictures(self) -> PictureForm:
         return PictureForm.PIXELS
 
-    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
         with self._counting:
             self._now += 1
             self._most = max(self._most, self._now)
-        pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
-        [found] = self._run_rows(np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255))
+        pixels = [picture.pixels for picture in pictures if isinstance(picture, PixelPicture)]
+        [found] = self._run_batch(np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255))
         with self._counting:
             self._now -= 1
             # Where the other stand-in tells how many pictures have been run: how many batches ran at a time.

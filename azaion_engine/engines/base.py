@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,33 +12,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError
+from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
 from azaion_engine.heads.end_to_end import check_detection_shape
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
 
 
+logger = logging.getLogger(__name__)
+
+Found = NDArray[np.float32] | Exception
+"""What an engine gives for one picture: float32 `[k, 6]`, in pixels of the network input, or why there is nothing."""
+
+
 class InferenceEngine(ABC):
     """Runs one detector: float pictures in, rows of boxes out.
 
-    Subclasses accept the model as bytes, expose its input size and batch, and implement `_run_rows`
-    and `_release`. `run` may be called from any thread.
+    Subclasses say what their input is, and implement `_run` and `_release`; those that load pictures themselves also
+    `open_pictures` and `_run_loadable`. `run` and `run_pictures` may be called from any thread.
 
     Attributes:
-        origin: Whether the engine store built or loaded this engine, why, and how long it took; None without a store.
+        origin: Whether the plan store built or loaded this engine, why, and how long it took; None without a store.
     """
 
     origin: StoreOutcome | None = None
 
-    def __init__(self, model_bytes: bytes, **kwargs: Any) -> None:
-        """Prepares the state shared by all engines.
-
-        Args:
-            model_bytes: The serialised model (ONNX file or TensorRT plan, as the subclass says).
-            **kwargs: Options of the subclass.
-        """
+    def __init__(self) -> None:
+        """Prepares the state shared by all engines."""
         self._lock = threading.RLock()
         self._closed = False
 
@@ -61,12 +63,12 @@ class InferenceEngine(ABC):
 
     @property
     def smallest_second(self) -> int:
-        """Pictures from which on a batch is worth handing over while another runs: as a rule a full one."""
+        """Minimum size of a batch started beside a running one; by default a full batch."""
         return self.get_batch_size()
 
     @abstractmethod
-    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        """Runs 1…batch checked rows and returns one array per output, each with as many rows."""
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        """Runs checked rows, any number of them; returns one array per output, each with as many rows."""
 
     @abstractmethod
     def _release(self) -> None:
@@ -95,6 +97,30 @@ class InferenceEngine(ABC):
         check_detection_shape(outputs[0].shape, "output 0")  # a model may leave its shape open until it runs
         return outputs
 
+    def run_pictures(self, pictures: PreparedBatch) -> list[Found]:
+        """Runs prepared pictures together; a picture that the engine fails on fails alone.
+
+        Args:
+            pictures: Any number. `ArrayPicture`s can always be run, others in the form that `open_pictures` named.
+
+        Returns:
+            One for each: its rows, or its error: a PictureError where the GPU could not decode it, else what the
+            runtime raised.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+        """
+        try:
+            return self._run_prepared(pictures)
+        except (GpuLostError, EngineClosedError):
+            raise
+        except Exception as error:
+            if len(pictures) == 1:
+                return [error]
+            logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
+            return [found for picture in pictures.pictures for found in self.run_pictures(PreparedBatch([picture]))]
+
     def empty_input(self, rows: int) -> NDArray[Any]:
         """Makes an array for `run`, for the caller to fill, in the memory that this engine reads soonest.
 
@@ -107,23 +133,8 @@ class InferenceEngine(ABC):
         return np.empty((rows, 3, *self.get_input_shape()), np.float32)
 
     def open_pictures(self) -> PictureForm:
-        """Gets ready for pictures and says in what form the engine takes them; may take seconds the first time.
-
-        Returns:
-            `ARRAY` unless the engine has `run_pictures`.
-        """
+        """Gets ready for pictures and says in what form the engine takes them; may take seconds the first time."""
         return PictureForm.ARRAY
-
-    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
-        """Runs prepared pictures; only engines whose `open_pictures` says more than `ARRAY` have it.
-
-        Args:
-            pictures: Any number, in the form that `open_pictures` named.
-
-        Returns:
-            One for each: float32 `[k, 6]` rows as of `run`, or what is wrong with the picture.
-        """
-        raise NotImplementedError(f"{self.name} takes arrays")
 
     def warm_up(self) -> None:
         """Runs what requests will need once, so that the first request pays for nothing."""
@@ -155,16 +166,15 @@ class InferenceEngine(ABC):
     ) -> None:
         self.close()
 
-    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
-        """Runs checked rows, any number of them."""
-        batch = self.get_batch_size()
-        with self._lock:
-            if self._closed:
-                raise EngineClosedError(f"{self.name}: the engine is closed")
-            parts = [self._run_rows(data[i : i + batch]) for i in range(0, len(data), batch)]
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+    def _run_prepared(self, pictures: PreparedBatch) -> list[Found]:
+        rows = iter(() if pictures.arrays is None else self.run(pictures.arrays)[0])
+        loadable = pictures.loadable
+        loaded = iter(self._run_loadable(loadable) if loadable else ())
+        return [next(rows) if isinstance(picture, ArrayPicture) else next(loaded) for picture in pictures.pictures]
+
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+        """Runs pictures that the engine loads itself; those that take arrays never get any."""
+        raise InvalidTensorError(f"{self.name} takes arrays, given {type(pictures[0]).__name__}")
 
     def _check_input(self, data: NDArray[Any]) -> None:
         size = (3, *self.get_input_shape())

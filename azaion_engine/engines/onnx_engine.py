@@ -42,7 +42,7 @@ class OnnxEngine(InferenceEngine):
             ConfigurationError: A size, batch or number of threads below 1.
             ModelError: The model cannot be read or is no `[batch, n, 6]` detector.
         """
-        super().__init__(model_bytes)
+        super().__init__()
         if kwargs:
             raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
         check_at_least_one(batch_size=batch_size, height=height, width=width, threads=threads)
@@ -82,7 +82,14 @@ class OnnxEngine(InferenceEngine):
         for _ in range(2):
             super().warm_up()
 
-    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+    def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        batch = self._batch_size
+        with self._lock:
+            self.check_health()
+            parts = [self._run_batch(data[i : i + batch]) for i in range(0, len(data), batch)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _run_batch(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
         count = len(rows)
         if self._fixed_batch and count < self._batch_size:
             padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)

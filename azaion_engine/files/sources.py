@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-import typer
-
-from azaion_engine.errors import PictureError, UndecodablePictureError, reason
+from azaion_engine.errors import InvalidParameterError, PictureError, UndecodablePictureError, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +80,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
     """Finds the pictures and videos behind files, folders, glob patterns and `-`, each once, in a stable order.
 
     Raises:
-        typer.BadParameter: Nothing is there.
+        InvalidParameterError: Nothing is there.
     """
     found: dict[str, Source] = {}
     for text in given:
@@ -97,7 +95,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
             matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
             sources = [Source(str(match), match.name) for match in matches if match.is_file()]
         if not sources:
-            raise typer.BadParameter(f"no picture or video: {text!r}", param_hint="SOURCES")
+            raise InvalidParameterError(f"no picture or video: {text!r}")
         found.update((source.path, source) for source in sources)
     return list(found.values())
 

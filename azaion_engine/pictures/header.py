@@ -92,8 +92,8 @@ class PictureHeader:
     mode: str
 
 
-def read_header(data: bytes, limits: PictureLimits = PictureLimits()) -> PictureHeader:
-    """Reads size and orientation without decoding a pixel.
+def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFile, PictureHeader]:
+    """Opens a picture with Pillow, pixels still encoded, once its header is found acceptable.
 
     Args:
         data: The encoded picture.
@@ -104,15 +104,6 @@ def read_header(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture
         UnsupportedPictureError: Not a picture, or a format or variant that is not accepted.
         UndecodablePictureError: The header is damaged.
         PictureTooLargeError: More bytes or pixels than `limits`.
-    """
-    return open_picture(data, limits)[1]
-
-
-def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFile, PictureHeader]:
-    """Opens a picture with Pillow, pixels still encoded, once its header is found acceptable.
-
-    Raises:
-        PictureError: As `read_header`.
     """
     if not data:
         raise EmptyBodyError("no bytes were sent where a picture was expected")

@@ -1,4 +1,4 @@
-"""PlainJpeg: the header of the simplest kind of JPEG, read in a tenth of the time that Pillow takes for it."""
+"""JpegHeader: the header of a sequential JPEG, read in a fraction of the time that Pillow takes for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from struct import Struct
 from typing import NamedTuple
 
 _HARMLESS = frozenset((0xE0, 0xDB, 0xC4, 0xDD, 0xFE))
-"""Segments without a say in it: JFIF, tables, the restart interval, comments (ITU-T T.81, table B.1)."""
+"""Segments that change neither orientation nor colour: JFIF, tables, restart interval, comment (ITU-T T.81, B.1)."""
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
@@ -17,65 +17,69 @@ _FRAME = Struct(">BHHB")
 _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in range(1, 5))
 """Samples of a component across and down, as one byte; what T.81 allows."""
 _MOST_SEGMENTS = 4096
-"""Looked at, in about a millisecond; profiles and previews of a large picture take some hundreds."""
+"""Segments read at most; profiles and previews of a large picture take some hundreds."""
+_HARDWARE_SAMPLING = ((1, 1), (2, 1), (1, 2), (2, 2))
+"""Luma samples per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, as nvJPEG's hardware takes them."""
 
 
-class PlainJpeg(NamedTuple):
-    """A sequential JPEG of 8 bits with one or three components and nothing about orientation or colour.
+class JpegHeader(NamedTuple):
+    """A sequential, Huffman-coded JPEG of 8 bits with one or three components.
 
     Attributes:
-        width: Pixels across.
-        height: Pixels down.
+        width: Pixels across, as stored.
+        height: Pixels down, as stored.
         components: (identifier, samples across, samples down) of each.
         scan: Where the first scan's compressed data begin.
         scans_all: Whether the first scan is of all components: a sequential JPEG then has no other.
+        plain: Whether no segment can speak of orientation or colour: no EXIF, no Adobe marker, nothing unknown.
     """
 
     width: int
     height: int
     components: tuple[tuple[int, int, int], ...]
-    scan: int
-    scans_all: bool
+    scan: int = 0
+    scans_all: bool = False
+    plain: bool = True
 
     @property
     def mode(self) -> str:
         """Pillow's name of the pixels."""
         return "L" if len(self.components) == 1 else "RGB"
 
+    @property
+    def suits_hardware(self) -> bool:
+        """Whether decoding hardware takes its components: grey, or YCbCr of a usual subsampling."""
+        if len(self.components) == 1:
+            return True
+        # Without Adobe's marker three components are YCbCr, unless they call themselves RGB (libjpeg, jdapimin.c).
+        (_, *luma), *chroma = self.components
+        rgb = bytes(component[0] for component in self.components) == b"RGB"
+        return not rgb and tuple(luma) in _HARDWARE_SAMPLING and all(c[1:] == (1, 1) for c in chroma)
 
-def read_plain_jpeg(data: bytes) -> PlainJpeg | None:
-    """Reads the header; None for every other picture, also one with EXIF, Adobe's marker, or anything odd.
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """Reads the header in microseconds; None for every other picture: progressive, CMYK, 12 bits, cut off, no JPEG.
 
     Args:
         data: The encoded picture.
     """
-    frame: PlainJpeg | None = None
+    frame: JpegHeader | None = None
+    plain = True
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             if frame is None:
                 return None
-            return frame._replace(scan=end, scans_all=start < end and data[start] == len(frame.components))
-        if marker in _SEQUENTIAL and frame is None:
+            scans_all = start < end and data[start] == len(frame.components)
+            return frame._replace(scan=end, scans_all=scans_all, plain=plain)
+        if marker in _FRAMES:
+            if marker not in _SEQUENTIAL or frame is not None:
+                return None
             frame = _read_frame(data[start:end])
             if frame is None:
                 return None
         elif marker not in _HARMLESS:
-            return None
+            plain = False
     return None
-
-
-def is_baseline_jpeg(data: bytes) -> bool:
-    """Tells whether the first frame is sequential and Huffman coded, as decoding hardware wants it; takes microseconds.
-
-    Args:
-        data: The encoded picture; anything else is False.
-    """
-    for marker, _, _ in _segments(data):
-        if marker in _SEQUENTIAL:
-            return True
-        if marker in _FRAMES or marker == _SCAN:
-            return False
-    return False
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -91,7 +95,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
-def _read_frame(body: bytes) -> PlainJpeg | None:
+def _read_frame(body: bytes) -> JpegHeader | None:
     if len(body) not in (_FRAME.size + 3, _FRAME.size + 9):  # one or three components
         return None
     bits, height, width, count = _FRAME.unpack_from(body)
@@ -99,4 +103,4 @@ def _read_frame(body: bytes) -> PlainJpeg | None:
     if bits != 8 or not height or not width or count != len(names) or not _SAMPLINGS.issuperset(samplings):
         return None
     components = tuple((name, sampling >> 4, sampling & 15) for name, sampling in zip(names, samplings, strict=True))
-    return PlainJpeg(width, height, components, 0, False)
+    return JpegHeader(width, height, components)

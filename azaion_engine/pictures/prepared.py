@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +16,11 @@ if TYPE_CHECKING:  # engines know this module, and need no OpenCV
 
 
 class PictureForm(Enum):
-    """What an engine takes a picture as; each one travels lighter than the one before.
+    """What an engine would rather have a picture as; each one is smaller than the one before.
 
-    ARRAY: float32 `[3, height, width]`, through `InferenceEngine.run`.
-    PIXELS: uint8 `[height, width, 3]` of the network's size, through `InferenceEngine.run_pictures`.
-    JPEG: the encoded bytes where the GPU decodes them, else PIXELS, through the same.
+    ARRAY: `ArrayPicture`.
+    PIXELS: `PixelPicture`.
+    JPEG: `JpegPicture` where the GPU decodes it, else `PixelPicture`.
     """
 
     ARRAY = 1
@@ -28,41 +29,81 @@ class PictureForm(Enum):
 
 
 @dataclass(frozen=True)
-class PreparedPicture:
-    """A picture ready for the engine; exactly one of `tensor`, `pixels` and `jpeg` is there.
+class ArrayPicture:
+    """A picture as the network's input.
 
     Attributes:
         letterbox: How the upright picture is fitted into the network input.
-        tensor: float32 `[3, network_height, network_width]`, RGB in 0…1.
-        pixels: uint8 `[network_height, network_width, 3]`, RGB, letterboxed.
-        jpeg: An encoded JPEG that hardware can decode, limits checked.
-        orientation: EXIF orientation 1…8 of `jpeg`.
+        array: float32 or float16 `[3, network_height, network_width]`, RGB in 0…1.
     """
 
     letterbox: Letterbox
-    tensor: NDArray[np.float32] | None = None
-    pixels: NDArray[np.uint8] | None = None
-    jpeg: bytes | None = None
-    orientation: int = 1
+    array: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class PixelPicture:
+    """A picture as letterboxed pixels.
+
+    Attributes:
+        letterbox: How the upright picture is fitted into the network input.
+        pixels: uint8 `[network_height, network_width, 3]`, RGB.
+    """
+
+    letterbox: Letterbox
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class JpegPicture:
+    """A picture as an encoded JPEG.
+
+    Attributes:
+        letterbox: How the upright picture is fitted into the network input.
+        jpeg: Encoded, of a kind that hardware can decode, limits checked.
+        orientation: EXIF orientation 1…8.
+    """
+
+    letterbox: Letterbox
+    jpeg: bytes
+    orientation: int = 1
+
+
+LoadablePicture = PixelPicture | JpegPicture
+"""What a GPU loads itself; other engines take neither."""
+
+PreparedPicture = ArrayPicture | LoadablePicture
+
+
 class PreparedBatch:
-    """Pictures ready for the engine; made before their turn, as putting arrays together takes time.
+    """Prepared pictures that run together.
 
     Attributes:
         pictures: In the order of their answers.
-        tensors: float32 `[k, 3, network_height, network_width]` of those that have a tensor, in the same order; None
-            where none has.
     """
 
-    pictures: Sequence[PreparedPicture]
-    tensors: NDArray[np.float32] | None
+    def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
+        """Copies nothing yet."""
+        self.pictures = pictures
 
-    @classmethod
-    def of(cls, pictures: Sequence[PreparedPicture]) -> PreparedBatch:
-        """Puts the pictures' arrays together; a lone one is not copied."""
-        tensors = [picture.tensor for picture in pictures if picture.tensor is not None]
-        if not tensors:
-            return cls(pictures, None)
-        return cls(pictures, tensors[0][None] if len(tensors) == 1 else np.stack(tensors))
+    @property
+    def loadable(self) -> list[LoadablePicture]:
+        """Those that the GPU loads, in order."""
+        return [picture for picture in self.pictures if not isinstance(picture, ArrayPicture)]
+
+    @cached_property
+    def arrays(self) -> NDArray[np.float32] | None:
+        """`[k, 3, network_height, network_width]` of those that are arrays, in order; None where none is.
+
+        Stacking copies them, but for a lone one: ask for it before the batch's turn.
+
+        Raises:
+            ValueError: Their sizes differ.
+        """
+        arrays = [picture.array for picture in self.pictures if isinstance(picture, ArrayPicture)]
+        if not arrays:
+            return None
+        return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+
+    def __len__(self) -> int:
+        return len(self.pictures)

@@ -1,1 +1,1 @@
-"""Measurements of the library in one process."""
+"""Library: measurements of `azaion_engine` without the service."""

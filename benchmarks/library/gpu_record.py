@@ -1,10 +1,11 @@
-"""Proves the TensorRT path on the GPU at hand, with the demo model, and prints what was measured.
+"""GPU record: checks TensorRT on this machine's GPU with the demo model, and writes the results to a file.
 
     python -m benchmarks.library.gpu_record --cache DIR --json FILE [--scenes 128] [--optimization-level 1]
 
-Builds the engine, starts a second time from the cache, compares FP16 boxes with ONNX Runtime FP32 on the sample
-pictures and on held-out scenes, and checks that another GPU's manifest or another TensorRT version rebuilds.
-With `--engine onnx` the same script runs without a GPU, against itself, as a check of the script.
+It builds a plan, starts a second time from the cache, and compares the boxes of FP16 with those of ONNX Runtime in FP32
+on the sample pictures and on held-out scenes. It checks that a plan is rebuilt if its manifest names another GPU or
+another TensorRT version, or if the plan is truncated. With `--engine onnx` it compares ONNX Runtime with itself, which
+checks the script without a GPU.
 """
 
 from __future__ import annotations
@@ -28,28 +29,34 @@ from demo.scenes.scene import render_scene
 from demo.training.evaluate import HELD_OUT_SEED, evaluate
 
 SAMPLE_CONFIDENCE = 0.25
-"""The service's default; a box this confident in FP32 must be there in FP16, within a pixel."""
+"""Confidence threshold, the service's default."""
 MARGIN = 0.02
-"""A box this near to the threshold may fall on the other side of it in another precision."""
+"""Tolerance of the threshold: in another precision, a box within it may be on the other side."""
 MATCH_PX = 4
-"""Boxes whose corners lie further apart are different boxes."""
+"""Largest difference of a coordinate, pixels, at which two boxes count as the same."""
 
 
 class Log(logging.Handler):
-    """Keeps what the engine store says, for the record."""
+    """Log handler that keeps the lines of the library for the record."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps one line."""
+        """Keeps and prints one line."""
         self.lines.append(f"{record.levelname}: {record.getMessage()}")
         print(self.lines[-1], flush=True)
 
 
 def compare(ours: Detections, reference: Detections) -> dict[str, Any]:
-    """Matches the clear boxes of each side with distinct boxes of the other; distances in pixels of the picture."""
+    """Compares two results for one picture; each box matches at most one of the other result.
+
+    Returns:
+        Numbers of boxes that exceed the threshold clearly (`boxes`: in the reference, `missing`: only there, `extra`:
+        only in `ours`), and the largest differences between matched boxes: of a coordinate, in pixels of the picture,
+        and of the confidence.
+    """
     matches = _match(ours, reference)
     clear = np.flatnonzero(reference.confidences >= SAMPLE_CONFIDENCE + MARGIN).tolist()
     ours_clear = np.flatnonzero(ours.confidences >= SAMPLE_CONFIDENCE + MARGIN).tolist()
@@ -66,7 +73,7 @@ def compare(ours: Detections, reference: Detections) -> dict[str, Any]:
 
 
 def _match(ours: Detections, reference: Detections) -> dict[int, int]:
-    """Pairs boxes of one class, the nearest first; index in the reference → index in ours."""
+    """Pairs boxes of the same class, the nearest first; returns index in `reference` → index in `ours`."""
     apart = np.abs(reference.boxes[:, None] - ours.boxes[None]).max(axis=2)
     apart[reference.class_ids[:, None] != ours.class_ids[None]] = np.inf
     matches: dict[int, int] = {}
@@ -77,7 +84,7 @@ def _match(ours: Detections, reference: Detections) -> dict[int, int]:
 
 
 def rows_of(detector: Detector) -> Callable[[list[NDArray[np.uint8]]], list[NDArray[np.float32]]]:
-    """Wraps a detector for `demo.training.evaluate`: pictures to rows of x1, y1, x2, y2, confidence, class."""
+    """Wraps a detector as a `demo.training.evaluate.Detect`."""
 
     def detect(pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         return [
@@ -101,7 +108,7 @@ def _timed_open(settings: DetectorSettings, log: Log) -> tuple[Detector, dict[st
 
 
 def _rates(detector: Detector) -> dict[str, Any]:
-    """Times `run` on host arrays, copies in and out included."""
+    """Measures the rate of `run` on arrays in main memory, including the copies to and from the GPU."""
     height, width = detector.engine.get_input_shape()
     rates = {}
     for rows in sorted({1, detector.engine.get_batch_size()}):
@@ -118,7 +125,11 @@ def _rates(detector: Detector) -> dict[str, Any]:
 
 
 def _rebuilds(settings: DetectorSettings, cache: Path, log: Log) -> dict[str, Any]:
-    """Starts with a manifest of another GPU, then of another TensorRT, then with a truncated plan."""
+    """Checks that a plan is rebuilt: manifest of another GPU, manifest of another TensorRT version, truncated plan.
+
+    Raises:
+        SystemExit: A plan was not rebuilt.
+    """
     quick = settings.model_copy(update={"optimization_level": 0, "cache_dir": cache / "rebuilds"})
     detector, first = _timed_open(quick, log)
     detector.close()

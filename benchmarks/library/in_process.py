@@ -1,10 +1,10 @@
-"""Measures what no service can be faster than: the engine alone, and the pipeline in process.
+"""In process: measures the upper limits of a service's rate, which are the engine alone and the pipeline in process.
 
     python -m benchmarks.library.in_process CONFIG [--seconds 10] [--picture FILE] [--json FILE]
 
-The engine alone runs batches one after the other; on a GPU with the input there already. The
-pipeline decodes, letterboxes, runs and makes boxes: `Detector.detect` in a loop. As a load generator does, both count
-what was finished within the time. CONFIG is a Serve config; its `args` say model, engine, batch and size.
+The engine alone runs batches one after the other; on a GPU the input is there already. The pipeline calls
+`Detector.detect` in a loop: decode, letterbox, network, boxes. CONFIG is a Serve config; its `args` give model, engine,
+batch size and picture size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ from benchmarks.records.machine import machine
 
 
 def measure(settings: DetectorSettings, picture: bytes, seconds: float) -> dict[str, Any]:
-    """Returns pictures per second of `engine` and `pipeline`, the batch size, and the boxes of the picture."""
+    """Measures both rates.
+
+    Returns:
+        `engine` (its name), `batch_size`, `engine_rate` and `pipeline_rate` (pictures per second), and `boxes` (of the
+        picture).
+    """
     with Detector.open(settings) as detector:
         detector.warm_up()
         engine, batch = detector.engine, detector.engine.get_batch_size()
@@ -58,7 +63,7 @@ def _rate(run: Callable[[], Any], pictures: int, seconds: float) -> float:
 
 
 def settings_of(config: Path) -> DetectorSettings:
-    """Reads a Serve config's `args`, without what only the service knows."""
+    """Reads the detector's settings from a Serve config's `args`; the service's own settings are left out."""
     args = yaml.safe_load(config.read_text())["applications"][0]["args"]
     return DetectorSettings(**{key: value for key, value in args.items() if key in DetectorSettings.model_fields})
 

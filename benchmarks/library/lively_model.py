@@ -1,11 +1,11 @@
-"""Gives a detector with random weights answers that depend on the picture, so that a benchmark can check them.
+"""Lively model: rescales a detector with random weights so that its answers depend on the picture.
 
     python -m benchmarks.library.lively_model random.onnx lively.onnx --picture picture.jpg --height 1280 --width 1280
 
-An exporter's random weights let every signal die on its way: all pictures get the same rows, and no load generator
-could tell a right answer from a wrong one. Each convolution is scaled until what it gives has a spread of 1 on the
-picture, as a trained network's normalisation does, and the class scores are moved until about so many boxes pass a
-threshold of 0.5. Graph, shapes and work stay what they are.
+With an exporter's random weights, activations fade from layer to layer until all pictures get the same rows. A load
+generator could not tell a right answer from a wrong one. This script scales each convolution until its output has a
+standard deviation of 1 on the picture, as normalisation does in a trained network. Then it adds a constant to the class
+scores, so that about `--boxes` boxes exceed a confidence of 0.5. All else in the graph stays as it is.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from azaion_engine.pictures.letterbox import Letterbox
 
 
 def enliven(model: onnx.ModelProto, pictures: NDArray[np.float32], boxes: int) -> None:
-    """Scales every convolution in place, in the order in which the signal meets them.
+    """Scales every convolution in place, in the order of the graph, and shifts the class scores.
 
     Args:
-        model: A detector whose class scores end in the graph's last Sigmoid.
+        model: A detector whose class scores are the output of the graph's last Sigmoid.
         pictures: float32 `[n, 3, height, width]`.
-        boxes: How many of the first picture's class scores shall be above 0.5.
+        boxes: Approximate number of the first picture's boxes whose class score shall exceed 0.5.
     """
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -42,7 +42,7 @@ def enliven(model: onnx.ModelProto, pictures: NDArray[np.float32], boxes: int) -
     sigmoid = next(node for node in reversed(graph.node) if node.op_type == "Sigmoid")
     logits = sigmoid.input[0]
     scores = np.sort(_value(model, logits, pictures)[0].max(axis=0).ravel())[::-1]
-    # In the middle of a gap, so that rounding moves no score across the threshold.
+    # The threshold goes into the middle of the widest gap near that number, so that rounding moves no score across it.
     near = scores[boxes // 2 : boxes * 2]
     gap = int(np.argmax(near[:-1] - near[1:]))
     shift = numpy_helper.from_array(np.float32(-(near[gap] + near[gap + 1]) / 2), "lively_shift")

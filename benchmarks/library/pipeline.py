@@ -1,9 +1,10 @@
-"""Measures the way from JPEG bytes to boxes on the GPU at hand, against the engine alone, and prints the bars.
+"""Pipeline: measures the rate from JPEG bytes to boxes on this machine's GPU, and compares it with the engine alone.
 
     python -m benchmarks.library.pipeline PLAN --height 1280 --width 1280 --batch 16 --json FILE [--seconds 5]
 
-Everything in one process, with pictures of the network's size at JPEG quality 90. The engine alone has its inputs on
-the GPU already; the pipeline has threads that prepare, and threads that run batches and make boxes of them.
+Everything runs in one process, on JPEGs of the network's size and quality 90. For the engine alone the inputs are on
+the GPU already. The pipeline has threads that prepare pictures, and threads that run batches and make boxes. For each
+target ratio the results say whether it was reached.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from azaion_engine.pictures.prepared import PreparedPicture
 from benchmarks.records.machine import machine
 
 PIPELINE_BAR, ARRAYS_BAR = 0.95, 0.90
-"""Pipeline over engine alone; `run` on arrays over what PCIe and the engine allow."""
+"""Target ratios: pipeline over engine alone, and `run` on arrays over the slower of PCIe and engine."""
 DIFFERENT_PICTURES = 64
 
 
 def make_jpegs(height: int, width: int) -> list[bytes]:
-    """Makes pictures with as much detail as photographs have: about 450 KB at 1280²."""
+    """Makes JPEGs with as much detail as photographs have, by adding noise: about 450 KB at 1280x1280."""
     base = cv2.resize(decode(sample_picture()), (width, height))
     random = np.random.default_rng(0)
     return [encode_jpeg(cv2.add(base, random.integers(0, 20, base.shape, np.uint8))) for _ in range(DIFFERENT_PICTURES)]
 
 
 def rate(action: Callable[[], object], pictures: int, seconds: float) -> float:
-    """Repeats an action for some seconds and returns pictures per second; the action waits for the GPU."""
+    """Repeats an action, which has to wait for the GPU itself, for some seconds; returns pictures per second."""
     action()
     begun, count = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:
@@ -54,11 +55,14 @@ def rate(action: Callable[[], object], pictures: int, seconds: float) -> float:
 
 
 def engine_alone(engine: TensorRTEngine, seconds: float, sizes: Sequence[int] = ()) -> dict[str, float]:
-    """Runs batches on one lane, ten launches to a wait, inputs on the GPU; default: powers of two and the largest."""
+    """Measures pictures per second by batch size on one lane, with inputs on the GPU and ten batches per wait.
+
+    Default for `sizes`: the powers of two below the largest batch size, and the largest.
+    """
     largest = engine.get_batch_size()
     with engine._on_lanes(1, 0) as (lane,):
         with pinned_batch(lane) as host:
-            # Zeros would cost less power, and a GPU that is not warm runs faster.
+            # Not zeros: they need less power, so a GPU that power or heat limits would run faster.
             host[...] = np.random.default_rng(0).random(host.shape[1:], np.float32)
             _upload(lane, host)
 
@@ -72,7 +76,7 @@ def engine_alone(engine: TensorRTEngine, seconds: float, sizes: Sequence[int] = 
 
 
 def loading_alone(detector: Detector, jpegs: list[bytes], seconds: float) -> dict[str, float]:
-    """Decodes on one lane, then decodes and letterboxes, without running the network."""
+    """Measures decoding, the letterbox, and both together on one lane, without the network; pictures per second."""
     batch = detector.engine.get_batch_size()
     prepared = [detector.prepare(jpeg) for jpeg in jpegs[:batch]]
     assert isinstance(detector.engine, TensorRTEngine)
@@ -102,7 +106,15 @@ def loading_alone(detector: Detector, jpegs: list[bytes], seconds: float) -> dic
 
 
 def pipeline(detector: Detector, pictures: list[bytes], preparers: int, runners: int, seconds: float) -> float:
-    """Keeps the detector fed from encoded bytes and returns answered pictures per second."""
+    """Measures the whole pipeline; returns pictures per second.
+
+    Args:
+        detector: The detector.
+        pictures: Encoded pictures, used again and again.
+        preparers: Threads that prepare batches.
+        runners: Threads that run batches and make boxes.
+        seconds: Duration.
+    """
     batch = detector.engine.get_batch_size()
     ready: queue.Queue[list[PreparedPicture]] = queue.Queue(2 * LANES)
     ends = threading.Event()
@@ -135,7 +147,7 @@ def pipeline(detector: Detector, pictures: list[bytes], preparers: int, runners:
     threads += [threading.Thread(target=run, args=(i,)) for i in range(runners)]
     for thread in threads:
         thread.start()
-    time.sleep(1)  # until everything flows
+    time.sleep(1)  # until all queues are full
     begun, before = time.perf_counter(), sum(answered)
     time.sleep(seconds)
     result = (sum(answered) - before) / (time.perf_counter() - begun)
@@ -146,14 +158,14 @@ def pipeline(detector: Detector, pictures: list[bytes], preparers: int, runners:
 
 
 def prepared(detector: Detector, jpegs: list[bytes], runners: int, seconds: float) -> float:
-    """Runs batches that are prepared already, from several threads: the GPU's part of the pipeline."""
+    """Measures batches that are prepared already, run by several threads; returns pictures per second."""
     batch = [detector.prepare(jpeg) for jpeg in jpegs[: detector.engine.get_batch_size()]]
     with ThreadPoolExecutor(runners) as pool:
         return rate(lambda: list(pool.map(detector.infer, [batch] * 32)), 32 * len(batch), seconds)
 
 
 def arrays(engine: TensorRTEngine, seconds: float) -> dict[str, float]:
-    """Times `run` on float32 arrays, what the bus does with pinned memory, and what copies into such memory take."""
+    """Measures, in pictures per second, `run` on float32 arrays, upload from pinned memory, and copies into it."""
     batch, (height, width) = engine.get_batch_size(), engine.get_input_shape()
     data = np.random.default_rng(0).random((8 * batch, 3, height, width), np.float32)
     with engine._on_lanes(1, 0) as (lane,), pinned_batch(lane) as host, ThreadPoolExecutor(16) as pool:
@@ -177,7 +189,7 @@ def arrays(engine: TensorRTEngine, seconds: float) -> dict[str, float]:
 
 @contextmanager
 def pinned_batch(lane: Lane) -> Iterator[np.ndarray[Any, Any]]:
-    """Gives pinned memory for a batch of arrays."""
+    """Allocates pinned memory for one batch of arrays and frees it at the end."""
     host = lane._context.driver.pagelocked_empty(lane._input.shape, lane._input.dtype)
     try:
         yield host

@@ -1,10 +1,10 @@
-"""Measures a start: from `Detector.open` with an engine that is in the cache until the detector is warm.
+"""Start: measures the time from `Detector.open`, with a plan in the cache, until the detector is warm.
 
     python -m benchmarks.library.start CONFIG [--rounds 3] [--json FILE]
 
-Each start is a process of its own that has imported `azaion_engine.detector` and nothing else of it; what it imports
-later counts. Once with the engine in that process, once with the engine in a host of its own, as replicas of one GPU
-have it. The first one builds the engine where there is none yet, and is left out.
+Each start runs in a new process. Importing `azaion_engine.detector` is not part of the time; later imports are. The
+engine runs in that process (`own`), or in a host, as replicas of one GPU share it (`shared`). The first start of each
+kind builds the plan if there is none yet, and is left out.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import yaml
 from benchmarks.records.machine import machine
 
 HOST_LEAVES_S = 4.0
-"""After this the host of a start before has ended, for want of clients."""
+"""Seconds after which the previous start's host has ended, because it has no clients."""
 
 
 def start(config: Path, shared: bool) -> dict[str, Any]:
-    """Opens the detector of a service's configuration in this process; returns what took how many seconds."""
+    """Opens the detector of a service's configuration in this process; returns the seconds of each step."""
     begun = time.perf_counter()
     from azaion_engine.detector import Detector
     from deployments.settings import ServiceSettings

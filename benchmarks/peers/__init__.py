@@ -1,1 +1,1 @@
-"""Other servers around the same detector, and the comparison with them."""
+"""Peers: other servers around the same detector, how they and the service are started, and measurements of both."""

@@ -1,6 +1,6 @@
-"""The same detector behind BentoML (https://docs.bentoml.com): workers, and adaptive batching where there are batches.
+"""BentoML server: the same detector behind BentoML (https://docs.bentoml.com), with workers and adaptive batching.
 
-Started with `bentoml serve benchmarks.peers.bentoml_server:DetectionService`.
+Batching is off if the batch size is 1. Start it with `bentoml serve benchmarks.peers.bentoml_server:DetectionService`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from benchmarks.peers import detection
 
 @bentoml.service(
     workers=detection.WORKERS,
-    # A lone worker decodes one batch while its engine runs another; of several, each has a core to itself.
+    # Two threads let a lone worker decode one batch while its engine runs another. Several workers have a core each.
     threads=1 if detection.WORKERS > 1 else 2,
     traffic={"timeout": 60},
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
 )
 class DetectionService:
-    """Takes the form's files `pictures`; answers a JSON list."""
+    """Takes the files `pictures` of a form; answers a JSON list."""
 
     def __init__(self) -> None:
         self.detection = detection.Detection()
@@ -30,9 +30,9 @@ class DetectionService:
     @bentoml.api(
         route="/detect",
         batchable=detection.BATCH_SIZE > 1,
-        max_batch_size=max(2, detection.BATCH_SIZE),  # 1 is refused, batchable or not
+        max_batch_size=max(2, detection.BATCH_SIZE),  # BentoML refuses 1, even if not batchable
         max_latency_ms=60_000,
     )
     def detect(self, pictures: list[Path]) -> list[dict[str, Any]]:
-        """Answers one picture, or those that the dispatcher has put together."""
+        """Answers the pictures of one request, or of a batch."""
         return self.detection([picture.read_bytes() for picture in pictures])

@@ -1,10 +1,10 @@
-"""Compares this service with mosec, LitServe, BentoML and NVIDIA PyTriton on the machine at hand.
+"""Compare: measures this service, mosec, LitServe, BentoML and NVIDIA PyTriton on this machine.
 
     python -m benchmarks.peers.compare CONFIG --json FILE [--servers azaion:2,mosec:1,mosec:2] [--connections 1,2,4,8]
 
-One round measures the engine alone and the pipeline in process, then starts the servers one after the other, checks
-each one's answer against the pipeline's, warms it up, puts each load on it, and stops it. Absolute rates on a shared
-machine mean little; the ratios are taken within a round. A file that exists gets further rounds, as long as machine,
+One round measures the engine alone and the pipeline in process. Then it starts the servers one after the other: it
+compares each one's answer with the pipeline's, warms it up, puts each load on it, and stops it. Ratios are taken within
+a round, because absolute rates on a shared machine vary. If FILE exists, rounds are added to it, provided that machine,
 commit and versions are the same. `python -m benchmarks.records.report FILE` makes tables and plots of it.
 """
 
@@ -30,15 +30,15 @@ from benchmarks.service.processor_time import ProcessorTime
 
 WARM_UP_S = 3
 SETTLE_S = 20
-"""The longest wait between two loads."""
+"""Longest wait between two loads, seconds."""
 SHARE_TRIES, SHARE_OFF = 4, 0.03
-"""Attempts to put on a share of the saturated rate, and how far off, of the rate wanted, is near enough."""
+"""For `--share`: most attempts to reach the wanted rate, and the relative error at which it counts as reached."""
 NEAR_PX = 1.0
-"""Corners of the same box on two servers may lie this far apart."""
+"""Largest difference of a coordinate, pixels, at which two boxes count as the same."""
 
 
 def measure_in_process(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs `benchmarks.library.in_process` in a process of its own."""
+    """Runs `benchmarks.library.in_process` in another process and returns its result without the machine."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
         command = [sys.executable, "-m", "benchmarks.library.in_process", str(options.config), f"--json={file.name}"]
         command += [f"--seconds={options.seconds}"] + ([f"--picture={options.picture}"] if options.picture else [])
@@ -49,7 +49,11 @@ def measure_in_process(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_server(server: Server, picture: bytes, expected: list[Box], options: argparse.Namespace) -> dict[str, Any]:
-    """Starts one server and puts every load on it."""
+    """Starts one server, puts every load on it, and returns the results.
+
+    Raises:
+        SystemExit: The server does not start, or its answer differs from the pipeline's.
+    """
     request = server.request(picture)
     loads, begun = [], time.time()
     with server.running(picture, options.patience) as answer:
@@ -73,11 +77,11 @@ def measure_server(server: Server, picture: bytes, expected: list[Box], options:
 def _at_share(
     request: Request, expected: list[Box], loads: list[dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Puts on a load of about `options.share` of the saturated rate: many clients who pause before they ask again."""
+    """Puts on a load of about `options.share` of the saturated rate: many clients that pause before they ask again."""
     saturated = max(load["rate"] for load in loads)
-    clients = max(options.connections)  # more would begin with connections that the server has not met yet
+    clients = max(options.connections)  # more clients would first have to open connections
     wanted = options.share * saturated
-    # Each client's turn is its pause and an answer. How long that takes under this load shows under this load.
+    # A client's cycle is its pause and the latency of an answer. That latency under this load is known only afterwards.
     answer_ms = min(load["p50_ms"] for load in loads)
     for _ in range(SHARE_TRIES):
         pause_ms = max(0.0, 1000 * clients / wanted - answer_ms)
@@ -94,12 +98,12 @@ def _show(server: Server, load: dict[str, Any]) -> None:
 
 
 def _settle(load: dict[str, Any]) -> None:
-    """Waits twice as long as it takes to answer what wrk left behind: most servers go on with abandoned requests."""
+    """Waits for requests that wrk abandoned, twice their estimated time: most servers do not drop them."""
     time.sleep(min(2 * load["connections"] / max(load["rate"], 0.1), SETTLE_S))
 
 
 def difference_of(boxes: list[Box], expected: list[Box]) -> str:
-    """Says how two answers differ by more than `NEAR_PX`; empty where they do not. Order does not matter."""
+    """Describes how two answers differ by more than `NEAR_PX`; empty if they do not. Order does not matter."""
     if len(boxes) != len(expected):
         return f"{len(boxes)} boxes instead of {len(expected)}"
     left = list(boxes)
@@ -118,7 +122,7 @@ def difference_of(boxes: list[Box], expected: list[Box]) -> str:
 
 def main() -> None:
     """Command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the server is stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that `Server.running` stops the server
     options = _options()
     config = yaml.safe_load(options.config.read_text())
     picture = options.picture.read_bytes() if options.picture else sample_picture()
@@ -135,7 +139,7 @@ def main() -> None:
 
 
 def _servers(spec: str, config: dict[str, Any]) -> list[Server]:
-    """Reads `name:workers`; a name alone stands for each number of workers that makes sense."""
+    """Parses `name:workers`; a name alone stands for every number of `workers_of`."""
     name, _, workers = spec.partition(":")
     if name not in SERVERS:
         raise SystemExit(f"--servers: no server {name!r}; there are {', '.join(SERVERS)}")

@@ -1,9 +1,9 @@
-"""The part that every peer shares: encoded pictures in, answers out; only the serving around it differs.
+"""Detection: turns encoded pictures into answers; all peers use it, and differ only in how they serve it.
 
-Each peer's script reads these variables, which `benchmarks.peers.servers` sets:
+It reads these environment variables, which `benchmarks.peers.servers` sets:
     BENCHMARK_SETTINGS  JSON of `azaion_engine.DetectorSettings`
-    BENCHMARK_WORKERS   copies of the detector, which share the cores
-    BENCHMARK_PORT      where to listen, on 127.0.0.1
+    BENCHMARK_WORKERS   number of copies of the detector; they share the cores
+    BENCHMARK_PORT      port to listen on, at 127.0.0.1
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ WORKERS = int(os.environ.get("BENCHMARK_WORKERS", "1"))
 PORT = int(os.environ.get("BENCHMARK_PORT", "8000"))
 THREADS = max(1, available_cores() // WORKERS)
 BATCH_SIZE = SETTINGS.batch_size or (1 if SETTINGS.engine == "onnx" else DEFAULT_BATCH_SIZE)
-"""As the service decides it: a CPU gains nothing from batches."""
+"""The same default as in the service: 1 on a CPU, which gains nothing from batches."""
 
 
 class Detection:
-    """One copy of the detector, which decodes the pictures of a batch in parallel."""
+    """One copy of the detector; it decodes the pictures of a batch in parallel."""
 
     def __init__(self) -> None:
-        """Opens the detector with this worker's share of the cores and runs it once."""
+        """Opens the detector with this worker's share of the cores and warms it up."""
         self._detector = Detector.open(SETTINGS, threads=THREADS, batch_size=BATCH_SIZE)
         self._decoders = ThreadPoolExecutor(min(THREADS, BATCH_SIZE))
         self._detector.warm_up()
 
     def __call__(self, pictures: list[bytes]) -> list[dict[str, Any]]:
-        """Answers 1…`BATCH_SIZE` encoded pictures, with the service's own JSON without its timing."""
+        """Answers 1 to `BATCH_SIZE` encoded pictures with the same JSON as the service, except for its timing."""
         prepared = list(self._decoders.map(self._detector.prepare, pictures))
         rows = self._detector.infer(prepared)
         found = [self._detector.finish(*pair) for pair in zip(prepared, rows, strict=True)]

@@ -1,6 +1,6 @@
-"""The same detector behind LitServe (https://lightning.ai/docs/litserve): batching and several workers a device.
+"""LitServe server: the same detector behind LitServe (https://lightning.ai/docs/litserve), with batching and workers.
 
-LitServe takes JSON or a form; a picture comes as a form's file, which spares it base64.
+LitServe takes JSON or a form. A picture comes as a file of a form, which needs no base64.
 """
 
 from typing import Any
@@ -14,31 +14,31 @@ from benchmarks.peers import detection
 
 
 class DetectionAPI(litserve.LitAPI):
-    """Takes the form's file `picture`; answers JSON."""
+    """Takes the file `picture` of a form; answers JSON."""
 
     def setup(self, device: str) -> None:
         """Opens the detector in the worker's own process."""
         self.detection = detection.Detection()
 
     def decode_request(self, request: Request) -> bytes:
-        """Reads the file; pixels are decoded in parallel for a whole batch."""
-        content: bytes = request["picture"].file.read()  # type: ignore[index]  # the form, in spite of the type
+        """Reads the file; `predict` decodes the pictures of a batch in parallel."""
+        content: bytes = request["picture"].file.read()  # type: ignore[index]  # LitServe passes the form, not a Request
         return content
 
     def batch(self, inputs: list[bytes]) -> list[bytes]:
-        """Keeps the batch a list."""
+        """Returns the batch as the list it is."""
         return inputs
 
     def predict(self, x: Any) -> Any:
-        """Is given a list where batches are larger than 1, else a single picture."""
+        """Answers a list of pictures, or a single picture if the batch size is 1."""
         return self.detection(x) if isinstance(x, list) else self.detection([x])[0]
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Has nothing to take apart."""
+        """Returns the answers, which are a list already."""
         return output
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """Is JSON already."""
+        """Returns the answer, which consists of JSON values already."""
         return output
 
 

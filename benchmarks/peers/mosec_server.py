@@ -1,7 +1,6 @@
-"""The same detector behind mosec (https://mosecorg.github.io/mosec): one stage, `num` processes, dynamic batching.
+"""mosec server: the same detector behind mosec (https://mosecorg.github.io/mosec), with workers and dynamic batching.
 
-Decoding shares the stage with the engine: as a stage of its own it would pass 20 MB of float32 a picture between
-processes.
+Decoding and engine are one stage: with two, 20 MB of float32 per picture would have to pass between processes.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from benchmarks.peers import detection
 
 
 class DetectionWorker(Worker):
-    """Takes the picture as the request's body; answers JSON."""
+    """Takes the picture as the body of the request; answers JSON."""
 
     def __init__(self) -> None:
         super().__init__()
         self.detection = detection.Detection()
 
     def deserialize(self, data: bytes) -> bytes:
-        """Keeps the body as it is; mosec gives a bytearray."""
+        """Converts the body, which mosec passes as a bytearray."""
         return bytes(data)
 
     def forward(self, data: Any) -> Any:
-        """Is given a list where batches are larger than 1, else a single picture."""
+        """Answers a list of pictures, or a single picture if the batch size is 1."""
         return self.detection(data) if detection.BATCH_SIZE > 1 else self.detection([data])[0]
 
 

@@ -1,6 +1,6 @@
-"""The same detector behind NVIDIA PyTriton (https://triton-inference-server.github.io/pytriton).
+"""PyTriton server: the same detector behind NVIDIA PyTriton (https://triton-inference-server.github.io/pytriton).
 
-Triton's own HTTP front and dynamic batcher call Python; several callables run side by side.
+Triton's HTTP front end and dynamic batcher call Python; several callables run at the same time.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from benchmarks.peers import detection
 
 
 class DetectionCallable:
-    """Takes a batch of encoded pictures as bytes; gives a batch of JSON texts."""
+    """Takes a batch of encoded pictures as bytes; returns a batch of JSON texts."""
 
     def __init__(self) -> None:
         self._detection = detection.Detection()
 
     @batch
     def __call__(self, picture: NDArray[np.object_]) -> dict[str, NDArray[Any]]:
-        """Answers the batch that Triton has put together."""
+        """Answers a batch of Triton's dynamic batcher."""
         answers = self._detection([data for [data] in picture])
         return {"answer": np.array([[json.dumps(answer).encode()] for answer in answers], dtype=object)}
 
@@ -36,7 +36,7 @@ if __name__ == "__main__":
         triton.bind(
             model_name="detect",
             infer_func=[DetectionCallable() for _ in range(detection.WORKERS)],
-            inputs=[Tensor(name="picture", dtype=object, shape=(1,))],  # bytes would lose trailing zeros
+            inputs=[Tensor(name="picture", dtype=object, shape=(1,))],  # dtype bytes would lose trailing zeros
             outputs=[Tensor(name="answer", dtype=object, shape=(1,))],
             config=ModelConfig(max_batch_size=detection.BATCH_SIZE, batcher=DynamicBatcher()),
         )

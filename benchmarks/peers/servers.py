@@ -1,7 +1,7 @@
-"""Server: how each of the compared services is started, asked and stopped.
+"""Servers: starts, asks and stops each of the compared services.
 
-`azaion` is this project's `serve run`, `azaion-throughput` the same with `configs/throughput.env`; the others are the
-scripts in `benchmarks/peers`, in environments of their own because their dependencies clash (`make peers`).
+`azaion` is this project's `serve run`; `azaion-throughput` is the same with `configs/throughput.env`. The others are
+the scripts in `benchmarks/peers`, in environments of their own because their dependencies conflict (`make peers`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 THROUGHPUT = ROOT / "configs" / "throughput.env"
 PORT = 8000
 PORT_FREE_S = 30.0
-"""How long the server before may take to leave the port: HAProxy ends its connections first."""
+"""Longest wait, seconds, for the previous server to free the port: HAProxy ends its connections first."""
 URL = f"http://127.0.0.1:{PORT}"
 SERVERS = ("azaion", "azaion-throughput", "mosec", "litserve", "bentoml", "pytriton")
 
@@ -43,8 +43,8 @@ class Server:
 
     Attributes:
         name: One of `SERVERS`.
-        config: The Serve config; its `args` say model, engine, batch and size for the others too.
-        workers: Copies of the detector, which share the cores; on a GPU a peer's workers share that GPU.
+        config: The Serve config; its `args` give model, engine, batch size and picture size for the peers too.
+        workers: Copies of the detector; they share the cores, and the GPU if there is one.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Server:
 
     @property
     def is_ours(self) -> bool:
-        """Tells this project's service from its peers."""
+        """Whether this is the project's service and not a peer."""
         return self.name.startswith("azaion")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What of the config's `args` every server shares."""
+        """The part of the config's `args` that all servers share: the detector's settings."""
         args = self.config["applications"][0]["args"]
         return {key: value for key, value in args.items() if key in DetectorSettings.model_fields}
 
     def request(self, picture: bytes) -> Request:
-        """Returns what asks this server for one picture's boxes."""
+        """Returns the request that asks this server for the boxes of a picture."""
         if self.name == "litserve":
             return _form_request("/detect", "picture", picture)
         if self.name == "bentoml":
@@ -73,7 +73,7 @@ class Server:
         return Request("/detect", picture, {"Content-Type": "image/jpeg"})
 
     def boxes(self, answer: Any) -> list[Box]:
-        """Reads the boxes of one picture's answer."""
+        """Returns the boxes in this server's answer to one picture."""
         if self.name == "bentoml":
             [answer] = answer
         if self.name == "pytriton":
@@ -82,13 +82,17 @@ class Server:
 
     @contextmanager
     def running(self, picture: bytes, patience_s: float) -> Iterator[Any]:
-        """Starts it, gives its first answer to the picture, and stops it with everything it started.
+        """Starts the server, yields its first answer to the picture, and stops it and its child processes.
+
+        Args:
+            picture: Encoded picture.
+            patience_s: Timeout of the first answer, seconds.
 
         Raises:
-            SystemExit: Something listens on its port; or it ends, or answers nothing in time, and its log says why.
+            SystemExit: The port is taken, the server ends, or it does not answer in time. Its log is printed.
         """
         python = self.python()
-        _refuse_taken_port()  # what is left of another server would be measured in this one's name
+        _refuse_taken_port()  # else a left-over server would be measured instead of this one
         with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("wb") as log:
             config = Path(folder) / "config.yaml"
             config.write_text(yaml.safe_dump(self._serve_config()))
@@ -112,7 +116,7 @@ class Server:
         """Returns the interpreter of this server's environment.
 
         Raises:
-            SystemExit: It is not there.
+            SystemExit: The environment does not exist.
         """
         if self.is_ours:
             return Path(sys.executable)
@@ -141,7 +145,7 @@ class Server:
             "BENCHMARK_PORT": str(PORT),
             "PYTHONPATH": str(ROOT),
             "BENTOML_DO_NOT_TRACK": "True",
-            # PyTriton's instances wait one second for the first one's socket, and loading an engine takes longer.
+            # Instances that load in parallel wait one second for the first one's socket, but loading takes longer.
             "TRITON_PARALLEL_INSTANCE_LOADING": "0",
         }
 
@@ -169,13 +173,13 @@ class Server:
 
 
 def read_environment(file: Path) -> dict[str, str]:
-    """Reads NAME=value lines; what stands behind a # is a comment."""
+    """Reads NAME=value lines; comments start with #."""
     lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
     return dict(line.split("=", 1) for line in lines if line)
 
 
 def workers_of(config: Mapping[str, Any]) -> list[int]:
-    """Returns the numbers of workers worth trying: where the CPU computes, one with every core, and one a core."""
+    """Returns the numbers of workers to try: on a CPU, one with all cores, and one per core."""
     on_cpu = config["applications"][0]["args"].get("engine") == "onnx"
     return sorted({1, available_cores()}) if on_cpu else [1, 2, 4, 8]
 
@@ -195,7 +199,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(30)
-    with suppress(ProcessLookupError):  # nothing left behind
+    with suppress(ProcessLookupError):  # child processes
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -206,7 +210,7 @@ def _form_request(path: str, name: str, picture: bytes) -> Request:
 
 
 def _triton_request(path: str, picture: bytes) -> Request:
-    """The binary extension of KServe's protocol, which spares base64: JSON, then each tensor's bytes."""
+    """Makes a request in the binary extension of KServe's protocol, without base64: JSON, then each tensor's bytes."""
     data = struct.pack("<I", len(picture)) + picture
     picture_input = {"name": "picture", "shape": [1, 1], "datatype": "BYTES"}
     outputs = [{"name": "answer", "parameters": {"binary_data": False}}]

@@ -1,1 +1,1 @@
-"""What a measurement leaves behind: the record, the machine, the table and the plot."""
+"""Records: the record of a measurement, its machine, its table and its plot."""

@@ -1,4 +1,4 @@
-"""What every committed result says of where it was measured."""
+"""Machine: describes where a result was measured; every committed result contains it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
     """Returns cores, processor, GPU, versions, commit, date and command line."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        # A copy of the tree without its history (a GPU host's) is told its commit.
+        # A copy of the tree without its git history, as on a GPU machine, gets the commit from the environment.
         "commit": os.environ.get("COMMIT") or _run("git", "rev-parse", "--short", "HEAD"),
         "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
         "cpu": _cpu(),
@@ -45,7 +45,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions_in(python: Path) -> dict[str, str]:
-    """Returns the versions that another environment has: its Python, what computes, and the servers."""
+    """Returns the versions in another environment of Python, of `PACKAGES` and of `PEERS`."""
     script = (
         "import json, platform, sys\n"
         "from importlib.metadata import distributions\n"

@@ -1,19 +1,19 @@
-"""plot: throughput over latency of every server, one point a load."""
+"""Plot: latency over throughput of every server, one point per load."""
 
 from __future__ import annotations
 
 import statistics
 from pathlib import Path
 
-from benchmarks.records.report import NAMES, Record, limit_of, summarise
+from benchmarks.records.record import NAMES, Record, limit_of, summarise
 
 
 def plot(record: Record, file: Path) -> None:
-    """Draws one line a server from its lightest to its heaviest load.
+    """Draws one line per server, from its lightest to its heaviest load.
 
     Args:
-        record: What `benchmarks.peers.compare` wrote.
-        file: Where to; the suffix says the format.
+        record: Record of `benchmarks.peers.compare`.
+        file: File to write; its suffix selects the format.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -38,5 +38,5 @@ def plot(record: Record, file: Path) -> None:
     axes.set_title(f"{where}, {record['rounds'][0]['in_process']['engine']}; {clients} clients", fontsize=10)
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)
-    with rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):  # the same picture from the same results
+    with rc_context({"svg.hashsalt": "benchmarks", "svg.fonttype": "none"}):  # the same record gives the same file
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)

@@ -1,1 +1,1 @@
-"""Measurements of the service: load over HTTP, batching, metrics, memory."""
+"""Service: measurements of the service: load over HTTP, batching, metrics and logs."""

@@ -1,13 +1,13 @@
-"""Measures what batching costs: a stand-in engine of 20 ms per batch of 16, called through a DeploymentHandle.
+"""Batching: measures its cost with a stand-in engine of 20 ms per batch of 16, called through a DeploymentHandle.
 
-    python -m benchmarks.service.batching [--json FILE]
+    python -m benchmarks.service.batching [--seconds 10] [--json FILE]
 
-Prints the rate of 32 closed-loop callers over the engine's own 800/s, the latency of a lone request over the
-engine's 20 ms, and the rate sustained by an open loop of 300/s. The same three for `Ceiling`, which has the same
-transport and the same engine but no pictures, no checks and no @serve.batch: what this machine allows at most.
+It prints the rate of 32 closed-loop callers and its ratio to the engine's 800/s, the latency of a lone request (the
+engine's part is 20 ms), and the rate of an open loop of 300/s. It measures the same for `Ceiling`, which has the same
+transport and engine but no pictures, no checks and no `@serve.batch`: the most that this machine allows.
 
-`configs/throughput.env` in the environment makes Serve's handle calls about three times cheaper, the daemons beside it
-quieter, and replicas no nicer than callers.
+With `configs/throughput.env` in the environment, Serve's handle calls are cheaper, Ray's daemons use less processor
+time, and replicas have the same niceness as callers.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tests.stand_in import grey_picture, open_stand_in, wait_until
 ENGINE_S, BATCH = 0.020, 16
 CAPACITY = BATCH / ENGINE_S
 LOGGING = {"encoding": "JSON", "enable_access_log": False}
-"""As every configuration in `configs/` has it: the service writes its own line."""
+"""Serve's logging as in every file of `configs/`: no access log, because the service writes a line itself."""
 
 
 @serve.deployment(max_ongoing_requests=1000)
 class Ceiling:
-    """The least that a batching replica can do: collect while busy, sleep as long as the engine, answer."""
+    """The cheapest batching replica: collects requests while busy, waits as long as the engine would, and answers."""
 
     def __init__(self) -> None:
         self._waiting: list[asyncio.Future[None]] = []
@@ -49,7 +49,7 @@ class Ceiling:
         self._engine = ThreadPoolExecutor(1)
 
     async def detect(self, picture: bytes) -> None:
-        """Answers after its batch has slept."""
+        """Answers when the batch of this request is over."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self._start()
@@ -73,7 +73,7 @@ class Ceiling:
 
 
 async def closed_loop(handle: DeploymentHandle, callers: int, seconds: float) -> float:
-    """Returns requests per second of callers that each ask again as soon as they are answered."""
+    """Returns answers per second to callers that each ask again as soon as they are answered."""
     picture, done = grey_picture(5, "JPEG"), 0
     begun = time.perf_counter()
 
@@ -88,7 +88,7 @@ async def closed_loop(handle: DeploymentHandle, callers: int, seconds: float) ->
 
 
 async def lone(handle: DeploymentHandle, requests: int) -> list[float]:
-    """Returns the latencies in ms of requests that come one at a time on an idle engine."""
+    """Returns the latencies, ms, of single requests to an idle engine."""
     picture, took = grey_picture(5, "JPEG"), []
     for _ in range(requests):
         await asyncio.sleep(0.03)
@@ -99,7 +99,7 @@ async def lone(handle: DeploymentHandle, requests: int) -> list[float]:
 
 
 async def open_loop(handle: DeploymentHandle, rate: float, seconds: float) -> tuple[float, list[float]]:
-    """Returns (answers per second, latencies in ms) of requests that come at a fixed rate, whatever the answers."""
+    """Sends requests at a fixed rate without waiting for answers; returns answers per second, and latencies in ms."""
     picture, took = grey_picture(5, "JPEG"), []
     begun = time.perf_counter()
 
@@ -117,8 +117,8 @@ async def open_loop(handle: DeploymentHandle, rate: float, seconds: float) -> tu
 
 
 async def measure(handle: DeploymentHandle, seconds: float) -> dict[str, Any]:
-    """Runs the three loads one after the other on one deployment."""
-    # Bytes there and an `Answer` back need no cloudpickle, which takes Serve several times as long as plain pickle.
+    """Puts the three loads on one deployment, one after the other."""
+    # The bytes of a request and the `Answer` need no cloudpickle, which is slower than plain pickle.
     handle = handle.options(request_serialization="pickle", response_serialization="pickle")
     await closed_loop(handle, 32, 2)
     closed = await closed_loop(handle, 32, seconds)
@@ -155,7 +155,7 @@ def main() -> None:
         "worker_niceness": os.environ.get("RAY_worker_niceness", "15"),  # noqa: SIM112 (Ray's spelling)
     }
 
-    # As a replica does when it is ready: a full collection stops all callers for 50 to 75 ms, twice in ten seconds.
+    # As a replica does when it is ready. A full garbage collection would stop all callers for longer than a batch runs.
     gc.collect()
     gc.freeze()
 
@@ -163,13 +163,13 @@ def main() -> None:
         for name, handle in handles.items():
             results[name] = await measure(handle, options.seconds)
 
-    uvloop.run(measure_all())  # the loop that Serve's own proxies have; one for all, handles belong to their loop
+    uvloop.run(measure_all())  # as Serve's proxies; one loop for all, because a handle is bound to its loop
     ours, most = (results[name]["closed_loop_32_callers"]["rate"] for name in ("detector", "ceiling"))
     results["closed_loop_of_ceiling"] = round(ours / most, 3)
     print(json.dumps(results, indent=2))
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
-    ray.shutdown()  # Serve's own end would ask handles whose loop is over
+    ray.shutdown()  # not `serve.shutdown`, which would use handles whose loop has ended
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
--- wrk's script: posts one picture again and again, and checks every answer. load.py starts it and reads its last line.
--- Arguments after `--`: file of the request's body, boxes expected, the sums of their x1, y1, x2 and y2 in pixels, and
--- the milliseconds that a client waits on average before it asks again.
--- Sums do not depend on the order of boxes, and no other picture has the same count and the same four sums.
+-- Script for wrk: posts one picture again and again, and checks every answer. load.py starts it and reads its last line.
+-- Arguments after `--`: file with the body of the request, expected number of boxes, the sums of their x1, y1, x2 and y2
+-- in pixels, and the mean pause of a client before it asks again, in milliseconds.
+-- Sums do not depend on the order of boxes, and wrong boxes hardly ever have the same number and the same four sums.
 
 local CORNERS = { "x1", "y1", "x2", "y2" }
-local PIXELS = 1 -- each corner may be off by this much on average: engines differ in their last bits
+local PIXELS = 1 -- tolerance of each coordinate on average: engines differ in their last bits
 local threads = {}
 
 function setup(thread)
@@ -21,7 +21,7 @@ function init(args)
   end
   local pause = tonumber(args[7])
   if pause > 0 then
-    -- wrk asks for the pause only where there is this function. Exponential: clients come at random, as people do.
+    -- wrk pauses only if this function exists. Pauses are exponentially distributed, as if clients came at random.
     math.randomseed(os.time())
     function delay()
       return math.floor(-pause * math.log(1 - math.random()) + 0.5)
@@ -38,7 +38,7 @@ end
 local function is_right(body)
   for _, corner in ipairs(CORNERS) do
     local boxes, sum = 0, 0
-    -- Quotes are escaped where a server wraps the answer in JSON of its own.
+    -- Quotes are escaped if a server wraps the answer in a JSON string.
     for value in body:gmatch('"' .. corner .. '\\?":%s*(-?[%d.]+)') do
       boxes, sum = boxes + 1, sum + tonumber(value)
     end

@@ -1,6 +1,6 @@
-"""Puts load on one HTTP server with wrk: closed-loop connections, every answer checked by check.lua.
+"""Load: puts load on an HTTP server with wrk, from closed-loop connections; check.lua checks every answer.
 
-wrk is a small, well-known load generator (https://github.com/wg/wrk; `apt install wrk`, `brew install wrk`).
+wrk is a load generator (https://github.com/wg/wrk; `apt install wrk`, `brew install wrk`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 CORNERS = ("x1", "y1", "x2", "y2")
 SCRIPT = Path(__file__).with_name("check.lua")
 PATIENCE_S = 60
-"""A request that takes longer is an error; wrk's own default of 2 s is short for a CPU under load."""
+"""Timeout of a request, seconds; wrk's default of 2 s is too short for a CPU under load."""
 
 Box = Mapping[str, Any]
 
@@ -28,8 +28,8 @@ class Request:
 
     Attributes:
         path: Path of the URL.
-        body: What is posted.
-        headers: Headers beside Host and Content-Length.
+        body: Body of the request.
+        headers: Headers other than Host and Content-Length.
     """
 
     path: str
@@ -50,19 +50,19 @@ def put_load(
 
     Args:
         url: The server, e.g. `http://127.0.0.1:8000`.
-        request: What is posted.
-        boxes: The right answer.
-        connections: Each asks again as soon as it is answered.
-        seconds: How long, at least 1.
-        threads: Of wrk; one is enough for thousands of requests per second.
-        pause_ms: How long a client waits on average before it asks again; it does not count as latency.
+        request: Request of every client.
+        boxes: Boxes of the right answer.
+        connections: Clients; each asks again as soon as it is answered.
+        seconds: Duration, at least 1.
+        threads: Threads of wrk; one is enough for thousands of requests per second.
+        pause_ms: Mean pause of a client before it asks again; it does not count as latency.
 
     Returns:
         `connections`, `rate` (right answers per second), `p50_ms`, `p95_ms`, `p99_ms`, `requests`, `errors`, and
-        `first_wrong` where an answer was wrong.
+        `first_wrong` if an answer was wrong.
 
     Raises:
-        SystemExit: wrk is not installed, or gives up.
+        SystemExit: wrk is not installed or fails.
     """
     if not shutil.which("wrk"):
         raise SystemExit("wrk is not installed: `apt install wrk`, `brew install wrk`, or https://github.com/wg/wrk")
@@ -81,10 +81,10 @@ def put_load(
 
 
 def parse_report(output: str) -> dict[str, Any]:
-    """Reads what check.lua prints at the end of wrk's own report.
+    """Reads the line that check.lua prints after wrk's own report.
 
     Raises:
-        ValueError: There is no such line.
+        ValueError: There is no such line, or more than one.
     """
     lines = [line for line in output.splitlines() if line.startswith('{"requests"')]
     if len(lines) != 1:

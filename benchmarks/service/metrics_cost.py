@@ -1,9 +1,9 @@
-"""Measures in a replica what watching one request costs, piece by piece, in microseconds of one core.
+"""Metrics cost: measures in a replica what metrics and log cost per request, by part, in microseconds of one core.
 
     python -m benchmarks.service.metrics_cost [--json FILE]
 
-The least of several rounds each. RAY_SERVE_THROUGHPUT_OPTIMIZED=1 measures Serve's throughput mode, whose log lines
-are gathered before they are written.
+Each figure is the minimum of several rounds. With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 in the environment it measures
+Serve's throughput mode, which buffers log lines before it writes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 7
 
 
 def microseconds(call: Callable[[], object], calls: int) -> float:
-    """Returns the time of one call, in the quickest round."""
+    """Returns the microseconds of one call, in the fastest round."""
     rounds = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
@@ -44,10 +44,10 @@ def microseconds(call: Callable[[], object], calls: int) -> float:
 
 @serve.deployment(logging_config={"encoding": "JSON", "enable_access_log": False})
 class Replica:
-    """Measures where the metrics live: in a process that Serve has set up."""
+    """Measures within a replica, because metrics and log need a process that Serve has set up."""
 
     async def measure(self) -> dict[str, float]:
-        """Returns microseconds by what was done."""
+        """Returns the microseconds of each part."""
         from ray.serve.metrics import Counter, Gauge, Histogram
 
         from deployments.watching.middleware import RequestWatch
@@ -60,7 +60,7 @@ class Replica:
         metrics = ServiceMetrics(
             batch_size=16, max_queue=128, queue_depth=lambda: 0, engine_name="none", engine_origin=None, gpu=None
         )
-        metrics.close()  # its thread; flushed by hand below
+        metrics.close()  # ends its thread: this function flushes
 
         def record() -> RequestRecord:
             request = RequestRecord("3849055c-9d72-4123-9ae3-a43c94846687", "POST", "/detect")

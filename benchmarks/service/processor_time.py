@@ -1,4 +1,4 @@
-"""ProcessorTime: which processes the cores worked for during a load."""
+"""ProcessorTime: the processor time that each process used during a load."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import resource
 from pathlib import Path
 
 SHOWN_MS = 0.1
-"""A process that took less for a picture is left out."""
+"""Processes below this processor time per picture, ms, are left out."""
 
 CLOCKS_APART_S = 1.0
-"""A process may seem to have started so much before it did: psutil counts from the time of booting, in ticks."""
+"""Error of a process's start time, seconds: psutil computes it from the boot time and clock ticks."""
 
 ENGINE_HOST = "azaion_engine.engines.shared.host"
 
 
 class ProcessorTime:
-    """Sums up user and system time by process name, from when it was made."""
+    """Adds up user and system time by process name, from its creation on."""
 
     def __init__(self, since: float) -> None:
         """Starts counting.
 
         Args:
-            since: Seconds since the epoch; processes that are older belong to the machine and are left out.
+            since: Seconds since the epoch; processes that started earlier do not belong to the measurement.
         """
         self._since = since - CLOCKS_APART_S
         self._before = _now(self._since)
 
     def per_picture(self, pictures: int) -> dict[str, float]:
-        """Returns milliseconds of processor time a picture by process, the dearest first.
+        """Returns milliseconds of processor time per picture by process name, largest first.
 
-        Processes that have ended meanwhile are counted where this process waited for them, as `children that ended`:
-        the load generator.
+        Of processes that have ended, only children of this process are counted, as `children that ended`. That is the
+        load generator.
         """
         after = _now(self._since)
         spent: dict[str, float] = {}
@@ -42,7 +42,7 @@ class ProcessorTime:
 
 
 def process_name(command: list[str]) -> str:
-    """Returns what tells a process from others of its kind: its title, its module, or its script."""
+    """Returns a name for a process: its title if Ray set one, else its Python module or script, else its program."""
     if not command:
         return "kernel"
     program = Path(command[0].split()[0]).name
@@ -65,7 +65,7 @@ def _now(since: float) -> dict[object, tuple[str, float]]:
     times: dict[object, tuple[str, float]] = {}
     for process in psutil.process_iter(["cmdline", "cpu_times", "create_time"]):
         used = process.info["cpu_times"]
-        if used and process.info["create_time"] >= since:  # None where this user may not look
+        if used and process.info["create_time"] >= since:  # None without the permission to read it
             key = (process.pid, process.info["create_time"])
             times[key] = (process_name(process.info["cmdline"] or []), used.user + used.system)
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)

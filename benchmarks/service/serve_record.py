@@ -1,6 +1,8 @@
-"""Starts `serve run CONFIG`, asks it the README's question, and prints what came back and how long it took.
+"""Serve record: starts `serve run CONFIG`, posts the sample pictures, and records the answers and their times.
 
-python -m benchmarks.service.serve_record CONFIG --json FILE
+    python -m benchmarks.service.serve_record CONFIG --json FILE [--requests 50]
+
+Each request is sent after the answer to the one before.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ from benchmarks.records.machine import machine
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> float:
-    """Returns the seconds until /readyz answers 200."""
+    """Returns the seconds until /readyz answers 200.
+
+    Raises:
+        SystemExit: `serve run` ended, or was not ready in time.
+    """
     begun = time.perf_counter()
     while time.perf_counter() - begun < seconds:
         if process.poll() is not None:
@@ -38,7 +44,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], seconds: float)
 
 
 def ask(url: str, requests: int) -> dict[str, Any]:
-    """Posts the samples, then one of them again and again, one at a time."""
+    """Posts each sample once, then the first one `requests` times; returns the answers and the latencies."""
     results: dict[str, Any] = {"model": httpx.get(f"{url}/model").json()}
     with httpx.Client(base_url=url, timeout=60) as client:
         first_ms = 0.0
@@ -83,7 +89,7 @@ def main() -> None:
             "start_to_ready_s": round(ready, 1),
             **ask(url, options.requests),
         }
-        # Before the service is stopped: what was measured must not depend on how it ends.
+        # Written before the service is stopped: a failed stop must not lose the record.
         options.json.write_text(json.dumps(record, indent=2) + "\n")
         print(json.dumps(record, indent=2))
     finally:

@@ -1,11 +1,11 @@
-"""Measures what metrics, request log and X-Request-ID cost on POST /detect: the same service with and without them.
+"""Watching: measures the cost of metrics, request log and X-Request-ID on POST /detect, by leaving them out.
 
     python -m benchmarks.service.watching [--json FILE] [--seconds 1] [--rounds 80]
 
-Two applications on one Serve with the stand-in engine (20 ms per batch of 16), asked in turns by the same clients over
-HTTP. `before` has no metrics of its own and Serve's access log, as it was; `watched` is the service as it is shipped.
-What counts is the processor time that the replica spends on a request; each ratio comes with its standard error over
-the rounds.
+Two applications run on one Serve with the stand-in engine (20 ms per batch of 16). The same clients ask them in turns
+over HTTP. `watched` is the service as shipped. `before` has no metrics of its own, and Serve's access log instead of
+the service's. The result is the ratio of the processor time that a replica spends on a request, with the standard error
+over the rounds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LOGGING = {
 
 
 def open_before(settings: ServiceSettings) -> Detector:
-    """Opens the stand-in in a replica's process, and takes the watching out of that process."""
+    """Opens the stand-in in a replica's process, and disables metrics and log there."""
     from deployments.watching.metrics import ServiceMetrics
     from deployments.watching.middleware import RequestMiddleware
 
@@ -64,7 +64,7 @@ def processor_seconds(pid: int) -> float:
 
 
 def load(path: str, pid: int, seconds: float) -> dict[str, float]:
-    """Returns the rate of closed-loop clients, and what a request cost the replica."""
+    """Returns the rate of closed-loop clients, and the replica's processor time per request (`replica_us`)."""
     picture, done = grey_picture(5, "JPEG", 256), [0] * CLIENTS
     end = time.perf_counter() + seconds
 
@@ -92,7 +92,7 @@ def load(path: str, pid: int, seconds: float) -> dict[str, float]:
 
 
 def ratio(rounds: list[dict[str, Any]], what: str) -> dict[str, float]:
-    """Returns `watched` over `before`, round by round: the geometric mean and its standard error."""
+    """Returns the geometric mean of `watched` over `before`, taken within each round, and its standard error."""
     logs = [math.log(found["watched"][what] / found["before"][what]) for found in rounds]
     mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
     return {"mean": round(math.exp(mean), 4), "standard_error": round(error, 4)}

@@ -1,1 +1,1 @@
-"""Rendered aerial scenes with known boxes. Learning from them is `demo.training`."""
+"""Scenes: rendered aerial pictures with known boxes. `demo.training` trains on them."""

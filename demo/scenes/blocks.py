@@ -1,16 +1,13 @@
-"""Filling of the blocks between roads."""
+"""Blocks: fills the ground between roads with buildings, vehicles, people and trees."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from demo.scenes.brush import Colour
-
-if TYPE_CHECKING:
-    from demo.scenes.layout import Layout
+from demo.scenes.site import Site
 
 LINE: Colour = (206, 206, 200)
 MIXES: dict[str, dict[str, float]] = {
@@ -23,36 +20,37 @@ MIXES: dict[str, dict[str, float]] = {
     "desert": {"green": 0.6, "houses": 0.2, "works": 0.2},
     "lot": {"lot": 0.75, "flats": 0.15, "works": 0.1},
 }
+"""Probability of each filling of a block, by kind of scene."""
 
 
-def fill_block(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Fill a block with what suits the kind of scene.
+def fill_block(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """Fill a block at random, with the probabilities of its kind of scene.
 
     Args:
-        layout: the scene.
-        kind: its kind.
+        site: ground of the scene.
+        kind: kind of scene.
         u1: left edge in the frame, metres.
         v1: upper edge.
         u2: right edge.
         v2: lower edge.
     """
-    # Blocks reach far beyond the picture: only the part in view is filled.
-    reach = layout.plan.reach + 4
+    # Blocks may reach far beyond the picture. Only the part in view is filled.
+    reach = site.plan.reach + 4
     u1, v1, u2, v2 = max(u1, -reach), max(v1, -reach), min(u2, reach), min(v2, reach)
     if u2 - u1 < 8 or v2 - v1 < 8:
         return
     mix = MIXES[kind]
-    choice = str(layout.random.choice(list(mix), p=list(mix.values())))
+    choice = str(site.random.choice(list(mix), p=list(mix.values())))
     {"houses": _houses, "flats": _flats, "lot": _lot, "works": _works, "plaza": _plaza, "green": _green}[choice](
-        layout, kind, u1, v1, u2, v2
+        site, kind, u1, v1, u2, v2
     )
 
 
-def _houses(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Detached houses with drives, gardens, pools and sheds."""
-    random, plan = layout.random, layout.plan
+def _houses(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """Detached houses with drives, cars, pools, garden furniture and trees."""
+    random, plan = site.random, site.plan
     if kind == "suburb":
-        layout.area(u1, v1, u2, v2, "lawn")
+        site.area(u1, v1, u2, v2, "lawn")
     pitch = float(random.uniform(15, 22))
     columns, rows = max(1, round((u2 - u1) / pitch)), max(1, round((v2 - v1) / (pitch + 3)))
     du, dv = (u2 - u1) / columns, (v2 - v1) / rows
@@ -74,7 +72,7 @@ def _houses(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: floa
             drive = u + (du / 2 - 2.2) * (1 if random.random() < 0.5 else -1)
             if dv / 2 > 5 and random.random() < 0.7:
                 a, b = sorted((v + side * dv * 0.08, v + side * dv / 2))
-                layout.area(
+                site.area(
                     drive - 1.6, a, drive + 1.6, b, str(random.choice(["concrete", "gravel", "paving", "asphalt"]))
                 )
                 if random.random() < 0.75:
@@ -92,14 +90,14 @@ def _houses(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: floa
                     u + float(random.uniform(-0.5, 0.5)) * du,
                     v + float(random.uniform(-0.5, 0.5)) * dv,
                     float(random.uniform(0.7, 2.6)),
-                    layout.leaf,
+                    site.leaf,
                 )
 
 
-def _flats(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Flat-roofed town buildings around a court, cars along the edge."""
-    random, plan = layout.random, layout.plan
-    layout.area(u1, v1, u2, v2, str(random.choice(["paving", "concrete", "asphalt"])))
+def _flats(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """Town buildings in rows, most with flat roofs, and parked cars in the gaps."""
+    random, plan = site.random, site.plan
+    site.area(u1, v1, u2, v2, str(random.choice(["paving", "concrete", "asphalt"])))
     u = u1 + 2
     while u < u2 - 9:
         length = float(random.uniform(10, 26))
@@ -126,10 +124,10 @@ def _flats(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float
         u += length + float(random.uniform(2.5, 8))
 
 
-def _lot(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+def _lot(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
     """A car park with marked rows."""
-    random, plan = layout.random, layout.plan
-    layout.area(
+    random, plan = site.random, site.plan
+    site.area(
         u1, v1, u2, v2, str(random.choice(["asphalt", "bitumen", "concrete", "gravel"], p=[0.45, 0.3, 0.15, 0.1]))
     )
     fullness = float(random.uniform(0.35, 0.9))
@@ -151,13 +149,13 @@ def _lot(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) 
         for _ in range(int(random.poisson(plan.reach / 9))):
             plan.group(float(random.uniform(u1, u2)), v + float(random.uniform(1, 5)), int(random.integers(1, 3)))
         v += 6.2
-    layout.lines(segments, LINE, 0.11)
+    site.lines(segments, LINE, 0.11)
 
 
-def _works(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Halls with corrugated roofs, docks, lorries, containers and pallets."""
-    random, plan = layout.random, layout.plan
-    layout.area(u1, v1, u2, v2, str(random.choice(["concrete", "gravel", "asphalt", "dirt"])))
+def _works(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """A hall and a yard with lorries, containers, pallets, cars and people."""
+    random, plan = site.random, site.plan
+    site.area(u1, v1, u2, v2, str(random.choice(["concrete", "gravel", "asphalt", "dirt"])))
     length = min(float(random.uniform(18, 38)), u2 - u1 - 4)
     width = min(float(random.uniform(11, 20)), v2 - v1 - 4, length)
     if width > 6:
@@ -184,19 +182,19 @@ def _works(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float
             plan.group(u, v, int(random.integers(1, 4)))
 
 
-def _plaza(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Paved open space with beds, benches, parasols and people."""
-    random, plan = layout.random, layout.plan
-    layout.area(u1, v1, u2, v2, str(random.choice(["paving", "concrete"])))
+def _plaza(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """A paved square with flower beds, trees, benches, parasols and people."""
+    random, plan = site.random, site.plan
+    site.area(u1, v1, u2, v2, str(random.choice(["paving", "concrete"])))
     step = float(random.uniform(1.8, 3.5))
     grid = [(u, v1, u, v2) for u in np.arange(u1, u2, step)] + [(u1, v, u2, v) for v in np.arange(v1, v2, step)]
-    layout.lines(grid, (150, 138, 126), 0.05)
+    site.lines(grid, (150, 138, 126), 0.05)
     for _ in range(int(random.integers(1, 4))):
         u, v = float(random.uniform(u1, u2)), float(random.uniform(v1, v2))
         w, h = random.uniform(2, 6, 2)
-        layout.area(u, v, min(u + w, u2), min(v + h, v2), "lawn")
-        plan.tree(u + w / 2, v + h / 2, float(random.uniform(1.2, 2.8)), layout.leaf)
-    for _ in range(int(min((u2 - u1) * (v2 - v1), 2500) / 55 * layout.busy)):
+        site.area(u, v, min(u + w, u2), min(v + h, v2), "lawn")
+        plan.tree(u + w / 2, v + h / 2, float(random.uniform(1.2, 2.8)), site.leaf)
+    for _ in range(int(min((u2 - u1) * (v2 - v1), 2500) / 55 * site.busy)):
         u, v = float(random.uniform(u1, u2)), float(random.uniform(v1, v2))
         if plan.seen(u, v):
             plan.group(u, v, int(random.choice([1, 1, 2, 3, 4])))
@@ -208,12 +206,12 @@ def _plaza(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float
         )
 
 
-def _green(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
-    """Open ground: clumps of trees, a path, rocks, a barn now and then."""
-    random, plan = layout.random, layout.plan
+def _green(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:
+    """Open ground with clumps of trees and rocks, sometimes a path or a barn."""
+    random, plan = site.random, site.plan
     if random.random() < 0.35:
         at = float(random.uniform(v1, v2))
-        layout.area(u1, at, u2, at + 2.0, str(random.choice(["gravel", "dirt", "paving"])), ragged=0.3)
+        site.area(u1, at, u2, at + 2.0, str(random.choice(["gravel", "dirt", "paving"])), ragged=0.3)
         for _ in range(int(random.poisson(plan.reach / 8))):
             plan.group(float(random.uniform(u1, u2)), at + 1 + float(random.normal(0, 0.3)), int(random.integers(1, 3)))
     if random.random() < (0.35 if kind != "park" else 0.12):
@@ -231,7 +229,7 @@ def _green(layout: Layout, kind: str, u1: float, v1: float, u2: float, v2: float
         for _ in range(int(random.integers(2, 7))):
             spot = (u + float(random.normal(0, 4)), v + float(random.normal(0, 4)))
             radius = float(random.uniform(0.8, 3.6))
-            if not layout.on_road(*spot, radius * 0.5):
-                plan.tree(*spot, radius, layout.leaf)
+            if not site.on_road(*spot, radius * 0.5):
+                plan.tree(*spot, radius, site.leaf)
     for _ in range(int(random.poisson(3 if kind == "desert" else 1))):
         plan.prop("rock", float(random.uniform(u1, u2)), float(random.uniform(v1, v2)))

@@ -1,4 +1,4 @@
-"""Drawing context of a scene: anti-aliased shapes, shadows and extents."""
+"""Brush: draws anti-aliased shapes and shadows on a picture and measures their extent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 SHIFT = 4
-"""Fractional bits of OpenCV coordinates: shapes are placed to 1/16 pixel."""
+"""Fractional bits of OpenCV's fixed-point coordinates: a resolution of 1/16 pixel."""
 
 
 def tint(colour: Colour, factor: float) -> Colour:
@@ -24,7 +24,7 @@ def blend(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def rectangle(x1: float, y1: float, x2: float, y2: float, cut: float = 0.0) -> np.ndarray:
-    """Rectangle float64 [4 or 8,2] in local metres, corners cut by `cut` metres."""
+    """Rectangle float64 [4 or 12,2] in local metres; corners are rounded off over `cut` metres."""
     if cut <= 0:
         return np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)], np.float64)
     c = min(cut, (x2 - x1) / 2, (y2 - y1) / 2)
@@ -83,11 +83,11 @@ class Pose:
 
 
 class Brush:
-    """Draws on one picture under one sun and one oblique view.
+    """Draws on one picture, with one direction of the sun and one of the view.
 
     Attributes:
         picture: uint8 [H,W,3] RGB.
-        shade: uint8 [H,W], the pending shadow mask.
+        shade: uint8 [H,W], shadows that `apply_shade` has not drawn yet.
         sun: shadow offset in metres per metre of height, (x, y).
         lean: apparent offset of tops in metres per metre of height at the
             picture's centre, (x, y).
@@ -97,13 +97,13 @@ class Brush:
     def __init__(
         self, picture: np.ndarray, scale: float, sun: tuple[float, float], lean: tuple[float, float], spread: float
     ) -> None:
-        """Set up a context.
+        """Set up the brush.
 
         Args:
             picture: uint8 [H,W,3] RGB to draw on.
             scale: pixels per metre.
-            sun: shadow offset per metre of height.
-            lean: offset of tops per metre of height.
+            sun: shadow offset in metres per metre of height, (x, y).
+            lean: apparent offset of tops in metres per metre of height, (x, y).
             spread: growth of the lean per picture half-width off the centre.
         """
         self.picture, self.scale, self.sun, self.lean, self.spread = picture, scale, sun, lean, spread
@@ -118,8 +118,8 @@ class Brush:
 
     def box(self) -> tuple[float, float, float, float]:
         """Extent since `begin` as x1,y1,x2,y2 in pixel-edge coordinates."""
-        # OpenCV counts from pixel centres, boxes from pixel edges; anti-aliased
-        # edges reach about three quarters of a pixel beyond the shape.
+        # OpenCV's coordinates are those of pixel centres, a box's those of pixel edges. Anti-aliasing reaches about
+        # three quarters of a pixel beyond the shape.
         return (
             float(self.low[0]) - 0.25,
             float(self.low[1]) - 0.25,
@@ -128,7 +128,7 @@ class Brush:
         )
 
     def rise(self, x: float, y: float, height: float) -> np.ndarray:
-        """Offset float [2] in pixels of a point `height` metres up at (x, y)."""
+        """Offset float [2] in pixels, due to the oblique view, of a point `height` metres above pixel (x, y)."""
         half = self.width / 2
         dx = self.lean[0] + self.spread * (x - half) / half
         dy = self.lean[1] + self.spread * (y - self.height / 2) / half
@@ -145,7 +145,7 @@ class Brush:
         cv2.fillPoly(self.picture, [fixed], colour, cv2.LINE_AA, SHIFT)
 
     def lift(self, pose: Pose, points: np.ndarray, height: float | np.ndarray) -> np.ndarray:
-        """Map local metres float [n,2] at a height (or float [n]) to pixels [n,2]."""
+        """Map local metres float [n,2], at one height or one height each (float [n]), to pixels [n,2]."""
         rise = self.rise(pose.x, pose.y, 1.0)
         if isinstance(height, np.ndarray):
             return pose.place(points) + height[:, None] * rise
@@ -154,7 +154,7 @@ class Brush:
     def shape(
         self, pose: Pose, points: np.ndarray, colour: Colour, height: float | np.ndarray = 0.0, measure: bool = True
     ) -> None:
-        """Fill a local polygon (metres) at a height above ground, per corner or one."""
+        """Fill a local polygon (metres) at one height above ground or one height per corner."""
         self.fill(self.lift(pose, points, height), colour, measure)
 
     def strokes(
@@ -171,7 +171,7 @@ class Brush:
         cv2.circle(self.picture, centre, round(radius * (1 << SHIFT)), colour, -1, cv2.LINE_AA, SHIFT)
 
     def cast(self, pose: Pose, points: np.ndarray, height: float, bottom: float = 0.0) -> None:
-        """Add the shadow of a local prism between two heights in metres."""
+        """Add the shadow of a prism (local outline, between two heights in metres) to the mask."""
         placed = pose.place(points)
         sun = np.array(self.sun) * self.scale
         both = np.concatenate((placed + sun * bottom, placed + sun * height)).astype(np.float32)
@@ -180,7 +180,7 @@ class Brush:
         cv2.fillConvexPoly(self.shade, fixed, 255, cv2.LINE_AA, SHIFT)
 
     def apply_shade(self, strength: float, softness: float) -> None:
-        """Darken the picture by the pending shadows and clear them.
+        """Darken the picture where shadows were cast, then clear the mask.
 
         Args:
             strength: 0 (no sun) to 1 (black shadows).
@@ -188,7 +188,7 @@ class Brush:
         """
         if strength > 0.02:
             mask = cv2.GaussianBlur(self.shade, (0, 0), softness) if softness > 0.3 else self.shade
-            # Shadows are lit by the sky: blue fades least.
+            # The blue sky lights shadows, so blue fades least.
             gains = np.array((1.0, 0.96, 0.86)) * strength
             mask3 = cv2.merge([mask, mask, mask])
             factor = 255 - cv2.multiply(mask3, (*gains, 0.0))

@@ -1,4 +1,4 @@
-"""Buildings with varied roofs, extruded a little in oblique views."""
+"""Buildings with various roofs; oblique views show their walls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WALLS: list[Colour] = [(214, 204, 188), (196, 178, 154), (166, 118, 94), (226, 2
 
 
 class Building(Item):
-    """A building; `roof` decides how its top is drawn.
+    """A building whose top is drawn according to `roof`.
 
     Attributes:
         length: metres along local x.
@@ -105,7 +105,7 @@ class Building(Item):
         self.box = brush.box()
 
     def _light(self, brush: Brush, nx: float, ny: float) -> float:
-        """How much a side with local normal (nx, ny) faces the sun, -1..1."""
+        """Cosine of the angle between a side with local normal (nx, ny) and the sun, -1..1."""
         pose = self.pose
         gx, gy = nx * pose.cos - ny * pose.sin, nx * pose.sin + ny * pose.cos
         size = math.hypot(gx, gy) * math.hypot(*brush.sun)
@@ -115,7 +115,7 @@ class Building(Item):
         """Draw one roof plane with courses of tiles.
 
         Args:
-            brush: context.
+            brush: what draws.
             points: (x, y, height) corners; the first two form the eaves.
             normal: horizontal part of the plane's normal.
         """
@@ -175,7 +175,7 @@ class Building(Item):
         if self.random.random() < 0.6:
             x, top = self.random.uniform(-0.3, 0.3) * self.length, self.eaves + self.rise
             self._block(brush, x, self.width * 0.12, 0.7, 0.7, top * 0.9, 1.2, (150, 92, 72))
-        if self.random.random() < 0.35:  # Roof windows or solar panels.
+        if self.random.random() < 0.35:  # roof windows or solar panels
             count = int(self.random.integers(1, 5))
             dark: Colour = (34, 44, 66)
             side = -1 if self.random.random() < 0.5 else 1
@@ -203,7 +203,7 @@ class Building(Item):
         brush.shape(self.pose, rectangle(-x, -y, x, y), blend(self.colour, (255, 255, 255), 0.25), e + 0.5)
         rim = 0.35
         brush.shape(self.pose, rectangle(-x + rim, -y + rim, x - rim, y - rim), tint(self.colour, 0.72), e)
-        # The sunlit part of the deck leaves the parapet's shadow as a dark rim.
+        # The sunlit part is drawn over a dark deck, so the parapet's shadow remains as a dark rim.
         shift = np.array(brush.sun) * 0.5
         local = np.array(
             (shift[0] * self.pose.cos + shift[1] * self.pose.sin, -shift[0] * self.pose.sin + shift[1] * self.pose.cos)

@@ -1,41 +1,26 @@
-"""Layouts: streets, car parks, yards, villages, parks and open country."""
+"""Layout: lays fields, water, streets and traffic over a scene and fills the blocks between the streets."""
 
 from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 
-from demo.scenes.brush import SHIFT, Colour, rectangle
+from demo.scenes.blocks import fill_block
+from demo.scenes.brush import Colour
 from demo.scenes.plan import Plan
 from demo.scenes.props import LEAVES
+from demo.scenes.site import Site
 
 PAINT: Colour = (206, 206, 200)
 KERB: Colour = (150, 148, 144)
 
 
 class Layout:
-    """Fills a plan and paints its ground."""
+    """Paints the ground of a plan and places objects on it."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan, self.random = plan, plan.random
-        self.picture = plan.brush.picture
-        self.leaf = LEAVES[int(self.random.integers(len(LEAVES)))]
-        self.busy = float(self.random.uniform(0.4, 1.0))
-
-    def area(self, u1: float, v1: float, u2: float, v2: float, name: str, **options: float) -> None:
-        """Paint a rectangle of the frame with a material."""
-        self.plan.ground.paint(self.picture, self.plan.pixels(rectangle(u1, v1, u2, v2)), name, **options)
-
-    def lines(self, segments: list[tuple[float, float, float, float]], colour: Colour, metres: float) -> None:
-        """Draw painted lines (frame metres) of a width in metres."""
-        if not segments:
-            return
-        points = self.plan.pixels(np.array(segments).reshape(-1, 2)).reshape(-1, 2, 2)
-        fixed = np.round(points * (1 << SHIFT)).astype(np.int32)
-        thick = max(1, round(metres * self.plan.scale))
-        cv2.polylines(self.picture, list(fixed), False, colour, thick, cv2.LINE_AA, SHIFT)
+        self.site, self.plan, self.random = Site(plan), plan, plan.random
 
     def build(self, kind: str) -> None:
         """Paint and fill a scene of a kind."""
@@ -51,7 +36,7 @@ class Layout:
         }[kind]
         if kind in ("village", "country") and self.random.random() < 0.4:
             base = str(self.random.choice(["dirt", "grass", "snow", "soil"]))
-        self.plan.ground.paint(self.picture, None, base)
+        self.plan.ground.paint(self.site.picture, None, base)
         if kind in ("country", "village", "desert"):
             self._patches(kind)
         if kind in ("park", "country") and self.random.random() < 0.3:
@@ -68,7 +53,7 @@ class Layout:
             w, h = self.random.uniform(0.4, 1.3, 2) * r
             name = str(self.random.choice(names))
             furrows = kind != "desert" and name in ("wheat", "soil", "meadow")
-            self.area(
+            self.site.area(
                 u,
                 v,
                 u + w,
@@ -85,9 +70,9 @@ class Layout:
         angle = np.linspace(0, 2 * math.pi, 24, endpoint=False)
         radius = r * self.random.uniform(0.75, 1.2, 24)
         points = self.plan.pixels(np.stack((u + radius * np.cos(angle), v + radius * np.sin(angle)), 1))
-        self.plan.ground.paint(self.picture, points, "dirt", ragged=1.2)
+        self.plan.ground.paint(self.site.picture, points, "dirt", ragged=1.2)
         inner = (points - points.mean(0)) * 0.93 + points.mean(0)
-        self.plan.ground.paint(self.picture, inner, "water", ragged=0.8)
+        self.plan.ground.paint(self.site.picture, inner, "water", ragged=0.8)
         self.plan.claim(inner, test=False)
 
     def _cuts(self, kind: str, gap: tuple[float, float], skip: float) -> list[tuple[float, float]]:
@@ -114,7 +99,7 @@ class Layout:
         return float(self.random.choice([3.4, 3.8, 6.8], p=[0.4, 0.4, 0.2]))
 
     def _streets(self, kind: str) -> None:
-        """Cut the plan into blocks by two sets of roads, then fill them."""
+        """Cut the ground into blocks by two sets of roads, then fill blocks and roads."""
         rural = kind in ("village", "country", "desert", "park")
         along = self._cuts(kind, (45, 90) if rural else (34, 62), 0.25 if rural else 0.08)
         across = self._cuts(kind, (60, 120) if rural else (44, 90), 0.6 if rural else 0.3)
@@ -131,13 +116,11 @@ class Layout:
             else str(self.random.choice(["asphalt", "bitumen"]))
         )
         self._roads(along, across, far, walk, surface)
-        from demo.scenes.blocks import fill_block
-
         for u1, v1, u2, v2 in blocks:
             if u2 - u1 > 4 and v2 - v1 > 4:
-                fill_block(self, kind, u1, v1, u2, v2)
-        # Roads were kept free of buildings; now vehicles may use them.
-        for c, h, upright in self.road_rects:
+                fill_block(self.site, kind, u1, v1, u2, v2)
+        # Roads were reserved while blocks were filled; now vehicles may use them.
+        for c, h, upright in self.site.roads:
             self.plan.block(*((c - h, -far, c + h, far) if upright else (-far, c - h, far, c + h)), value=0)
         paved = surface in ("asphalt", "bitumen")
         for centre, half in along:
@@ -158,16 +141,16 @@ class Layout:
                 edge = h + grow
                 rect = (c - edge, -far, c + edge, far) if upright else (-far, c - edge, far, c + edge)
                 if grow:
-                    self.area(*rect, name)
+                    self.site.area(*rect, name)
                 else:
-                    self.area(*rect, name, ragged=0.0 if paved else 0.35)
+                    self.site.area(*rect, name, ragged=0.0 if paved else 0.35)
                     self.plan.block(*rect)
-        self.road_rects = [(c, h, upright) for c, h, upright in both]
+        self.site.roads = both
         if not paved:
             for c, h, upright in both:
                 for off in (-0.42 * h, 0.42 * h):
                     seg = (c + off, -far, c + off, far) if upright else (-far, c + off, far, c + off)
-                    self.lines([seg], (118, 100, 78), 0.5) if surface == "dirt" else None
+                    self.site.lines([seg], (118, 100, 78), 0.5) if surface == "dirt" else None
             return
         for c, h, upright in both:
             crossings = [(cc, hh) for cc, hh, other in both if other != upright]
@@ -176,7 +159,7 @@ class Layout:
     def _markings(
         self, c: float, h: float, upright: bool, crossings: list[tuple[float, float]], far: float, walk: float
     ) -> None:
-        """Paint the lines of one road, clear of its junctions."""
+        """Paint the lines of one road, except within junctions."""
 
         def turn(a: float, b: float, p: float, q: float) -> tuple[float, float, float, float]:
             return (b, a, q, p) if upright else (a, b, p, q)
@@ -189,20 +172,20 @@ class Layout:
             if high - low < 3:
                 continue
             if walk:
-                self.lines([turn(low, c + s * h, high, c + s * h) for s in (-1, 1)], KERB, 0.2)
+                self.site.lines([turn(low, c + s * h, high, c + s * h) for s in (-1, 1)], KERB, 0.2)
             if h > 5:
-                self.lines([turn(low, c + s * 0.12, high, c + s * 0.12) for s in (-1, 1)], centre, 0.1)
+                self.site.lines([turn(low, c + s * 0.12, high, c + s * 0.12) for s in (-1, 1)], centre, 0.1)
                 rows = [-h / 2, h / 2]
             else:
                 rows = [0.0]
             dashes = [
                 turn(a, c + row, min(a + 2.4, high), c + row) for row in rows for a in np.arange(low + 2, high - 2, 6.0)
             ]
-            self.lines(dashes, PAINT if h > 5 else centre, 0.12)
-            self.lines([turn(low, c + s * (h - 0.35), high, c + s * (h - 0.35)) for s in (-1, 1)], PAINT, 0.1)
+            self.site.lines(dashes, PAINT if h > 5 else centre, 0.12)
+            self.site.lines([turn(low, c + s * (h - 0.35), high, c + s * (h - 0.35)) for s in (-1, 1)], PAINT, 0.1)
             for end, sign in ((low, 1), (high, -1)):
                 if zebra and abs(end) < far - 1:
-                    self.lines(
+                    self.site.lines(
                         [
                             turn(end + sign * 0.6, c + o, end + sign * 3.2, c + o)
                             for o in np.arange(-h + 0.6, h - 0.3, 0.95)
@@ -218,12 +201,12 @@ class Layout:
     def _traffic(
         self, c: float, h: float, upright: bool, crossings: list[tuple[float, float]], walk: float, paved: bool
     ) -> None:
-        """Drive vehicles along the lanes and people along the pavements."""
+        """Place vehicles on the lanes of one road, and people, poles and signs on its pavements."""
         r, random = self.plan.reach, self.random
         lanes = [0.5] if h <= 5 else [0.25, 0.75]
         for side in (-1, 1):
             for lane in lanes:
-                at = -r + float(random.exponential(12 / self.busy))
+                at = -r + float(random.exponential(12 / self.site.busy))
                 while at < r:
                     off = c + side * lane * h + float(random.normal(0, 0.12))
                     u, v = (off, at) if upright else (at, off)
@@ -232,7 +215,7 @@ class Layout:
                     if self.plan.seen(u, v, 4):
                         heavy = random.random() < 0.24
                         (self.plan.truck if heavy else self.plan.car)(u, v, heading)
-                    at += 8 + float(random.exponential((16 if paved else 40) / self.busy))
+                    at += 8 + float(random.exponential((16 if paved else 40) / self.site.busy))
             if walk:
                 at = -r
                 while at < r:
@@ -243,19 +226,15 @@ class Layout:
                             self.plan.group(u, v, int(random.integers(2, 4)))
                         else:
                             self.plan.person(u, v, (math.pi / 2 if upright else 0) + math.pi * int(random.integers(2)))
-                    at += 2 + float(random.exponential(11 / self.busy))
+                    at += 2 + float(random.exponential(11 / self.site.busy))
                 for at in np.arange(-r, r, 24.0):
                     off = c + side * (h + 0.4)
                     u, v = (off, at) if upright else (at, off)
                     heading = (math.pi if side > 0 else 0) if upright else -side * math.pi / 2
                     self.plan.prop("pole" if random.random() < 0.7 else "sign", u, v, heading)
 
-    def on_road(self, u: float, v: float, margin: float) -> bool:
-        """Whether a frame point lies on a carriageway grown by a margin."""
-        return any(abs((u if upright else v) - c) < h + margin for c, h, upright in self.road_rects)
-
     def _loose(self, kind: str) -> None:
-        """Scatter people, trees and small things over what is left."""
+        """Scatter people, vehicles, trees and small objects over the ground that is still free."""
         random, plan = self.random, self.plan
         area = plan.brush.width * plan.brush.height / plan.scale**2
         density = {"park": 1.6, "town": 0.5, "lot": 0.5, "suburb": 0.5, "yard": 0.5, "desert": 0.5}.get(kind, 0.6)
@@ -263,7 +242,7 @@ class Layout:
             plan.group(*plan.anywhere(), int(random.choice([1, 1, 1, 2, 3, 5])))
         for _ in range(int(random.poisson(2))):
             spot = plan.anywhere()
-            if not self.on_road(*spot, 0.5):
+            if not self.site.on_road(*spot, 0.5):
                 (plan.truck if random.random() < 0.45 else plan.car)(*spot, float(random.uniform(0, 2 * math.pi)))
         names = ["rock", "tarp", "pallet", "bin", "bench", "table", "container"]
         for _ in range(int(random.poisson(5))):
@@ -272,7 +251,7 @@ class Layout:
         for _ in range(int(random.poisson(2 + trees * min(area, 5000) / 110))):
             u, v = plan.anywhere()
             radius = float(random.uniform(1.2, 4.2)) if random.random() < 0.7 else float(random.uniform(0.4, 1.0))
-            if not self.on_road(u, v, radius * 0.5):
+            if not self.site.on_road(u, v, radius * 0.5):
                 plan.tree(
-                    u, v, radius, self.leaf if random.random() < 0.7 else LEAVES[int(random.integers(len(LEAVES)))]
+                    u, v, radius, self.site.leaf if random.random() < 0.7 else LEAVES[int(random.integers(len(LEAVES)))]
                 )

@@ -1,8 +1,7 @@
-"""Vehicles and people: the moving objects of a scene.
+"""Objects: vehicles and people.
 
-An object is a list of flat parts, drawn bottom up, and a list of prisms that
-cast its shadow.  Local axes are metres, x forward; parts carry their height
-so that an oblique view shifts them.
+An object consists of flat parts, drawn from the bottom up, and of prisms that cast its shadow. Local axes are in
+metres; x points forward. An oblique view shifts each part according to its height.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ import numpy as np
 
 from demo.scenes.brush import Brush, Colour, Pose, blend, ellipse, rectangle, tint
 
+CLASS_NAMES = ("car", "truck", "building", "person")
 CAR, TRUCK, BUILDING, PERSON, NO_OBJECT = 0, 1, 2, 3, -1
+"""Indices into `CLASS_NAMES`; -1 is a distractor, an object without a box."""
 
 CAR_COLOURS: list[Colour] = [
     (224, 226, 228),
@@ -69,7 +70,7 @@ class Item:
 
     Attributes:
         label: class index, or -1 for a distractor.
-        pose: its place.
+        pose: place, heading and scale.
         outline: ground outline float [n,2], local metres.
         parts: (polygon, colour, height in metres) from the bottom up.
         prisms: (polygon, top, bottom) that cast shadows, metres.
@@ -88,8 +89,8 @@ class Item:
         self.parts.append((points, colour, height))
 
     def cast(self, brush: Brush) -> None:
-        """Add the shadow to the pending mask."""
-        # Shadows of enlarged objects (people) grow with them.
+        """Add the shadow to the brush's mask."""
+        # People are drawn enlarged: their shadows grow with them.
         ratio = self.pose.scale / brush.scale
         for points, top, bottom in self.prisms:
             brush.cast(self.pose, points, top * ratio, bottom * ratio)
@@ -111,7 +112,7 @@ def pick(random: np.random.Generator, colours: list[Colour]) -> Colour:
 
 
 def contact(item: Item, points: np.ndarray, height: float) -> None:
-    """Add a shadow prism and the dark rim of contact with the ground."""
+    """Add a shadow prism that stands on the ground."""
     item.prisms.append((points, height, 0.0))
 
 
@@ -127,7 +128,7 @@ def make_car(random: np.random.Generator, pose: Pose) -> Item:
     contact(item, body, 1.25)
     item.add(body, tint(colour, 0.62), 0.15)
     item.add(rectangle(-x + 0.06, -y + 0.07, x - 0.06, y - 0.07, 0.45), colour, 0.55)
-    for side in (-1, 1):  # Wing mirrors and lamps.
+    for side in (-1, 1):  # wing mirrors and lamps
         item.add(rectangle(0.55, side * y - 0.09, 0.75, side * y + 0.09), tint(colour, 0.8), 0.7)
         item.add(ellipse(x - 0.22, side * (y - 0.33), 0.15, 0.2, 8), (236, 236, 222), 0.5)
         item.add(ellipse(-x + 0.14, side * (y - 0.33), 0.1, 0.22, 8), (150, 26, 24), 0.5)

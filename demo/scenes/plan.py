@@ -1,4 +1,4 @@
-"""Placement of objects: the rotated frame of a scene and its free ground."""
+"""Plan: places objects in the rotated frame of a scene and keeps track of free ground."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from demo.scenes.terrain import Ground
 CELL = 4
 """Pixels per cell of the occupancy grid."""
 PERSON_PIXELS = 11.0
-"""Least size of a person across the arms: smaller ones nobody could see."""
+"""Smallest size of a person across the arms, pixels; smaller people could not be recognised."""
 
 
 class Plan:
-    """Everything that a scene is going to contain.
+    """All objects of a scene and their places.
 
-    The frame (u, v) is in metres, turned by `turn`, with its origin in the
-    middle of the picture.
+    The frame (u, v) is in metres, turned by `turn` radians; its origin is the middle of the picture.
 
     Attributes:
         reach: half diagonal of the picture, metres.
-        low: vehicles, people and small things, drawn below tall shadows.
-        buildings, trees: drawn above them.
+        flat: manholes, drawn first.
+        low: vehicles, people and small objects, drawn below the shadows of buildings and trees.
+        buildings, trees: drawn last.
+        margin: cells of the occupancy grid beyond each edge of the picture.
+        taken: uint8 occupancy grid, 1 where the ground is reserved.
+        person_scale: pixels per metre of a person; larger than `scale`.
     """
 
     def __init__(self, random: np.random.Generator, brush: Brush, ground: Ground) -> None:
@@ -61,7 +64,7 @@ class Plan:
         return bool(-edge < x < self.brush.width + edge and -edge < y < self.brush.height + edge)
 
     def claim(self, points: np.ndarray, test: bool = True) -> bool:
-        """Reserve a convex polygon (pixels) unless something is there already."""
+        """Reserve a convex polygon (pixels); with `test`, return False if any of it is taken already."""
         grid = np.round(points / CELL + self.margin).astype(np.int32)
         x, y, w, h = cv2.boundingRect(grid)
         x2, y2 = min(x + w, self.taken.shape[1]), min(y + h, self.taken.shape[0])
@@ -86,7 +89,7 @@ class Plan:
         return item.pose.place(rectangle(low[0], low[1], high[0], high[1]))
 
     def put(self, item: Item, grow: float = 0.25) -> bool:
-        """Add a low item where the ground is free."""
+        """Add a low item if the ground is free; `grow` is the clearance around it in metres."""
         if not self.claim(self._outline(item, grow)):
             return False
         self.low.append(item)
@@ -106,14 +109,14 @@ class Plan:
         return self.put(make_person(self.random, self.pose(u, v, angle, self.person_scale)), 0.12)
 
     def group(self, u: float, v: float, count: int) -> None:
-        """Add people standing or walking together."""
+        """Add people who stand or walk together."""
         gap = 0.75 * self.person_scale / self.scale
         heading = self.random.uniform(0, 2 * math.pi) if self.random.random() < 0.5 else None
         for _ in range(count):
             self.person(u + self.random.normal(0, gap), v + self.random.normal(0, gap), heading)
 
     def building(self, u: float, v: float, length: float, width: float, heading: float, roof: str) -> bool:
-        """Add a building where the ground is free."""
+        """Add a building if the ground is free."""
         item = Building(self.random, self.pose(u, v, heading), length, width, roof)
         if not self.claim(self._outline(item, 0.8)):
             return False
@@ -146,7 +149,7 @@ class Plan:
         return x * c + y * s, -x * s + y * c
 
     def covers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Masks uint8 [H,W] of what buildings and trees will hide."""
+        """Two masks uint8 [H,W]: what buildings will hide, and what trees will hide."""
         shape = (self.brush.height, self.brush.width)
         walls, crowns = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
         for item in self.buildings:
@@ -159,7 +162,7 @@ class Plan:
 
 
 def hidden_share(points: np.ndarray, mask: np.ndarray) -> float:
-    """Share 0..1 of a pixel polygon's part inside the picture that a mask covers."""
+    """Share 0..1 of a polygon (pixels, clipped to the picture) that a mask covers."""
     grid = np.round(points).astype(np.int32)
     x, y, w, h = cv2.boundingRect(grid)
     x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, mask.shape[1]), min(y + h, mask.shape[0])

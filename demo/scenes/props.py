@@ -1,4 +1,4 @@
-"""Trees and things that are no objects, so that confusions are learnt."""
+"""Props: trees, and distractors that teach the detector what is not an object."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Tree:
             ),
             1,
         )
-        # Brown conifers would be palms: only green crowns may be.
+        # A brown conifer would look like a palm: only green crowns become conifers.
         self.conifer = random.random() < 0.2 and leaf[1] > leaf[0] * 1.2
 
     def centre(self, brush: Brush) -> np.ndarray:
-        """Centre of the crown as seen, float [2] pixels."""
+        """Centre of the crown in the oblique view, float [2] pixels."""
         return np.array((self.x, self.y)) + brush.rise(self.x, self.y, self.height * 0.6)
 
     def cast(self, brush: Brush) -> None:
-        """Add the shadow: a few clumps, swept along the sun."""
+        """Add the shadow: every second clump, at two distances along the direction of the sun."""
         sun = np.array(brush.sun) * brush.scale * self.height
         for k in range(0, len(self.clumps), 2):
             cx, cy, r, _ = self.clumps[k] * self.radius
@@ -80,7 +80,7 @@ def make_prop(random: np.random.Generator, pose: Pose, kind: str) -> Item:
 
     Args:
         random: source of randomness.
-        pose: its place.
+        pose: place, heading and scale.
         kind: "rock", "bin", "manhole", "sign", "pallet", "tarp", "pool",
             "container", "bench", "pole" or "table".
 
@@ -146,7 +146,7 @@ def make_prop(random: np.random.Generator, pose: Pose, kind: str) -> Item:
         for step in range(8):
             item.add(ellipse(0, 0, 0.09, 0.09, 6), (132, 134, 138), step * 0.8)
         item.add(rectangle(-0.1, -0.15, 1.2, 0.15, 0.1), (168, 170, 172), 6.5)
-    else:  # A table under a parasol.
+    else:  # a table under a parasol
         colour = pick(random, BRIGHT)
         item.prisms.append((ellipse(0, 0, 1.2, 1.2, 8), 2.3, 2.1))
         disc = ellipse(0, 0, 1.25, 1.25, 8)

@@ -1,4 +1,4 @@
-"""The sample pictures that ship with the package."""
+"""Samples: renders the sample pictures that ship with the package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUALITY = 90
 
 
 class Sample(NamedTuple):
-    """A sample picture: file name, scene arguments.
+    """File name and scene of a sample picture.
 
     Attributes:
         name: file name.
@@ -22,7 +22,7 @@ class Sample(NamedTuple):
         width: columns.
         height: rows.
         metres_per_pixel: ground size of a pixel.
-        kind: kind of scene.
+        kind: kind of scene, one of `demo.scenes.scene.KINDS`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Rendering of one aerial scene with the boxes of its objects."""
+"""Scene: renders one aerial picture with the boxes of its objects."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ KINDS = {
     "desert": 0.07,
     "lot": 0.11,
 }
-"""Kinds of scene and their shares."""
+"""Probability of each kind of scene."""
 LEAST_SEEN = 0.35
-"""Share of an object that must be visible to count."""
+"""Share of an object that must be visible for it to have a box."""
 LEAST_PIXELS = 6.0
+"""Shortest side of a box, pixels."""
 PLAIN_BUILDING = 48.0
-"""Pixels of a cut building's shorter side from which it counts in any case."""
+"""Shorter side, pixels, from which a building cut off by the picture's edge has a box whatever its visible share."""
 METRES_PER_PIXEL = (0.04, 0.12)
+"""Range of the ground size of a pixel."""
 
 
 class Scene(NamedTuple):
@@ -51,14 +53,14 @@ def render_scene(
     """Render a scene; equal arguments give equal scenes.
 
     Args:
-        seed: of everything random.
+        seed: seed of the only source of randomness.
         width: columns.
         height: rows.
-        metres_per_pixel: ground size of a pixel; drawn from 0.04-0.12 if None.
-        kind: kind of scene; drawn if None.
+        metres_per_pixel: ground size of a pixel; random within `METRES_PER_PIXEL` if None.
+        kind: kind of scene; random with the probabilities of `KINDS` if None.
 
     Returns:
-        The picture and the boxes of visible objects, without their shadows.
+        The picture and the boxes of visible objects; a box excludes the shadow.
     """
     random = np.random.default_rng(seed)
     drawn = math.exp(random.uniform(*np.log(METRES_PER_PIXEL)))
@@ -77,15 +79,14 @@ def render_scene(
 
 
 def _draw(plan: Plan, light: Light) -> list[Item]:
-    """Draw a plan and return the objects that are visible enough."""
+    """Draw a plan and return the objects of which enough is visible."""
     brush = plan.brush
     walls, crowns = plan.covers()
     cover = walls | crowns
     low: list[Item] = []
     kept: list[Item] = []
     for item in plan.low:
-        # Nearly hidden objects are left out of the picture altogether, so no
-        # unlabelled remains of them confuse the training.
+        # Nearly hidden objects are not drawn at all: visible remains without a box would confuse the training.
         hidden = hidden_share(item.pose.place(item.outline), cover)
         if hidden <= 1 - LEAST_SEEN - (0.15 if item.label != NO_OBJECT else 0.0):
             low.append(item)
@@ -113,7 +114,7 @@ def _draw(plan: Plan, light: Light) -> list[Item]:
 
 
 def _boxes(items: list[Item], width: int, height: int) -> np.ndarray:
-    """Clip boxes to the picture and drop what is too small or cut off.
+    """Clip boxes to the picture and drop those that are too small or mostly outside.
 
     Args:
         items: drawn objects.
@@ -121,7 +122,7 @@ def _boxes(items: list[Item], width: int, height: int) -> np.ndarray:
         height: rows.
 
     Returns:
-        float32 [n,5].
+        Float32 [n,5]: x1, y1, x2, y2 (pixels), class index.
     """
     if not items:
         return np.zeros((0, 5), np.float32)
@@ -131,7 +132,7 @@ def _boxes(items: list[Item], width: int, height: int) -> np.ndarray:
     rows[:, 1:4:2] = rows[:, 1:4:2].clip(0, height)
     w, h = rows[:, 2] - rows[:, 0], rows[:, 3] - rows[:, 1]
     seen = w * h >= LEAST_SEEN * whole
-    # A building that fills a corner of the picture is still plainly one.
+    # A building that fills a corner of the picture is recognisable although most of it is outside.
     seen |= (rows[:, 4] == BUILDING) & (np.minimum(w, h) >= PLAIN_BUILDING)
     return rows[seen & (np.minimum(w, h) >= LEAST_PIXELS)].astype(np.float32)
 
@@ -140,6 +141,7 @@ class Light:
     """Sun, haze and camera of a scene.
 
     Attributes:
+        mood: weather and time of day: "noon", "day", "low", "overcast", "dusk" or "haze".
         sun: shadow offset in metres per metre of height.
         strength: darkness of shadows, 0..1.
         softness: relative blur of their edges.
@@ -196,10 +198,9 @@ class Light:
         contrast = ramp + 0.16 * ramp * (1 - ramp) * (2 * ramp - 1)
         table = np.stack([contrast * 255 * gain * exposure + lift for gain in gains], 1)
         picture = cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8).reshape(1, 256, 3))
-        # One grain and one slow mottling over everything bind the drawn
-        # objects and the ground together.
+        # The same fine grain and coarse mottling cover objects and ground, so that they look alike.
         grain = noise(random, "grain", width, height, max(1.0, scale * 0.035))
-        # The mottling is smooth: a quarter of the resolution will do.
+        # The mottling is smooth: a quarter of the resolution suffices.
         mottle = noise(random, "cloud", width // 4, height // 4, scale * 0.1)
         mottle = cv2.resize(mottle, (width, height), interpolation=cv2.INTER_LINEAR)
         mixed = cv2.addWeighted(grain, 0.14, mottle, 0.1, 255 * 0.62 - 128 * 0.24)

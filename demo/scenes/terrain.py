@@ -1,4 +1,4 @@
-"""Ground textures: multi-octave noise coloured through palettes."""
+"""Terrain: ground textures made of multi-octave noise and colour palettes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from demo.scenes.brush import SHIFT
 
 ATLAS_SIZE = 1024
+"""Side of a noise atlas, pixels."""
 MINERAL = ("asphalt", "bitumen", "concrete", "gravel", "snow", "paving")
 PALETTES: dict[str, list[tuple[int, int, int]]] = {
     "grass": [(58, 74, 36), (84, 104, 50), (104, 122, 62), (128, 140, 80)],
@@ -29,7 +30,7 @@ PALETTES: dict[str, list[tuple[int, int, int]]] = {
     "water": [(26, 52, 58), (34, 66, 72), (44, 80, 84), (60, 98, 100)],
     "snow": [(196, 202, 212), (212, 216, 224), (226, 229, 234), (240, 241, 244)],
 }
-"""Palette stops (RGB) from the lowest to the highest noise."""
+"""Colours (RGB) of each material from the lowest to the highest noise value."""
 
 
 @functools.cache
@@ -41,7 +42,7 @@ def noise_atlas(kind: str) -> np.ndarray:
     """
     beta = {"cloud": 1.55, "rough": 0.95, "grain": 0.35}[kind]
     random = np.random.default_rng({"cloud": 11, "rough": 12, "grain": 13}[kind])
-    # Noise with a power-law spectrum is the sum of all octaves, and tiles.
+    # Noise with a power-law spectrum contains all octaves and tiles without seams.
     fy = np.fft.fftfreq(ATLAS_SIZE)[:, None]
     fx = np.fft.rfftfreq(ATLAS_SIZE)[None]
     radius = np.hypot(fx, fy)
@@ -69,7 +70,7 @@ def noise(
         width: columns.
         height: rows.
         zoom: picture pixels per atlas pixel.
-        stretch: further zoom along the angle, for streaks.
+        stretch: additional zoom along the angle; makes streaks.
         angle: radians; random where None.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the training device."""
+"""Augmenter: random crops, turns and colours for whole batches, on the training device."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from demo.training.model import CLASS_NAMES
+from demo.scenes.objects import BUILDING
 
 PLAIN_BUILDING = 48.0
-"""Pixels of a cut building's shorter side from which it is kept in any case."""
-BUILDING = CLASS_NAMES.index("building")
+"""Shorter side, pixels, from which a building cut off by the crop's edge is kept whatever its share in the crop."""
 SMALLEST_BOX = 4.5
-"""Pixels; shorter boxes are dropped, a cell could not resolve them."""
+"""Shortest side of a box, pixels: a cell cannot resolve smaller ones, so they are dropped."""
 KEPT_SHARE = 0.35
-"""Share of a box that has to remain in the crop."""
+"""Share of a box that must lie in the crop."""
 MAX_BOXES = 224
+"""Most boxes of a crop; the largest beyond are dropped."""
 
 
 class Augmenter:
-    """Draws training batches from scenes held as uint8 on the device."""
+    """Draws random training batches from scenes that are kept as uint8 on the device."""
 
     def __init__(self, pictures: Tensor, boxes: Tensor, size: int, seed: int) -> None:
         """Keep the scenes.
 
         Args:
             pictures: uint8 [N,S,S,3] RGB on the training device.
-            boxes: float32 [N,n,5] there, padded with class -1, scene pixels.
+            boxes: float32 [N,n,5] on the same device, scene pixels, padded with class -1.
             size: side of the crops, pixels.
-            seed: of the random draws.
+            seed: seed of the random numbers.
         """
         self.pictures, self.boxes, self.size = pictures, boxes, size
         self.device = pictures.device
@@ -48,7 +48,7 @@ class Augmenter:
         side = self.pictures.shape[1]
         tiles = self.pictures[index].view(count, 2, 2, side, side, 3)
         canvas = tiles.permute(0, 5, 1, 3, 2, 4).reshape(count, 3, 2 * side, 2 * side)
-        # Most crops keep near the rendered scale; a triangle reaches 0.5 and 1.5.
+        # A triangular distribution from 0.5 to 1.5: most crops stay near the rendered scale.
         scale = 1 + 0.5 * (self._uniform(0, 1, count) - self._uniform(0, 1, count))
         window = self.size / scale
         spot = self._uniform(0, 1, count, 2)
@@ -73,11 +73,11 @@ class Augmenter:
         return torch.where(swap[:, None, None], flat.flip(2), flat)
 
     def _move(self, boxes: Tensor, offsets: Tensor, centre: Tensor, scale: Tensor, turn: Tensor) -> Tensor:
-        """Carry float32 [B,4,n,5] scene boxes into the crops, [B,k,5]."""
+        """Map float32 [B,4,n,5] boxes from scenes to crops, [B,k,5]."""
         corners = boxes[..., :4].unflatten(-1, (2, 2)) + offsets[None, :, None, None, :]
         moved = (corners.flatten(1, 2) - centre[:, None, None]) * scale[:, None, None, None]
-        # The transposed matrix inverts a turn: theta leads from crop to scene.
-        # Written out: as a matrix product it could run in TF32, off by a pixel.
+        # `theta` maps crop to scene; the transposed matrix inverts the turn. The sum is written out because a matrix
+        # product may run in TF32, whose rounding can move a corner by a pixel.
         moved = (moved[..., None] * turn[:, None, None]).sum(3) + self.size / 2
         low, high = moved.amin(2), moved.amax(2)
         area = (high - low).prod(-1)
@@ -95,7 +95,7 @@ class Augmenter:
     def _colour(self, images: Tensor) -> Tensor:
         """Vary light, colour, sharpness and noise of float32 [B,3,H,W]."""
         count = len(images)
-        # Between sharpened (-0.4) and soft (1).
+        # Negative values sharpen, positive ones blur.
         soft = self._uniform(-0.4, 1.0, count, 1, 1, 1)
         soft = torch.where(self._uniform(0, 1, count, 1, 1, 1) < 0.4, soft, 0.0)
         images = images + soft * (functional.avg_pool2d(images, 3, 1, 1, count_include_pad=False) - images)

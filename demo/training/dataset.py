@@ -1,4 +1,4 @@
-"""Rendering of many scenes on all cores into one block of memory."""
+"""Dataset: renders many scenes on all cores into one block of memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from demo.scenes.scene import render_scene
 
 BOX_SLOTS = 640
-"""Rows kept per scene; unused ones have class -1."""
+"""Box rows per scene; unused rows have class -1."""
 
 SPARE_SEED = 50_000_000
-"""Distance to the seed that replaces one that fails."""
+"""Added to a seed whose scene fails; gives the seed of its replacement."""
 
 _pictures: np.ndarray
 _boxes: np.ndarray
@@ -40,9 +40,9 @@ class Scenes(NamedTuple):
 
 
 def _shared(shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    """Allocate an array that forked workers write into.
+    """Allocate an array that forked workers can write to.
 
-    An anonymous mapping, because /dev/shm is often tiny in containers.
+    It is an anonymous mapping, because /dev/shm is often tiny in containers.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype=dtype).reshape(shape)
@@ -55,7 +55,7 @@ def _render(job: tuple[int, int]) -> int:
     try:
         scene = render_scene(seed, width, height)
     except (ValueError, cv2.error) as error:
-        # One odd layout must not cost a whole training run.
+        # One failed scene must not end a training run.
         print(f"scene {seed} failed: {error}", flush=True)
         scene = render_scene(seed + SPARE_SEED, width, height)
     rows = scene.boxes[:BOX_SLOTS]
@@ -66,24 +66,24 @@ def _render(job: tuple[int, int]) -> int:
 
 
 def _initialise() -> None:
-    """Keep OpenCV to one thread in each worker."""
+    """Limit OpenCV to one thread in each worker."""
     cv2.setNumThreads(0)
 
 
 def render_scenes(first_seed: int, count: int, size: int, workers: int, limit_seconds: float = 1e9) -> Scenes:
     """Render scenes in parallel.
 
-    Call before CUDA is initialised: the workers are forked.
+    Must be called before CUDA is initialised: the workers are forked.
 
     Args:
-        first_seed: seed of the first scene; the others follow.
+        first_seed: seed of the first scene; each further one has the next seed.
         count: number of scenes wanted.
         size: side of the pictures, pixels.
         workers: number of processes.
-        limit_seconds: stop after this time and keep what is finished.
+        limit_seconds: stop after this time and keep the finished scenes.
 
     Returns:
-        The finished scenes, at most `count`.
+        At most `count` scenes, without gaps in their seeds.
     """
     global _pictures, _boxes
     _pictures = _shared((count, size, size, 3), np.uint8)
@@ -105,7 +105,7 @@ def render_scenes(first_seed: int, count: int, size: int, workers: int, limit_se
                     break
     if len(finished) == count:
         return Scenes(_pictures, _boxes)
-    # Slots fill almost in order: keep the unbroken beginning without copying.
+    # Slots fill almost in order: keep those before the first gap, without copying.
     done = set(finished)
     whole = next(slot for slot in range(count) if slot not in done)
     return Scenes(_pictures[:whole], _boxes[:whole])

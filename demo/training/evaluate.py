@@ -1,9 +1,7 @@
-"""Mean average precision at IoU 0.5, in plain NumPy.
+"""Evaluate: mean average precision at IoU 0.5, in NumPy.
 
-The average precision of a class is the area under its interpolated
-precision-recall curve at every recall (PASCAL VOC 2010 and later), over all
-scenes.  Detections are matched greedily by falling confidence; a truth box is
-matched once.
+The average precision of a class is the area under its interpolated precision-recall curve at every recall (PASCAL VOC
+2010 and later), over all scenes. Detections are matched greedily by falling confidence; each truth box is matched once.
 """
 
 from __future__ import annotations
@@ -15,11 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-CLASS_NAMES = ("car", "truck", "building", "person")
+from demo.scenes.objects import CLASS_NAMES
+from demo.scenes.scene import render_scene
+
 HELD_OUT_SEED = 900_000_000
-"""First seed of the held-out scenes; training seeds stay below."""
+"""First seed of the held-out scenes; training seeds are smaller."""
 
 Detect = Callable[[list[np.ndarray]], list[np.ndarray]]
+"""Maps RGB uint8 [H,W,3] pictures to float [n,6] rows: x1, y1, x2, y2 (picture pixels), confidence, class."""
 
 
 class Report(NamedTuple):
@@ -29,7 +30,7 @@ class Report(NamedTuple):
         average_precision: per class, 0..1; NaN for a class without truth.
         mean: mean over the classes that have truth.
         truths: number of truth boxes per class.
-        recall: highest recall per class at the chosen confidence floor.
+        recall: recall per class with all detections counted; NaN for a class without truth.
     """
 
     average_precision: list[float]
@@ -61,10 +62,10 @@ def mean_average_precision(
         predictions: per scene float [n,6], x1,y1,x2,y2,confidence,class.
         truths: per scene float [m,5], x1,y1,x2,y2,class.
         num_classes: number of classes.
-        iou_threshold: least IoU of a match.
+        iou_threshold: smallest IoU of a match.
 
     Returns:
-        Average precision per class and their mean.
+        Average precision and recall per class, and the mean.
     """
     values: list[float] = []
     recalls: list[float] = []
@@ -120,13 +121,12 @@ def evaluate(detect: Detect, scenes: Sequence[tuple[np.ndarray, np.ndarray]], ba
     """Run a detector over scenes and score it.
 
     Args:
-        detect: maps RGB uint8 [H,W,3] pictures to float [n,6] rows in picture
-            pixels.
+        detect: the detector.
         scenes: pairs of a uint8 [H,W,3] picture and float32 [n,5] boxes.
-        batch: pictures handed over at one time.
+        batch: pictures per call of the detector.
 
     Returns:
-        The report.
+        The report over all scenes.
     """
     predictions: list[np.ndarray] = []
     for start in range(0, len(scenes), batch):
@@ -135,7 +135,7 @@ def evaluate(detect: Detect, scenes: Sequence[tuple[np.ndarray, np.ndarray]], ba
 
 
 def clip_rows(rows: np.ndarray, height: int, width: int, floor: float = 0.01) -> np.ndarray:
-    """Drop rows of float [n,6] below a confidence and clip boxes to a picture."""
+    """Drop rows of float [n,6] whose confidence is below `floor` and clip boxes to a picture."""
     rows = rows[rows[:, 4] >= floor].copy()
     rows[:, 0:4:2] = rows[:, 0:4:2].clip(0, width)
     rows[:, 1:4:2] = rows[:, 1:4:2].clip(0, height)
@@ -160,7 +160,7 @@ def onnx_detector(path: str, threads: int = 2) -> Detect:
 
 
 def format_report(report: Report) -> str:
-    """Lay out a report as text."""
+    """Format a report as text, one line per class."""
     lines = [
         f"{name:>9}  AP50 {value:.4f}  recall {recall:.4f}  truths {count}"
         for name, value, recall, count in zip(
@@ -172,8 +172,6 @@ def format_report(report: Report) -> str:
 
 def main() -> None:
     """Evaluate an ONNX model on held-out scenes."""
-    from demo.scenes.scene import render_scene
-
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("model")
     parser.add_argument("--scenes", type=int, default=40)

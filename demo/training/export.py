@@ -12,16 +12,17 @@ import onnx
 import torch
 from torch import nn
 
-from demo.training.model import CLASS_NAMES, AerialDetector, ConvBlock, DeployedDetector
+from demo.scenes.objects import CLASS_NAMES
+from demo.training.model import AerialDetector, ConvBlock, DeployedDetector
 
 OPSET = 17
 DESCRIPTION = "azaion-engine demonstration detector, trained on rendered aerial scenes"
 CHECKED_SHAPES = ((1, 640, 640), (3, 640, 640), (1, 1280, 1280), (3, 640, 448))
-"""Batch, height and width of the shapes compared with torch."""
+"""Batch, height and width of the inputs for which ONNX Runtime is compared with torch."""
 
 
 def fuse(detector: AerialDetector) -> AerialDetector:
-    """Return a copy in evaluation mode with normalisation folded into convolutions."""
+    """Return a copy in evaluation mode with batch normalisation folded into the convolutions."""
     fused = copy.deepcopy(detector).float().cpu().eval()
     for block in [module for module in fused.modules() if isinstance(module, ConvBlock)]:
         block.conv = nn.utils.fuse_conv_bn_eval(block.conv, block.norm)
@@ -100,11 +101,10 @@ def check_onnx(detector: AerialDetector, path: Path) -> float:
             raise RuntimeError(f"output shape {got.shape} for input {images.shape}")
         if not np.allclose(got[:, :, 4], want[:, :, 4], atol=1e-3):
             raise RuntimeError(f"confidences differ for input {images.shape}")
-        # Runtimes approximate the sigmoid: near-equal logits may swap in the last bit.
+        # Runtimes approximate the sigmoid: near-equal logits may give confidences in the other order.
         if (np.diff(got[:, :, 4], axis=1) > 1e-6).any():
             raise RuntimeError("rows are not sorted by confidence")
-        # Near-equal confidences may swap rows: compare each row with its
-        # nearest counterpart.
+        # Rows of near-equal confidence may change places: compare each row with the nearest one.
         for mine, theirs in zip(got, want, strict=True):
             distance = np.abs(mine[:, None, :] - theirs[None]).max(2).min(1)
             distance = distance[mine[:, 4] > np.float32(1e-3) + mine[-1, 4]]

@@ -1,4 +1,4 @@
-"""Training targets and losses of the centre-point detector."""
+"""Loss: training targets and losses of the centre-point detector."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn import functional
 from demo.training.model import STRIDE, decode_sides
 
 SPREAD = 0.54
-"""Share of a box that its centre bump covers (TTFNet's alpha)."""
+"""Share of a box that its Gaussian bump covers (alpha in TTFNet)."""
 REGION_FLOOR = 0.02
-"""Bump height below which a cell learns no box."""
+"""Value of a bump up to which a cell learns no box."""
 CHUNK = 16
-"""Pictures whose [n,h,w] bumps are held in memory at one time."""
+"""Pictures whose [n,h,w] bumps are in memory at the same time."""
 
 
 class Targets:
@@ -21,9 +21,9 @@ class Targets:
 
     Attributes:
         heat: float32 [B,C,h,w], 1 at the centre cell of each object.
-        boxes: float32 [B,4,h,w], the box each cell is to predict, pixels.
-        weights: float32 [B,h,w], weight of that cell's box loss; the weights
-            of one object sum to 1, so that people count as much as buildings.
+        boxes: float32 [B,4,h,w], the box that each cell shall predict, pixels.
+        weights: float32 [B,h,w], weight of each cell in the box loss; the weights of one object sum to 1, so that a
+            person counts as much as a building.
         count: float32 scalar, number of objects.
     """
 
@@ -36,8 +36,7 @@ def make_targets(boxes: Tensor, num_classes: int, height: int, width: int) -> Ta
     """Build dense targets on the device of the boxes.
 
     Args:
-        boxes: float32 [B,n,5], x1,y1,x2,y2,class in input pixels, smallest
-            first, padded with class -1.
+        boxes: float32 [B,n,5], x1,y1,x2,y2,class in input pixels, smallest first, padded with class -1.
         num_classes: number of classes.
         height: rows of the input, pixels.
         width: columns of the input, pixels.
@@ -58,8 +57,8 @@ def _make_chunk(boxes: Tensor, num_classes: int, rows: int, columns: int) -> tup
     gy = _bump(boxes[..., 1], boxes[..., 3], rows) * valid[..., None]
     bumps = gy[:, :, :, None] * gx[:, :, None, :]
     heat = torch.stack([(bumps * (boxes[..., 4] == label)[..., None, None]).amax(1) for label in range(num_classes)], 1)
-    # Boxes come smallest first and argmax returns the first maximum, so a car
-    # beside a building keeps its own cells.
+    # Boxes come smallest first and argmax returns the first maximum: a cell belongs to the smallest object there, so a
+    # car beside a building keeps its cells.
     inside = bumps > REGION_FLOOR
     owner = inside.to(torch.uint8).argmax(1, keepdim=True)
     height = torch.gather(bumps, 1, owner).squeeze(1) * inside.any(1)
@@ -80,12 +79,12 @@ def _bump(low: Tensor, high: Tensor, cells: int) -> Tensor:
 
 
 def detector_loss(logits: Tensor, raw: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Penalty-reduced focal loss and GIoU loss.
+    """Penalty-reduced focal loss (CenterNet) and GIoU loss.
 
     Args:
         logits: float [B,C,h,w].
-        raw: float [B,4,h,w], log-distances.
-        targets: of the same cells.
+        raw: float [B,4,h,w], log-distances as `decode_sides` takes them.
+        targets: targets of the same cells.
 
     Returns:
         Two float32 scalars: the heat loss and the box loss.
@@ -112,5 +111,5 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
     common = wide * high
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - common
     hull = (torch.maximum(ax2, bx2) - torch.minimum(ax1, bx1)) * (torch.maximum(ay2, by2) - torch.minimum(ay1, by1))
-    # One pixel keeps cells without an object (zero boxes) finite.
+    # The minimum of one pixel keeps the result finite for cells without an object, whose box is all zeros.
     return common / union.clamp_min(1.0) - (hull - union) / hull.clamp_min(1.0)

@@ -1,10 +1,9 @@
-"""AerialDetector: a compact centre-point detector that needs no NMS.
+"""Model: `AerialDetector`, a compact centre-point detector that needs no NMS.
 
-A plain 3x3/1x1 convolution backbone goes down to stride 32 (buildings span
-several hundred pixels) and a feature pyramid comes back to stride 4 (people
-span ten).  Every cell predicts one logit per class and the four distances to
-the sides of its object, so the deployed graph is convolutions, one 3x3
-max-pool, one TopK and one gather.
+A backbone of 3x3 and 1x1 convolutions goes down to stride 32, because a building may span several hundred pixels. A
+feature pyramid goes back up to stride 4, because a person spans about ten. Every cell predicts one logit per class and
+the four distances to the sides of its object. The deployed graph therefore consists of convolutions, one 3x3 max-pool,
+one TopK and one gather.
 """
 
 from __future__ import annotations
@@ -15,22 +14,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CLASS_NAMES = ("car", "truck", "building", "person")
+from demo.scenes.objects import CLASS_NAMES
+
 STRIDE = 4
 """Pixels per cell of the output maps."""
 DISTANCE_UNIT = 16.0
-"""Pixels per unit of distance: keeps FP16 activations small."""
+"""Pixels per unit of distance; keeps FP16 activations small."""
 LOG_DISTANCE_LIMIT = 5.0
-"""Largest log-distance: exp(5) * 16 = 2374 px, beyond any object served."""
+"""Largest log-distance: exp(5) * 16 = 2374 pixels, longer than any object."""
 MAX_DETECTIONS = 300
+"""Rows of the output."""
 SUPPRESSED_LOGIT = -50.0
-"""Logit of cells that are no peak; its sigmoid is 0 to 21 decimals."""
+"""Logit of cells that are not a peak; its sigmoid is about 2e-22."""
 
 
 class ConvBlock(nn.Module):
     """Convolution, batch normalisation and ReLU.
 
-    ReLU rather than SiLU: it fuses into the convolution in every runtime.
+    ReLU instead of SiLU, because every runtime fuses it into the convolution.
     """
 
     def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1) -> None:
@@ -63,7 +64,7 @@ class SplitBlock(nn.Module):
 
 
 class PyramidPool(nn.Module):
-    """Three chained 5x5 max-pools: context over 13 cells of stride 32."""
+    """Three chained 5x5 max-pools, which see 13x13 cells of stride 32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -108,19 +109,19 @@ class AerialDetector(nn.Module):
         self.neck8 = SplitBlock(128 + 64, 64, 1)
         self.reduce8 = ConvBlock(64, 32, 1)
         self.neck4 = SplitBlock(32 + 32, 32, 1)
-        # The prior of 0.03 keeps the first focal losses finite and small.
+        # The bias starts every confidence at 0.03 (RetinaNet's prior), which keeps the first focal losses small.
         self.heat = Branch(32, 32, num_classes, -math.log((1 - 0.03) / 0.03))
         self.sides = Branch(32, 32, 4, 0.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict the raw maps.
+        """Predict the output maps.
 
         Args:
             images: float [B,3,H,W], RGB 0..1, H and W multiples of 32.
 
         Returns:
-            Class logits float [B,C,H/4,W/4] and log-distances float
-            [B,4,H/4,W/4] (left, top, right, bottom; units of 16 pixels).
+            Class logits float [B,C,H/4,W/4], and logarithms float [B,4,H/4,W/4] of the distances (left, top, right,
+            bottom) in units of 16 pixels.
         """
         f4 = self.stage4(self.stem(images))
         f8 = self.stage8(f4)
@@ -141,15 +142,15 @@ def decode_sides(raw: Tensor) -> Tensor:
     """Turn log-distances into boxes.
 
     Args:
-        raw: float [B,4,h,w] as predicted.
+        raw: float [B,4,h,w] from the network.
 
     Returns:
         Float32 [B,4,h,w]: x1, y1, x2, y2 in input pixels.
     """
     reach = torch.exp(raw.float().clamp(-LOG_DISTANCE_LIMIT, LOG_DISTANCE_LIMIT)) * DISTANCE_UNIT
     height, width = raw.shape[2], raw.shape[3]
-    # The grid is added to the dense map, before flattening: no division or
-    # modulo of TopK indices is then needed, which TensorRT 8.6 lacks for INT64.
+    # The grid is added before flattening. Computed later, it would need division and modulo of TopK's INT64 indices,
+    # which TensorRT 8.6 lacks.
     xs = (torch.arange(width, device=raw.device).float() + 0.5) * STRIDE
     ys = (torch.arange(height, device=raw.device).float() + 0.5) * STRIDE
     xs, ys = xs.view(1, 1, 1, -1), ys.view(1, 1, -1, 1)
@@ -158,7 +159,7 @@ def decode_sides(raw: Tensor) -> Tensor:
 
 
 class DeployedDetector(nn.Module):
-    """The detector with its decoding, as exported."""
+    """The detector with decoding, as it is exported."""
 
     def __init__(self, detector: AerialDetector, limit: int = MAX_DETECTIONS) -> None:
         super().__init__()
@@ -172,20 +173,18 @@ class DeployedDetector(nn.Module):
             images: float32 [B,3,H,W], RGB 0..1, H and W multiples of 32.
 
         Returns:
-            Float32 [B,300,6]: x1, y1, x2, y2 (input pixels), confidence, class;
-            by falling confidence.
+            Float32 [B,300,6], sorted by falling confidence: x1, y1, x2, y2 (input pixels), confidence, class.
         """
         logits, raw = self.detector(images)
         logits = logits.float()
-        # The sigmoid is monotone, so peaks are found on the logits, where
-        # confident neighbours do not saturate into ties.
+        # Peaks are found on the logits: the sigmoid is monotone, but rounds confident neighbours to equal values.
         peaks = functional.max_pool2d(logits, 3, 1, 1)
         logits = torch.where(logits == peaks, logits, SUPPRESSED_LOGIT)
         best = logits.amax(1).flatten(1)
         labels = logits.argmax(1, keepdim=True).float()
         rows = torch.cat((decode_sides(raw), labels), 1).flatten(2)
         scores, index = torch.topk(best, self.limit, 1)
-        # Concatenation instead of expand: the latter exports shape arithmetic.
+        # Concatenation instead of `expand`, which would export shape arithmetic.
         picked = torch.cat((index.unsqueeze(1),) * 5, 1)
         rows = torch.gather(rows, 2, picked).transpose(1, 2)
         return torch.cat((rows[:, :, :4], torch.sigmoid(scores).unsqueeze(2), rows[:, :, 4:]), 2)

@@ -1,7 +1,7 @@
-"""Render scenes, train the detector, score it and export it, in one run.
+"""Train: renders scenes, trains the detector, scores it and exports it, in one run.
 
-The learning rate depends on the share of the time budget that has passed, so
-a run always ends annealed, however fast the machine is.
+The learning rate depends on the share of the time budget that has passed, so it reaches its end value on a machine of
+any speed.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from demo.scenes.objects import CLASS_NAMES
 from demo.training.augment import Augmenter
 from demo.training.dataset import Scenes, render_scenes
 from demo.training.evaluate import HELD_OUT_SEED, Detect, Report, clip_rows, evaluate, format_report
 from demo.training.export import check_onnx, export_onnx
 from demo.training.loss import detector_loss, make_targets
-from demo.training.model import CLASS_NAMES, AerialDetector, DeployedDetector
+from demo.training.model import AerialDetector, DeployedDetector
 
 WARMUP_SHARE = 0.03
+"""Share of the budget in which the learning rate rises."""
 EMA_LIMIT = 0.999
+"""Largest decay of the moving average of weights."""
 HEAT_WEIGHT, BOX_WEIGHT = 1.0, 4.0
 LOG_EVERY = 20
+"""Steps."""
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -94,7 +98,7 @@ class Average:
 
 
 def make_optimizer(model: nn.Module, rate: float, fused: bool) -> torch.optim.Optimizer:
-    """AdamW with weight decay on convolution kernels alone."""
+    """Create an AdamW optimiser that decays convolution kernels alone."""
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
@@ -108,12 +112,12 @@ def train(
 
     Args:
         scenes: the training scenes.
-        options: the command line.
-        device: where to train.
-        seconds: the budget.
+        options: options of the command line.
+        device: device to train on.
+        seconds: time budget.
 
     Returns:
-        The averaged detector and the log.
+        The detector with averaged weights, and the log.
     """
     torch.manual_seed(options.seed)
     cuda = device.type == "cuda"
@@ -139,7 +143,7 @@ def train(
         optimizer.step()
         average.update(model)
         step += 1
-        # Reading a loss waits for the device, which also keeps the clock honest.
+        # Reading a loss waits for the device. Without that the clock would run ahead of the training.
         if step % LOG_EVERY == 0 or step == 1:
             entry = {
                 "step": step,
@@ -192,7 +196,7 @@ def main() -> None:
     device = torch.device(options.device)
     seconds: dict[str, float] = {}
 
-    # Rendering forks, which is safe only before CUDA starts.
+    # Rendering forks, which is safe only before CUDA is initialised.
     held = render_scenes(HELD_OUT_SEED, options.held_out, options.held_out_size, options.workers)
     first_seed = options.seed * 1_000_000
     if first_seed + options.scenes > HELD_OUT_SEED:
@@ -203,7 +207,7 @@ def main() -> None:
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = True
-    # TF32 would blur sampling grids; the convolutions run in BF16 anyway.
+    # TF32 would round sampling grids; the convolutions run in BF16 anyway.
     torch.backends.cuda.matmul.allow_tf32 = False
     left = options.total_minutes * 60 - options.reserve_seconds - seconds["render"]
     budget = min(options.minutes * 60, left)
@@ -214,8 +218,7 @@ def main() -> None:
     checkpoint = options.out / "detector.pt"
     torch.save({"model": {k: v.cpu() for k, v in detector.state_dict().items()}}, checkpoint)
 
-    # The summary is written before each of the later steps: an interrupted
-    # run keeps what it has.
+    # The summary is written here and after later steps, so that an interrupted run keeps its results so far.
     summary: dict[str, object] = {
         "command": "python -m demo.training.train " + " ".join(sys.argv[1:]),
         "torch": torch.__version__,

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from copy import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,103 +15,23 @@ from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
-from azaion_engine.pictures.jpeg_header import PlainJpeg, read_plain_jpeg
-from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
+from azaion_engine.engines.base import Found
+from azaion_engine.errors import EngineClosedError
 from deployments.batching.deadline import Deadline
 from deployments.batching.engine_threads import EngineThreads
-from deployments.batching.gate import MAX_WAVES, BatchGate, Wave
-
-logger = logging.getLogger("ray.serve")
+from deployments.batching.gate import MAX_WAVES, BatchGate
+from deployments.batching.job import Batch, Job
 
 Rows = NDArray[np.float32]
 
-AT_ONCE_BYTES, AT_ONCE_PIXELS = 16 * 1024, 256 * 256
-"""A plain JPEG up to both, its pixels and the network's together, is decoded where it comes in.
-
-That takes up to 0.3 ms, about as long as to hand it to a thread and back. Both, because a damaged or progressive JPEG,
-as any other format, can claim any number of pixels in a few bytes.
-"""
-
 NEXT_BATCH_S = 0.005
-"""How long a batch's answers wait at most for the next batch to begin; 2 ms is usual."""
+"""Longest time that a batch's answers wait for the next batch to begin."""
 
 
 def _with_signature(method: Any) -> Any:
-    """Works out a method's signature once: `@serve.batch` asks for it at every call, which takes 7 µs instead of 2."""
+    """Works out a method's signature once: `@serve.batch` asks for it at every call."""
     method.__signature__ = inspect.signature(method)
     return method
-
-
-@dataclass
-class Job:
-    """One picture on its way through the engine.
-
-    Attributes:
-        encoded: The picture as it came; None where there is nothing to decode.
-        picture: Ready for the engine.
-        wave: What it was let into `@serve.batch` with.
-        received: When it came, `time.perf_counter` seconds, as are the other times.
-        in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
-        given_up: Whether its caller no longer waits.
-        decode_s: Seconds that decoding took.
-        started: When its batch started.
-        ended: When its batch ended.
-    """
-
-    encoded: bytes | None = None
-    picture: PreparedPicture | None = None
-    wave: Wave = field(init=False)
-    received: float = field(default_factory=time.perf_counter)
-    in_batch: bool = False
-    given_up: bool = False
-    decode_s: float = 0.0
-    started: float = 0.0
-    ended: float = 0.0
-
-    def prepare(self, detector: Detector, plain: PlainJpeg | None = None) -> None:
-        """Decodes what is not ready yet.
-
-        Args:
-            detector: Whose engine is to run it.
-            plain: As for `Detector.prepare`.
-
-        Raises:
-            PictureError: It cannot be decoded.
-        """
-        if self.picture is None and self.encoded is not None:
-            began = time.perf_counter()
-            self.picture = detector.prepare(self.encoded, plain)
-            self.decode_s = time.perf_counter() - began
-
-    def timing_ms(self) -> dict[str, float]:
-        """Returns milliseconds: `decode`, `queue` (waiting for the engine), `engine` (the whole batch), `total`."""
-        return {
-            "decode": round(self.decode_s * 1000, 3),
-            "queue": round(max(0.0, self.started - self.received - self.decode_s) * 1000, 3),
-            "engine": round((self.ended - self.started) * 1000, 3),
-            "total": round((time.perf_counter() - self.received) * 1000, 3),
-        }
-
-
-@dataclass
-class Batch:
-    """Jobs that run together.
-
-    Attributes:
-        jobs: In the order of their answers.
-        errors: Why a job cannot be made ready, by its place among the jobs.
-        prepared: The pictures of those that can run, put together while another batch runs.
-    """
-
-    jobs: list[Job]
-    errors: dict[int, Exception] = field(default_factory=dict)
-    prepared: PreparedBatch | None = None
-
-    @property
-    def sound(self) -> list[Job]:
-        """Those that could be made ready."""
-        return [job for place, job in enumerate(self.jobs) if place not in self.errors]
 
 
 class Batcher:
@@ -132,7 +49,7 @@ class Batcher:
             detector: Whose pictures these are; the batcher does not close it.
             max_queue: Most jobs held at a time.
             timeout_s: Seconds that a job may take.
-            decode_threads: Threads that decode all but the smallest pictures.
+            decode_threads: Threads that decode pictures.
         """
         self.on_batch: Callable[[int], None] = lambda pictures: None
         self.decoders = ThreadPoolExecutor(decode_threads, "decode")
@@ -141,8 +58,6 @@ class Batcher:
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
         self._threads = EngineThreads(lanes, self._prepare, self._infer)
         batch_size = detector.engine.get_batch_size()
-        height, width = detector.engine.get_input_shape()
-        self._network_pixels = height * width
         self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
         self._run_batch.set_max_batch_size(batch_size)
 
@@ -174,11 +89,9 @@ class Batcher:
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is gone.
         """
-        rows: Rows | Exception
+        rows: Found
         with self._gate.places, Deadline(self._timeout_s):
-            if (tiny := self._read_tiny(job.encoded)) is not None:
-                job.prepare(self._detector, tiny)
-            elif job.encoded is not None and not self._detector.leaves_to_gpu(job.encoded):
+            if job.encoded is not None and not self._detector.is_for_gpu(job.encoded):
                 # Before the gate: a batch must not wait for one slow picture.
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()
@@ -205,29 +118,21 @@ class Batcher:
         self._threads.close()
         self.decoders.shutdown(wait=False)
 
-    def _read_tiny(self, encoded: bytes | None) -> PlainJpeg | None:
-        """Reads the header of a picture that is decoded where it comes in; None for any other."""
-        left = AT_ONCE_PIXELS - self._network_pixels
-        if left <= 0 or encoded is None or len(encoded) > AT_ONCE_BYTES:
-            return None
-        plain = read_plain_jpeg(encoded)
-        return plain if plain is not None and plain.width * plain.height <= left else None
-
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     @_with_signature
-    async def _run_batch(self, jobs: list[Job]) -> list[Rows | Exception]:
+    async def _run_batch(self, jobs: list[Job]) -> list[Found]:
         # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
         return await self._results(jobs)
 
-    async def _results(self, jobs: list[Job]) -> list[Rows | Exception]:
+    async def _results(self, jobs: list[Job]) -> list[Found]:
         results = await self._begin(jobs)
         await self._let_next_begin()
         return results
 
-    def _begin(self, jobs: list[Job]) -> asyncio.Future[list[Rows | Exception]]:
+    def _begin(self, jobs: list[Job]) -> asyncio.Future[list[Found]]:
         """Hands a batch to the engine's threads; to cancel its results does not stop it."""
         loop = asyncio.get_running_loop()
-        results: asyncio.Future[list[Rows | Exception]] = loop.create_future()
+        results: asyncio.Future[list[Found]] = loop.create_future()
         self._threads.submit(Batch(jobs), lambda outcome: loop.call_soon_threadsafe(self._end, jobs, outcome, results))
         for job in jobs:
             job.in_batch = True
@@ -236,8 +141,8 @@ class Batcher:
     def _end(
         self,
         jobs: list[Job],
-        outcome: list[Rows | Exception] | Exception,
-        results: asyncio.Future[list[Rows | Exception]],
+        outcome: list[Found] | Exception,
+        results: asyncio.Future[list[Found]],
     ) -> None:
         # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top of a
         # running one.
@@ -261,46 +166,28 @@ class Batcher:
             await asyncio.sleep(NEXT_BATCH_S / 10)
 
     def _prepare(self, batch: Batch) -> None:
-        for place, job in enumerate(batch.jobs):
-            try:
-                job.prepare(self._detector)
-            except PictureError as error:
-                batch.errors[place] = copy(error)  # without the frames that it came by, which keep the batch: see `run`
-            except Exception as error:
-                batch.errors[place] = error
-        with suppress(Exception):  # then they are put together, or tried alone, where an error reaches the caller
-            batch.prepared = PreparedBatch.of([job.picture for job in batch.sound if job.picture and not job.given_up])
+        batch.prepare(self._detector)
+        _, pictures = batch.live()
+        with suppress(Exception):  # the engine then tries each alone, and its error reaches the caller
+            _ = pictures.arrays  # stacked now, while another batch runs
 
-    def _infer(self, batch: Batch) -> list[Rows | Exception]:
-        found = iter(self._infer_each(batch.sound, batch.prepared))
-        return [batch.errors[place] if place in batch.errors else next(found) for place in range(len(batch.jobs))]
-
-    def _infer_each(self, jobs: list[Job], prepared: PreparedBatch | None = None) -> list[Rows | Exception]:
-        """Runs a batch; a picture that the engine chokes on fails alone."""
-        try:
-            return self._infer_together(jobs, prepared)
-        except (GpuLostError, EngineClosedError) as error:
-            return [error] * len(jobs)
-        except Exception as error:
-            if len(jobs) == 1:
-                return [error]
-            logger.exception("a batch of %d failed; each picture is tried alone", len(jobs))
-            return [result for job in jobs for result in self._infer_each([job])]
-
-    def _infer_together(self, jobs: list[Job], prepared: PreparedBatch | None) -> list[Rows | Exception]:
-        # Now, not earlier: some may have given up while another batch ran. Nobody reads their results, but @serve.batch
-        # counts them.
-        results: list[Rows | Exception] = [EngineClosedError("the caller gave up")] * len(jobs)
-        live = {index: job.picture for index, job in enumerate(jobs) if job.picture and not job.given_up}
-        if not live:
-            return results
-        self.on_batch(len(live))
+    def _infer(self, batch: Batch) -> list[Found]:
+        # Who still waits is asked now: some may have given up while another batch ran. Nobody reads their results, but
+        # @serve.batch counts them.
+        jobs, pictures = batch.live()
         started = time.perf_counter()
-        if prepared is None or len(prepared.pictures) != len(live):
-            prepared = PreparedBatch.of(list(live.values()))
-        found = self._detector.infer(prepared)
+        found: list[Found] = []
+        if jobs:
+            self.on_batch(len(jobs))
+            try:
+                found = self._detector.infer(pictures)
+            except Exception as error:  # the engine is lost or closed
+                found = [error] * len(jobs)
         ended = time.perf_counter()
-        for index, rows in zip(live, found, strict=True):
-            results[index] = rows
-            jobs[index].started, jobs[index].ended = started, ended
-        return results
+        for job in jobs:
+            job.started, job.ended = started, ended
+        by_job = dict(zip(map(id, jobs), found, strict=True))
+        return [
+            batch.errors.get(index) or by_job.get(id(job), EngineClosedError("the caller gave up"))
+            for index, job in enumerate(batch.jobs)
+        ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from azaion_engine.errors import DeadlineExceededError
+from deployments.errors import DeadlineExceededError
 
 
 class Deadline:

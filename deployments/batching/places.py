@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from azaion_engine.errors import OverloadedError
+from deployments.errors import OverloadedError
 
 
 class Places:

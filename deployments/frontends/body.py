@@ -1,10 +1,10 @@
-"""What every HTTP face shares: a body read within bounds, the replica that answers, when to ask it again."""
+"""Body: what every HTTP frontend shares, the service that answers and a body read within bounds."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Request
 from ray import serve
@@ -13,32 +13,32 @@ from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.batching.deadline import Deadline
-
-if TYPE_CHECKING:
-    from deployments.deployment import DetectorDeployment
+from deployments.service import DetectorService
 
 
-def this_replica() -> Any:
-    """Returns the DetectorDeployment that this process serves."""
-    return serve.get_replica_context().servable_object
+def this_service() -> DetectorService:
+    """Returns the service of this process's replica."""
+    service: DetectorService = serve.get_replica_context().servable_object.service
+    return service
 
 
-async def _this_replica() -> Any:
-    return this_replica()  # FastAPI would send a plain function to a thread, for every request
+async def _this_service() -> DetectorService:
+    return this_service()  # FastAPI would send a plain function to a thread, for every request
 
 
-Replica = Annotated[Any, Depends(_this_replica)]
+Service = Annotated[DetectorService, Depends(_this_service)]
+"""A route's parameter of this type is this replica's service."""
 
 
 @contextmanager
-def arriving(replica: DetectorDeployment) -> Iterator[None]:
+def arriving(service: DetectorService) -> Iterator[None]:
     """Bounds how many clients may take how long to send a body: slow ones leave a replica able to answer probes.
 
     Raises:
-        OverloadedError: So many bodies are arriving that this one is not to be read.
+        OverloadedError: So many bodies are arriving that this one is not read.
         DeadlineExceededError: It did not arrive in time.
     """
-    with replica.bodies, Deadline(replica.settings.timeout_s, "the body did not arrive"):
+    with service.bodies, Deadline(service.settings.timeout_s, "the body did not arrive"):
         yield
 
 
@@ -66,8 +66,3 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             yield chunk
     except TaskCancelledError:  # Serve's proxy has noticed, and has not yet cancelled this request
         raise ClientDisconnect from None
-
-
-def retry_after(status: int, error: Exception | None = None) -> dict[str, str]:
-    """Returns the headers that tell a client when to try again: none unless the status is 503."""
-    return {"Retry-After": str(getattr(error, "retry_after_s", 1))} if status == 503 else {}

@@ -1,1 +1,1 @@
-"""What each request leaves behind: record, metrics, log and traces."""
+"""Watching of requests: record, metrics, log and traces."""

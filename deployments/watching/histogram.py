@@ -1,10 +1,10 @@
-"""CounterHistogram: a Prometheus histogram through Ray at the price of a list append an observation.
+"""CounterHistogram: a Prometheus histogram made of Ray counters, cheap per observation.
 
-Ray's own Histogram costs microseconds an observation in this process, then its node agent records every single one
-again in Python, each as the middle of its bucket: the sum that Prometheus sees is not the sum that was observed
+Ray's own Histogram is slow per observation. Its node agent then records every observation again in Python, as the
+middle of its bucket: the sum in Prometheus is not the observed sum
 (`OpenTelemetryMetricRecorder.record_histogram_aggregated_batch` of Ray 2.60; `benchmarks/service/metrics_cost.py` shows
-both). Ray's Counter adds any amount at once and exactly, and PromQL's `histogram_quantile` asks for no more than
-counters with an `le` label.
+both). Ray's Counter adds any amount at once and exactly, and PromQL's `histogram_quantile` needs only counters with an
+`le` label.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Collection, Sequence
 from ray.serve.metrics import Counter
 
 _NEARLY_ZERO = sys.float_info.min
-"""Ray's counters refuse 0; this vanishes as soon as anything is added to it."""
+"""Ray's counters refuse 0; this is rounded away in every later sum."""
 
 
 class CounterHistogram:
-    """`{name}_bucket` by `le`, `{name}_sum` and `{name}_count`; Ray puts `ray_` before and `_total` behind."""
+    """Counters `{name}_bucket` by `le`, `{name}_sum` and `{name}_count`; Ray adds `ray_` before, `_total` after."""
 
     def __init__(
         self, name: str, description: str, bounds: Sequence[float], label: str, values: Collection[str]
@@ -41,7 +41,7 @@ class CounterHistogram:
         self._sum = Counter(f"{name}_sum", f"{description} Sum.", (label,))
         self._count = Counter(f"{name}_count", f"{description} Number.", (label,))
         for value in values:
-            # Without the empty buckets below the first filled one, histogram_quantile takes 0 for its lower bound.
+            # Without the empty buckets below the first filled one, histogram_quantile takes 0 as its lower bound.
             for upper in self._upper:
                 self._bucket.inc(_NEARLY_ZERO, {label: value, "le": upper})
 

@@ -1,8 +1,8 @@
-"""RequestLog: one structured line a request at most, through Serve's own logger.
+"""RequestLog: at most one structured line per request, through Serve's logger.
 
-A line costs a good part of what the rest of a request costs here (`benchmarks/service/metrics_cost.py`). So answers are
-logged up to a rate at which this is nothing, failures and slow answers up to a much higher one, and a line that follows
-others which were left out says how many they were.
+A line is expensive compared with the rest of a request (`benchmarks/service/metrics_cost.py`). So the lines per second
+are limited: a low limit for usual answers, a higher one for failures and slow answers. The first line after omitted
+ones has their number in `left_out`.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ logger = logging.getLogger("ray.serve")
 
 ANSWERS_PER_SECOND = 10
 NOTABLE_PER_SECOND = 100
-"""Most lines of a second about failures and about answers slower than `SLOW_S`."""
+"""Maximum lines per second for failures and for answers slower than `SLOW_S`."""
 SLOW_S = 1.0
 
-_QUIET = ("/healthz", "/readyz")  # probes: a line every few seconds for ever, unless they fail
+_QUIET = ("/healthz", "/readyz")  # frequent health checks: logged only if they fail
 
 
 class RequestLog:
-    """Writes the lines: JSON where Serve's `encoding` says so, else text that a person can read."""
+    """Writes the lines: JSON if Serve's `encoding` says so, else text."""
 
     def __init__(self) -> None:
-        """Asks Serve once where this replica belongs."""
+        """Reads application, deployment and replica from Serve once."""
         replica = serve.get_replica_context()
         self._context = {
             "application": replica.app_name,
             "deployment": replica.deployment,
             "replica": replica.replica_id.unique_id,
-            # Serve's filters look this up anew for every line, which costs as much as the line itself.
+            # Without it, Serve's filters look up the context for every line, as expensive as the line.
             "skip_context_filter": True,
         }
         self._answers, self._notable = _Allowance(ANSWERS_PER_SECOND), _Allowance(NOTABLE_PER_SECOND)
 
     def write(self, record: RequestRecord) -> None:
-        """Writes the line of a request that is over, unless there were too many in this second."""
+        """Writes the line of a finished request, unless this second's limit is reached."""
         ok = record.status < 400
         if ok and record.route in _QUIET:
             return
@@ -57,10 +57,11 @@ class RequestLog:
 
 
 def _fields(record: RequestRecord) -> dict[str, Any]:
+    pictures = [times.milliseconds() for times in record.pictures]
     stages = {
-        f"{stage}_ms": round(max(timing[stage] for timing, _ in record.pictures), 1)
+        f"{stage}_ms": round(max(times[stage] for times in pictures), 1)
         for stage in ("decode", "queue", "engine")
-        if record.pictures
+        if pictures
     }
     if (encode := record.encode_s) is not None:
         stages["encode_ms"] = round(encode * 1000, 1)
@@ -84,7 +85,7 @@ def _text(fields: dict[str, Any]) -> str:
 
 
 class _Allowance:
-    """So many lines a second."""
+    """Limit of lines per second."""
 
     def __init__(self, lines: int) -> None:
         self._lines = lines
@@ -93,7 +94,7 @@ class _Allowance:
         self._left_out = 0
 
     def take(self) -> int | None:
-        """Takes one line: returns how many were left out before it, or None where this one is left out too."""
+        """Takes one line: returns how many were omitted before it, or None if this one is omitted too."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._left = second, self._lines
@@ -103,3 +104,11 @@ class _Allowance:
         self._left -= 1
         left_out, self._left_out = self._left_out, 0
         return left_out
+
+
+def show_library_log() -> None:
+    """Sends the library's log, e.g. of engine builds, to the handlers of Serve's log."""
+    library = logging.getLogger("azaion_engine")
+    library.setLevel(logging.INFO)
+    library.handlers = list(logger.handlers)
+    library.propagate = not logger.handlers

@@ -1,6 +1,6 @@
-"""ServiceMetrics: everything that Prometheus learns of one replica.
+"""ServiceMetrics: the Prometheus metrics of one replica.
 
-A request costs a few list appends; a thread of its own adds them up once a second and tells Ray, whose node agent
+A request only appends to lists. A separate thread adds them up once a second and reports to Ray, whose node agent
 serves them to Prometheus with `ray_` before each name and the labels `application`, `deployment` and `replica`.
 """
 
@@ -21,6 +21,7 @@ from azaion_engine.cuda.gpu import Gpu, describe_gpu
 from azaion_engine.errors import AzaionError
 from deployments.watching.histogram import CounterHistogram
 from deployments.watching.record import RequestRecord, current_request
+from deployments.watching.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
@@ -29,7 +30,7 @@ logger = logging.getLogger("ray.serve")
 Item = TypeVar("Item")
 
 FLUSH_S = 1.0
-"""Seconds between two accounts given to Ray, which itself exports every 10 s (`metrics_report_interval_ms`)."""
+"""Seconds between two reports to Ray, which itself exports every 10 s (`metrics_report_interval_ms`)."""
 GPU_SAMPLE_S = 5.0
 
 STAGES = ("decode", "queue", "engine", "encode")
@@ -53,17 +54,17 @@ class ServiceMetrics:
         engine_origin: StoreOutcome | None,
         gpu: Gpu | None,
     ) -> None:
-        """Registers the metrics and starts the thread that tells Ray.
+        """Registers the metrics and starts the thread that reports to Ray.
 
         Args:
-            batch_size: Most pictures of one execution.
-            max_queue: Most pictures that the replica holds.
-            queue_depth: Tells how many it holds now; called from the thread.
-            engine_name: What runs the model.
-            engine_origin: How the engine came about; None where nothing is built.
-            gpu: The GPU to watch through NVML; None on a CPU.
+            batch_size: Maximum batch size.
+            max_queue: Maximum number of pictures in the replica.
+            queue_depth: Returns the current number; called from that thread.
+            engine_name: Name of the engine.
+            engine_origin: Whether its plan was built or loaded; None without a plan.
+            gpu: GPU to sample through NVML; None on a CPU.
         """
-        self._pictures: deque[dict[str, float]] = deque()
+        self._pictures: deque[StageTimes] = deque()
         self._batches: deque[int] = deque()
         self._over: deque[RequestRecord] = deque()
         self._queue_depth = queue_depth
@@ -101,27 +102,23 @@ class ServiceMetrics:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
-    def answered(self, timing_ms: dict[str, float]) -> None:
-        """Takes note of one answered picture, for Prometheus and for the request that it belongs to.
-
-        Args:
-            timing_ms: Milliseconds by stage, as in `Answer`.
-        """
-        self._pictures.append(timing_ms)
+    def answered(self, times: StageTimes) -> None:
+        """Records one answered picture, for Prometheus and for its request."""
+        self._pictures.append(times)
         if (request := current_request.get()) is not None:
-            request.answered(timing_ms)
+            request.answered(times)
 
     def batch(self, pictures: int) -> None:
-        """Takes note of one execution of the engine."""
+        """Records one execution of the engine."""
         if pictures:
             self._batches.append(pictures)
 
     def request_over(self, request: RequestRecord) -> None:
-        """Takes note of one HTTP request that is over."""
+        """Records one finished request."""
         self._over.append(request)
 
     def close(self) -> None:
-        """Tells Ray what is left, and ends the thread."""
+        """Reports what is left to Ray, and ends the thread."""
         self._stopped.set()
         self._thread.join(5)
 
@@ -133,7 +130,7 @@ class ServiceMetrics:
                 if self._gpu is not None and time.monotonic() >= self._gpu_due:
                     self._gpu_due = time.monotonic() + GPU_SAMPLE_S
                     self._sample(self._gpu)
-            except Exception:  # watching must never be what stops the service
+            except Exception:  # failing metrics must not stop the service
                 logger.exception("metrics were lost")
             if stopping:
                 return
@@ -141,8 +138,9 @@ class ServiceMetrics:
     def _flush(self) -> None:
         self._depth.set(self._queue_depth())
         pictures, requests = _drain(self._pictures), _drain(self._over)
+        milliseconds = [times.milliseconds() for times in pictures]
         for stage in ("decode", "queue", "engine"):
-            self._stages.add(stage, [timing[stage] / 1000 for timing in pictures])
+            self._stages.add(stage, [times[stage] / 1000 for times in milliseconds])
         self._stages.add("encode", [request.encode_s for request in requests if request.encode_s is not None])
         self._fill.add(self._engine_name, [float(pictures) for pictures in _drain(self._batches)])
         for (route, outcome), count in Tally((request.route, request.outcome) for request in requests).items():
@@ -166,7 +164,7 @@ class ServiceMetrics:
 
 
 def watched_gpu() -> Gpu | None:
-    """Returns the GPU that Ray gave this replica; None without one, or where the driver or NVML is missing."""
+    """Returns the GPU that Ray gave this replica; None without one, or if the driver or NVML is missing."""
     if not ray.get_gpu_ids():
         return None
     try:
@@ -177,4 +175,4 @@ def watched_gpu() -> Gpu | None:
 
 
 def _drain(queue: deque[Item]) -> list[Item]:
-    return [queue.popleft() for _ in range(len(queue))]  # what is appended meanwhile waits for the next time
+    return [queue.popleft() for _ in range(len(queue))]  # items appended meanwhile stay for the next flush

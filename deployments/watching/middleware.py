@@ -1,4 +1,4 @@
-"""RequestMiddleware: the ASGI middleware that accompanies every HTTP request and has it counted, logged and traced."""
+"""RequestMiddleware: ASGI middleware that records every HTTP request for metrics, log and traces."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from deployments.watching.request_id import request_id
 
 
 class RequestMiddleware:
-    """Fills one `RequestRecord` a request and hands it on when the request is over."""
+    """Fills one `RequestRecord` per request and passes it on when the request ends."""
 
     def __init__(self, app: ASGIApp, request_over: Callable[[RequestRecord], None]) -> None:
         """Wraps the application.
 
         Args:
-            app: What answers.
-            request_over: Told of every request.
+            app: The application.
+            request_over: Called with the record of every finished request.
         """
         self._app = app
         self._request_over = request_over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Accompanies one request."""
+        """Handles and records one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -36,7 +36,7 @@ class RequestMiddleware:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.respond(message["status"])
-                # Now, because Serve's own span ends while the last of the answer is on its way.
+                # Now, because Serve's own span ends before the answer is completely sent.
                 tracing.export_if_traced(record)
             await send(message)
 
@@ -47,11 +47,11 @@ class RequestMiddleware:
             if not record.responded:
                 record.status, record.outcome = 499, "cancelled"
                 record.failed("cancelled")
-            # Serve keeps this error in a frame that the error itself leads back to. Only the garbage collector ends
-            # such a circle, and until then it would hold the picture.
+            # Serve keeps this error in a frame of the error's own traceback: a reference cycle, which would hold the
+            # picture until the garbage collector runs.
             traceback.clear_frames(gone.__traceback__)
             raise
-        except Exception:  # answered 500 by the layer outside of this one
+        except Exception:  # the outer layer answers 500
             record.status, record.outcome = 500, "internal"
             record.failed("internal")
             raise

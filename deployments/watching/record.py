@@ -1,4 +1,4 @@
-"""RequestRecord: what one request leaves behind for metrics, log and traces."""
+"""RequestRecord: data of one request for metrics, log and traces."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from deployments.watching.stage_times import StageTimes
+
 
 @dataclass
 class RequestRecord:
     """One request, from its headers to its answer.
 
     Attributes:
-        request_id: The X-Request-ID, over gRPC the metadata's request_id, made safe.
+        request_id: The X-Request-ID (gRPC: the metadata's request_id), sanitised.
         method: HTTP method, or `gRPC`.
-        route: The route's path as declared, or the full name of the gRPC method; `unknown` where none matched.
-        status: HTTP status, over gRPC the one that the protocol has for the same over HTTP; 0 until the answer starts.
+        route: The route's path as declared, or the full name of the gRPC method; `unknown` if none matched.
+        status: HTTP status, for gRPC the equivalent one; 0 until the answer starts.
         outcome: `ok`, `partial` (some pictures of several failed), `cancelled` (the client left), or the error's code.
-        pictures: For each answered picture its times (`Answer.timing_ms`) and when it was answered.
-        errors: Codes of what failed, one a picture, or one for the whole request.
-        started: `time.perf_counter` seconds, as are the others.
-        responded: When the body was ready to be sent.
+        pictures: The times of each answered picture.
+        errors: Error codes, one per failed picture, or one for the whole request.
+        started: When the request arrived; this and the other times in `time.perf_counter` seconds.
+        responded: When the body was ready to be sent; 0 before.
     """
 
     request_id: str
@@ -28,21 +30,21 @@ class RequestRecord:
     route: str = "unknown"
     status: int = 0
     outcome: str = "ok"
-    pictures: list[tuple[dict[str, float], float]] = field(default_factory=list)
+    pictures: list[StageTimes] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
     responded: float = 0.0
 
-    def answered(self, timing_ms: dict[str, float]) -> None:
-        """Takes note of a picture that was answered just now."""
-        self.pictures.append((timing_ms, time.perf_counter()))
+    def answered(self, times: StageTimes) -> None:
+        """Records an answered picture."""
+        self.pictures.append(times)
 
     def failed(self, code: str) -> None:
-        """Takes note of a picture, or a request, that was not answered."""
+        """Records the error of a picture or of the whole request."""
         self.errors.append(code)
 
     def respond(self, status: int) -> None:
-        """Takes note of the answer, whose body is ready."""
+        """Records the answer, whose body is ready."""
         self.status = status
         self.responded = time.perf_counter()
         if self.errors:
@@ -50,19 +52,19 @@ class RequestRecord:
 
     @property
     def engine_ended(self) -> float:
-        """When the last batch with a picture of this request was over."""
-        return max(at - (t["total"] - t["decode"] - t["queue"] - t["engine"]) / 1000 for t, at in self.pictures)
+        """When the last batch with a picture of this request ended."""
+        return max(times.batch_ended for times in self.pictures)
 
     @property
     def encode_s(self) -> float | None:
-        """Seconds from the end of the last batch to the finished body; None where nothing was answered."""
+        """Seconds from the end of the last batch to the finished body; None if nothing was answered."""
         return max(0.0, self.responded - self.engine_ended) if self.pictures and self.responded else None
 
     @property
     def rejected(self) -> list[str]:
-        """Codes of pictures that were not answered; a request that posts none has none."""
+        """Codes of pictures that were not answered; empty for requests without pictures."""
         return self.errors if self.method in ("POST", "gRPC") and self.route != "unknown" else []
 
 
 current_request: ContextVar[RequestRecord | None] = ContextVar("current_request", default=None)
-"""The request that this task works for; None in a call through a DeploymentHandle."""
+"""The request of the current task; None in a call through a DeploymentHandle."""

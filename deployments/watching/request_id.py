@@ -1,9 +1,9 @@
-"""X-Request-ID: a client's own id, made safe for headers and logs before Serve takes it over.
+"""X-Request-ID: a client's own id, sanitised for headers and logs before Serve uses it.
 
-Serve gives every request an id, takes the client's X-Request-ID for it, and sends it back with every answer, its own
-errors included; but it takes anything, of any length, and answers 500 to what is not UTF-8. The middleware here runs
-before that, where RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares is in the
-environment that Ray was started in (`make serve` does that).
+Serve takes the client's X-Request-ID as the request's id, else makes one, and sends it with every answer, its own
+errors included. It accepts any text of any length, and answers 500 to an id that is not UTF-8. The middleware here runs
+before Serve if RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares is in the
+environment of Ray's start (`make serve` sets it).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ MAX_LENGTH = 128
 
 _HEADER = b"x-request-id"
 _DROPPED = (_HEADER, b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
-"""Serve splits batches by the model id that a client may send; here there is one model."""
+"""Headers that are removed. Serve would split batches by a client's model id; this service has one model."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 
 
 def request_id(scope: Scope) -> str:
-    """Returns the id in a request's headers: odd characters become `_`, what is too long is cut off."""
+    """Returns the sanitised id of a request's headers; empty if there is none."""
     given: bytes = dict(scope["headers"]).get(_HEADER, b"")
     return safe_id(given.decode("latin-1"))
 
 
 def safe_id(given: str) -> str:
-    """Returns an id with odd characters as `_`, cut to `MAX_LENGTH`."""
+    """Returns an id cut to `MAX_LENGTH`; characters that `_ODD` matches become `_`."""
     return _ODD.sub("_", given[:MAX_LENGTH])
 
 
 class SafeRequestId:
-    """Puts the safe id in the place of what the client sent; Serve makes one up where that is empty."""
+    """Replaces the client's id by the sanitised one; if that is empty, Serve makes an id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,5 +49,5 @@ class SafeRequestId:
 
 
 def middlewares() -> list[Middleware]:
-    """Returns what Serve's proxies and replicas put in front of everything."""
+    """Returns the middlewares that Serve's proxies and replicas run first."""
     return [Middleware(SafeRequestId)]

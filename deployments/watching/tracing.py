@@ -1,6 +1,6 @@
-"""The stages of a request as OpenTelemetry spans, below the span that Serve opens for it.
+"""Tracing: the stages of a request as OpenTelemetry spans, children of Serve's span.
 
-Nothing here imports OpenTelemetry until Serve's `tracing_config` is on.
+OpenTelemetry is imported only if Serve's `tracing_config` is on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def export(record: RequestRecord, context: Any) -> None:
 
     Args:
         record: The request.
-        context: Serve's own, from `serve.get_trace_context`.
+        context: Serve's trace context, from `serve.get_trace_context`.
     """
     from opentelemetry import trace
 
@@ -28,10 +28,10 @@ def export(record: RequestRecord, context: Any) -> None:
         begun = tracer.start_span(stage, context, attributes=attributes, start_time=int((epoch + started) * 1e9))
         begun.end(int((epoch + ended) * 1e9))
 
-    for number, (timing, answered) in enumerate(record.pictures):
-        started = answered - timing["total"] / 1000
+    for number, times in enumerate(record.pictures):
+        started = times.received
         for stage in ("decode", "queue", "engine"):
-            ended = started + timing[stage] / 1000
+            ended = started + times.milliseconds()[stage] / 1000
             span(stage, started, ended, picture=number)
             started = ended
     if (encode := record.encode_s) is not None:
@@ -39,7 +39,7 @@ def export(record: RequestRecord, context: Any) -> None:
 
 
 def export_if_traced(record: RequestRecord) -> None:
-    """Does so where Serve traces this request."""
+    """Writes the spans if Serve traces this request."""
     from ray import serve
 
     if (context := serve.get_trace_context()) is not None:
@@ -47,9 +47,9 @@ def export_if_traced(record: RequestRecord) -> None:
 
 
 def otlp_exporter() -> list[Any]:
-    """Sends spans to an OpenTelemetry collector: the `exporter_import_path` of Serve's `tracing_config`.
+    """Returns the exporter to an OpenTelemetry collector, the `exporter_import_path` of Serve's `tracing_config`.
 
-    The collector's address and everything else comes from the standard variables, e.g. OTEL_EXPORTER_OTLP_ENDPOINT.
+    The collector's address and all other settings come from the standard variables, e.g. OTEL_EXPORTER_OTLP_ENDPOINT.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

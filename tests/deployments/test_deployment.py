@@ -11,14 +11,13 @@ import ray
 from ray import serve
 
 from azaion_engine.errors import (
-    DeadlineExceededError,
     GpuLostError,
     InvalidParameterError,
     InvalidTensorError,
-    OverloadedError,
     UndecodablePictureError,
     UnsupportedPictureError,
 )
+from deployments.errors import DeadlineExceededError, OverloadedError
 from tests.running_serve import replicas_of
 from tests.stand_in import (
     BROKEN,
@@ -39,8 +38,8 @@ def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
     [box] = answer.detections
     assert (box.x1, box.y1, box.x2, box.y2) == (8, 16, 40, 48)
     assert box.class_id == 7
-    assert answer.timing_ms["engine"] >= 20
-    assert answer.timing_ms["total"] >= answer.timing_ms["engine"]
+    assert answer.times.engine >= 20
+    assert answer.times.total >= answer.times.engine
 
 
 def test_every_caller_gets_the_answer_to_its_own_picture(running_serve):
@@ -76,7 +75,7 @@ def test_rows_of_the_network_share_batches_with_pictures(running_serve):
     pictures = [app.handle.detect.remote(grey_picture(value), confidence=0.05) for value in range(3, 6)]
     assert [engine_report(picture.result())[0] for picture in pictures] == [6] * 3
     assert [row.result().rows[0, 5] for row in rows] == [0, 1, 2]
-    assert len({row.result().batch_started for row in rows}) == 1
+    assert len({row.result().times.batch_started for row in rows}) == 1
     busy.result()
 
 

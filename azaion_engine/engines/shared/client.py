@@ -16,15 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.host import EngineCard
 from azaion_engine.engines.shared.host_process import ON_GPU
-from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError, PictureError
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError
+from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from azaion_engine.system.patient_lock import PatientLock
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class SharedEngine(InferenceEngine):
             OSError: Nobody listens there.
             GpuLostError: Who listens has lost its GPU.
         """
-        super().__init__(b"")
+        super().__init__()
         self._path = path
         self._lost = ""
         self._free: list[socket.socket] = []
@@ -138,24 +137,6 @@ class SharedEngine(InferenceEngine):
         """Says in what form the engine takes pictures; the host got ready for them when it started."""
         return self._card.form
 
-    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
-        """Runs prepared pictures, together with those of other clients.
-
-        Args:
-            pictures: Any number, in the form that `open_pictures` named.
-
-        Returns:
-            One for each: float32 `[k, 6]` rows, or what is wrong with the picture.
-
-        Raises:
-            EngineClosedError: The engine was closed.
-            GpuLostError: The GPU's context is lost, or the host is gone.
-        """
-        found: list[NDArray[np.float32] | PictureError] = self._call(
-            "run_pictures", [engine_wire.to_send(picture) for picture in pictures]
-        )
-        return found
-
     def warm_up(self) -> None:
         """Does nothing: the host is warm."""
 
@@ -174,8 +155,10 @@ class SharedEngine(InferenceEngine):
         outputs: list[NDArray[Any]] = self._call("run", data)
         return outputs
 
-    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        return self._run(rows)
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+        """Runs pictures together with those of other clients."""
+        found: list[Found] = self._call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
+        return found
 
     def _watch_host(self) -> None:
         with suppress(GpuLostError, EngineClosedError):

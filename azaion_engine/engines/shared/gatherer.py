@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-import numpy as np
-from numpy.typing import NDArray
-
-from azaion_engine.engines.base import InferenceEngine
-from azaion_engine.errors import EngineClosedError, GpuLostError, PictureError
-from azaion_engine.pictures.prepared import PreparedPicture
-
-logger = logging.getLogger(__name__)
+from azaion_engine.engines.base import Found, InferenceEngine
+from azaion_engine.errors import EngineClosedError
+from azaion_engine.pictures.prepared import LoadablePicture, PreparedBatch
 
 CLOSE_S = 10.0
 """Longer than any batch takes; a GPU that hangs never ends one."""
@@ -31,11 +25,9 @@ Measured with a stand-in engine of two lanes that decodes for 0.3 of it, and 16 
 twelfth less, waiting for the end a quarter less; with 64 and more, whose batches are full, they are all alike.
 """
 
-Found = NDArray[np.float32] | PictureError
-
 
 class _Request:
-    def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
+    def __init__(self, pictures: Sequence[LoadablePicture]) -> None:
         self.pictures = pictures
         self.taken = 0
         self.found: list[Found | None] = [None] * len(pictures)
@@ -70,12 +62,12 @@ class Gatherer:
         for thread in self._threads:
             thread.start()
 
-    def run(self, pictures: Sequence[PreparedPicture]) -> list[Found]:
+    def run(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
         """Runs pictures together with those of other threads; waits for all of them.
 
         Raises:
             EngineClosedError: The gatherer was closed.
-            Exception: What the engine raised, with these pictures or, where it is lost, with any.
+            GpuLostError: The GPU's context is lost.
         """
         request = _Request(pictures)
         if not pictures:
@@ -136,17 +128,13 @@ class Gatherer:
         return places
 
     def _run(self, places: list[_Place]) -> None:
+        batch = PreparedBatch([request.pictures[index] for request, index in places])
         counts = Counter(request for request, _ in places)
         try:
-            found = self._engine.run_pictures([request.pictures[index] for request, index in places])
-        except Exception as error:
-            if len(counts) == 1 or isinstance(error, (GpuLostError, EngineClosedError)):
-                for request in counts:
-                    self._fail(request, error)
-                return
-            logger.warning("a batch of %d clients failed; each one's pictures are tried alone", len(counts))
+            found = self._engine.run_pictures(batch)
+        except Exception as error:  # the engine itself is lost or closed
             for request in counts:
-                self._run([place for place in places if place[0] is request])
+                self._fail(request, error)
             return
         for (request, index), rows in zip(places, found, strict=True):
             request.found[index] = rows

@@ -11,16 +11,16 @@ import pickle
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
-from azaion_engine.pictures.prepared import PictureForm
+from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from azaion_engine.plans.store import StoreOutcome
 
 FIRST_CLIENT_S = 60.0
@@ -63,7 +63,7 @@ class EngineHost:
             "card": self._card_if_well,
             "check_health": engine.check_health,
             "run": engine.run,
-            "run_pictures": self._gatherer.run,
+            "run_pictures": self._run_pictures,
         }
         self.card = EngineCard(
             os.getpid(),
@@ -131,6 +131,10 @@ class EngineHost:
                     self._lost = True
                     self._changed.notify_all()
             return None, that_travels(error)
+
+    def _run_pictures(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
+        found = self._gatherer.run(pictures)
+        return [that_travels(one) if isinstance(one, Exception) else one for one in found]
 
     def _card_if_well(self) -> EngineCard:
         self._engine.check_health()

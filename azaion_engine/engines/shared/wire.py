@@ -11,7 +11,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 _APART_BYTES = 16 * 1024
 """Buffers from this size on travel beside the pickle: they are copied by the kernel alone, without the GIL."""
@@ -59,9 +59,9 @@ def receive(connection: socket.socket) -> Any:
     return pickle.loads(body, buffers=apart)
 
 
-def to_send(picture: PreparedPicture) -> PreparedPicture:
+def to_send(picture: LoadablePicture) -> LoadablePicture:
     """Returns the picture such that `send` lets its JPEG travel beside the pickle."""
-    if picture.jpeg is None:
+    if not isinstance(picture, JpegPicture):
         return picture
     return replace(picture, jpeg=pickle.PickleBuffer(picture.jpeg))  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from azaion_engine.cuda import gpu
 from azaion_engine.cuda.context import cuda_context
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.cuda.memory import pinned_empty
-from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.run.batch_graph import ExecutionFailedError
@@ -27,9 +27,8 @@ from azaion_engine.errors import (
     EngineClosedError,
     ExecutionError,
     GpuLostError,
-    PictureError,
 )
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
@@ -71,7 +70,7 @@ class TensorRTEngine(InferenceEngine):
             ModelError: The plan is no `[batch, n, 6]` detector.
             MissingDependencyError: TensorRT or PyCUDA is not installed.
         """
-        super().__init__(model_bytes)
+        super().__init__()
         if kwargs:
             raise TypeError(f"TensorRTEngine takes no option {', '.join(sorted(kwargs))}")
         self._trt = tensorrt_api.load()
@@ -214,20 +213,8 @@ class TensorRTEngine(InferenceEngine):
             return PictureForm.ARRAY
         return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
 
-    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
-        """Runs prepared pictures, decoded and letterboxed on the GPU; two threads at a time.
-
-        Args:
-            pictures: Any number, in the form that `open_pictures` named.
-
-        Returns:
-            One for each: float32 `[k, 6]` rows as of `run`, or what is wrong with the picture.
-
-        Raises:
-            EngineClosedError: The engine was closed.
-            GpuLostError: The GPU's context is lost.
-            ExecutionError: The batch failed.
-        """
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+        """Runs pictures that are decoded and letterboxed on the GPU."""
         self.open_pictures()
         with self._on_lanes(1, len(pictures)) as (lane,):
             parts = [
@@ -259,9 +246,6 @@ class TensorRTEngine(InferenceEngine):
                 if position < len(starts):
                     lane.start(data[starts[position] : starts[position] + self._resources.batch_size])
             return outputs
-
-    def _run_rows(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
-        return self._run(rows)
 
     def _on_every_lane(self) -> AbstractContextManager[list[Lane]]:
         return self._on_lanes(self.lanes, 0, least=self.lanes)

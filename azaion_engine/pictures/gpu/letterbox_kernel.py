@@ -25,6 +25,8 @@ RECORD = np.dtype(
     ]
 )
 """`struct Picture` of letterbox.cu."""
+Record = tuple[int | float, ...]
+"""Values of one `RECORD`, in its order."""
 
 _BLOCK = (32, 8, 1)
 """Threads across, so that a warp writes one piece of a row, and down."""
@@ -44,7 +46,7 @@ _RUNS = {
 }
 
 
-def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox) -> tuple[int | float, ...]:
+def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox) -> Record:
     """Says where a picture lies and where it goes, as one `RECORD`.
 
     Args:

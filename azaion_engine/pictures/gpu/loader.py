@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.cuda.staging import Staging
 from azaion_engine.errors import MissingDependencyError, PictureError
-from azaion_engine.pictures.codec import PictureLimits, decode
+from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder
-from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, Record, make_record
+from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class PictureLoader:
             logger.warning("JPEGs are decoded on the CPU: %s", error)
         self.decodes_jpeg = self._decoder is not None
 
-    def load(self, pictures: Sequence[PreparedPicture]) -> list[PictureError | None]:
+    def load(self, pictures: Sequence[LoadablePicture]) -> list[PictureError | None]:
         """Starts filling the first rows of the network's input, in order, with those pictures that can be decoded.
 
         Args:
@@ -80,16 +81,13 @@ class PictureLoader:
         Returns:
             One for each picture: what is wrong with it, or None when it has a row.
         """
-        decoded = self._decode(pictures)
+        decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
         errors: list[PictureError | None] = []
-        records = []
-        for picture, found in zip(pictures, decoded, strict=True):
-            if found is not None:
-                records.append(make_record(found.address, found.pitch, picture.orientation, picture.letterbox))
-                errors.append(None)
-                continue
+        records: list[Record] = []
+        for picture in pictures:
+            found = next(decoded) if isinstance(picture, JpegPicture) else None
             try:
-                records.append(self._upload(len(records), _pixels_of(picture)))
+                records.append(found or self._upload(len(records), _pixels_of(picture)))
                 errors.append(None)
             except PictureError as error:
                 errors.append(error)
@@ -115,30 +113,29 @@ class PictureLoader:
         if pixels is not None:
             pixels.free()
 
-    def _decode(self, pictures: Sequence[PreparedPicture]) -> list[DecodedPicture | None]:
-        jpegs = [picture.jpeg for picture in pictures if picture.jpeg is not None]
-        found = (
-            self._decoder.decode(jpegs, self._stream) if jpegs and self._decoder is not None else [None] * len(jpegs)
-        )
-        decoded = iter(found)
-        return [_as_expected(next(decoded), picture) if picture.jpeg else None for picture in pictures]
+    def _decode(self, pictures: Sequence[JpegPicture]) -> list[Record | None]:
+        if not pictures or self._decoder is None:
+            return [None] * len(pictures)
+        decoded = self._decoder.decode([picture.jpeg for picture in pictures], self._stream)
+        return [_record_of(found, picture) for found, picture in zip(decoded, pictures, strict=True)]
 
-    def _upload(self, row: int, pixels: NDArray[np.uint8]) -> tuple[int | float, ...]:
+    def _upload(self, row: int, pixels: NDArray[np.uint8]) -> Record:
         address = int(self._pixels) + row * pixels.size
         self._staging.upload(pixels, address, pixels.dtype)
         return make_record(address, 3 * pixels.shape[1], 1, self._identity)
 
 
-def _as_expected(found: DecodedPicture | None, picture: PreparedPicture) -> DecodedPicture | None:
+def _record_of(found: DecodedPicture | None, picture: JpegPicture) -> Record | None:
     """Trusts the decoder only if it found the size that the limits were checked with."""
     size = (picture.letterbox.picture_width, picture.letterbox.picture_height)
     stored = size[::-1] if picture.orientation >= 5 else size
-    return found if found is not None and (found.width, found.height) == stored else None
+    if found is None or (found.width, found.height) != stored:
+        return None
+    return make_record(found.address, found.pitch, picture.orientation, picture.letterbox)
 
 
-def _pixels_of(picture: PreparedPicture) -> NDArray[np.uint8]:
-    if picture.pixels is not None:
-        return picture.pixels
-    assert picture.jpeg is not None
-    # The CPU has the last word on what the hardware could not decode: another picture, or the error that says why.
-    return picture.letterbox.apply(decode(picture.jpeg, _CHECKED))
+def _pixels_of(picture: LoadablePicture) -> NDArray[np.uint8]:
+    if isinstance(picture, JpegPicture):
+        # The CPU decides about what the hardware could not decode: another picture, or the error that says why.
+        return picture.letterbox.apply(decode(picture.jpeg, _CHECKED))
+    return picture.pixels

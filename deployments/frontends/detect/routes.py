@@ -1,35 +1,24 @@
-"""The HTTP routes: requests to pictures, errors to statuses, and nothing of engines or batches."""
+"""Routes of `/detect`, of the model card and of the probes: requests to pictures, and nothing of engines or batches."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic_core import to_json
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 
-import azaion_engine
-from azaion_engine.errors import AzaionError, InvalidParameterError, PictureTooLargeError
-from deployments.frontends.body import Replica, arriving, retry_after, stream_body, this_replica, whole_body
+from azaion_engine.errors import InvalidParameterError, PictureTooLargeError
+from deployments.frontends.body import Service, arriving, stream_body, this_service, whole_body
 from deployments.frontends.detect import schema
-from deployments.frontends.detect.plain_detect import PlainDetect
-from deployments.frontends.open_inference.http_routes import router as open_inference
-from deployments.frontends.page import routes as web_page
-from deployments.watching.middleware import RequestMiddleware
-from deployments.watching.record import current_request
+from deployments.frontends.failures import explain, retry_after
+from deployments.service import Answer, DetectorService
 
-if TYPE_CHECKING:
-    from deployments.deployment import Answer, DetectorDeployment
-
-logger = logging.getLogger("ray.serve")
 router = APIRouter()
 
 Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
@@ -44,32 +33,6 @@ Format = Annotated[
         "prefers, else `json`.",
     ),
 ]
-
-
-def create_api() -> FastAPI:
-    """Builds the ASGI application of one replica."""
-    api = FastAPI(
-        title="azaion-engine",
-        version=azaion_engine.__version__,
-        description="Object detection: post a picture, get boxes in its own pixels.",
-        openapi_tags=schema.TAGS,
-        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
-        generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
-        # Serve's span is the request's: FastAPI's own would begin another trace, with Serve's out of sight. Versions
-        # of FastAPI without telemetry keep the word without a meaning.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    api.add_middleware(PlainDetect, path="/detect", answer=_detect_plain, on_error=_on_error)
-    api.add_middleware(RequestMiddleware, request_over=lambda record: this_replica().request_over(record))
-    api.include_router(router)
-    api.include_router(web_page.router)
-    api.include_router(open_inference)
-    api.add_exception_handler(AzaionError, _on_error)
-    api.add_exception_handler(RequestValidationError, _on_error)
-    api.add_exception_handler(HTTPException, _on_error)
-    api.add_exception_handler(ClientDisconnect, _on_error)
-    api.add_exception_handler(Exception, _on_error)
-    return api
 
 
 @router.post(
@@ -88,7 +51,7 @@ def create_api() -> FastAPI:
 )
 async def detect(
     request: Request,
-    replica: Replica,
+    service: Service,
     confidence: Confidence = None,
     classes: Classes = None,
     answer_format: Format = None,
@@ -102,29 +65,29 @@ async def detect(
     """
     # An empty `classes=` is a form field left empty, not a wish for nothing.
     kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
-    replica.refuse_when_full()
+    service.refuse_when_full()
     drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         if drawn:
-            return _image(*await replica.draw(await _body(request, replica), confidence, kept))
-        return await _answer(request, replica, confidence, kept)
+            return _image(*await service.draw(await _body(request, service), confidence, kept))
+        return await _answer(request, service, confidence, kept)
 
-    with arriving(replica):
-        uploads = await _uploads(request, replica)
+    with arriving(service):
+        uploads = await _uploads(request, service)
     if drawn:
         if len(uploads) > 1:
             raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
-        return _image(*await replica.draw(await _upload_bytes(replica, uploads[0]), confidence, kept))
-    pictures = await asyncio.gather(*(_detect_upload(replica, upload, confidence, kept) for upload in uploads))
+        return _image(*await service.draw(await _upload_bytes(service, uploads[0]), confidence, kept))
+    pictures = await asyncio.gather(*(_detect_upload(service, upload, confidence, kept) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
-    return JSONResponse({"pictures": pictures, "model": _model(replica)}, status, retry_after(status))
+    return JSONResponse({"pictures": pictures, "model": _model(service)}, status, retry_after(status))
 
 
 @router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
-async def model(replica: Replica) -> JSONResponse:
+async def model(service: Service) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
-    return JSONResponse(replica.describe())
+    return JSONResponse(service.describe())
 
 
 @router.get("/healthz", tags=["service"], summary="Does the process live?", response_model=schema.Status)
@@ -140,49 +103,50 @@ async def healthz() -> JSONResponse:
     response_model=schema.Status,
     responses=schema.error_answers(503),
 )
-async def readyz(replica: Replica) -> JSONResponse:
+async def readyz(service: Service) -> JSONResponse:
     """Answers 200 when pictures would be answered, else 503 with the reason."""
-    await replica.check_health()
+    service.check_health()
     return JSONResponse({"status": "ready"})
 
 
-async def _detect_plain(request: Request) -> Response:
-    replica = this_replica()
-    replica.refuse_when_full()
-    return await _answer(request, replica)
+async def detect_plain(request: Request) -> Response:
+    """Answers a request of which `PlainDetect` knows that its body is the picture and that it asks nothing else."""
+    service = this_service()
+    service.refuse_when_full()
+    return await _answer(request, service)
 
 
 async def _answer(
-    request: Request, replica: DetectorDeployment, confidence: float | None = None, classes: list[str] | None = None
+    request: Request, service: DetectorService, confidence: float | None = None, classes: list[str] | None = None
 ) -> Response:
-    answer = await replica.detect(await _body(request, replica), confidence, classes)
+    answer = await service.detect(await _body(request, service), confidence, classes)
     # Pydantic's encoder takes a quarter of the time of the standard library's.
-    body = to_json({**_picture(answer), "model": _model(replica)})
+    body = to_json({**_picture(answer), "model": _model(service)})
     return Response(body, media_type="application/json")
 
 
-async def _body(request: Request, replica: DetectorDeployment) -> bytes:
-    with arriving(replica):
-        return await whole_body(request, replica.settings.max_picture_bytes)
+async def _body(request: Request, service: DetectorService) -> bytes:
+    with arriving(service):
+        return await whole_body(request, service.settings.max_picture_bytes)
 
 
 async def _detect_upload(
-    replica: DetectorDeployment, upload: UploadFile, confidence: float | None, classes: list[str] | None
+    service: DetectorService, upload: UploadFile, confidence: float | None, classes: list[str] | None
 ) -> dict[str, Any]:
     name = (upload.filename or "").encode(errors="replace").decode()  # half of a surrogate pair cannot be answered
     try:
-        answer = await replica.detect(await _upload_bytes(replica, upload), confidence, classes)
+        answer = await service.detect(await _upload_bytes(service, upload), confidence, classes)
     except InvalidParameterError:
         raise  # wrong for every picture alike
     except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
-        return {"name": name, "error": _describe(error, f"picture {name!r}")}
+        return {"name": name, "error": explain(error, f"picture {name!r}").body()}
     return {"name": name, **_picture(answer)}
 
 
-async def _upload_bytes(replica: DetectorDeployment, upload: UploadFile) -> bytes:
-    if (upload.size or 0) > replica.settings.max_picture_bytes:
+async def _upload_bytes(service: DetectorService, upload: UploadFile) -> bytes:
+    if (upload.size or 0) > service.settings.max_picture_bytes:
         raise PictureTooLargeError(
-            f"the picture has {upload.size} bytes, at most {replica.settings.max_picture_bytes} are accepted"
+            f"the picture has {upload.size} bytes, at most {service.settings.max_picture_bytes} are accepted"
         )
     return await upload.read()
 
@@ -197,8 +161,8 @@ class _WholeForm(MultiPartParser):
         self.closed = True
 
 
-async def _uploads(request: Request, replica: DetectorDeployment) -> list[UploadFile]:
-    settings = replica.settings
+async def _uploads(request: Request, service: DetectorService) -> list[UploadFile]:
+    settings = service.settings
     most = settings.pictures_at_once
     parser = _WholeForm(
         request.headers, stream_body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
@@ -243,44 +207,9 @@ def _picture(answer: Answer) -> dict[str, Any]:
     return {
         "picture": {"width": found.picture_width, "height": found.picture_height},
         "boxes": found.to_dicts(),
-        "timing_ms": answer.timing_ms,
+        "timing_ms": answer.times.milliseconds(),
     }
 
 
-def _model(replica: DetectorDeployment) -> dict[str, str]:
-    return {"name": replica.detector.model_name, "engine": replica.detector.engine.name}
-
-
-def _error(code: str, message: str, status: int) -> dict[str, Any]:
-    return {"code": code, "message": message, "status": status}
-
-
-def _describe(error: Exception, where: str) -> dict[str, Any]:
-    """Turns an error into the body of the one error shape, and has it counted."""
-    described = _shape(error, where)
-    if (request := current_request.get()) is not None:
-        request.failed(described["code"])
-    return described
-
-
-def _shape(error: Exception, where: str) -> dict[str, Any]:
-    """Says what went wrong; what was not raised on purpose is logged and not shown."""
-    if isinstance(error, AzaionError):
-        return _error(error.code, str(error), error.http_status)
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part != "query")
-        return _error("invalid_parameter", f"{name}: {first['msg']}, given {first.get('input')!r}", 422)
-    if isinstance(error, HTTPException):
-        codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
-        return _error(codes.get(error.status_code, "http_error"), str(error.detail), error.status_code)
-    if isinstance(error, ClientDisconnect):
-        return _error("cancelled", "the client left before its picture had arrived", 499)
-    logger.error("unexpected error in %s", where, exc_info=error)
-    return _error("internal", "an unexpected error; the server's log has the details", 500)
-
-
-async def _on_error(request: Request, error: Exception) -> JSONResponse:
-    body = _describe(error, request.url.path)
-    headers = getattr(error, "headers", None) or {}  # a 405 tells what is allowed
-    return JSONResponse({"error": body}, body["status"], {**headers, **retry_after(body["status"], error)})
+def _model(service: DetectorService) -> dict[str, str]:
+    return {"name": service.detector.model_name, "engine": service.detector.engine.name}

@@ -1,4 +1,4 @@
-"""The shapes of the HTTP answers, for the OpenAPI document; the routes write plain dictionaries of these shapes."""
+"""Schema of the HTTP answers, for the OpenAPI document; the routes return plain dictionaries of these shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TAGS = [
 ]
 
 ANY_PICTURE = "application/octet-stream"
-"""The format of a body is read from its first bytes; whatever else its Content-Type says is taken too."""
+"""Any format: it is read from the body's first bytes, so any other Content-Type is accepted too."""
 
 DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
@@ -237,7 +237,7 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
     ),
     504: ("No answer within the model card's `timeout_s`.", {"deadline_exceeded": "no answer within 30 s"}),
 }
-"""Status → (what it means, code → a message of that code)."""
+"""Status → (description, code → example message)."""
 
 
 def error_answers(*statuses: int, shape: Any = ErrorAnswer) -> dict[int | str, dict[str, Any]]:
@@ -245,7 +245,7 @@ def error_answers(*statuses: int, shape: Any = ErrorAnswer) -> dict[int | str, d
 
     Args:
         statuses: Keys of `ERRORS`.
-        shape: Of the bodies.
+        shape: Schema of the bodies.
     """
     answers: dict[int | str, dict[str, Any]] = {}
     for status in statuses:

@@ -1,10 +1,10 @@
-"""The protocol's gRPC messages ↔ requests and answers."""
+"""gRPC codec: the protocol's messages ↔ requests and answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from azaion_engine.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
 
@@ -16,7 +16,7 @@ def decode_request(message: Any) -> InferRequest:
     """Reads a `ModelInferRequest`.
 
     Raises:
-        InvalidRequestError: Its parts do not fit together.
+        InvalidRequestError: Its parts do not match.
     """
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):

@@ -1,37 +1,46 @@
-"""The protocol's gRPC methods, called by Serve's gRPC proxy on the replica's own class.
+"""gRPC service: the protocol's methods, called by Serve's gRPC proxy on the deployment's class.
 
 A Serve config names `add_open_inference` under `grpc_options: grpc_servicer_functions`. The generated messages are
-imported where they are used: a clone that was never installed has none, and still serves HTTP.
+imported where they are used: a clone that was never installed lacks them, and still serves HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from azaion_engine.errors import PictureTooLargeError
+from deployments.frontends.failures import explain
 from deployments.frontends.open_inference import grpc_codec
-from deployments.frontends.open_inference.status import GRPC_CODES, describe, error_code
+from deployments.frontends.open_inference.messages import protocol_status
+from deployments.frontends.open_inference.repository import ModelRepository
+from deployments.service import DetectorService
 from deployments.watching.record import RequestRecord, current_request
 from deployments.watching.request_id import safe_id
 from deployments.watching.tracing import export_if_traced
-
-if TYPE_CHECKING:
-    from deployments.frontends.open_inference.repository import ModelRepository
 
 Method = Callable[..., Awaitable[Any]]
 
 _SERVICE = "inference.GRPCInferenceService"
 
+_GRPC_CODES = {
+    400: "INVALID_ARGUMENT",
+    404: "NOT_FOUND",
+    413: "INVALID_ARGUMENT",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
+
 
 def add_open_inference(servicer: Any, server: Any) -> None:
-    """Registers the methods of `OpenInferenceGrpc`; gRPC itself answers UNIMPLEMENTED to the protocol's others.
+    """Registers the methods of `OpenInferenceGrpc`; gRPC itself answers UNIMPLEMENTED to all others.
 
     Args:
-        servicer: Where Serve's proxy finds the methods.
-        server: Its server.
+        servicer: Object of Serve's proxy with the methods.
+        server: The proxy's gRPC server.
     """
     import grpc
 
@@ -49,7 +58,7 @@ def add_open_inference(servicer: Any, server: Any) -> None:
 
 
 def _watched(method: Method) -> Any:
-    """Has the calls of a method counted, logged and traced, as `RequestMiddleware` does over HTTP."""
+    """Wraps a method to record its calls, as `RequestMiddleware` does for HTTP."""
 
     async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
         record = RequestRecord(
@@ -67,14 +76,14 @@ def _watched(method: Method) -> Any:
             raise
         finally:
             current_request.reset(token)
-            self.request_over(record)
+            self.service.request_over(record)
 
     answer.__name__, answer.__doc__ = method.__name__, method.__doc__
     return answer
 
 
 def _rpc(method: Method) -> Any:
-    """Turns what a method returns, a message or its fields, into the message, and what it raises into a status."""
+    """Wraps a method: makes its result (message or fields) a message, and its exception a status."""
 
     async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
         service, messages = _protocol()
@@ -84,13 +93,13 @@ def _rpc(method: Method) -> Any:
         except Exception as error:
             import grpc
 
-            status, message = describe(error, method.__name__)
+            failure = explain(error, method.__name__)
+            status = protocol_status(failure)
             if (record := current_request.get()) is not None:
-                record.failed(error_code(error, status))
                 record.status = status
-            # Set, not raised: Serve would log a client's mistake with its traceback in two processes.
-            grpc_context.set_code(grpc.StatusCode[GRPC_CODES.get(status, "INTERNAL")])
-            grpc_context.set_details(message)
+            # Set, not raised: Serve would log a traceback for a client's mistake, in two processes.
+            grpc_context.set_code(grpc.StatusCode[_GRPC_CODES.get(status, "INTERNAL")])
+            grpc_context.set_details(failure.message)
             return kind()
         if isinstance(result, dict):
             from google.protobuf.json_format import ParseDict
@@ -103,8 +112,9 @@ def _rpc(method: Method) -> Any:
 
 
 class OpenInferenceGrpc:
-    """The methods; mixed into the deployment, whose repository they ask."""
+    """The protocol's methods, a mixin of the deployment, whose repository they use."""
 
+    service: DetectorService
     repository: ModelRepository
 
     @_rpc
@@ -114,14 +124,14 @@ class OpenInferenceGrpc:
 
     @_rpc
     async def ServerReady(self, request: Any) -> dict[str, Any]:
-        """Tells whether requests would be answered."""
-        return {"ready": await self.repository.ready()}
+        """Tells whether the server is ready."""
+        return {"ready": self.repository.ready()}
 
     @_rpc
     async def ModelReady(self, request: Any) -> dict[str, Any]:
-        """Tells whether the model would answer."""
+        """Tells whether the model is ready."""
         self.repository.model(request.name, request.version)
-        return {"ready": await self.repository.ready()}
+        return {"ready": self.repository.ready()}
 
     @_rpc
     async def ServerMetadata(self, request: Any) -> dict[str, Any]:
@@ -140,7 +150,7 @@ class OpenInferenceGrpc:
 
     @_rpc
     async def ModelStatistics(self, request: Any) -> dict[str, Any]:
-        """Tells what one model, or each, has answered on this replica."""
+        """Tells counts and times of one model, or of each, on this replica."""
         return self.repository.statistics(request.name, request.version)
 
     @_rpc
@@ -153,8 +163,8 @@ class OpenInferenceGrpc:
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""
         model = self.repository.model(request.model_name, request.model_version)
-        model.replica.refuse_when_full()
-        if (given := request.ByteSize()) > model.max_body_bytes:  # reading typed contents costs ten times their bytes
+        self.service.refuse_when_full()
+        if (given := request.ByteSize()) > model.max_body_bytes:  # decoding typed contents takes much more memory
             raise PictureTooLargeError(f"the message has {given} bytes, at most {model.max_body_bytes} are accepted")
         return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
 

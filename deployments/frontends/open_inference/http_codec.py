@@ -1,4 +1,4 @@
-"""Bodies of the protocol's HTTP form: JSON, JSON followed by binary tensors, and either of them compressed."""
+"""HTTP codec: the protocol's bodies, JSON or JSON followed by binary tensors, either of them compressed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from azaion_engine.errors import InvalidRequestError, PictureTooLargeError
+from azaion_engine.errors import PictureTooLargeError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
 
@@ -18,16 +19,16 @@ _GZIP_OR_ZLIB = 47
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undoes the body's Content-Encoding.
+    """Decompresses a body according to its Content-Encoding.
 
     Args:
         body: As received.
         encoding: `gzip`, `deflate` (zlib's format), `identity` or nothing.
-        limit: Most bytes of the result; decompression stops there.
+        limit: Maximum bytes of the result; decompression stops there.
 
     Raises:
         InvalidRequestError: Another encoding, or damaged data.
-        PictureTooLargeError: It would become larger than the limit.
+        PictureTooLargeError: The result exceeds the limit.
     """
     if encoding in ("", "identity"):
         return body
@@ -49,7 +50,7 @@ def deflate(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
     """Compresses an answer as the client's Accept-Encoding allows.
 
     Returns:
-        The body, and the header that tells of it.
+        The body, and the Content-Encoding header, if compressed.
     """
     encodings = {choice.split(";")[0].strip().lower() for choice in accepted.split(",")}
     if "gzip" in encodings:
@@ -64,10 +65,10 @@ def decode_request(body: bytes, json_bytes: int | None) -> InferRequest:
 
     Args:
         body: The whole body, inflated.
-        json_bytes: The header Inference-Header-Content-Length: where binary tensors begin; None: there are none.
+        json_bytes: The header Inference-Header-Content-Length: offset of the binary tensors; None if there are none.
 
     Raises:
-        InvalidRequestError: The body is no request; names what is wrong with which tensor.
+        InvalidRequestError: The body is malformed; the message names the tensor and the fault.
     """
     if json_bytes is not None and not 0 <= json_bytes <= len(body):
         raise InvalidRequestError(f"Inference-Header-Content-Length is {json_bytes}, the body has {len(body)} bytes")
@@ -101,7 +102,7 @@ def encode_answer(answer: InferAnswer, request: InferRequest) -> tuple[bytes, in
     """Writes an answer.
 
     Returns:
-        The body, and where its binary tensors begin; None: there are none.
+        The body, and the offset of its binary tensors; None if there are none.
     """
     all_binary = bool(request.parameters.get("binary_data_output"))
     wishes = {output.name: output.binary for output in request.outputs}

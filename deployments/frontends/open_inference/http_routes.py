@@ -1,32 +1,33 @@
-"""The protocol's HTTP routes, `/v2/…`, as KServe specifies them and Triton extends them."""
+"""HTTP routes of the protocol, `/v2/…`, specified by KServe and extended by Triton."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from ray import serve
 
-from azaion_engine.errors import InvalidRequestError, UnknownModelError
-from deployments.frontends.body import Replica, arriving, retry_after, whole_body
+from deployments.errors import InvalidRequestError, UnknownModelError
+from deployments.frontends.body import Service, arriving, whole_body
+from deployments.frontends.failures import explain
 from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
-from deployments.frontends.open_inference.messages import InferAnswer, InferRequest
-from deployments.frontends.open_inference.status import describe, error_code
+from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, protocol_status
+from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
-from deployments.watching.record import current_request
 
 Converted = TypeVar("Converted")
 
 JSON_BYTES = "Inference-Header-Content-Length"
-"""Where the JSON ends and binary tensors begin, in requests and answers."""
+"""Header: length of the JSON, after which binary tensors begin; in requests and answers."""
 
 
 class _Route(APIRoute):
-    """Gives the protocol's error shape, `{"error": "…"}`, to whatever a route raises."""
+    """Turns every error of a route into the protocol's error shape, `{"error": "…"}`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -35,12 +36,19 @@ class _Route(APIRoute):
             try:
                 return await handle(request)
             except Exception as error:
-                status, message = describe(error, request.url.path)
-                if (record := current_request.get()) is not None:
-                    record.failed(error_code(error, status))
-                return JSONResponse({"error": message}, status, retry_after(status, error))
+                failure = explain(error, request.url.path)
+                return JSONResponse({"error": failure.message}, protocol_status(failure), failure.headers)
 
         return answer
+
+
+async def _this_repository() -> ModelRepository:
+    repository: ModelRepository = serve.get_replica_context().servable_object.repository
+    return repository
+
+
+Repository = Annotated[ModelRepository, Depends(_this_repository)]
+"""A route's parameter of this type is this replica's model repository."""
 
 
 class ProtocolError(BaseModel):
@@ -66,9 +74,9 @@ router = APIRouter(prefix="/v2", route_class=_Route, tags=["Open Inference Proto
 
 
 @router.get("")
-async def server_metadata(replica: Replica) -> JSONResponse:
+async def server_metadata(repository: Repository) -> JSONResponse:
     """Tells name, version and extensions of the server."""
-    return JSONResponse(replica.repository.server_metadata())
+    return JSONResponse(repository.server_metadata())
 
 
 @router.get("/health/live", response_class=Response)
@@ -78,61 +86,61 @@ async def server_live() -> Response:
 
 
 @router.get("/health/ready", response_class=Response)
-async def server_ready(replica: Replica) -> Response:
+async def server_ready(service: Service) -> Response:
     """Answers 200 when requests would be answered, else the reason."""
-    await replica.check_health()
+    service.check_health()
     return Response()
 
 
 @router.get("/models/stats")
-async def statistics(replica: Replica) -> JSONResponse:
+async def statistics(repository: Repository) -> JSONResponse:
     """Tells how many requests each model of this replica has answered, and how long each stage took."""
-    return JSONResponse(replica.repository.statistics())
+    return JSONResponse(repository.statistics())
 
 
 @router.post("/repository/index")
-async def repository_index(replica: Replica) -> JSONResponse:
+async def repository_index(repository: Repository) -> JSONResponse:
     """Lists the models."""
-    return JSONResponse(replica.repository.index())
+    return JSONResponse(repository.index())
 
 
 @router.get("/models/{name}/versions/{version}")
 @router.get("/models/{name}")
-async def model_metadata(replica: Replica, name: str, version: str = "") -> JSONResponse:
+async def model_metadata(repository: Repository, name: str, version: str = "") -> JSONResponse:
     """Tells the model's inputs and outputs."""
-    return JSONResponse(replica.repository.model(name, version).metadata())
+    return JSONResponse(repository.model(name, version).metadata())
 
 
 @router.get("/models/{name}/versions/{version}/ready", response_class=Response)
 @router.get("/models/{name}/ready", response_class=Response)
-async def model_ready(replica: Replica, name: str, version: str = "") -> Response:
+async def model_ready(service: Service, repository: Repository, name: str, version: str = "") -> Response:
     """Answers 200 when the model would answer, else the reason."""
-    replica.repository.model(name, version)
-    await replica.check_health()
+    repository.model(name, version)
+    service.check_health()
     return Response()
 
 
 @router.get("/models/{name}/versions/{version}/config")
 @router.get("/models/{name}/config")
-async def model_config(replica: Replica, name: str, version: str = "") -> JSONResponse:
+async def model_config(repository: Repository, name: str, version: str = "") -> JSONResponse:
     """Tells the model's configuration as Triton does."""
-    return JSONResponse(replica.repository.model(name, version).config())
+    return JSONResponse(repository.model(name, version).config())
 
 
 @router.get("/models/{name}/versions/{version}/stats")
 @router.get("/models/{name}/stats")
-async def model_statistics(replica: Replica, name: str, version: str = "") -> JSONResponse:
+async def model_statistics(repository: Repository, name: str, version: str = "") -> JSONResponse:
     """Tells what the model has answered on this replica."""
-    return JSONResponse(replica.repository.statistics(name, version))
+    return JSONResponse(repository.statistics(name, version))
 
 
 @router.post("/models/{name}/versions/{version}/infer", responses={200: _BINARY})
 @router.post("/models/{name}/infer", responses={200: _BINARY})
-async def infer(request: Request, replica: Replica, name: str, version: str = "") -> Response:
+async def infer(request: Request, service: Service, repository: Repository, name: str, version: str = "") -> Response:
     """Runs a model; JSON or JSON with binary tensors, in and out."""
-    model = replica.repository.model(name, version)
-    replica.refuse_when_full()
-    with arriving(replica):
+    model = repository.model(name, version)
+    service.refuse_when_full()
+    with arriving(service):
         body = await whole_body(request, model.max_body_bytes)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)

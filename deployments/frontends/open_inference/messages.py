@@ -1,11 +1,12 @@
-"""An inference request and its answer, the same whether they travel as JSON, as JSON and binary, or over gRPC."""
+"""Messages: an inference request and its answer, the same for JSON, JSON with binary, and gRPC."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from azaion_engine.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError
+from deployments.frontends.failures import Failure
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
 
 
@@ -15,7 +16,7 @@ class RequestedOutput:
 
     Attributes:
         name: Its name.
-        binary: Whether an HTTP answer carries it in binary form; None: as the request says for all.
+        binary: Whether an HTTP answer carries it in binary form; None: as the request's parameters say.
     """
 
     name: str
@@ -24,13 +25,13 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a client asks of a model.
+    """A client's inference request.
 
     Attributes:
         inputs: The tensors.
-        outputs: Those wanted, in this order; empty: all.
+        outputs: Requested outputs, in this order; empty: all.
         id: Echoed in the answer.
-        parameters: Of the whole request, e.g. `confidence`.
+        parameters: Those of the whole request, e.g. `confidence`.
     """
 
     inputs: tuple[InputTensor, ...]
@@ -41,13 +42,13 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class InferAnswer:
-    """What the model answers.
+    """The answer of a model.
 
     Attributes:
-        model_name: Its name.
-        model_version: Its version.
-        id: The request's own.
-        outputs: The tensors asked for.
+        model_name: The model's name.
+        model_version: The model's version.
+        id: The request's id.
+        outputs: The requested tensors.
     """
 
     model_name: str
@@ -57,7 +58,7 @@ class InferAnswer:
 
 
 def refuse_extensions(tensor: str, parameters: dict[str, Any]) -> None:
-    """Refuses the tensor parameters of those Triton extensions that are not offered.
+    """Refuses the tensor parameters of Triton extensions that are not supported.
 
     Raises:
         InvalidRequestError: Names the tensor and the parameter.
@@ -65,3 +66,8 @@ def refuse_extensions(tensor: str, parameters: dict[str, Any]) -> None:
     for name in ("shared_memory_region", "classification"):
         if parameters.get(name):
             raise InvalidRequestError(f"{tensor}: the parameter {name!r} is not supported here")
+
+
+def protocol_status(failure: Failure) -> int:
+    """Returns the protocol's HTTP status of a failure: 415 and 422 become 400, as body and query are one message."""
+    return 400 if failure.status in (415, 422) else failure.status

@@ -1,4 +1,4 @@
-"""OpenModel: what the picture model and the raw model share, checks, metadata, configuration and statistics."""
+"""OpenModel: base of the picture model and the raw model: checks, metadata, configuration, statistics."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest
-from deployments.frontends.open_inference.statistics import ModelStatistics, Timed
+from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
-
-if TYPE_CHECKING:
-    from deployments.deployment import DetectorDeployment
+from deployments.service import DetectorService
+from deployments.watching.stage_times import StageTimes
 
 VERSION = "1"
-"""The one version of each model; a changed model is another deployment."""
+"""The only version of each model; a changed model is another deployment."""
 
 _CONFIG_TYPES = {"BYTES": "TYPE_STRING", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32", "INT32": "TYPE_INT32"}
 _TRITONS_OWN = {
@@ -28,19 +27,19 @@ _TRITONS_OWN = {
     *("sequence_id", "sequence_start", "sequence_end", "priority", "timeout"),
     "triton_enable_empty_final_response",  # perf_analyzer sends it over gRPC
 }
-"""Request parameters that mean nothing to a model without sequences, priorities and parts; no mistake either."""
+"""Triton's request parameters that are ignored: the models have no sequences, priorities or partial answers."""
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output as the metadata tells it.
+    """An input or output, as in the metadata.
 
     Attributes:
         name: Its name.
         datatype: The protocol's name, e.g. `FP32`.
-        shape: Dimensions, the batch first; -1 where the request decides.
+        shape: Dimensions, the batch first; -1: set by the request.
         also: Further datatypes that are accepted.
     """
 
@@ -68,11 +67,11 @@ class OpenModel(ABC):
 
     platform = ""
     parameters: frozenset[str] = frozenset()
-    """Request parameters that the model knows."""
+    """Request parameters that the model accepts."""
 
     def __init__(
         self,
-        replica: DetectorDeployment,
+        service: DetectorService,
         name: str,
         picture: TensorSpec,
         outputs: Sequence[TensorSpec],
@@ -82,14 +81,14 @@ class OpenModel(ABC):
         """Describes the model.
 
         Args:
-            replica: What runs it.
+            service: Service that runs it.
             name: Its name.
-            picture: Its one input.
-            outputs: Its outputs, in the order of an answer that names none.
-            most: Pictures or rows of one request at most.
-            max_batch_size: As Triton configures it; 0 where the first dimension is a dimension like others.
+            picture: Its only input.
+            outputs: Its outputs, in the order used if a request names none.
+            most: Maximum pictures or rows of one request.
+            max_batch_size: Triton's key of that name; 0: the first dimension is not the batch.
         """
-        self.replica = replica
+        self.service = service
         self.name = name
         self.input = picture
         self.outputs = {output.name: output for output in outputs}
@@ -100,30 +99,32 @@ class OpenModel(ABC):
     @property
     @abstractmethod
     def max_body_bytes(self) -> int:
-        """Bytes of the largest HTTP body that could be a request to this model."""
+        """Maximum bytes of an HTTP body for this model."""
 
     @abstractmethod
     def check_shape(self, tensor: InputTensor) -> None:
-        """Raises InvalidRequestError for an input of another shape than the model takes."""
+        """Raises InvalidRequestError if the model does not accept the input's shape."""
 
     @abstractmethod
-    async def run(self, array: NDArray[Any], parameters: dict[str, Any]) -> tuple[list[OutputTensor], Sequence[Timed]]:
-        """Answers a checked request.
+    async def run(
+        self, array: NDArray[Any], parameters: dict[str, Any]
+    ) -> tuple[list[OutputTensor], Sequence[StageTimes]]:
+        """Runs the model on a checked request.
 
         Args:
-            array: The input, of a datatype and a shape that the model takes.
-            parameters: The request's own.
+            array: The input, of a datatype and a shape that the model accepts.
+            parameters: The request's parameters.
 
         Returns:
             Every output, and the timing of each picture or row.
         """
 
     async def infer(self, request: InferRequest) -> InferAnswer:
-        """Checks a request, runs it, and gives the outputs it asks for.
+        """Checks a request, runs it, and returns the outputs it asks for.
 
         Raises:
-            InvalidRequestError: Inputs, outputs or parameters are not the model's; names those that are.
-            AzaionError: Whatever `run` raises.
+            InvalidRequestError: Unknown inputs, outputs or parameters; the message names the known ones.
+            AzaionError: As raised by `run`.
         """
         started = time.perf_counter()
         try:
@@ -151,7 +152,7 @@ class OpenModel(ABC):
     def config(self) -> dict[str, Any]:
         """Returns Triton's model configuration."""
         batched = self.max_batch_size > 0
-        on_gpu = self.replica.detector.engine.name.startswith("tensorrt")
+        on_gpu = self.service.detector.engine.name.startswith("tensorrt")
         return {
             "name": self.name,
             "platform": self.platform,
@@ -171,7 +172,7 @@ class OpenModel(ABC):
             "batch_output": [],
             "instance_group": [{"name": self.name, "kind": "KIND_GPU" if on_gpu else "KIND_CPU", "count": 1}],
             "dynamic_batching": {
-                "preferred_batch_size": [self.replica.detector.engine.get_batch_size()],
+                "preferred_batch_size": [self.service.detector.engine.get_batch_size()],
                 "max_queue_delay_microseconds": 0,
             },
             "default_model_filename": "",
@@ -204,7 +205,7 @@ class OpenModel(ABC):
 
 
 async def all_or_none(coroutines: Sequence[Coroutine[Any, Any, Part]]) -> list[Part]:
-    """Awaits all at once; the first error cancels the others, whose answers nobody would see."""
+    """Awaits all at once; the first error cancels the others, as their answers would be discarded."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)

@@ -1,35 +1,35 @@
-"""PictureModel: encoded pictures in, boxes in their own pixels out."""
+"""PictureModel: encoded pictures in, boxes in pixels of each picture out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidParameterError, InvalidRequestError, PictureError, PictureTooLargeError
+from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
-
-if TYPE_CHECKING:
-    from deployments.deployment import Answer, DetectorDeployment
+from deployments.service import Answer, DetectorService
+from deployments.watching.stage_times import StageTimes
 
 _HEADER_BYTES = 2**20
-"""Room for the JSON around the pictures."""
+"""Allowance for the JSON around the pictures."""
 
 
 class PictureModel(OpenModel):
     """The detector: `picture` BYTES `[n]`, each element a JPEG, PNG, WebP, BMP or TIFF file.
 
     Every output has n rows and as many columns as the picture with most boxes has (none: `[n, 0]`). Shorter rows are
-    padded with zeros, class -1 and empty names; `num_detections` tells how many are real.
+    padded with zeros, class -1 and empty names; `num_detections` gives the boxes of each row.
     """
 
     platform = "azaion_engine"
     parameters = frozenset({"confidence", "classes", "content_type"})
 
-    def __init__(self, replica: DetectorDeployment) -> None:
+    def __init__(self, service: DetectorService) -> None:
         """Describes the model of a replica."""
         outputs = (
             TensorSpec("num_detections", "INT32", (-1,)),
@@ -39,16 +39,16 @@ class PictureModel(OpenModel):
             TensorSpec("class_names", "BYTES", (-1, -1)),
         )
         picture = TensorSpec("picture", "BYTES", (-1,))
-        most = replica.settings.pictures_at_once
-        super().__init__(replica, replica.detector.model_name, picture, outputs, most, max_batch_size=0)
+        most = service.settings.pictures_at_once
+        super().__init__(service, service.detector.model_name, picture, outputs, most, max_batch_size=0)
 
     @property
     def max_body_bytes(self) -> int:
-        """As many of the largest pictures as one request may have, in base64."""
-        return self.most * self.replica.settings.max_picture_bytes * 4 // 3 + _HEADER_BYTES
+        """Maximum number of pictures of maximum size, in base64."""
+        return self.most * self.service.settings.max_picture_bytes * 4 // 3 + _HEADER_BYTES
 
     def check_shape(self, tensor: InputTensor) -> None:
-        """Accepts `[n]`, and `[n, 1]` from clients that put a batch in front of a shape `[1]`."""
+        """Accepts `[n]`, and `[n, 1]` from clients that put a batch dimension before shape `[1]`."""
         n, *rest = tensor.shape or (0,)
         if rest not in ([], [1]) or not 1 <= n <= self.most:
             raise InvalidRequestError(
@@ -56,11 +56,13 @@ class PictureModel(OpenModel):
                 f"given {list(tensor.shape)}"
             )
 
-    async def run(self, array: NDArray[Any], parameters: dict[str, Any]) -> tuple[list[OutputTensor], Sequence[Answer]]:
+    async def run(
+        self, array: NDArray[Any], parameters: dict[str, Any]
+    ) -> tuple[list[OutputTensor], Sequence[StageTimes]]:
         """Finds the objects in each picture.
 
         Raises:
-            PictureError: A picture cannot be used, and with it the request; the message says which one.
+            PictureError: A picture cannot be used, so the request fails; the message has its index.
         """
         confidence, classes = _confidence(parameters), _classes(parameters)
         pictures = array.ravel().tolist()
@@ -68,10 +70,10 @@ class PictureModel(OpenModel):
         answers = await all_or_none(
             [self._detect(index, picture, confidence, classes) for index, picture in enumerate(pictures)]
         )
-        return _outputs(answers), answers
+        return _outputs(answers), [answer.times for answer in answers]
 
     def _check_bytes(self, pictures: list[bytes]) -> None:
-        limit = self.replica.settings.max_picture_bytes
+        limit = self.service.settings.max_picture_bytes
         for index, picture in enumerate(pictures):
             if len(picture) > limit:
                 raise PictureTooLargeError(
@@ -80,7 +82,7 @@ class PictureModel(OpenModel):
 
     async def _detect(self, index: int, picture: bytes, confidence: float | None, classes: list[str] | None) -> Answer:
         try:
-            return await self.replica.detect(picture, confidence, classes)
+            return await self.service.detect(picture, confidence, classes)
         except PictureError as error:
             raise type(error)(f"picture {index}: {error}") from error
 

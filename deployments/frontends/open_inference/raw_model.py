@@ -1,50 +1,49 @@
-"""RawModel: the network itself, its own input to its own rows."""
+"""RawModel: the network alone: its input tensor in, its output rows out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidRequestError
 from azaion_engine.model.info import DYNAMIC, TensorInfo
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
-
-if TYPE_CHECKING:
-    from deployments.deployment import DetectorDeployment, RowAnswer
+from deployments.service import DetectorService
+from deployments.watching.stage_times import StageTimes
 
 _DATATYPES = {"float32": "FP32", "float16": "FP16"}
 _JSON_BYTES_PER_VALUE = 24
-"""A double in full, with its comma and a space."""
+"""Bytes of a double in full, with its comma and a space."""
 _MOST_JSON_BYTES = 2**27
-"""Larger ones are to be sent in binary form: parsing 100 MB holds the interpreter, and with it every request, 0.4 s."""
+"""Maximum JSON body; larger ones must be binary: parsing holds the interpreter, and so every request."""
 _HEADER_BYTES = 2**20
 
 
 class RawModel(OpenModel):
-    """Pictures that the client has prepared itself, `[n, 3, height, width]`, to rows `[n, k, 6]` in their pixels.
+    """Takes pictures prepared by the client, `[n, 3, height, width]`; gives rows `[n, k, 6]` in their pixels.
 
-    Names and datatypes are the model file's own. FP32 and FP16 are both taken; rows are always FP32, because FP16
-    has a spacing of a pixel from 1024 on.
+    Names and datatypes are the model file's own. Input may be FP32 or FP16; rows are always FP32, because FP16 numbers
+    from 1024 on are a whole pixel apart.
     """
 
-    def __init__(self, replica: DetectorDeployment) -> None:
+    def __init__(self, service: DetectorService) -> None:
         """Describes the model of a replica."""
-        detector = replica.detector
+        detector = service.detector
         height, width = detector.engine.get_input_shape()
         if detector.info:
             tensor, rows = detector.info.input, detector.info.outputs[0]
-        else:  # an engine made from something else than a model file; Ultralytics' names
+        else:  # an engine without a model file: Ultralytics' names
             tensor, rows = TensorInfo("images", "float32", ()), TensorInfo("output0", "float32", (DYNAMIC, DYNAMIC, 6))
         datatype = _DATATYPES[tensor.dtype]
         other = "FP16" if datatype == "FP32" else "FP32"
         count = rows.shape[1] if len(rows.shape) == 3 else DYNAMIC
-        most = min(detector.engine.get_batch_size(), replica.settings.max_queue)
+        most = min(detector.engine.get_batch_size(), service.settings.max_queue)
         super().__init__(
-            replica,
+            service,
             f"{detector.model_name}_raw",
             TensorSpec(tensor.name, datatype, (-1, 3, height, width), also=(other,)),
             (TensorSpec(rows.name, "FP32", (-1, count, 6)),),
@@ -55,12 +54,12 @@ class RawModel(OpenModel):
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest batch in FP32 or, where that is more, as JSON of up to 128 MiB."""
+        """The largest batch in FP32 or, if larger, as JSON of up to 128 MiB."""
         values = self.most * int(np.prod(self.input.shape[1:]))
         return max(values * 4, min(values * _JSON_BYTES_PER_VALUE, _MOST_JSON_BYTES)) + _HEADER_BYTES
 
     def check_shape(self, tensor: InputTensor) -> None:
-        """Accepts `[n, 3, height, width]` with n up to the engine's batch."""
+        """Accepts `[n, 3, height, width]` with n up to `most`."""
         n, *rest = tensor.shape or (0,)
         expected = list(self.input.shape[1:])
         if rest != expected or not 1 <= n <= self.most:
@@ -71,15 +70,17 @@ class RawModel(OpenModel):
 
     async def run(
         self, array: NDArray[Any], parameters: dict[str, Any]
-    ) -> tuple[list[OutputTensor], Sequence[RowAnswer]]:
-        """Runs each row, in batches together with whatever else the replica is asked."""
-        answers = await all_or_none([self.replica.infer_row(row) for row in array])
+    ) -> tuple[list[OutputTensor], Sequence[StageTimes]]:
+        """Runs each row, batched together with the replica's other requests."""
+        answers = await all_or_none([self.service.infer_row(row) for row in array])
         (output,) = self.outputs.values()
-        return [OutputTensor(output.name, "FP32", _stack([answer.rows for answer in answers]))], answers
+        return [OutputTensor(output.name, "FP32", _stack([answer.rows for answer in answers]))], [
+            answer.times for answer in answers
+        ]
 
 
 def _stack(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Stacks `[k, 6]` parts; a model may leave k open, and rows of one request may run in different batches."""
+    """Stacks `[k, 6]` parts, padded with zeros: a model may leave k open, so it can differ between batches."""
     stacked = np.zeros((len(parts), max(len(part) for part in parts), 6), np.float32)
     for row, part in zip(stacked, parts, strict=True):
         row[: len(part)] = part

@@ -1,29 +1,28 @@
-"""ModelRepository: the two models of a replica by name, and what the server says of itself."""
+"""ModelRepository: the two models of a replica by name, and the server's metadata."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import azaion_engine
-from azaion_engine.errors import AzaionError, UnknownModelError
+from azaion_engine.errors import AzaionError
+from azaion_engine.version import __version__
+from deployments.errors import UnknownModelError
 from deployments.frontends.open_inference.model import VERSION, OpenModel
 from deployments.frontends.open_inference.picture_model import PictureModel
 from deployments.frontends.open_inference.raw_model import RawModel
-
-if TYPE_CHECKING:
-    from deployments.deployment import DetectorDeployment
+from deployments.service import DetectorService
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters", "statistics"]
-"""Those of Triton's extensions that are offered."""
+"""Triton's extensions that are supported."""
 
 
 class ModelRepository:
-    """What one replica serves under the protocol."""
+    """The models that one replica serves under the protocol."""
 
-    def __init__(self, replica: DetectorDeployment) -> None:
+    def __init__(self, service: DetectorService) -> None:
         """Describes both models of a replica whose engine is open."""
-        self._replica = replica
-        self.models: dict[str, OpenModel] = {m.name: m for m in (PictureModel(replica), RawModel(replica))}
+        self._service = service
+        self.models: dict[str, OpenModel] = {m.name: m for m in (PictureModel(service), RawModel(service))}
 
     def model(self, name: str, version: str = "") -> OpenModel:
         """Returns a model.
@@ -33,7 +32,7 @@ class ModelRepository:
             version: Its version; empty: the latest.
 
         Raises:
-            UnknownModelError: There is none such; the message lists those there are.
+            UnknownModelError: No such model; the message lists the known ones.
         """
         if name not in self.models or version not in ("", VERSION):
             given = f"{name!r} version {version!r}" if version else repr(name)
@@ -41,24 +40,24 @@ class ModelRepository:
             raise UnknownModelError(f"unknown model {given}; served here: {known}, each in version {VERSION}")
         return self.models[name]
 
-    async def ready(self) -> bool:
-        """Returns whether requests would be answered."""
+    def ready(self) -> bool:
+        """Returns whether the replica is healthy."""
         try:
-            await self._replica.check_health()
+            self._service.check_health()
         except AzaionError:
             return False
         return True
 
     def server_metadata(self) -> dict[str, Any]:
         """Returns the protocol's `ServerMetadataResponse`."""
-        return {"name": "azaion-engine", "version": azaion_engine.__version__, "extensions": EXTENSIONS}
+        return {"name": "azaion-engine", "version": __version__, "extensions": EXTENSIONS}
 
     def index(self) -> list[dict[str, str]]:
         """Returns Triton's list of models: name, version and state."""
         return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in self.models]
 
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """Returns Triton's `ModelStatisticsResponse` of one model, or of all where no name is given.
+        """Returns Triton's `ModelStatisticsResponse` of one model, or of all if no name is given.
 
         Raises:
             UnknownModelError: There is no such model.

@@ -1,23 +1,13 @@
-"""What one model of one replica has done since the start, in the shape that Triton gives and perf_analyzer reads."""
+"""Statistics of one model on one replica since its start, in Triton's shape, which perf_analyzer reads."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
-
-class Timed(Protocol):
-    """What one picture or row says of its way through the replica."""
-
-    @property
-    def timing_ms(self) -> dict[str, float]:
-        """Milliseconds: `decode`, `queue`, `engine`, `total`."""
-
-    @property
-    def batch_started(self) -> float:
-        """When its batch started; the same for all of one batch."""
+from deployments.watching.stage_times import StageTimes
 
 
 class ModelStatistics:
@@ -29,22 +19,23 @@ class ModelStatistics:
             stage: {"count": 0, "ns": 0}
             for stage in (
                 *("success", "fail", "queue", "compute_input", "compute_infer", "compute_output"),
-                *("cache_hit", "cache_miss"),  # always zero: nothing is cached, but readers expect them
+                *("cache_hit", "cache_miss"),  # always zero: there is no cache, but readers expect them
             )
         }
         self._inferences = 0
         self._executions = 0
         self._last_inference = 0
-        self._recent_batches: deque[float] = deque(maxlen=8)  # more than can be on their way at a time
+        self._recent_batches: deque[float] = deque(maxlen=8)  # more than can run at a time
 
-    def succeeded(self, seconds: float, parts: Sequence[Timed]) -> None:
+    def succeeded(self, seconds: float, parts: Sequence[StageTimes]) -> None:
         """Counts an answered request.
 
         Args:
-            seconds: It took from the parsed request to the answer.
-            parts: One for each of its pictures or rows; a stage took as long as the slowest of them.
+            seconds: From the parsed request to the answer.
+            parts: One for each of its pictures or rows; the slowest counts for each stage.
         """
-        slowest = {stage: max(part.timing_ms[stage] for part in parts) for stage in parts[0].timing_ms}
+        every = [part.milliseconds() for part in parts]
+        slowest = {stage: max(times[stage] for times in every) for stage in every[0]}
         for stage, milliseconds in (
             ("success", seconds * 1e3),
             ("queue", slowest["queue"]),
@@ -60,7 +51,7 @@ class ModelStatistics:
         self._last_inference = time.time_ns() // 1_000_000
 
     def failed(self, seconds: float) -> None:
-        """Counts a request that got an error, which took this long."""
+        """Counts a failed request of this duration."""
         self._count("fail", seconds)
 
     def to_dict(self) -> dict[str, Any]:

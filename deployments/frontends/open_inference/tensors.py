@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError
 
 NUMPY: dict[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
@@ -20,23 +20,23 @@ NUMPY: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "BYTES": np.dtype(object),
 }
-"""The protocol's datatypes that the two models take or give; it defines more."""
+"""The protocol's datatypes that the two models use; it defines more."""
 
 WORTH_A_THREAD = 64 * 1024
-"""Bytes whose conversion is not done on the event loop."""
+"""Size in bytes from which a tensor is converted in a thread, not on the event loop."""
 
-_LENGTH = struct.Struct("<I")  # before each element of a binary BYTES tensor
+_LENGTH = struct.Struct("<I")  # length before each element of a binary BYTES tensor
 
 
 @dataclass(frozen=True)
 class InputTensor:
-    """One input as it came, decoded only once its model has found name, datatype and shape to be right.
+    """One input as received; decoded only after its model has checked name, datatype and shape.
 
     Attributes:
         name: Name of the model's input.
         datatype: The protocol's name, e.g. `FP32`.
         shape: Dimensions.
-        content: The binary form as bytes, or the values as a list, flat or nested; of BYTES either text or bytes.
+        content: The binary form as bytes, or the values as a list, flat or nested; for BYTES, text or bytes.
         base64: Whether texts in `content` are base64, since JSON has no other way to carry a picture.
     """
 
@@ -48,13 +48,13 @@ class InputTensor:
 
     @property
     def costly(self) -> bool:
-        """Whether decoding takes longer than handing it to a thread does."""
+        """Whether decoding takes longer than the switch to a thread."""
         if isinstance(self.content, (bytes, memoryview)):
             return self.datatype == "BYTES" and len(self.content) > WORTH_A_THREAD
         return True
 
     def array(self) -> NDArray[Any]:
-        """Decodes the tensor; a view of the binary form where there is one.
+        """Decodes the tensor; numbers in binary form become a view, without a copy.
 
         Returns:
             An array of `shape`; BYTES as objects of type `bytes`.
@@ -96,7 +96,7 @@ class InputTensor:
             return value.encode()
         try:
             return b64decode(value, validate=True)
-        except ValueError as error:  # binascii.Error is one, and so is text that is not ASCII
+        except ValueError as error:  # binascii.Error, or text that is not ASCII
             raise InvalidRequestError(f"input {self.name!r}: an element is no base64: {error}") from error
 
     def _check_size(self, given: int, expected: int, unit: str) -> None:

@@ -1,4 +1,4 @@
-"""The page at `/` and what it loads: the files of `static/` and the sample pictures, nothing from elsewhere."""
+"""Routes of the page at `/` and of all that it loads: the files of `static/` and the sample pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from azaion_engine.model.file import SAMPLES, sample_picture
 
-# The system's own table of types knows .js under two names and may lack one.
+# Own table: the system's has two types for .js and may lack a suffix.
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -20,9 +20,9 @@ _TYPES = {
     ".jpg": "image/jpeg",
 }
 _HEADERS = {
-    # A browser keeps its copy and asks each time whether it is still good (304): a new release shows at once.
+    # A browser keeps its copy but revalidates it each time (304): a new release shows at once.
     "Cache-Control": "no-cache",
-    # blob: is a picture that the user chose, shown without sending it anywhere but to /detect.
+    # blob: shows the picture that the user chose; it is sent to /detect only.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +31,7 @@ _HEADERS = {
 
 router = APIRouter(include_in_schema=False)
 
-# Plain `def`: FastAPI runs these in its thread pool, so reading a file never holds up the replica's event loop.
+# Plain `def`: FastAPI runs these in its thread pool, so reading a file never blocks the event loop.
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
@@ -58,7 +58,7 @@ def sample(request: Request, name: str) -> Response:
 
 
 def _answer(request: Request, name: str, content: bytes) -> Response:
-    # Of the content, not of the file's time: every replica on every node gives the same tag.
+    # Hash of the content, not the file's time: every replica on every node gives the same tag.
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     headers = {**_HEADERS, "ETag": tag}
     known = {given.strip().removeprefix("W/") for given in request.headers.get("if-none-match", "").split(",")}

@@ -142,13 +142,13 @@ def test_an_unknown_option_is_refused_by_name():
 
 def test_warming_up_runs_each_size_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
-    run_rows = OnnxEngine._run_rows
+    run_batch = OnnxEngine._run_batch
 
     def noted(engine: OnnxEngine, rows: np.ndarray) -> list[np.ndarray]:
         ran.append(len(rows))
-        return run_rows(engine, rows)
+        return run_batch(engine, rows)
 
-    monkeypatch.setattr(OnnxEngine, "_run_rows", noted)
+    monkeypatch.setattr(OnnxEngine, "_run_batch", noted)
     with OnnxEngine(make_detector(height=32, width=32), batch_size=3) as engine:
         engine.warm_up()
     assert ran == [1, 3, 1, 3]

@@ -7,9 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import typer
 
-from azaion_engine.errors import PictureError
+from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.files.sources import count_pictures, find_sources, pictures_of
 
 
@@ -52,7 +51,7 @@ def test_a_file_with_brackets_in_its_name_is_a_file_not_a_pattern(tmp_path: Path
 
 def test_nothing_there_is_wrong_usage(tmp_path: Path) -> None:
     for given in (str(tmp_path), f"{tmp_path}/*.jpg", f"{tmp_path}/a.jpg"):
-        with pytest.raises(typer.BadParameter, match="no picture or video"):
+        with pytest.raises(InvalidParameterError, match="no picture or video"):
             find_sources([given], recursive=True)
 
 

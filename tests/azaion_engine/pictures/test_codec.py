@@ -26,14 +26,10 @@ from azaion_engine.errors import (
     UndecodablePictureError,
     UnsupportedPictureError,
 )
-from azaion_engine.pictures import codec as image_module
-from azaion_engine.pictures.codec import (
-    PictureLimits,
-    decode,
-    encode_jpeg,
-    read_hardware_jpeg,
-    read_header,
-)
+from azaion_engine.pictures import encoded
+from azaion_engine.pictures.codec import decode, encode_jpeg, read_header
+from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.pictures.header import PictureLimits
 
 # Pillow warns about the metadata of many damaged files.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -415,7 +411,7 @@ def test_other_files_are_named_and_what_is_accepted_is_said(data: bytes, word: s
     with pytest.raises(UnsupportedPictureError, match=word) as caught:
         decode(data)
     assert "JPEG, PNG, WebP, BMP, TIFF" in str(caught.value)
-    assert caught.value.http_status == 415
+    assert caught.value.code == "not_a_picture"
 
 
 def strip_tiff(picture: np.ndarray, planes: int, sample_format: int = 1) -> bytes:
@@ -624,8 +620,8 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_costs_minutes():
 def test_the_first_marker_is_found_across_steps_and_nothing_that_only_looks_like_one(data: bytes, start: int) -> None:
     pairs = ((data[at], data[at + 1]) for at in range(start, len(data) - 1))
     markers = (second for first, second in pairs if first == 0xFF and second not in {0, *range(0xD0, 0xD8), 0xFF})
-    with mock.patch.object(image_module, "_SCAN_STEP", 7):
-        assert image_module._first_marker(data, start) == next(markers, None)
+    with mock.patch.object(encoded, "_SCAN_STEP", 7):
+        assert encoded._first_marker(data, start) == next(markers, None)
 
 
 @pytest.mark.parametrize(
@@ -642,22 +638,22 @@ def test_the_first_marker_is_found_across_steps_and_nothing_that_only_looks_like
 )
 def test_what_decoding_hardware_takes(options: dict[str, object], hardware: bool) -> None:
     data = encode(corners(), "JPEG", exif=exif(6), **options)
-    header = read_hardware_jpeg(data)
+    header = EncodedPicture(data).read_hardware_header()
     assert (header is not None) == hardware
     if header is not None:
         assert header == read_header(data)
-        assert read_hardware_jpeg(data[:-10]) is None
+        assert EncodedPicture(data[:-10]).read_hardware_header() is None
 
 
 def test_decoding_hardware_takes_grey_jpegs_and_no_other_format_or_colours() -> None:
-    assert read_hardware_jpeg(encode(Image.fromarray(corners()).convert("L"), "JPEG")) is not None
-    assert read_hardware_jpeg(encode(Image.fromarray(corners()).convert("CMYK"), "JPEG")) is None
+    assert EncodedPicture(encode(Image.fromarray(corners()).convert("L"), "JPEG")).read_hardware_header() is not None
+    assert EncodedPicture(encode(Image.fromarray(corners()).convert("CMYK"), "JPEG")).read_hardware_header() is None
     factor = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411]
-    assert read_hardware_jpeg(cv2.imencode(".jpg", corners(), factor)[1].tobytes()) is None
+    assert EncodedPicture(cv2.imencode(".jpg", corners(), factor)[1].tobytes()).read_hardware_header() is None
     for format in ("PNG", "WEBP", "BMP", "TIFF"):
-        assert read_hardware_jpeg(encode(corners(), format)) is None
+        assert EncodedPicture(encode(corners(), format)).read_hardware_header() is None
     with pytest.raises(PictureTooLargeError):
-        read_hardware_jpeg(encode(corners(), "JPEG"), PictureLimits(max_pixels=10))
+        EncodedPicture(encode(corners(), "JPEG"), PictureLimits(max_pixels=10)).read_hardware_header()
 
 
 @pytest.mark.parametrize(

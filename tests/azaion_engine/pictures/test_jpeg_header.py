@@ -1,4 +1,4 @@
-"""The header of a plain JPEG, held against Pillow's."""
+"""The header of a sequential JPEG, held against Pillow's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError
-from azaion_engine.pictures.codec import PictureLimits, decode, read_hardware_jpeg
-from azaion_engine.pictures.jpeg_header import is_baseline_jpeg, read_plain_jpeg
+from azaion_engine.pictures.codec import decode
+from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.pictures.header import PictureHeader, PictureLimits
+from azaion_engine.pictures.jpeg_header import read_jpeg_header
 
 
 def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -> bytes:
@@ -23,6 +25,10 @@ def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, "JPEG", **options)
     return file.getvalue()
+
+
+def read_hardware_jpeg(data: bytes, limits: PictureLimits = PictureLimits()) -> PictureHeader | None:  # noqa: B008
+    return EncodedPicture(data, limits).read_hardware_header()
 
 
 PLAIN = {
@@ -37,18 +43,21 @@ PLAIN = {
 OTHER = {
     "progressive": jpeg(progressive=True),
     "CMYK": jpeg("CMYK"),
-    "EXIF": jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"),
-    "ICC": jpeg(icc_profile=bytes(128)),
     "PNG": b"\x89PNG\r\n\x1a\n" + bytes(100),
     "nothing": b"",
 }
+MARKED = {
+    "EXIF": jpeg(exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"),
+    "ICC": jpeg(icc_profile=bytes(128)),
+}
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", [*PLAIN, *MARKED])
 def test_it_says_what_pillow_says(name: str) -> None:
-    data = PLAIN[name]
-    plain, pillow = read_plain_jpeg(data), JpegImageFile(io.BytesIO(data))
+    data = (PLAIN | MARKED)[name]
+    plain, pillow = read_jpeg_header(data), JpegImageFile(io.BytesIO(data))
     assert plain is not None
+    assert plain.plain == (name in PLAIN)
     assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
     assert plain.components == tuple(component[:3] for component in pillow.layer)
     assert pillow.fp is not None
@@ -57,12 +66,12 @@ def test_it_says_what_pillow_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", OTHER)
 def test_everything_else_is_left_to_pillow(name: str) -> None:
-    assert read_plain_jpeg(OTHER[name]) is None
+    assert read_jpeg_header(OTHER[name]) is None
 
 
 def with_a_scan_for_each_component(data: bytes) -> bytes:
     """Returns headers as of a sequential JPEG of three scans; what is inside them is not looked at here."""
-    plain = read_plain_jpeg(data)
+    plain = read_jpeg_header(data)
     assert plain is not None
     headers = [b"\xff\xda\0\x08\x01" + bytes((number, 0, 0, 63, 0)) for number in (1, 2, 3)]
     before, inside = data[: data.index(b"\xff\xda")], data[plain.scan : -2]
@@ -73,7 +82,7 @@ def test_hardware_takes_a_scan_of_all_components_that_runs_to_the_end() -> None:
     data = PLAIN["4:2:0"]
     several = with_a_scan_for_each_component(data)
     for whole, all_at_once in ((data, True), (several, False), (PLAIN["grey"], True)):
-        plain = read_plain_jpeg(whole)
+        plain = read_jpeg_header(whole)
         assert plain is not None
         assert plain.scans_all == all_at_once
         assert (read_hardware_jpeg(whole) is not None) == all_at_once
@@ -93,7 +102,6 @@ def test_a_scan_without_a_header_at_the_end_of_the_file_is_damage(read: Any) -> 
 def test_the_pixels_are_pillows(name: str) -> None:
     expected = np.asarray(Image.open(io.BytesIO(PLAIN[name])).convert("RGB"))
     assert np.array_equal(decode(PLAIN[name]), expected)
-    assert np.array_equal(decode(PLAIN[name], plain=read_plain_jpeg(PLAIN[name])), expected)
 
 
 @pytest.mark.parametrize("read", [decode, read_hardware_jpeg])
@@ -109,7 +117,7 @@ def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, valu
     data = bytearray(PLAIN["4:2:0"])
     data[at] = value
     damaged = bytes(data[: len(data) - cut])
-    plain = read_plain_jpeg(damaged)
+    plain = read_jpeg_header(damaged)
     if plain is not None:
         try:
             pillow = JpegImageFile(io.BytesIO(damaged))
@@ -118,8 +126,7 @@ def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, valu
         assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
 
 
-@pytest.mark.parametrize(("name", "baseline"), [("EXIF", True), ("ICC", True), ("progressive", False), ("PNG", False)])
-def test_a_baseline_jpeg_is_told_by_its_first_frame(name: str, baseline: bool) -> None:
-    assert is_baseline_jpeg(OTHER[name]) == baseline
+@pytest.mark.parametrize("name", [*PLAIN, *MARKED])
+def test_a_header_that_is_cut_off_is_none(name: str) -> None:
     for end in (0, 1, 3, 5, 21):
-        assert not is_baseline_jpeg(OTHER[name][:end])
+        assert read_jpeg_header((PLAIN | MARKED)[name][:end]) is None

@@ -1,4 +1,4 @@
-"""benchmarks.library.gpu_record: each box is matched once, and boxes that only one side has are counted."""
+"""Tests of `benchmarks.library.gpu_record.compare`: boxes match once; boxes that only one result has are counted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.library.gpu_record import compare
 
 
 def boxes(*rows: Sequence[float]) -> Detections:
-    """Rows of left edge, confidence, class; every box is 20 px wide and high."""
+    """Makes boxes of 20x20 pixels from rows of left edge, confidence and class."""
     given = np.array(rows, np.float32).reshape(-1, 3)
     left = given[:, :1]
     corners = np.concatenate([left, left * 0, left + 20, left * 0 + 20], 1)
@@ -24,11 +24,11 @@ def boxes(*rows: Sequence[float]) -> Detections:
     [
         ([], [], 0, 0),
         ([(10, 0.9, 0)], [(11, 0.8, 0)], 0, 0),
-        ([(10, 0.9, 0)], [(10, 0.9, 0), (12, 0.8, 0)], 1, 0),  # two boxes need two
+        ([(10, 0.9, 0)], [(10, 0.9, 0), (12, 0.8, 0)], 1, 0),  # one box cannot match two
         ([(10, 0.9, 0), (12, 0.8, 0)], [(10, 0.9, 0)], 0, 1),
         ([(10, 0.9, 1)], [(10, 0.9, 0)], 1, 1),  # another class
         ([(10, 0.9, 0)], [(15, 0.9, 0)], 1, 1),  # 5 px apart
-        ([(10, 0.26, 0)], [], 0, 0),  # as near to the threshold as this may fall on either side
+        ([(10, 0.26, 0)], [], 0, 0),  # within MARGIN of the threshold: may be absent from the other result
         ([(10, 0.28, 0)], [(10, 0.24, 0)], 0, 0),
     ],
 )

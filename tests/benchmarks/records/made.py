@@ -1,4 +1,4 @@
-"""A record as `benchmarks.peers.compare` writes it, small enough to reckon by hand."""
+"""Made records: as `benchmarks.peers.compare` writes them, but small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measured(server: str, workers: int, *loads: dict[str, Any]) -> dict[str, Any
 
 
 def record_of(*rounds: tuple[float, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Makes a record of (pipeline's rate, servers) rounds."""
+    """Makes a record from rounds of (rate of the pipeline in process, servers)."""
     return {
         "machine": {"gpu": None, "cores": 2, "cpu": "a processor"},
         "rounds": [
@@ -34,3 +34,10 @@ def record_of(*rounds: tuple[float, list[dict[str, Any]]]) -> dict[str, Any]:
             for pipeline, servers in rounds
         ],
     }
+
+
+RECORD = record_of(
+    (10.0, [measured("azaion", 1, load(1, 5.0), load(2, 9.0)), measured("mosec", 2, load(2, 8.0, errors=3))]),
+    (20.0, [measured("azaion", 1, load(1, 12.0), load(2, 19.0)), measured("mosec", 2, load(2, 20.0))]),
+    (10.0, [measured("azaion", 1, load(1, 5.5), load(2, 9.2)), measured("mosec", 2, load(2, 8.0))]),
+)

@@ -46,10 +46,10 @@ def test_a_report_that_ended_early_is_refused() -> None:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers every POST of the right body with what the test has set."""
+    """Records the body of every POST and gives the answers that the test has set, in turns."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer; two would wait for each other's acknowledgement
+    wbufsize = -1  # one packet per answer: a second one would wait for the acknowledgement of the first
     answers: ClassVar[list[tuple[int, str]]] = []
     asked: ClassVar[list[bytes]] = []
 
@@ -116,6 +116,6 @@ def test_clients_who_pause_ask_less_often_and_wait_no_longer(server: str) -> Non
     paused = put_load(server, Request("/detect", b"a picture"), BOXES, 4, 2, pause_ms=100)
 
     assert paused["errors"] == 0
-    assert 10 < paused["rate"] < 80  # 4 clients, 10 turns a second each at most
+    assert 10 < paused["rate"] < 80  # 4 clients, each with at most 10 requests a second on average
     assert paused["rate"] < hurried["rate"]
     assert paused["p50_ms"] < 50

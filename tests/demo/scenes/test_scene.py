@@ -42,7 +42,7 @@ def test_every_class_occurs() -> None:
 @pytest.mark.parametrize("make", [make_car, make_truck, make_person])
 @pytest.mark.parametrize("heading", [0.0, 0.7, 2.0])
 def test_box_is_tight(make, heading: float) -> None:  # type: ignore[no-untyped-def]
-    """The box is the extent of the pixels that drawing changes, shadow excluded."""
+    """The box is the extent of the pixels that drawing changes, without the shadow."""
     picture = np.full((400, 400, 3), (255, 0, 255), np.uint8)
     brush = Brush(picture, 20.0, (1.0, 0.5), (0.1, 0.05), 0.05)
     item = make(np.random.default_rng(3), Pose(200.3, 199.6, heading, 20.0))

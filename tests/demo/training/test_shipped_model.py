@@ -1,4 +1,4 @@
-"""The model that ships: what the README and the record say of it, at a size that a CPU answers quickly."""
+"""Tests of the shipped model on a few scenes: format, class names and precision as demo/README.md states."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import onnx
 import pytest
 
 from azaion_engine.model.file import ModelFile
+from demo.scenes.objects import CLASS_NAMES
 from demo.scenes.scene import render_scene
-from demo.training.evaluate import CLASS_NAMES, HELD_OUT_SEED, evaluate, onnx_detector
+from demo.training.evaluate import HELD_OUT_SEED, evaluate, onnx_detector
 
 
 @pytest.fixture(scope="module")

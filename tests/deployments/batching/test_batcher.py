@@ -19,9 +19,11 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureError, UnsupportedPictureError
+from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
-from deployments.batching.batcher import AT_ONCE_BYTES, Batch, Batcher, Job
+from azaion_engine.pictures.prepared import ArrayPicture
+from deployments.batching.batcher import Batcher
+from deployments.batching.job import Batch, Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
 
 
@@ -46,6 +48,10 @@ def batcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batcher]:
         batcher.on_batch = batcher.ran.append
         yield batcher
         batcher.close()
+
+
+def job(picture: bytes, **options: Any) -> Job:
+    return Job(EncodedPicture(picture), **options)
 
 
 def cut_off_jpeg() -> bytes:
@@ -74,44 +80,44 @@ def classes(results: list[object]) -> list[object]:
 
 
 def test_a_picture_that_cannot_be_decoded_fails_alone(batcher):
-    jobs = [Job(grey_picture(1)), Job(b"GIF89a"), Job(grey_picture(3))]
+    jobs = [job(grey_picture(1)), job(b"GIF89a"), job(grey_picture(3))]
     assert classes(infer(batcher, jobs)) == [1, UnsupportedPictureError, 3]
     assert batcher.ran == [2]
     assert jobs[0].started == jobs[2].started > 0
 
 
 def test_a_picture_that_the_engine_chokes_on_fails_alone(batcher):
-    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(POISON))])) == [1, RuntimeError]
-    assert batcher.ran == [2, 1, 1]
+    assert classes(infer(batcher, [job(grey_picture(1)), job(grey_picture(POISON))])) == [1, RuntimeError]
+    assert batcher.ran == [2]
 
 
 def test_pictures_that_memory_does_not_hold_together_run_alone(batcher, monkeypatch):
-    together = PreparedBatch.of
+    stack = np.stack
 
-    def short_of_memory(pictures: list[PreparedPicture]) -> PreparedBatch:
-        if len(pictures) > 1:
+    def short_of_memory(arrays: list[Any]) -> Any:
+        if len(arrays) > 1:
             raise MemoryError
-        return together(pictures)
+        return stack(arrays)
 
-    monkeypatch.setattr(PreparedBatch, "of", short_of_memory)
-    assert classes(infer(batcher, [Job(grey_picture(1)), Job(grey_picture(2))])) == [1, 2]
+    monkeypatch.setattr(np, "stack", short_of_memory)
+    assert classes(infer(batcher, [job(grey_picture(1)), job(grey_picture(2))])) == [1, 2]
 
 
 def test_a_row_that_does_not_fit_its_neighbours_fails_alone(batcher):
-    rows = [PreparedPicture(Letterbox.fit(n, n, n, n), np.zeros((3, n, n), np.float32)) for n in (32, 8)]
-    jobs = [*(Job(picture=row) for row in rows), Job(grey_picture(3))]
+    rows = [ArrayPicture(Letterbox.fit(n, n, n, n), np.zeros((3, n, n), np.float32)) for n in (32, 8)]
+    jobs = [*(Job(picture=row) for row in rows), job(grey_picture(3))]
     assert classes(infer(batcher, jobs)) == [0, InvalidTensorError, 3]
 
 
 def test_who_gave_up_before_the_batch_is_not_run(batcher):
-    jobs = [Job(grey_picture(1), given_up=True), Job(grey_picture(2))]
+    jobs = [job(grey_picture(1), given_up=True), job(grey_picture(2))]
     assert classes(infer(batcher, jobs)) == [EngineClosedError, 2]
     assert classes(infer(batcher, [jobs[0]])) == [EngineClosedError]
     assert batcher.ran == [1]
 
 
 def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
-    jobs, runs, goes_on = [Job(grey_picture(value)) for value in (1, 2, 3)], threading.Event(), threading.Event()
+    jobs, runs, goes_on = [job(grey_picture(value)) for value in (1, 2, 3)], threading.Event(), threading.Event()
 
     def hold(pictures: int) -> None:
         batcher.ran.append(pictures)
@@ -119,11 +125,11 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
         assert goes_on.wait(10)
 
     batcher.on_batch = hold
-    first = begin(batcher, [Job(grey_picture(4))])
+    first = begin(batcher, [job(grey_picture(4))])
     assert runs.wait(10)
     second = begin(batcher, jobs)
     batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
-    assert all(job.picture is not None for job in jobs)
+    assert all(one.picture is not None for one in jobs)
     jobs[1].given_up = True
     goes_on.set()
     assert classes(first.result(10)) == [4]
@@ -132,49 +138,32 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
 
 
 @pytest.mark.parametrize(
-    ("bad", "left_to_gpu"),
+    ("bad", "for_gpu"),
     [(cut_off_jpeg(), True), (cut_off_jpeg(), False), (b"GIF89a", False)],
-    ids=["in its batch", "at once", "by a decoder"],
+    ids=["in its batch", "a JPEG by a decoder", "no picture by a decoder"],
 )
-def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, left_to_gpu):
-    monkeypatch.setattr(batcher._detector, "leaves_to_gpu", lambda encoded: left_to_gpu)
-    monkeypatch.setattr(batcher, "_network_pixels", 10**6 if left_to_gpu else 32 * 32)
+def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, for_gpu):
+    monkeypatch.setattr(batcher._detector, "is_for_gpu", lambda encoded: for_gpu)
 
     async def ask(picture: bytes, jobs: list[weakref.ref[Job]]) -> None:
-        job = Job(picture)
-        jobs.append(weakref.ref(job))
+        asked = job(picture)
+        jobs.append(weakref.ref(asked))
         with pytest.raises(PictureError):
-            await batcher.run(job)
+            await batcher.run(asked)
 
     async def ask_for_one_and_for_several() -> list[weakref.ref[Job]]:
         jobs: list[weakref.ref[Job]] = []
         await ask(bad, jobs)
         await asyncio.gather(*(ask(bad, jobs) for _ in range(4)))
-        await asyncio.gather(*(batcher.run(Job(grey_picture(1))) for _ in range(4)))  # Serve remembers its last batch
+        await asyncio.gather(*(batcher.run(job(grey_picture(1))) for _ in range(4)))  # Serve remembers its last batch
         return jobs
 
     gc.disable()
     try:
         jobs = run(ask_for_one_and_for_several())
-        assert [job() for job in jobs] == [None] * 5
+        assert [kept() for kept in jobs] == [None] * 5
     finally:
         gc.enable()
-
-
-def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in(batcher, monkeypatch):
-    def is_tiny(picture: bytes | None) -> bool:
-        return batcher._read_tiny(picture) is not None
-
-    jpeg, large = grey_picture(1, "JPEG"), grey_picture(1, "JPEG", 300)
-    assert is_tiny(jpeg)
-    assert not is_tiny(jpeg + bytes(AT_ONCE_BYTES))
-    assert not is_tiny(large)
-    assert len(large) < AT_ONCE_BYTES
-    # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
-    assert not is_tiny(grey_picture(1, "PNG"))
-    assert not is_tiny(None), "there is nothing to decode"
-    monkeypatch.setattr(batcher, "_network_pixels", 320 * 320)
-    assert not is_tiny(jpeg), "its network's input takes as long to fill"
 
 
 def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkeypatch):
@@ -187,7 +176,7 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkey
         assert goes_on.wait(10)
 
     async def ask(value: int) -> None:
-        await batcher.run(Job(grey_picture(value)))
+        await batcher.run(job(grey_picture(value)))
         order.append(f"answer {value}")
 
     async def ask_all() -> None:
@@ -206,7 +195,7 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkey
 
 def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, run, monkeypatch):
     monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch is not asked
-    rows = run(batcher.run(Job(grey_picture(7))))
+    rows = run(batcher.run(job(grey_picture(7))))
     assert classes([rows]) == [7]
     assert batcher.ran == [1]
 
@@ -219,13 +208,13 @@ def test_a_lone_caller_that_leaves_keeps_his_place_until_the_batch_is_over(batch
         assert goes_on.wait(10)
 
     async def leave() -> None:
-        job = Job(grey_picture(1))
-        asking = asyncio.create_task(batcher.run(job))
+        asked = job(grey_picture(1))
+        asking = asyncio.create_task(batcher.run(asked))
         assert await asyncio.to_thread(runs.wait, 10)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert job.given_up
+        assert asked.given_up
         assert (batcher.depth, batcher._gate.waves) == (0, 1)
         goes_on.set()
         while batcher._gate.waves:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from azaion_engine.errors import DeadlineExceededError
 from deployments.batching.deadline import Deadline
+from deployments.errors import DeadlineExceededError
 
 
 def test_a_block_that_is_over_in_time_is_left_alone() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from azaion_engine.errors import OverloadedError
 from deployments.batching.places import Places
+from deployments.errors import OverloadedError
 
 
 def test_who_comes_when_all_are_taken_is_refused_and_a_freed_place_is_given_again() -> None:

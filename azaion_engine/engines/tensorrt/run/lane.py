@@ -18,7 +18,7 @@ from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_siz
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
-from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared import LoadablePicture
 
 if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
@@ -126,7 +126,7 @@ class Lane:
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
 
-    def run_pictures(self, pictures: Sequence[PreparedPicture]) -> list[NDArray[np.float32] | PictureError]:
+    def run_pictures(self, pictures: Sequence[LoadablePicture]) -> list[NDArray[np.float32] | PictureError]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
         Returns:

@@ -28,7 +28,7 @@ from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostE
 from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.opening import open_shared_engine
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PictureForm, PreparedPicture
+from azaion_engine.pictures.prepared import JpegPicture, PictureForm, PreparedBatch
 from azaion_engine.settings import DetectorSettings
 from tests.stand_in import BATCH_SIZE, LOST, POISON, TwoLaneStandInEngine, grey_picture
 
@@ -41,7 +41,7 @@ class JpegStandInEngine(TwoLaneStandInEngine):
     def open_pictures(self) -> PictureForm:
         return PictureForm.JPEG
 
-    def run_pictures(self, pictures):  # type: ignore[no-untyped-def]
+    def _run_loadable(self, pictures):  # type: ignore[no-untyped-def]
         assert all(type(picture.jpeg) is bytes for picture in pictures)
         return [np.full((300, 6), len(picture.jpeg) % 251, np.float32) for picture in pictures]
 
@@ -149,7 +149,7 @@ def test_a_jpeg_arrives_as_it_was_sent(key: str) -> None:
     with SharedEngine.open(lambda: JpegStandInEngine, key) as engine:
         sizes = [100, 20_000, 445_000, 3_000_000]
         box = Letterbox.fit(32, 32, 32, 32)
-        rows = engine.run_pictures([PreparedPicture(box, jpeg=os.urandom(size)) for size in sizes])
+        rows = engine.run_pictures(PreparedBatch([JpegPicture(box, os.urandom(size)) for size in sizes]))
         assert [row[0, 0] for row in rows] == [size % 251 for size in sizes]  # type: ignore[index]
 
 

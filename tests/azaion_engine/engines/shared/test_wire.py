@@ -11,7 +11,7 @@ import pytest
 
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared import JpegPicture
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -33,7 +33,7 @@ def passed_on(ends: Ends, message: Any) -> Any:
 
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 5_000_000])
 def test_a_jpeg_arrives_as_the_bytes_that_it_was(ends: Ends, size: int) -> None:
-    picture = PreparedPicture(Letterbox.fit(640, 480, 320, 320), jpeg=os.urandom(size), orientation=6)
+    picture = JpegPicture(Letterbox.fit(640, 480, 320, 320), os.urandom(size), orientation=6)
     received = passed_on(ends, [engine_wire.to_send(picture)])
     assert received == [picture]
     assert type(received[0].jpeg) is bytes

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azaion_engine.pictures.codec import _turn_upright
 from azaion_engine.pictures.gpu.compile_ptx import PTX, SOURCE, compile_ptx
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
 from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.pixels import turn_upright
 
 AS_CPP = """
 #include <math.h>
@@ -148,7 +148,7 @@ def test_every_orientation_is_turned_upright(fill: Fill, size: tuple[int, int]) 
     stored = [picture(37 + orientation, 61) for orientation in range(1, 9)]
     found = fill(stored, list(range(1, 9)), size, np.float32)
     for orientation, pixels, ours in zip(range(1, 9), stored, found, strict=True):
-        upright = _turn_upright(pixels, orientation)
+        upright = turn_upright(pixels, orientation)
         expected = Letterbox.fit(upright.shape[1], upright.shape[0], *size).to_input(upright)
         np.testing.assert_array_equal(ours, expected, f"orientation {orientation}")
 

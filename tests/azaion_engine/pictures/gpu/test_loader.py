@@ -225,7 +225,7 @@ def test_bad_bytes_are_refused_as_on_the_cpu(open_detector: Any, spoil: Any) -> 
     with Detector(OnnxEngine(MODELS["wide"][0]), limits=limits) as cpu, pytest.raises(AzaionError) as on_cpu:
         cpu.prepare(data)
     detector = open_detector()
-    detector.limits = limits
+    detector._preparer.limits = limits
     with pytest.raises(type(on_cpu.value)) as on_gpu:
         detector.prepare(data)
     assert str(on_gpu.value) == str(on_cpu.value)

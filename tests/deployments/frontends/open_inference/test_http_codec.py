@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azaion_engine.errors import InvalidRequestError, PictureTooLargeError
+from azaion_engine.errors import PictureTooLargeError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput
 from deployments.frontends.open_inference.tensors import OutputTensor

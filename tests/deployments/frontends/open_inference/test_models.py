@@ -8,11 +8,12 @@ import onnx
 import pytest
 
 from azaion_engine import Detector
-from azaion_engine.errors import InvalidRequestError, UnknownModelError
+from deployments.errors import InvalidRequestError, UnknownModelError
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor
 from deployments.settings import ServiceSettings
+from deployments.watching.stage_times import StageTimes
 from tests.azaion_engine.models import make_detector
 
 
@@ -80,8 +81,7 @@ def test_shapes_that_no_list_of_pictures_has_are_refused(repository, shape):
 
 def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():
     def part(batch: float, queue: float):
-        timing = {"decode": 1.0, "queue": queue, "engine": 20.0, "total": 21.0 + queue}
-        return SimpleNamespace(timing_ms=timing, batch_started=batch)
+        return StageTimes(1.0, queue, 20.0, 21.0 + queue, received=0.0, batch_started=batch)
 
     statistics = ModelStatistics()
     statistics.succeeded(0.050, [part(1.0, 2.0), part(2.0, 22.0)])

@@ -8,28 +8,33 @@ import grpc
 import pytest
 
 from azaion_engine.errors import BadInputError
-from deployments.frontends.open_inference.status import GRPC_CODES, describe, error_code
-from tests.azaion_engine.test_errors import every_error
+from deployments.errors import status_of
+from deployments.frontends.failures import explain
+from deployments.frontends.open_inference.grpc_service import _GRPC_CODES
+from deployments.frontends.open_inference.messages import protocol_status
 from tests.deployments.frontends.open_inference.grpc_calls import call, fails, picture
+from tests.deployments.test_errors import every_error
 from tests.stand_in import LOST, grey_picture, open_slow_stand_in
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_status_over_http_and_a_code_over_grpc(kind):
-    status, message = describe(kind("what happened"), "here")
-    assert message == "what happened"
-    code = grpc.StatusCode[GRPC_CODES.get(status, "INTERNAL")]
+    failure = explain(kind("what happened"), "here")
+    status = protocol_status(failure)
+    assert failure.message == "what happened"
+    code = grpc.StatusCode[_GRPC_CODES.get(status, "INTERNAL")]
     if issubclass(kind, BadInputError):
         assert status in (400, 404, 413)
         assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
     else:
-        assert status == kind.http_status
+        assert status == status_of(kind("what happened"))
         expected = {503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED}
         assert code == expected.get(status, grpc.StatusCode.INTERNAL)
 
 
 def test_what_was_not_raised_on_purpose_is_not_shown():
-    assert describe(RuntimeError("a secret"), "here") == (500, "an unexpected error; the server's log has the details")
+    failure = explain(RuntimeError("a secret"), "here")
+    assert failure[:3] == ("internal", "an unexpected error; the server's log has the details", 500)
 
 
 def test_overload_is_503_with_retry_after_or_unavailable(running_serve, channel):
@@ -62,5 +67,4 @@ def test_with_its_gpu_lost_the_server_is_live_and_not_ready(running_serve, chann
 
 def test_metrics_and_log_name_an_error_as_detect_does():
     for kind in every_error():
-        assert error_code(kind("what happened"), kind.http_status) == kind.code
-    assert [error_code(ValueError(), status) for status in (400, 404, 500)] == ["bad_request", "not_found", "internal"]
+        assert explain(kind("what happened"), "here").code == kind.code

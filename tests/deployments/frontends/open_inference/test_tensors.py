@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
 
-from azaion_engine.errors import InvalidRequestError
+from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.tensors import NUMPY, InputTensor, OutputTensor, pack_bytes, unpack_bytes
 
 NUMBERS = {name: dtype for name, dtype in NUMPY.items() if name != "BYTES"}

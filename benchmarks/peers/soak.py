@@ -1,9 +1,10 @@
-"""Measures whether the service keeps its memory: the replicas' and the GPU's, after 1,000 requests and after 100,000.
+"""Soak: measures whether the memory of replicas and GPU grows over many requests.
 
-    python -m benchmarks.service.soak CONFIG --json FILE [--requests 100000] [--connections 64]
+    python -m benchmarks.peers.soak CONFIG --json FILE [--requests 100000] [--connections 64]
         [--server azaion-throughput:1]
 
-Posts one picture again and again with wrk, every answer checked, and stops when there were enough.
+wrk posts one picture again and again, and every answer is checked. The last measurement of memory is compared with the
+first, which is made after 1 % of the requests.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from benchmarks.service.load import put_load
 from benchmarks.service.processor_time import ENGINE_HOST, process_name
 
 FIRST = 0.01
-"""Share of all requests after which memory is looked at for the first time."""
+"""Share of all requests after which memory is measured for the first time."""
 BAR = 1.02
+"""Target: largest ratio of the last measurement to the first."""
 LOAD_S = 5
+"""Seconds of load between two measurements."""
 
 
 def replica_bytes() -> int:
-    """Returns the resident memory of all replicas, and of the process of an engine that they share."""
+    """Returns the resident memory of all replicas and of the host of their shared engine, if there is one."""
     total = 0
     for process in psutil.process_iter(["cmdline"]):
         try:
@@ -42,12 +45,12 @@ def replica_bytes() -> int:
 
 
 def gpu_bytes() -> int | None:
-    """Returns the memory in use on all GPUs of the host; None without NVML."""
+    """Returns the memory in use on all GPUs of the machine; None without NVML."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package or no driver: a CPU host
+    except Exception:  # no package or no driver: a machine without a GPU
         return None
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]

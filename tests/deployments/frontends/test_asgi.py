@@ -12,7 +12,7 @@ from jsonschema import ValidationError
 from openapi_spec_validator import validate
 
 from azaion_client import results
-from deployments.frontends.openapi import document
+from deployments.frontends.asgi import document
 from tests.deployments.frontends.documented import DOCUMENT, PATH, check, validator
 
 

@@ -1,0 +1,80 @@
+"""Preparer: pictures of any kind → prepared pictures, in the form that an engine takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import PictureError, reason
+from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
+
+Picture = bytes | Path | str | NDArray[np.uint8]
+"""Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
+
+
+class Preparer:
+    """Prepares pictures for one engine; safe in many threads.
+
+    Attributes:
+        form: What the engine takes.
+        limits: Largest accepted pictures.
+    """
+
+    def __init__(self, size: tuple[int, int], form: PictureForm, limits: PictureLimits) -> None:
+        """Keeps what decides.
+
+        Args:
+            size: (height, width) of the network input, in pixels.
+            form: What the engine takes.
+            limits: Largest accepted pictures.
+        """
+        self._size = size
+        self.form = form
+        self.limits = limits
+
+    def is_for_gpu(self, picture: EncodedPicture) -> bool:
+        """Tells in microseconds whether the GPU decodes this picture, in all likelihood: `prepare` is quick then."""
+        return self.form is PictureForm.JPEG and picture.jpeg is not None and picture.jpeg.suits_hardware
+
+    def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
+        """Decodes a picture and fits it into the network input, or leaves both to the GPU.
+
+        Args:
+            picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+
+        Raises:
+            PictureError: The picture cannot be decoded or is too large; says what was given.
+        """
+        if isinstance(picture, np.ndarray):
+            return self._prepare_pixels(picture)
+        if not isinstance(picture, EncodedPicture):
+            picture = EncodedPicture(_read(picture), self.limits)
+        header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
+        if header is None:
+            return self._prepare_pixels(picture.decode())
+        letterbox = Letterbox.fit(header.width, header.height, *self._size)
+        return JpegPicture(letterbox, picture.data, header.orientation)
+
+    def _prepare_pixels(self, pixels: NDArray[np.uint8]) -> PreparedPicture:
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+            raise PictureError(
+                f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
+            )
+        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self._size)
+        if self.form is PictureForm.ARRAY:
+            return ArrayPicture(letterbox, letterbox.to_input(pixels))
+        return PixelPicture(letterbox, letterbox.apply(pixels))
+
+
+def _read(picture: bytes | Path | str) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    try:
+        return Path(picture).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        raise PictureError(f"cannot read {str(picture)!r}: {reason(error)}") from error

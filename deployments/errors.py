@@ -1,0 +1,60 @@
+"""Errors of the service, and the HTTP status of every error; the protocols' own shapes are the frontends'."""
+
+from __future__ import annotations
+
+from azaion_engine.errors import AzaionError, BadInputError
+
+
+class InvalidRequestError(BadInputError):
+    """A message of the Open Inference Protocol that is malformed or does not fit the model's tensors."""
+
+    code = "invalid_request"
+
+
+class UnknownModelError(BadInputError):
+    """No model of that name and version is served here."""
+
+    code = "unknown_model"
+
+
+class OverloadedError(AzaionError):
+    """A bounded queue is full; the caller may try again after `retry_after_s`.
+
+    Attributes:
+        retry_after_s: Whole seconds after which a retry is sensible (the Retry-After header).
+    """
+
+    code = "overloaded"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(AzaionError):
+    """The answer would have come later than the configured time limit."""
+
+    code = "deadline_exceeded"
+
+
+_STATUSES = {
+    "bad_input": 422,
+    "invalid_tensor": 422,
+    "invalid_parameter": 422,
+    "invalid_request": 400,
+    "unknown_model": 404,
+    "picture_undecodable": 400,
+    "empty_body": 400,
+    "not_a_picture": 415,
+    "picture_too_large": 413,
+    "overloaded": 503,
+    "engine_closed": 503,
+    "gpu_lost": 503,
+    "deadline_exceeded": 504,
+}
+"""HTTP status by code; every other code is the operator's to mend: 500."""
+
+
+def status_of(error: AzaionError) -> int:
+    """Returns the HTTP status of the answer that carries an error."""
+    return _STATUSES.get(error.code, 500)

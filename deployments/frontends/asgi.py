@@ -1,0 +1,55 @@
+"""ASGI application of one replica: the frontends' routes, the middlewares, and the OpenAPI document.
+
+`python -m deployments.frontends.asgi > docs/openapi.json` writes the document.
+"""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from azaion_engine.errors import AzaionError
+from azaion_engine.version import __version__
+from deployments.frontends.body import this_service
+from deployments.frontends.detect import routes as detect
+from deployments.frontends.detect.plain_detect import PlainDetect
+from deployments.frontends.detect.schema import TAGS
+from deployments.frontends.failures import answer_failure
+from deployments.frontends.open_inference import http_routes as open_inference
+from deployments.frontends.page import routes as page
+from deployments.watching.middleware import RequestMiddleware
+
+
+def create_api() -> FastAPI:
+    """Builds the ASGI application of one replica."""
+    api = FastAPI(
+        title="azaion-engine",
+        version=__version__,
+        description="Object detection: post a picture, get boxes in its own pixels.",
+        openapi_tags=TAGS,
+        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
+        generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
+        # Serve's span is the request's: FastAPI's own would begin another trace, with Serve's out of sight. Versions
+        # of FastAPI without telemetry keep the word without a meaning.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    api.add_middleware(PlainDetect, path="/detect", answer=detect.detect_plain, on_error=answer_failure)
+    api.add_middleware(RequestMiddleware, request_over=lambda record: this_service().request_over(record))
+    for frontend in (detect, page, open_inference):
+        api.include_router(frontend.router)
+    for error in (AzaionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
+        api.add_exception_handler(error, answer_failure)
+    return api
+
+
+def document() -> str:
+    """Returns the OpenAPI document as JSON text, in the order of the routes."""
+    return json.dumps(create_api().openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

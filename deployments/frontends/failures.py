@@ -1,0 +1,85 @@
+"""Failure: what a frontend answers in the place of a result, the same for every protocol."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from azaion_engine.errors import AzaionError
+from deployments.errors import status_of
+from deployments.watching.record import current_request
+
+logger = logging.getLogger("ray.serve")
+
+_HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+
+
+class Failure(NamedTuple):
+    """One error, as clients see it.
+
+    Attributes:
+        code: Stable name, snake_case.
+        message: For people: what was given and what is expected.
+        status: As an HTTP status.
+        retry_after_s: Whole seconds after which a retry is sensible.
+    """
+
+    code: str
+    message: str
+    status: int
+    retry_after_s: int = 1
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that say when to try again: none unless the status is 503."""
+        return retry_after(self.status, self.retry_after_s)
+
+    def body(self) -> dict[str, Any]:
+        """Returns the one error shape of `/detect`."""
+        return {"code": self.code, "message": self.message, "status": self.status}
+
+
+def retry_after(status: int, seconds: int = 1) -> dict[str, str]:
+    """Returns the headers that say when to try again: none unless the status is 503."""
+    return {"Retry-After": str(seconds)} if status == 503 else {}
+
+
+def explain(error: Exception, where: str) -> Failure:
+    """Turns an error into a failure, and has it counted with the current request.
+
+    Args:
+        error: What was raised; an error that was not raised on purpose is logged and not shown.
+        where: The path, method or picture, for the log.
+    """
+    failure = _failure_of(error, where)
+    if (record := current_request.get()) is not None:
+        record.failed(failure.code)
+    return failure
+
+
+def _failure_of(error: Exception, where: str) -> Failure:
+    if isinstance(error, AzaionError):
+        return Failure(error.code, str(error), status_of(error), getattr(error, "retry_after_s", 1))
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"] if part != "query")
+        return Failure("invalid_parameter", f"{name}: {first['msg']}, given {first.get('input')!r}", 422)
+    if isinstance(error, HTTPException):
+        return Failure(_HTTP_CODES.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+    if isinstance(error, ClientDisconnect):
+        return Failure("cancelled", "the client left before its picture had arrived", 499)
+    logger.error("unexpected error in %s", where, exc_info=error)
+    return Failure("internal", "an unexpected error; the server's log has the details", 500)
+
+
+async def answer_failure(request: Request, error: Exception) -> JSONResponse:
+    """Answers an error in the shape of `/detect`."""
+    failure = explain(error, request.url.path)
+    headers = getattr(error, "headers", None) or {}  # a 405 tells what is allowed
+    return JSONResponse({"error": failure.body()}, failure.status, {**headers, **failure.headers})
