@@ -80,10 +80,11 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
 	$(BIN)/python -m azaion_engine.pictures.gpu.compile_ptx
 
-lint: $(VENV)/.lint  ## ruff and mypy
+lint: $(VENV)/.lint  ## ruff, mypy and the arrows between the packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,7 @@ import yaml
 from azaion_engine import Detector, DetectorSettings
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.model.file import sample_picture
+from azaion_engine.pictures.prepared import ArrayPicture
 from benchmarks.library.pipeline import engine_alone
 from benchmarks.records.machine import machine
 
@@ -41,10 +42,10 @@ def measure(settings: DetectorSettings, picture: bytes, seconds: float) -> dict[
             engine_rate, many = engine_alone(engine, seconds, [batch])[str(batch)], 64 * batch
         else:
             many = batch
-            tensor = detector.prepare(picture).tensor
-            assert tensor is not None
-            tensors = np.stack([tensor] * batch)
-            engine_rate = _rate(lambda: engine.run(tensors), batch, seconds)
+            prepared = detector.prepare(picture)
+            assert isinstance(prepared, ArrayPicture)
+            arrays = np.stack([prepared.array] * batch)
+            engine_rate = _rate(lambda: engine.run(arrays), batch, seconds)
         return {
             "engine": engine.name,
             "batch_size": batch,

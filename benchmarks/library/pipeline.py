@@ -147,7 +147,7 @@ def pipeline(detector: Detector, pictures: list[bytes], preparers: int, runners:
     threads += [threading.Thread(target=run, args=(i,)) for i in range(runners)]
     for thread in threads:
         thread.start()
-    time.sleep(1)  # until all queues are full
+    time.sleep(1)  # until the queue is full and all threads are busy
     begun, before = time.perf_counter(), sum(answered)
     time.sleep(seconds)
     result = (sum(answered) - before) / (time.perf_counter() - begun)

@@ -199,7 +199,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(30)
-    with suppress(ProcessLookupError):  # child processes
+    with suppress(ProcessLookupError):  # its child processes
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -7,7 +7,6 @@ import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
-from azaion_engine.errors import EngineClosedError
+from deployments.batching.batch import Batch
 from deployments.batching.deadline import Deadline
 from deployments.batching.engine_threads import EngineThreads
 from deployments.batching.gate import MAX_WAVES, BatchGate
-from deployments.batching.job import Batch, Job
+from deployments.batching.job import Job
 
 Rows = NDArray[np.float32]
 
@@ -56,7 +55,7 @@ class Batcher:
         self._detector = detector
         self._timeout_s = timeout_s
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
-        self._threads = EngineThreads(lanes, self._prepare, self._infer)
+        self._threads = EngineThreads(lanes, Batch.prepare, Batch.run)
         batch_size = detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
         self._run_batch.set_max_batch_size(batch_size)
@@ -133,7 +132,8 @@ class Batcher:
         """Hands a batch to the engine's threads; to cancel its results does not stop it."""
         loop = asyncio.get_running_loop()
         results: asyncio.Future[list[Found]] = loop.create_future()
-        self._threads.submit(Batch(jobs), lambda outcome: loop.call_soon_threadsafe(self._end, jobs, outcome, results))
+        batch = Batch(jobs, self._detector, self.on_batch)
+        self._threads.submit(batch, lambda outcome: loop.call_soon_threadsafe(self._end, jobs, outcome, results))
         for job in jobs:
             job.in_batch = True
         return results
@@ -164,30 +164,3 @@ class Batcher:
         end = time.perf_counter() + NEXT_BATCH_S
         while self._threads.idle and self._gate.waves and time.perf_counter() < end:
             await asyncio.sleep(NEXT_BATCH_S / 10)
-
-    def _prepare(self, batch: Batch) -> None:
-        batch.prepare(self._detector)
-        _, pictures = batch.live()
-        with suppress(Exception):  # the engine then tries each alone, and its error reaches the caller
-            _ = pictures.arrays  # stacked now, while another batch runs
-
-    def _infer(self, batch: Batch) -> list[Found]:
-        # Who still waits is asked now: some may have given up while another batch ran. Nobody reads their results, but
-        # @serve.batch counts them.
-        jobs, pictures = batch.live()
-        started = time.perf_counter()
-        found: list[Found] = []
-        if jobs:
-            self.on_batch(len(jobs))
-            try:
-                found = self._detector.infer(pictures)
-            except Exception as error:  # the engine is lost or closed
-                found = [error] * len(jobs)
-        ended = time.perf_counter()
-        for job in jobs:
-            job.started, job.ended = started, ended
-        by_job = dict(zip(map(id, jobs), found, strict=True))
-        return [
-            batch.errors.get(index) or by_job.get(id(job), EngineClosedError("the caller gave up"))
-            for index, job in enumerate(batch.jobs)
-        ]

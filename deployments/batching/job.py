@@ -1,15 +1,13 @@
-"""Job: one picture on its way through the engine. Batch: jobs that run together."""
+"""Job: one picture on its way through the engine."""
 
 from __future__ import annotations
 
 import time
-from copy import copy
 from dataclasses import dataclass, field
 
 from azaion_engine.detector import Detector
-from azaion_engine.errors import PictureError
 from azaion_engine.pictures.encoded import EncodedPicture
-from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
+from azaion_engine.pictures.prepared import PreparedPicture
 from deployments.batching.gate import Wave
 from deployments.watching.stage_times import StageTimes
 
@@ -64,36 +62,3 @@ class Job:
             received=self.received,
             batch_started=self.started,
         )
-
-
-@dataclass
-class Batch:
-    """Jobs that run together.
-
-    Attributes:
-        jobs: In the order of their answers.
-        errors: Why a job cannot be made ready, by its index among the jobs.
-    """
-
-    jobs: list[Job]
-    errors: dict[int, Exception] = field(default_factory=dict)
-    _stacked: PreparedBatch | None = field(init=False, default=None)
-
-    def prepare(self, detector: Detector) -> None:
-        """Makes every job ready; a picture that cannot be decoded becomes an error of its own."""
-        for index, job in enumerate(self.jobs):
-            try:
-                job.prepare(detector)
-            except PictureError as error:
-                # A copy has no traceback: its frames would keep the batch, and every picture in it, alive.
-                self.errors[index] = copy(error)
-            except Exception as error:
-                self.errors[index] = error
-
-    def live(self) -> tuple[list[Job], PreparedBatch]:
-        """Returns the jobs that can run and whose callers still wait, and their pictures."""
-        ready = [(job, job.picture) for job in self.jobs if job.picture is not None and not job.given_up]
-        jobs = [job for job, _ in ready]
-        if self._stacked is None or len(self._stacked) != len(jobs):
-            self._stacked = PreparedBatch([picture for _, picture in ready])
-        return jobs, self._stacked

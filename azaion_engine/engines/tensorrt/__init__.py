@@ -1,1 +1,1 @@
-"""TensorRT: the engine, the differences of its versions, what decides reuse. Plans on disk are `plans`."""
+"""TensorRT: the engine, the differences between versions, the reuse of plans. Plans on disk are in `plans`."""

@@ -1,4 +1,4 @@
-"""TensorRT: one face for TensorRT 8.6, 10, 11 and TensorRT-RTX; the only module that knows their differences."""
+"""TensorRT: one interface to TensorRT 8.6, 10, 11 and TensorRT-RTX; only this module knows their differences."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.log import TensorRTLog
 from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
 
@@ -35,7 +34,7 @@ _DTYPES = {
 }
 
 _NOT_THE_PLANS_FAULT = re.compile(r"out of memory|could not be allocated|cuda (runtime|driver)", re.IGNORECASE)
-"""TensorRT's words for a GPU without room or in trouble: building the plan anew would help nobody."""
+"""TensorRT's messages about a GPU that is out of memory or fails: rebuilding the plan would not help."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class IoTensor:
 
     Attributes:
         name: Name of the tensor.
-        is_input: Whether the network reads it.
+        is_input: Whether it is an input of the network.
         dtype: Element type.
         shape: Dimensions, -1 for dynamic ones.
         profile: (min, opt, max) shapes of the only optimisation profile; empty for outputs.
@@ -57,14 +56,24 @@ class IoTensor:
     profile: tuple[tuple[int, ...], ...] = ()
 
 
+class Phases(Protocol):
+    """Receives the progress of a build's phases; `BuildProgress` implements it."""
+
+    def phase(self, name: str, step: int, steps: int) -> None:
+        """Records the progress of a TensorRT phase; phases nest."""
+
+    def phase_done(self, name: str) -> None:
+        """Removes a finished phase."""
+
+
 class TensorRT:
-    """A loaded TensorRT.
+    """A loaded TensorRT module, with the same methods for every version.
 
     Attributes:
         module: The Python module, `tensorrt` or `tensorrt_rtx`.
-        flavour: Its name.
-        version: Its version, e.g. `8.6.0`.
-        log: Receiver of its messages.
+        flavour: Name of the module.
+        version: Version of the module, e.g. `8.6.0`.
+        log: Receives the module's messages.
         strongly_typed: Whether precisions come from the ONNX model alone (11, RTX), not from builder flags (8.6, 10).
     """
 
@@ -79,10 +88,10 @@ class TensorRT:
     # --- building --------------------------------------------------------------------------------
 
     def create_builder(self) -> Any:
-        """Makes a builder; takes seconds, because the library of kernels is loaded here.
+        """Makes a builder; takes seconds, because TensorRT loads its kernel library.
 
         Raises:
-            EngineBuildError: No GPU, or a driver too old; carries TensorRT's own words.
+            EngineBuildError: No GPU, or a driver too old; carries TensorRT's messages.
         """
         mark = self.log.mark()
         try:
@@ -92,14 +101,14 @@ class TensorRT:
         return builder
 
     def has_fast_fp16(self, builder: Any) -> bool:
-        """Says whether the GPU computes FP16 at speed; every GPU that 11 and RTX support does."""
+        """Returns whether the GPU has fast FP16; every GPU that 11 and RTX support has."""
         return bool(getattr(builder, "platform_has_fast_fp16", True))
 
     def create_network(self, builder: Any) -> Any:
-        """Makes an empty network with explicit batch, strongly typed where there is nothing else."""
+        """Makes an empty network with explicit batch; strongly typed where the version has no weak typing."""
         flags = self.module.NetworkDefinitionCreationFlag
         wanted = ["STRONGLY_TYPED"] if self.strongly_typed else ["EXPLICIT_BATCH"]
-        # EXPLICIT_BATCH: a must in 8.6, without effect in 10, gone in 11 and RTX.
+        # EXPLICIT_BATCH is required in 8.6, has no effect in 10, and does not exist in 11 and RTX.
         bits = sum(1 << int(getattr(flags, name)) for name in wanted if hasattr(flags, name))
         return builder.create_network(bits)
 
@@ -109,13 +118,13 @@ class TensorRT:
         Args:
             network: From `create_network`.
             onnx_model: The serialised model.
-            node_names: Name and operator of each of its nodes in order: TensorRT 8.6 tells nodes by index only.
+            node_names: Name and operator of each node, in order: TensorRT 8.6 reports nodes by index only.
 
         Returns:
-            The parser, to be kept until the build is over: the network's weights lie in its memory.
+            The parser. Keep it until the build is over: it owns the memory of the network's weights.
 
         Raises:
-            EngineBuildError: The parser's own errors, each with the node it names.
+            EngineBuildError: Carries the parser's errors, each with the node it names.
         """
         mark = self.log.mark()
         parser = self.module.OnnxParser(network, self.log.ilogger)
@@ -131,18 +140,18 @@ class TensorRT:
         )
 
     def create_config(
-        self, builder: Any, workspace_bytes: int | None, optimization_level: int | None, progress: BuildProgress | None
+        self, builder: Any, workspace_bytes: int | None, optimization_level: int | None, progress: Phases | None
     ) -> Any:
         """Makes a builder configuration.
 
         Args:
             builder: From `create_builder`.
-            workspace_bytes: Limit of a layer's scratch memory, in bytes; None leaves TensorRT's, all of the GPU.
-            optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's, 3.
-            progress: Told of TensorRT's phases where it has a progress monitor (10 and later).
+            workspace_bytes: Limit of a layer's scratch memory, in bytes; None means TensorRT's default, all GPU memory.
+            optimization_level: 0 (fast build) to 5 (fast engine); None means TensorRT's default, 3.
+            progress: Receives TensorRT's phases, where TensorRT has a progress monitor (10 and later).
 
         Raises:
-            EngineBuildError: No configuration, or an optimisation level out of range.
+            EngineBuildError: TensorRT returns no configuration.
         """
         mark = self.log.mark()
         config = builder.create_builder_config()
@@ -152,7 +161,7 @@ class TensorRT:
             config.set_memory_pool_limit(self.module.MemoryPoolType.WORKSPACE, workspace_bytes)
         if optimization_level is not None:
             config.builder_optimization_level = optimization_level
-        # TF32 would give the layers that are kept in FP32 no more mantissa than FP16 has.
+        # TF32's mantissa is as short as FP16's, so it would undo keeping layers in FP32.
         config.clear_flag(self.module.BuilderFlag.TF32)
         self._set_tactic_sources(config)
         self._share_profile(config)
@@ -161,8 +170,8 @@ class TensorRT:
         return config
 
     def _set_tactic_sources(self, config: Any) -> None:
-        # 8.6 tries cuBLAS and cuDNN by default: a second each to load, GPU memory, and a dependency that need not
-        # be the genuine one (a detector gains nothing from them). 10 dropped them from its default itself.
+        # 8.6 tries cuBLAS and cuDNN by default. They load slowly, use GPU memory, and the installed ones need not be
+        # genuine; a detector gains nothing from them. 10 does not use them by default.
         if not self.version.startswith("8."):
             return
         sources = self.module.TacticSource
@@ -171,16 +180,16 @@ class TensorRT:
             config.set_tactic_sources(sum(1 << int(getattr(sources, name)) for name in names))
 
     def _share_profile(self, config: Any) -> None:
-        # Lets several execution contexts use one engine; the default, and then gone, from TensorRT 10 on.
+        # Lets several execution contexts use one engine. From 10 on it is the default; later the flag is gone.
         feature = getattr(getattr(self.module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
         if self.version.startswith("8.") and feature is not None:
             config.set_preview_feature(feature, True)
 
     def build(self, builder: Any, network: Any, config: Any) -> bytes:
-        """Builds the plan; takes seconds to many minutes, without holding the interpreter.
+        """Builds the plan; takes seconds to many minutes and releases the GIL.
 
         Raises:
-            EngineBuildError: Carries TensorRT's own words.
+            EngineBuildError: Carries TensorRT's messages.
         """
         mark = self.log.mark()
         plan = builder.build_serialized_network(network, config)
@@ -191,11 +200,11 @@ class TensorRT:
     # --- running ---------------------------------------------------------------------------------
 
     def deserialize(self, plan: bytes) -> tuple[Any, Any]:
-        """Makes (runtime, engine) from a plan.
+        """Deserialises a plan into (runtime, engine).
 
         Raises:
-            PlanError: Truncated, corrupt, or of another TensorRT or GPU; carries TensorRT's own words.
-            ConfigurationError: The plan may be good, but the GPU has no room for it or is in trouble.
+            PlanError: The plan is truncated, corrupt, or of another TensorRT or GPU; carries TensorRT's messages.
+            ConfigurationError: The GPU is out of memory or fails; the plan may be good.
         """
         if not plan:
             raise PlanError("the plan is empty")
@@ -211,13 +220,13 @@ class TensorRT:
         return runtime, engine
 
     def scratch_bytes(self, engine: Any) -> int:
-        """Returns the GPU memory that an execution needs besides inputs, outputs and weights."""
-        # device_memory_size_v2 came with 10.1; its predecessor is gone from 11 and RTX.
+        """Returns the GPU memory that an execution needs besides inputs, outputs and weights, in bytes."""
+        # device_memory_size_v2 exists from 10.1 on; 11 and RTX lack device_memory_size.
         size = getattr(engine, "device_memory_size_v2", None)
         return int(engine.device_memory_size if size is None else size)
 
     def create_execution_context(self, engine: Any, scratch: int, scratch_bytes: int) -> Any:
-        """Makes an execution context that works in memory of the caller's, so that several can take turns in it.
+        """Makes an execution context in scratch memory of the caller, which contexts can use in turn.
 
         Args:
             engine: From `deserialize`.
@@ -225,7 +234,7 @@ class TensorRT:
             scratch_bytes: Its size, at least `scratch_bytes(engine)`.
 
         Raises:
-            ConfigurationError: Usually not enough GPU memory; carries TensorRT's own words.
+            ConfigurationError: Usually not enough GPU memory; carries TensorRT's messages.
         """
         mark = self.log.mark()
         strategies = getattr(self.module, "ExecutionContextAllocationStrategy", None)
@@ -244,12 +253,12 @@ class TensorRT:
         return context
 
     def choose_profile(self, context: Any) -> bool:
-        """Gives a context the only optimisation profile; False when another context has it for itself (8.6)."""
-        # The first context of an engine has it already, in 10 and later every one.
+        """Selects the only optimisation profile for a context; False if another context owns it (8.6)."""
+        # The first context of an engine has it already; in 10 and later, every context has.
         if context.active_optimization_profile < 0:
             with warnings.catch_warnings():
-                # The setter is deprecated; set_optimization_profile_async, which TensorRT 8.6 would rather see, crashes
-                # the process where it is refused.
+                # The setter is deprecated. Its successor set_optimization_profile_async crashes the process when
+                # TensorRT 8.6 refuses it.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 with suppress(RuntimeError):
                     context.active_optimization_profile = 0
@@ -259,7 +268,7 @@ class TensorRT:
         """Lists inputs and outputs in the network's order.
 
         Raises:
-            ModelError: A tensor of a type that NumPy does not have.
+            ModelError: A tensor has a type that is not supported.
         """
         tensors = []
         for index in range(engine.num_io_tensors):
@@ -271,7 +280,7 @@ class TensorRT:
             shape = tuple(int(d) for d in engine.get_tensor_shape(name))
             profile: tuple[tuple[int, ...], ...] = ()
             if is_input:
-                # A plan without dynamic dimensions has no profile to ask for.
+                # A plan without dynamic dimensions has no profile.
                 dynamic = any(d < 0 for d in shape)
                 shapes = engine.get_tensor_profile_shape(name, 0) if dynamic else (shape, shape, shape)
                 profile = tuple(tuple(int(d) for d in s) for s in shapes)
@@ -281,7 +290,7 @@ class TensorRT:
     def layer_names(self, engine: Any) -> tuple[str, ...]:
         """Lists the layers of an engine in the order of execution."""
         report = engine.create_engine_inspector().get_engine_information(self.module.LayerInformationFormat.JSON)
-        # A plan built with detailed verbosity describes each layer by an object, ours by its name alone.
+        # A plan built with detailed verbosity describes each layer by an object, our plans only by its name.
         layers = json.loads(report).get("Layers", [])
         return tuple(str(layer["Name"]) if isinstance(layer, dict) else str(layer) for layer in layers)
 
@@ -296,7 +305,7 @@ def _load() -> TensorRT:
     for flavour in _FLAVOURS:
         try:
             module = importlib.import_module(flavour)
-        except (ImportError, OSError) as error:  # OSError: the wheel is there, a library it needs is not
+        except (ImportError, OSError) as error:  # OSError: a library that the wheel needs is missing
             reasons.append(f"{flavour}: {error}")
             continue
         # Type stubs and half-removed wheels leave a folder behind that imports as an empty namespace.
@@ -314,30 +323,30 @@ _load_lock = threading.Lock()
 
 
 def load() -> TensorRT:
-    """Imports `tensorrt`, else `tensorrt_rtx`; the same object at every call.
+    """Imports `tensorrt`, else `tensorrt_rtx`; every call returns the same object.
 
     Raises:
-        MissingDependencyError: Neither can be imported; says how to install them.
+        MissingDependencyError: Neither can be imported; the message says how to install them.
     """
     with _load_lock:
         return _load()
 
 
 def forget() -> None:
-    """Makes the next `load` look again; for tests."""
+    """Clears the cache, so that the next `load` imports again; for tests."""
     _load.cache_clear()
 
 
 def _parser_error(error: Any, node_names: list[str]) -> str:
     index = int(error.node())
     name = str(error.node_name()) if hasattr(error, "node_name") else ""
-    # The index counts the nodes of the outermost graph; inside a subgraph only the name is to be trusted.
+    # The index counts the nodes of the outermost graph; for a node of a subgraph only the name is reliable.
     if 0 <= index < len(node_names) and node_names[index].startswith(name):
         name = node_names[index]
     return f"node {name}: {str(error.desc()).strip()}" if name else str(error.desc()).strip()
 
 
-def _make_monitor(module: Any, progress: BuildProgress) -> Any:
+def _make_monitor(module: Any, progress: Phases) -> Any:
     class _Monitor(module.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             module.IProgressMonitor.__init__(self)

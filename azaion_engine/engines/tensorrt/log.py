@@ -1,4 +1,4 @@
-"""TensorRTLog: TensorRT's own messages in Python's logging, its errors kept for exceptions."""
+"""TensorRTLog: forwards TensorRT's messages to Python's logging and keeps its errors for exceptions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class TensorRTLog:
     """Receives TensorRT's messages from any of its threads.
 
     Attributes:
-        ilogger: The `ILogger` to hand to TensorRT. One per process: TensorRT keeps the first it is
-            given for good and complains about every other.
+        ilogger: The `ILogger` to hand to TensorRT. One per process: TensorRT keeps the first one
+            and warns about every other.
     """
 
     def __init__(self, module: Any) -> None:
         """Makes the `ILogger` of the given TensorRT module."""
-        # Reentrant: garbage collected while the lock is held may be a TensorRT object, whose end is a message too.
+        # Reentrant: garbage collection while the lock is held may free a TensorRT object, which logs a message.
         self._lock = threading.RLock()
         self._count = 0
         self._errors: deque[tuple[int, str]] = deque(maxlen=_KEPT_ERRORS)
@@ -34,7 +34,7 @@ class TensorRTLog:
             severity.INTERNAL_ERROR: logging.ERROR,
             severity.ERROR: logging.ERROR,
             severity.WARNING: logging.WARNING,
-            # INFO is a line per memory pool and layer; VERBOSE thousands of lines per build.
+            # INFO has a line per memory pool and layer. VERBOSE has thousands per build and is dropped.
             severity.INFO: logging.DEBUG,
         }
         receive = self._receive
@@ -56,12 +56,12 @@ class TensorRTLog:
             return self._count
 
     def errors_since(self, mark: int) -> list[str]:
-        """Returns the errors that came after a `mark`, oldest first; those of other threads are among them."""
+        """Returns the errors logged after a `mark`, oldest first, those of other threads included."""
         with self._lock:
             return [message for position, message in self._errors if position > mark]
 
     def _receive(self, level: int, message: str) -> None:
-        # Called by TensorRT's threads: an exception that leaves this method ends the process.
+        # TensorRT's threads call this method: an exception that leaves it ends the process.
         with suppress(Exception):
             message = message.strip()
             with self._lock:

@@ -1,4 +1,4 @@
-"""PlanInfo: what a TensorRT plan says of itself; it takes the GPU and the TensorRT it was built for to read it."""
+"""PlanInfo: tensors, layers and memory of a plan; reading them needs the GPU and TensorRT it was built for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class PlanInfo:
 
     Attributes:
         tensors: Inputs and outputs with their shapes and profile.
-        layers: Names of the layers in the order of execution; TensorRT joins several of the model's into one.
-        memory_bytes: Scratch memory on the GPU that one execution takes, in bytes.
+        layers: Names of the layers in order of execution; TensorRT fuses several of the model's layers into one.
+        memory_bytes: GPU scratch memory of one execution, in bytes.
     """
 
     tensors: tuple[IoTensor, ...]
@@ -25,7 +25,7 @@ class PlanInfo:
 
     @classmethod
     def from_plan(cls, plan: bytes, device_id: int = 0) -> PlanInfo:
-        """Deserialises a plan and asks it.
+        """Deserialises a plan and reads its properties.
 
         Args:
             plan: The serialised plan.
@@ -40,5 +40,5 @@ class PlanInfo:
         with cuda_context(device_id).active():
             runtime, engine = trt.deserialize(plan)
             info = cls(tuple(trt.io_tensors(engine)), trt.layer_names(engine), trt.scratch_bytes(engine))
-            del engine, runtime  # in this order, while the context is current
+            del engine, runtime  # engine before runtime, while the context is current
         return info

@@ -1,4 +1,4 @@
-"""plan_key: what an engine has to be built from here and now, and why a stored one would not be reused."""
+"""plan_key: the key of the plan that a model needs on this machine, and why a stored plan is not reused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from azaion_engine.settings import DEFAULT_BATCH_SIZE, DetectorSettings
 
 
 def plan_key(info: ModelInfo, settings: DetectorSettings) -> PlanKey:
-    """Returns the key of the engine that a model needs on this machine under these settings.
+    """Returns the key of the plan that a model needs on this machine under these settings.
 
     Raises:
         ConfigurationError: This process sees no GPU.
@@ -27,12 +27,12 @@ def plan_key(info: ModelInfo, settings: DetectorSettings) -> PlanKey:
 def why_not_reused(
     engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> list[str]:
-    """Says why a stored engine would not be reused here; empty when it would be.
+    """Returns the reasons why a stored plan would not be reused here; empty if it would be.
 
     Args:
-        engine: The stored engine; its plan is read and hashed.
-        info: The model it is wanted for; default: the one it was built from, under the settings it was built with.
-        settings: The settings it is wanted for; default: `DetectorSettings()`.
+        engine: The stored plan; its file is read and hashed.
+        info: The model to run; default: the model and settings that the plan was built with.
+        settings: The settings for `info`; default `DetectorSettings()`. Ignored without `info`.
     """
     try:
         manifest = engine.read_manifest()
@@ -42,7 +42,7 @@ def why_not_reused(
     wanted = _chosen(info, settings or DetectorSettings()) if info else {}
     try:
         wanted |= _machine()
-    except AzaionError as error:  # what the user chose can be compared without a GPU
+    except AzaionError as error:  # the model and settings can be compared without a GPU
         reasons.append(str(error))
     reasons += differences(manifest.key.model_copy(update=wanted), manifest.key)
     try:
@@ -53,7 +53,7 @@ def why_not_reused(
 
 
 def engine_input(info: ModelInfo, settings: DetectorSettings) -> tuple[int, int, int]:
-    """Returns (batch, height, width) that a model's engine is built for under these settings."""
+    """Returns (batch, height, width) that a model's plan is built for under these settings."""
     return info.resolve(settings.batch_size or DEFAULT_BATCH_SIZE, settings.height, settings.width)
 
 

@@ -1,1 +1,1 @@
-"""The same on the GPU: JPEG decoding in hardware and the letterbox kernel. It runs no network."""
+"""Pictures on the GPU: JPEG decoding in hardware and the letterbox kernel. It runs no network."""

@@ -1,8 +1,8 @@
 """Compiles letterbox.cu to the letterbox.ptx that ships beside it: `python -m azaion_engine.pictures.gpu.compile_ptx`.
 
-PTX and not machine code: the driver finishes it for whatever GPU it drives, and nobody needs a CUDA toolkit. PTX names
-the version of its instruction set, and a driver refuses one newer than its own; NVRTC 12.0 writes ISA 8.0, which every
-driver from 525 (CUDA 12.0) on reads.
+PTX, not machine code: the driver compiles it for any GPU, and users need no CUDA toolkit. PTX names the version of its
+instruction set (ISA), and a driver refuses a version newer than its own. NVRTC 12.0 writes ISA 8.0, which every driver
+from 525 (CUDA 12.0) on reads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def compile_ptx(source: str) -> bytes:
         MissingDependencyError: The package nvidia-cuda-nvrtc-cu12 is not installed.
         ValueError: The source does not compile; carries the compiler's log.
     """
-    with ThreadPoolExecutor(1) as pool:  # NVRTC 12.0 leaves its thread in the C locale
+    with ThreadPoolExecutor(1) as pool:  # a thread of its own: NVRTC 12.0 leaves it in the C locale
         return pool.submit(_compile, _load_nvrtc(), source).result()
 
 

@@ -1,4 +1,4 @@
-"""JpegDecoder: batches of JPEGs decoded by the GPU, with nvImageCodec. JpegDecoders opens several at a time."""
+"""JpegDecoder: decodes batches of JPEGs on the GPU with nvImageCodec. JpegDecoders opens several at a time."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ from azaion_engine.system.cores import available_cores
 logger = logging.getLogger(__name__)
 
 _THREADS = 8
-"""Threads that read headers and feed the hardware; an H100's decoder has seven units."""
+"""Maximum number of threads that read headers and feed the hardware decoder; an H100's has seven units."""
 
 _KEPT_BYTES = 64 * 2**20
-"""Decoded pictures up to this size leave their memory to the next batch; larger ones give it back."""
+"""Memory of decoded pictures up to this size is kept for the next batch; larger memory is freed."""
 
 _BACKENDS = (("HW_GPU_ONLY",), ("GPU_ONLY", "HYBRID_CPU_GPU"))
-"""The decoding hardware, or where a GPU has none, its multiprocessors.
+"""Backends in order of preference: the hardware decoder, or the multiprocessors of a GPU that has none.
 
-Not both in one decoder: its first batch opens them all, which takes 1.2 s on an H100 and another 0.3 s for a second
-decoder; the hardware alone takes 1.0 and 0.14.
+Not both in one decoder: its first batch opens all its backends, which takes longer than the hardware decoder alone.
 """
 
 
 _LEAST = 2
-"""JPEGs that are decoded at a time at least: for the first one alone nvImageCodec opens another way, which takes 0.33 s
-beside an H100 and is no quicker afterwards (1.4 ms a picture of 1280², beside another one 1.3)."""
+"""Minimum size of a decoded batch: for the first single JPEG nvImageCodec opens a separate path, which takes long and
+decodes no faster afterwards."""
 
 
 def load_nvimgcodec() -> Any:
-    """Returns the module `nvidia.nvimgcodec`, which takes half a second the first time.
+    """Returns the module `nvidia.nvimgcodec`; importing it the first time is slow.
 
     Raises:
         MissingDependencyError: It is not installed, or there is no GPU to use it on.
@@ -47,7 +46,7 @@ def load_nvimgcodec() -> Any:
     load_driver()
     try:
         from nvidia import nvimgcodec
-    except (ImportError, OSError) as error:  # no package, or no library that it needs
+    except (ImportError, OSError) as error:  # the package, or a library that it needs, is missing
         raise MissingDependencyError(f"nvImageCodec cannot be loaded: {error}") from error
     return nvimgcodec
 
@@ -56,10 +55,10 @@ class DecodedPicture(NamedTuple):
     """Pixels on the GPU: uint8 `[height, width, 3]`, RGB, as stored (no orientation applied).
 
     Attributes:
-        address: Of the first pixel.
+        address: GPU address of the first pixel.
         pitch: Bytes from one row to the next.
-        width: Pixels across.
-        height: Pixels down.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     address: int
@@ -69,35 +68,35 @@ class DecodedPicture(NamedTuple):
 
 
 class JpegDecoder:
-    """Decodes one batch at a time; for one thread at a time."""
+    """Decodes one batch at a time; used by one thread at a time."""
 
     def __init__(self, device_id: int, batch_size: int, grey: bytes) -> None:
-        """Opens the decoder and decodes a first batch, so that the memory is there and trouble shows now.
+        """Opens the decoder and decodes a first batch, which allocates the memory and reveals errors early.
 
         Args:
             device_id: CUDA index of the GPU; its context need not be current.
-            batch_size: Most JPEGs at a time.
-            grey: A plain JPEG, of the size of pictures to expect.
+            batch_size: Maximum number of JPEGs per batch.
+            grey: A plain JPEG of the size that pictures are expected to have.
 
         Raises:
-            MissingDependencyError: PyCUDA or nvImageCodec is not installed, or decodes nothing here.
+            MissingDependencyError: PyCUDA or nvImageCodec is not installed, or nvImageCodec decodes nothing here.
             ConfigurationError: The GPU gives no CUDA context.
         """
         self._codec = load_nvimgcodec()
-        # Orientation is the letterbox kernel's.
+        # The letterbox kernel applies the orientation.
         self._params = self._codec.DecodeParams(apply_exif_orientation=False)
         self._grey = self._codec.CodeStream(grey)
         self._decoder: Any = None
         self._images: list[Any] = []
         self._context = cuda_context(device_id)
         with self._context.active():
-            # A stream of its own for as long as it lives: nvImageCodec comes back to the stream that a picture's memory
-            # was first decoded on.
+            # Own stream, as long-lived as the decoder: nvImageCodec uses the stream again on which it first decoded
+            # into a picture's memory.
             self._stream = make_stream(self._context.driver)
             self._decoded = self._context.driver.Event(self._context.driver.event_flags.DISABLE_TIMING)
             try:
                 self._open(device_id, [self._grey] * max(batch_size, _LEAST))
-                self._decode([self._grey])  # the first one into kept memory
+                self._decode([self._grey])  # the first batch into kept memory
                 self._stream.synchronize()
             except BaseException:
                 self.free()
@@ -110,8 +109,8 @@ class JpegDecoder:
             threads = min(_THREADS, available_cores())
             try:
                 self._decoder = self._codec.Decoder(device_id=device_id, max_num_cpu_threads=threads, backends=backends)
-                # A full batch: nvImageCodec works out from the first one, once, how many of a batch the hardware may
-                # take (nvimgcodec.h, NVIMGCODEC_LOAD_HINT_POLICY_FIXED), and has the rest decoded by the processor.
+                # A full batch: from the first batch nvImageCodec calculates once how many of a batch the hardware takes
+                # (nvimgcodec.h, NVIMGCODEC_LOAD_HINT_POLICY_FIXED); the CPU decodes the rest.
                 self._images = self._decoder.decode(codes, params=self._params, cuda_stream=self._stream.handle)
             except Exception as error:  # nvImageCodec's errors have no common base
                 reason = str(error)
@@ -121,14 +120,14 @@ class JpegDecoder:
         raise MissingDependencyError(f"nvImageCodec does not work here: {reason}; is nvJPEG installed?")
 
     def decode(self, jpegs: Sequence[bytes], stream: Any) -> list[DecodedPicture | None]:
-        """Starts decoding; the pixels are there for what follows on the stream, until the next call.
+        """Starts decoding; later work on the stream can read the pixels, until the next call.
 
         Args:
-            jpegs: At most as many as the batch size.
-            stream: A `pycuda.driver.Stream` that is done with the pictures of the call before; the context is current.
+            jpegs: At most `batch_size` JPEGs.
+            stream: A `pycuda.driver.Stream` that no longer reads the previous call's pictures; its context is current.
 
         Returns:
-            One for each JPEG; None for what could not be decoded.
+            One for each JPEG; None if it could not be decoded.
         """
         codes = [self._read(jpeg) for jpeg in jpegs]
         known = [code for code in codes if code is not None]
@@ -138,13 +137,13 @@ class JpegDecoder:
         return [_describe(next(decoded)) if code is not None else None for code in codes]
 
     def forget_large(self) -> None:
-        """Gives unusually large memory back; to be called when the batch is over."""
+        """Frees unusually large memory; must be called after the batch is over."""
         for index, image in enumerate(self._images):
             if image is not None and image.capacity > _KEPT_BYTES:
                 self._images[index] = None
 
     def free(self) -> None:
-        """Gives all memory back."""
+        """Frees all memory."""
         with self._context.active():
             self._images.clear()
             self._grey = self._decoder = self._stream = self._decoded = None
@@ -162,7 +161,7 @@ class JpegDecoder:
         reusable = {} if None in kept else {"images": kept}
         try:
             images = self._decoder.decode(codes, params=self._params, cuda_stream=self._stream.handle, **reusable)
-        except Exception as error:  # usually no memory; nvImageCodec's errors have no common base
+        except Exception as error:  # usually out of memory; nvImageCodec's errors have no common base
             logger.warning("nvImageCodec failed on a batch of %d: %s", len(codes), error)
             return [None] * len(codes)
         for index, image in enumerate(images):
@@ -172,23 +171,23 @@ class JpegDecoder:
 
 
 class JpegDecoders:
-    """Some decoders, each for whoever takes it; leaving a `with` block gives back what nobody took."""
+    """Several decoders that callers take one by one; leaving a `with` block frees the remaining ones."""
 
     def __init__(self, count: int, batch_size: int, size: tuple[int, int], device_id: int = 0) -> None:
-        """Makes the CUDA context, loads nvImageCodec, and begins to open the decoders, which takes a second.
+        """Makes the CUDA context, loads nvImageCodec, and starts opening the decoders in threads.
 
-        What goes wrong shows when a decoder is taken.
+        `take` raises the errors.
 
         Args:
-            count: How many.
-            batch_size: Most JPEGs that each decodes at a time.
-            size: (height, width) of pictures to expect, in pixels.
+            count: Number of decoders.
+            batch_size: Maximum number of JPEGs per batch of a decoder.
+            size: (height, width) that pictures are expected to have, in pixels.
             device_id: CUDA index of the GPU.
         """
         grey = encode_jpeg(np.full((*size, 3), PAD_VALUE, np.uint8))
         with suppress(MissingDependencyError, ConfigurationError):
-            # Before this thread goes on to TensorRT, as the decoders take longest. And one after the other: side by
-            # side they take 1.3 s as well, as the driver and the library loader let in one at a time.
+            # Before this thread goes on to TensorRT, because opening decoders takes longest. One after the other,
+            # because threads gain nothing: the driver and the library loader let in one at a time.
             cuda_context(device_id)
             load_nvimgcodec()
         pool = ThreadPoolExecutor(count, "load")
@@ -198,10 +197,10 @@ class JpegDecoders:
         pool.shutdown(wait=False)
 
     def take(self) -> JpegDecoder:
-        """Waits for one of them, which is then the caller's; at most as often as there are some.
+        """Waits for a decoder and hands it over to the caller; at most `count` times.
 
         Raises:
-            MissingDependencyError: As of `JpegDecoder`.
+            MissingDependencyError: See `JpegDecoder`.
             ConfigurationError: The GPU gives no CUDA context.
         """
         return self._opening.pop().result()
@@ -213,7 +212,7 @@ class JpegDecoders:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         while self._opening:
-            with suppress(Exception):  # of opening: nobody wanted it
+            with suppress(Exception):  # opening failed, but nobody took this decoder
                 self.take().free()
 
 

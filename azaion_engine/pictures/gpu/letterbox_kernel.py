@@ -1,4 +1,4 @@
-"""LetterboxKernel: pictures on the GPU → the network's input, one launch a batch; the twin of `Letterbox`."""
+"""LetterboxKernel: letterboxes a batch of pictures on the GPU in one launch; GPU version of `Letterbox`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Record = tuple[int | float, ...]
 """Values of one `RECORD`, in its order."""
 
 _BLOCK = (32, 8, 1)
-"""Threads across, so that a warp writes one piece of a row, and down."""
+"""Threads across and down; 32 across, so that a warp writes one piece of a row."""
 RUN = 4
-"""Pixels side by side that a thread makes: RUN of letterbox.cu."""
+"""Adjacent pixels of a row that one thread computes: RUN of letterbox.cu."""
 
-# EXIF orientation (EXIF 2.32, tag 0x0112) → x runs backwards through the stored picture, y does, they change places.
+# EXIF orientation (EXIF 2.32, tag 0x0112) → (x is reversed in the stored picture, y is reversed, x and y are swapped).
 _RUNS = {
     1: (False, False, False),
     2: (True, False, False),
@@ -47,13 +47,13 @@ _RUNS = {
 
 
 def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox) -> Record:
-    """Says where a picture lies and where it goes, as one `RECORD`.
+    """Makes a `RECORD`: where a picture lies on the GPU and where in the network input it goes.
 
     Args:
-        address: Of the first stored pixel on the GPU; RGB, 8 bits, interleaved.
+        address: GPU address of the first stored pixel; RGB, 8 bits, interleaved.
         pitch: Bytes from one stored row to the next.
         orientation: EXIF orientation of the stored pixels, 1…8.
-        letterbox: Of the upright picture.
+        letterbox: Letterbox of the upright picture.
     """
     back_x, back_y, turned = _RUNS[orientation]
     step_x, step_y = (pitch, 3) if turned else (3, pitch)
@@ -65,7 +65,7 @@ def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox
         address,
         step_x,
         step_y,
-        # As cv2.resize has it: the inverse of the inverse.
+        # The inverse of an inverse, as cv2.resize computes it: a direct quotient may round differently.
         1 / letterbox.scale_x,
         1 / letterbox.scale_y,
         letterbox.picture_width,
@@ -78,10 +78,10 @@ def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox
 
 
 class LetterboxKernel:
-    """letterbox.ptx, loaded for one element type; used by one thread at a time, in the context it was made in."""
+    """Kernel of letterbox.ptx for one element type; used by one thread at a time, in the context it was made in."""
 
     def __init__(self, driver: Any, dtype: np.dtype[Any]) -> None:
-        """Loads the kernel; the driver compiles it for its GPU, in milliseconds.
+        """Loads the kernel; the driver compiles it for its GPU.
 
         Args:
             driver: The module `pycuda.driver`.
@@ -94,14 +94,14 @@ class LetterboxKernel:
         self._function = self._module.get_function(f"letterbox_{dtype.name}")
 
     def launch(self, records: int, count: int, network_input: int, size: tuple[int, int], stream: Any) -> None:
-        """Starts filling the first rows of the network's input.
+        """Starts the kernel that fills the first rows of the network input.
 
         Args:
             records: GPU address of an array of `RECORD`s.
-            count: How many there are.
+            count: Number of records.
             network_input: GPU address of `[≥ count, 3, height, width]`.
-            size: (height, width).
-            stream: The `pycuda.driver.Stream` to do it on.
+            size: (height, width) of the network input, in pixels.
+            stream: The `pycuda.driver.Stream` to run on.
         """
         height, width = size
         self._function(

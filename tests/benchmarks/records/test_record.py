@@ -15,9 +15,7 @@ def test_a_load_is_the_median_of_its_rounds_and_its_ratio_is_taken_within_each_r
     one = next(found for found in summarise(RECORD) if found.server == "azaion" and found.connections == 2)
 
     assert one.rate == 9.2
-    assert one.ratio == pytest.approx(
-        0.92
-    )  # median of 0.9, 0.95 and 0.92; 9.2 / 10, the ratio of medians, is the same here
+    assert one.ratio == pytest.approx(0.92)  # median of 0.9, 0.95 and 0.92; here the medians' ratio, 9.2 / 10, too
     assert summarise(RECORD)[0].ratio == pytest.approx(0.55)  # median of 0.5, 0.6 and 0.55
 
 

@@ -22,8 +22,9 @@ from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureE
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
+from deployments.batching.batch import Batch
 from deployments.batching.batcher import Batcher
-from deployments.batching.job import Batch, Job
+from deployments.batching.job import Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
 
 
@@ -65,7 +66,7 @@ def cut_off_jpeg() -> bytes:
 def begin(batcher: Batcher, jobs: list[Job]) -> Future[Any]:
     """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
     outcome: Future[Any] = Future()
-    batcher._threads.submit(Batch(jobs), outcome.set_result)
+    batcher._threads.submit(Batch(jobs, batcher._detector, batcher.on_batch), outcome.set_result)
     return outcome
 
 

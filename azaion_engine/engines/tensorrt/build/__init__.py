@@ -1,1 +1,1 @@
-"""ONNX to plan: the builder, its progress and its precision. Nothing here runs a plan."""
+"""ONNX to plan: the builder, its progress and its precision. Nothing here runs an engine."""

@@ -1,4 +1,4 @@
-"""build_plan: ONNX bytes become a TensorRT plan for the GPU at hand."""
+"""build_plan: builds a TensorRT plan from an ONNX model, for a GPU of this machine."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from azaion_engine.settings import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, Precision, 
 logger = logging.getLogger(__name__)
 
 BUILD_RECIPE = 2
-"""Part of every stored engine's key; raise it when the same ONNX file should give a different plan."""
+"""Part of every stored plan's key; raise it when the same ONNX file should give a different plan."""
 
 WORKSPACE_SHARE = 0.9
-"""Part of the GPU's memory that a layer's scratch space may take while tactics are tried."""
+"""Largest part of the GPU's memory that a layer's scratch space may take while TensorRT tries tactics."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How to build an engine.
+    """Options for building a plan.
 
     Attributes:
-        batch_size: Largest batch of the profile where the model's batch is dynamic; it is also what is optimised for.
+        batch_size: Largest batch of the profile where the model's batch is dynamic; the plan is optimised for it.
         height: Network input height in pixels where the model leaves it dynamic; None means 1280.
         width: Network input width in pixels, likewise.
-        precision: `fp16` computes in FP16 where the GPU does so at speed, the box head in FP32.
+        precision: `fp16` uses FP16 on GPUs with fast FP16, and FP32 for the box head.
         device_id: CUDA index of the GPU to build for.
-        optimization_level: 0 (fast build) to 5 (fast engine); None leaves TensorRT's default, 3.
+        optimization_level: 0 (fast build) to 5 (fast engine); None means TensorRT's default, 3.
     """
 
     batch_size: int = DEFAULT_BATCH_SIZE
@@ -63,15 +63,15 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress:
     Args:
         onnx_model: The ONNX file: one input `[batch, 3, height, width]`, first output `[batch, n, 6]`.
         options: Batch, size and precision; default `BuildOptions()`.
-        progress: Told of every stage, for who wants to show it; not started yet.
+        progress: Receives and logs every stage; must not be started yet.
 
     Returns:
-        The serialised plan, nothing before or after it.
+        The serialised plan, without any header.
 
     Raises:
-        ModelError: Not an ONNX file, or inputs and outputs that are no detector's.
+        ModelError: Not an ONNX file, or its inputs and outputs are not a detector's.
         EngineBuildError: TensorRT refused the model; carries the parser's errors and the nodes they name.
-            Also whatever else went wrong on the way, with its cause.
+            Also any other failure, with its cause.
         ConfigurationError: This process sees no such GPU; only TensorRT-RTX builds without one.
         MissingDependencyError: TensorRT is not installed, or PyCUDA where the build needs the GPU.
     """
@@ -79,7 +79,7 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress:
         return _build(onnx_model, options or BuildOptions(), progress or BuildProgress())
     except AzaionError:
         raise
-    except Exception as error:  # the FP16 converter, pybind11 and PyCUDA each have errors of their own
+    except Exception as error:  # the FP16 converter, pybind11 and PyCUDA raise their own errors
         raise EngineBuildError(f"the engine cannot be built: {type(error).__name__}: {error}") from error
 
 
@@ -88,7 +88,7 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
     trt = tensorrt_api.load()
     with progress, _on_gpu(trt, options.device_id) as context:
         progress.stage(f"loading the builder of {trt.flavour} {trt.version}; this is done once and may take minutes")
-        with progress.spoken_elsewhere():  # TensorRT 8.6 holds the interpreter for as long
+        with progress.spoken_elsewhere():  # TensorRT 8.6 holds the GIL meanwhile
             builder = trt.create_builder()
         half = options.precision == "fp16" and trt.has_fast_fp16(builder)
         if options.precision == "fp16" and not half:
@@ -119,7 +119,7 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
 
 
 def convert_from_onnx(onnx_model: bytes) -> bytes | None:
-    """Builds a plan with default options; logs what went wrong instead of raising it.
+    """Builds a plan with default options; logs an error instead of raising it.
 
     Args:
         onnx_model: The ONNX file.
@@ -129,14 +129,14 @@ def convert_from_onnx(onnx_model: bytes) -> bytes | None:
     """
     try:
         return build_plan(onnx_model)
-    except Exception as error:  # the promise is None, whatever went wrong
+    except Exception as error:  # must return None after any error
         logger.exception("cannot convert the ONNX model: %s", error)
         return None
 
 
 @contextmanager
 def _on_gpu(trt: TensorRT, device_id: int) -> Iterator[CudaContext | None]:
-    """Makes the GPU's context current; gives None without a GPU, where TensorRT-RTX alone still builds."""
+    """Makes the GPU's context current; yields None without a GPU, where only TensorRT-RTX can build."""
     if trt.flavour == "tensorrt_rtx" and not gpu_available():
         yield None
         return
@@ -153,7 +153,7 @@ def _workspace(context: CudaContext | None) -> int | None:
 
 
 def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
-    """Reads the model and writes height and width into it: with constants TensorRT folds all shape arithmetic."""
+    """Parses the model and fixes its height and width, so that TensorRT can fold all shape arithmetic."""
     import onnx
 
     model = onnx.load_model_from_string(onnx_model)
@@ -181,7 +181,7 @@ def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions)
         return
     largest = (options.batch_size, *rest)
     profile = builder.create_optimization_profile()
-    # Optimised for the full batch: it is what decides throughput, and one picture is fast enough anyhow.
+    # Optimised for the full batch: it decides throughput, and a single picture is fast enough anyway.
     profile.set_shape(picture.name, (1, *rest), largest, largest)
     if config.add_optimization_profile(profile) < 0:
         raise EngineBuildError(f"TensorRT refuses a profile of 1 to {options.batch_size} pictures of {rest}")
@@ -190,7 +190,7 @@ def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions)
 def _set_precision(trt: TensorRT, network: Any, config: Any, half: bool) -> None:
     tensors = [network.get_input(i) for i in range(network.num_inputs)]
     tensors += [network.get_output(i) for i in range(network.num_outputs)]
-    # Half inputs and outputs need the FP16 flag even in an FP32 engine, whose every layer then has to be held.
+    # FP16 inputs and outputs need the FP16 flag even in an FP32 engine; then every layer is constrained to FP32.
     if half or any(tensor.dtype == trt.module.DataType.HALF for tensor in tensors):
         held = constrain_precision(trt.module, network, config, everything=not half)
         logger.debug("%d of %d layers stay FP32: %s", len(held), network.num_layers, ", ".join(held))

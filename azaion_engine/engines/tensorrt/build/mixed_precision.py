@@ -1,10 +1,10 @@
 """precise_tail: which nodes of a detector must compute in FP32 when the rest computes in FP16.
 
-FP16 has a spacing of 1 px between 1024 and 2048, so a box head that decodes corners in FP16 is off
-by up to half a pixel, and by more after a few operations. The rule here needs no names: a node from
-which no heavy operation (convolution, matrix product) can be reached is the head's decoding; the last
-heavy operations, which give the raw distances and scores, belong to it too. Everything else is where
-the time goes, and stays FP16.
+FP16 numbers between 1024 and 2048 are 1 px apart. A box head that decodes corners in FP16 is off by up
+to half a pixel, and by more after a few operations. The rule here needs no names. Nodes from which no
+heavy operation (convolution, matrix product) can be reached decode the boxes: they compute in FP32. So
+do the last heavy operations, which give the raw distances and scores. All other nodes take most of the
+time and stay FP16.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HEAVY_OPS = frozenset(
 """ONNX operators that count as heavy, unless their weights are tiny."""
 
 LIGHT_WEIGHTS = 16
-"""A product with at most so many weights is decoding, not computing: the distribution focal loss of YOLOv8…11
+"""Products with at most this many weights count as decoding, not as heavy: the distribution focal loss of YOLOv8…11
 is a convolution with 16 weights (reg_max), and exports with NMS turn boxes into corners by a 4x4 matrix."""
 
 
@@ -73,7 +73,7 @@ def onnx_tail(model: Any) -> list[str]:
     """Finds the FP32 tail of an ONNX model.
 
     Args:
-        model: `onnx.ModelProto`; nodes without a name, or with a name used before, get one.
+        model: `onnx.ModelProto`; nodes without a name, or with a name used before, get a new one in place.
 
     Returns:
         Names of the nodes of the tail.
@@ -95,7 +95,7 @@ def convert_to_mixed(model: Any) -> Any:
     """Converts an FP32 ONNX model to FP16 with an FP32 tail; inputs and outputs keep their types.
 
     Args:
-        model: `onnx.ModelProto` with FP32 weights; changed.
+        model: `onnx.ModelProto` with FP32 weights; changed in place.
 
     Returns:
         The converted `onnx.ModelProto`.
@@ -104,15 +104,15 @@ def convert_to_mixed(model: Any) -> Any:
 
     tail = onnx_tail(model)
     mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
-    _sort_nodes(mixed.graph)  # the casts that it inserts stand at the end
+    _sort_nodes(mixed.graph)  # the converter appends its casts at the end
     _widen_subgraph_reads(mixed, set(tail))
     return _drop_round_trips(mixed)
 
 
 def widen_to_float32(model: Any) -> None:
-    """Turns an FP16 export into an FP32 model in place, its inputs and outputs aside.
+    """Turns an FP16 export into an FP32 model in place; inputs and outputs keep their types.
 
-    A half export has FP16 in its box head too; from FP32 both ways of choosing precisions start equal.
+    An FP16 export has FP16 in its box head too. Both ways of choosing precisions start from an FP32 model.
 
     Args:
         model: `onnx.ModelProto`.
@@ -143,10 +143,10 @@ def widen_to_float32(model: Any) -> None:
 
 
 def _widen_subgraph_reads(model: Any, tail: set[str]) -> None:
-    """Gives the subgraphs of the tail FP32 of what they read around them: the converter casts named inputs only."""
+    """Casts outer tensors that subgraphs of the tail read to FP32: the converter casts declared inputs only."""
     import onnx
 
-    del model.graph.value_info[:]  # wrong behind FP32 nodes, as in _drop_round_trips
+    del model.graph.value_info[:]  # wrong behind FP32 nodes, see _drop_round_trips
     graph = onnx.shape_inference.infer_shapes(model).graph
     narrow = {v.name for v in graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16}
     narrow |= {w.name for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT16}
@@ -164,14 +164,14 @@ def _widen_subgraph_reads(model: Any, tail: set[str]) -> None:
 
 
 def _drop_round_trips(model: Any) -> Any:
-    """Takes out FP32 → FP16 → FP32.
+    """Removes casts FP32 → FP16 → FP32.
 
-    The converter puts casts around every FP32 node, one by one, and so would round each step of the
-    tail to FP16, the boxes on their way out included.
+    The converter puts casts around every single FP32 node. They would round the result of each step of
+    the tail to FP16, the final boxes included.
     """
     import onnx
 
-    # Types are asked for anew: the converter's own notes on tensors are wrong behind FP32 nodes.
+    # Infer the types again: the converter's value_info is wrong behind FP32 nodes.
     del model.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(model).graph
     float32 = onnx.TensorProto.FLOAT
@@ -216,7 +216,7 @@ def _subgraphs(node: Any) -> list[Any]:
 
 
 def _reads(node: Any) -> tuple[str, ...]:
-    # A subgraph reads tensors of the graph around it without naming them as inputs of its node.
+    # A subgraph reads tensors of the outer graph without declaring them as inputs of its node.
     inner = [name for graph in _subgraphs(node) for child in graph.node for name in _reads(child)]
     return (*node.input, *inner)
 

@@ -1,4 +1,4 @@
-"""BuildProgress: says every ten seconds that an engine build is alive, and where it is."""
+"""BuildProgress: logs elapsed time and stage of an engine build every ten seconds."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ interval, elapsed, stage, line, begun = float(sys.argv[1]), float(sys.argv[2]), 
 while not select.select([sys.stdin], [], [], interval)[0]:
     print(line % (elapsed + time.monotonic() - begun, stage), file=sys.stderr, flush=True)
 """
-"""Ends with the process that started it, whose end of the pipe is closed then."""
+"""Child process that prints the lines. It exits with its parent, because the pipe to its stdin closes then."""
 
 
 class BuildProgress:
-    """A context manager that logs elapsed time and phase from a daemon thread until it is left."""
+    """Context manager that logs elapsed time and phase from a daemon thread until the block ends."""
 
     def __init__(self, interval_s: float | None = None) -> None:
-        """Starts nothing yet.
+        """Prepares the thread; entering the block starts it.
 
         Args:
             interval_s: Seconds between two lines; default `REPORT_INTERVAL_S`.
@@ -62,7 +62,7 @@ class BuildProgress:
         return time.monotonic() - self._started
 
     def stage(self, name: str) -> None:
-        """Names the stage that begins now and logs it at once: the next call may hold the interpreter for seconds."""
+        """Sets the current stage and logs it at once: the next call may hold the GIL for seconds."""
         with self._lock:
             self._stage = name
             self._phases.clear()
@@ -70,7 +70,7 @@ class BuildProgress:
 
     @contextmanager
     def spoken_elsewhere(self) -> Iterator[None]:
-        """Leaves the lines to another process, on the standard error, while the block may hold the interpreter."""
+        """Lets a child process print the lines to standard error, because the block may hold the GIL."""
         command = [sys.executable, "-ISc", _SPEAKER, str(self._interval), str(self.elapsed_s), self.describe(), _LINE]
         self._mute = True
         try:
@@ -80,21 +80,21 @@ class BuildProgress:
             self._mute = False
 
     def phase(self, name: str, step: int, steps: int) -> None:
-        """Notes how far TensorRT's own phase is; phases nest, the innermost counts."""
+        """Records the progress of a TensorRT phase; phases nest."""
         with self._lock:
             self._phases[name] = (step, steps)
 
     def phase_done(self, name: str) -> None:
-        """Forgets a phase."""
+        """Removes a finished phase."""
         with self._lock:
             self._phases.pop(name, None)
 
     def fraction(self) -> float | None:
-        """Returns how much of the current stage is done, 0…1; None where TensorRT does not tell."""
+        """Returns the completed part of the current stage, 0…1; None where TensorRT does not report it."""
         with self._lock:
             phases = list(self._phases.values())
         done = None
-        for step, steps in reversed(phases):  # an inner phase is a part of one step of the phase around it
+        for step, steps in reversed(phases):  # an inner phase is a part of one step of its outer phase
             done = min((step + (done or 0.0)) / max(steps, 1), 1.0)
         return done
 

@@ -20,7 +20,7 @@ _HEAVY_TYPES = (
 """Names of `LayerType`; a plugin counts as heavy because nothing is known of it."""
 
 _UNTOUCHED_TYPES = (
-    # Their output type is their meaning, or they have no precision of their own; TensorRT refuses or warns.
+    # Their output type is fixed, or they have no precision; TensorRT refuses a change or warns of it.
     *("CONSTANT", "SHAPE", "CAST", "IDENTITY", "ASSERTION", "CONDITION", "CONDITIONAL_INPUT", "CONDITIONAL_OUTPUT"),
     *("TRIP_LIMIT", "ITERATOR", "RECURRENCE", "LOOP_OUTPUT", "QUANTIZE", "DEQUANTIZE", "NON_ZERO", "ONE_HOT"),
     *("PLUGIN", "PLUGIN_V2", "PLUGIN_V3"),
@@ -36,14 +36,14 @@ def constrain_precision(module: Any, network: Any, config: Any, *, everything: b
     Args:
         module: The TensorRT module.
         network: A parsed network.
-        config: The builder configuration; gets FP16 and the precision constraints.
+        config: The builder configuration; gets the flags for FP16 and precision constraints.
         everything: Whether to keep all layers in FP32, not just the head.
 
     Returns:
-        Names of the layers that were put to FP32.
+        Names of the layers that were set to FP32.
     """
     config.set_flag(module.BuilderFlag.FP16)
-    # PREFER, not OBEY: where a fused layer has no FP32 kernel the build goes on, and TensorRT warns of it.
+    # PREFER, not OBEY: where a fused layer has no FP32 kernel, TensorRT warns and the build goes on.
     config.set_flag(module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     nodes = [GraphNode(_names(_inputs(layer)), _names(_outputs(layer)), _is_heavy(layer)) for layer in layers]
@@ -56,7 +56,7 @@ def constrain_precision(module: Any, network: Any, config: Any, *, everything: b
             continue
         layer.precision = float32
         for position, tensor in enumerate(outputs):
-            # TopK's second output is INT32 and stays so.
+            # TopK's second output is INT32 and must stay INT32.
             if tensor.dtype == float32:
                 layer.set_output_type(position, float32)
         constrained.append(str(layer.name))
@@ -76,7 +76,7 @@ def _names(tensors: list[Any]) -> tuple[str, ...]:
 
 
 def _computes_floats(outputs: list[Any], float32: Any) -> bool:
-    # Shape tensors are computed on the host, before any kernel runs.
+    # Shape tensors are computed on the CPU, before any kernel runs.
     return bool(outputs) and outputs[0].dtype == float32 and not any(tensor.is_shape_tensor for tensor in outputs)
 
 
@@ -89,7 +89,7 @@ def _is_heavy(layer: Any) -> bool:
 
 
 def _channel_product(layer: Any) -> int:
-    """Number of weights of a 1x1 convolution; of any other it is the least that it can have."""
+    """Returns the number of weights of an ungrouped 1x1 convolution; a lower bound for larger kernels."""
     given, made = tuple(layer.get_input(0).shape), tuple(layer.get_output(0).shape)
     if len(given) < 2 or len(made) < 2 or given[1] < 0 or made[1] < 0:
         return LIGHT_WEIGHTS + 1

@@ -1,1 +1,1 @@
-"""Running a deserialised plan: memory, lanes, streams and CUDA graphs. Building one is `build`."""
+"""Running an engine: memory, lanes, streams and CUDA graphs. Plans are built in `build`."""

@@ -1,4 +1,4 @@
-"""BatchGraph: the network's execution for one number of rows, recorded as a CUDA graph where that is possible."""
+"""BatchGraph: the network's execution for one number of rows, recorded as a CUDA graph where possible."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 def graph_size(rows: int, smallest: int, largest: int, few: bool = False) -> int:
-    """Returns the nearest number of rows that a work is made for, at least those given.
+    """Returns the smallest graph size, in rows, that a batch fits into.
 
     Args:
-        rows: How many there are, 1…largest.
-        smallest: What the plan takes at least.
-        largest: What the engine takes at most.
-        few: Whether works are costly: then only powers of two, and the largest; else also what lies between them.
+        rows: Rows of the batch, 1…largest.
+        smallest: Minimum batch size of the plan.
+        largest: Maximum batch size of the engine.
+        few: Whether graphs are costly. Then sizes are powers of two and the largest; else also 3/4 of each power.
     """
     size = 1 << (rows - 1).bit_length()
     if not few and rows <= size * 3 // 4:
@@ -28,19 +28,19 @@ def graph_size(rows: int, smallest: int, largest: int, few: bool = False) -> int
 
 
 class ExecutionFailedError(Exception):
-    """TensorRT said no without a CUDA error."""
+    """TensorRT refused a shape or an execution, without a CUDA error."""
 
 
 class BatchGraph:
-    """An execution context of its own, with fixed shape and addresses, as a graph needs it."""
+    """An execution context with fixed shape and addresses, as a CUDA graph needs it."""
 
     def __init__(self, context: Any, picture_input: str, shape: tuple[int, ...]) -> None:
         """Takes over a context.
 
         Args:
-            context: TensorRT's execution context; nobody else uses it.
+            context: TensorRT's execution context; nothing else may use it.
             picture_input: Name of the network's input.
-            shape: Its full shape.
+            shape: Full shape of that input.
 
         Raises:
             ExecutionFailedError: TensorRT refuses the shape.
@@ -51,18 +51,18 @@ class BatchGraph:
             raise ExecutionFailedError(f"TensorRT refuses the input shape {list(shape)}")
 
     def record(self, addresses: Mapping[str, int], stream: Any) -> None:
-        """Binds the memory, runs once, and records a graph; without one if TensorRT cannot be recorded here.
+        """Binds the memory, runs once, and records a CUDA graph; works without the graph if recording fails.
 
         Args:
             addresses: GPU address by name of every input and output.
-            stream: The `pycuda.driver.Stream` that it will run on.
+            stream: The `pycuda.driver.Stream` to run on.
 
         Raises:
             ExecutionFailedError: TensorRT did not start the execution.
         """
         for name, address in addresses.items():
             self.context.set_tensor_address(name, address)
-        # TensorRT's first execution with a shape allocates and synchronises, which cannot be recorded.
+        # TensorRT's first execution with a shape allocates and synchronises, which a graph cannot record.
         self._execute(stream)
         stream.synchronize()
         try:
@@ -75,7 +75,7 @@ class BatchGraph:
 
         Raises:
             ExecutionFailedError: TensorRT did not start it.
-            LibcudaError: The driver did not.
+            LibcudaError: The driver did not start it.
         """
         if self._graph is None:
             self._execute(stream)
@@ -83,7 +83,7 @@ class BatchGraph:
             self._graph.launch(stream)
 
     def free(self) -> None:
-        """Gives the graph and then the context back."""
+        """Frees the graph, then the context."""
         if self._graph is not None:
             self._graph.free()
         self._graph = self.context = None

@@ -1,4 +1,4 @@
-"""ComputeStream: the one stream on which networks run, one batch after the other."""
+"""ComputeStream: the one stream on which all lanes' networks run, one batch after the other."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph
 
 
 class ComputeStream:
-    """Puts the lanes' batches in a row.
+    """Runs the lanes' batches one after the other.
 
-    On streams of their own two networks would share the GPU, end at the same time, and leave it idle while both lanes
-    then decode and copy (measured on an H100: 1,519 pictures a second where one after the other gives 1,800 and more).
+    On separate streams two networks would share the GPU and end at the same time. The GPU would then be idle while
+    both lanes decode and copy, which costs throughput.
 
     Attributes:
         stream: The `pycuda.driver.Stream` of all networks.
@@ -31,30 +31,30 @@ class ComputeStream:
         return self._driver.Event(self._driver.event_flags.DISABLE_TIMING)
 
     def record(self, work: BatchGraph, addresses: Mapping[str, int]) -> None:
-        """Gets a batch's work ready: runs it once, and records its graph.
+        """Prepares a batch graph: runs it once and records it.
 
         Args:
-            work: What to record.
+            work: The batch graph.
             addresses: GPU address by name of every input and output.
 
         Raises:
             ExecutionFailedError: TensorRT did not start the execution.
         """
-        with self._lock:  # what another lane put on the stream meanwhile would become a part of the graph
+        with self._lock:  # calls of another lane on the stream would become a part of the graph
             work.record(addresses, self.stream)
 
     def run(self, work: BatchGraph, stream: Any, ready: Any, done: Any) -> None:
-        """Starts a batch's work behind what is in the row; for the lane it is as if it ran on the lane's own stream.
+        """Starts a batch graph after those already started; ordered as if it ran on the lane's stream.
 
         Args:
-            work: What to start.
-            stream: The lane's: what is on it now comes first, what is put on it later waits for the work.
-            ready: An event of the lane.
-            done: Another one.
+            work: The batch graph.
+            stream: The lane's stream. Earlier calls on it run before the graph, later ones after it.
+            ready: Event of the lane, recorded before the graph.
+            done: Event of the lane, recorded after the graph.
 
         Raises:
             ExecutionFailedError: TensorRT did not start it.
-            LibcudaError: The driver did not.
+            LibcudaError: The driver did not start it.
         """
         ready.record(stream)
         with self._lock:

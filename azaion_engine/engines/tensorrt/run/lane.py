@@ -1,4 +1,4 @@
-"""Lane: everything that one batch needs on the GPU, so that a second one can run beside it on another lane."""
+"""Lane: everything that one batch needs on the GPU, so that another batch can run on another lane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.pictures.prepared import LoadablePicture
 
-if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
     from azaion_engine.pictures.gpu.loader import PictureLoader
 
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 class Lane:
-    """A stream with its buffers, contexts and graphs; one thread at a time, with the CUDA context current.
+    """A stream with its buffers, contexts and graphs; used by one thread at a time, with the CUDA context current.
 
     Attributes:
-        stream: The `pycuda.driver.Stream` of all its work but the network.
-        batch: Most rows at a time.
-        loader: Takes pictures; None until `open_loader`.
+        stream: The `pycuda.driver.Stream` of everything but the network.
+        batch: Maximum number of rows per execution.
+        loader: Loads pictures; None until `open_loader`.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class Lane:
         size: tuple[int, int],
         copiers: Executor,
     ) -> None:
-        """Allocates memory and makes the work for a full batch.
+        """Allocates memory and records the graph of a full batch.
 
         Args:
             context: The CUDA context, current.
-            plan: What to run.
-            compute: Where to run it.
-            batch: Most rows at a time, not fewer than the plan's least.
+            plan: The loaded plan.
+            compute: The stream of the network.
+            batch: Maximum number of rows per execution, at least the plan's minimum batch size.
             size: (height, width) of the network input.
             copiers: Threads that fill pinned memory.
 
         Raises:
             pycuda.driver.Error: Not enough memory.
-            ConfigurationError: Likewise, in TensorRT's words.
+            ConfigurationError: Not enough memory, as TensorRT reports it.
             ExecutionFailedError: TensorRT refuses the shape.
             ModelError: The size of an output depends on the picture's content.
         """
@@ -87,10 +87,10 @@ class Lane:
             raise
 
     def open_loader(self, take_decoder: Callable[[], JpegDecoder]) -> PictureLoader:
-        """Gets ready for `run_pictures`; to be called once.
+        """Prepares for `run_pictures`; must be called once.
 
         Args:
-            take_decoder: As of `PictureLoader`.
+            take_decoder: See `PictureLoader`.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
@@ -104,7 +104,7 @@ class Lane:
         """Starts a batch of arrays; `collect` waits for it.
 
         Args:
-            rows: `[1…batch, 3, height, width]`; to be left alone until `collect` returns: the GPU may read it itself.
+            rows: `[1…batch, 3, height, width]`; must not change until `collect` returns: the GPU may read it directly.
         """
         if rows.dtype == self._input.dtype and rows.flags.c_contiguous and is_pinned(rows):
             self._context.driver.memcpy_htod_async(self._input.address, rows, self.stream)
@@ -115,13 +115,13 @@ class Lane:
             output.download(len(rows), self.stream)
 
     def collect(self, count: int) -> list[NDArray[Any]]:
-        """Waits for what `start` started.
+        """Waits for the batch of `start`.
 
         Args:
-            count: How many rows there were.
+            count: Rows of that batch.
 
         Returns:
-            One pinned view an output, overwritten by the next batch.
+            One view of pinned memory per output; the next batch overwrites it.
         """
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
@@ -130,7 +130,7 @@ class Lane:
         """Runs a batch of pictures and waits for it; needs a loader.
 
         Returns:
-            One for each: float32 `[k, 6]`, the rows of the first output, or what is wrong with the picture.
+            One for each picture: float32 `[k, 6]`, the rows of the first output, or the picture's error.
         """
         loader = self.loader
         assert loader is not None
@@ -141,17 +141,17 @@ class Lane:
             self._outputs[0].download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
-        # A copy: the pinned memory is written again by the next batch.
+        # A copy: the next batch overwrites the pinned memory.
         found = iter(np.array(self._outputs[0].host[:count], dtype=np.float32))
         return [next(found) if error is None else error for error in errors]
 
     def warm_up(self) -> None:
-        """Makes the work of every batch size there is, so that no later batch waits for one."""
+        """Records the graphs of all batch sizes, so that no later batch waits for one."""
         for rows in range(1, self.batch + 1):
             self._work(rows)
 
     def free(self) -> None:
-        """Gives everything back in the one order in which nothing refers to what is already gone."""
+        """Frees everything; each object goes before what it refers to."""
         for work in set(self._works.values()):
             work.free()
         self._works.clear()
@@ -176,7 +176,7 @@ class Lane:
                 self._works[size] = self._make_work(size)
                 self._compute.record(self._works[size], self._addresses())
             except ConfigurationError as error:
-                # Running more rows than needed is slower, and right: what is beyond them is not looked at.
+                # Running more rows than needed is slower but correct: the results of the extra rows are ignored.
                 logger.warning("batches of %d run as %d: %s", size, self.batch, error)
                 self._works[size] = self._works[self.batch]
             except BaseException:
@@ -193,7 +193,7 @@ class Lane:
             if not tensor.is_input:
                 self._outputs.append(DeviceBuffer(self._context.driver, shape, tensor.dtype))
                 self._held.append(self._outputs[-1])
-        # Rows beyond a batch's own are run but not looked at: they had better be numbers.
+        # Must be finite: rows beyond the batch are computed too.
         self._input.clear(self.stream)
         self.stream.synchronize()
         self._compute.record(work, self._addresses())
@@ -209,10 +209,10 @@ class Lane:
 
 
 def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:
-    """Returns a plan's only input.
+    """Returns the only input of a plan.
 
     Raises:
-        ModelError: It has another number of them, or it takes no pictures.
+        ModelError: The plan has no or several inputs, or the input takes no pictures.
     """
     inputs = [tensor for tensor in tensors if tensor.is_input]
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:

@@ -1,4 +1,4 @@
-"""LanePool: hands lanes out to threads, and knows how long each has been away."""
+"""LanePool: hands lanes out to threads and measures how long each is in use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from azaion_engine.engines.tensorrt.run.lane import Lane
 
 
 class LanePoolClosed(Exception):  # noqa: N818
-    """No lane will ever be handed out again."""
+    """The pool is closed and hands out no more lanes."""
 
 
 class LanePool:
-    """A few lanes, each in one thread's hands at a time."""
+    """A few lanes, each used by one thread at a time."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         """Takes the lanes over."""
@@ -26,11 +26,11 @@ class LanePool:
 
     @contextmanager
     def take(self, most: int = 1, least: int = 1) -> Iterator[list[Lane]]:
-        """Waits until enough lanes are free and takes them, and others that are free.
+        """Waits until at least `least` lanes are free, then takes up to `most` of the free ones.
 
         Args:
-            most: Lanes to take at most.
-            least: Lanes to wait for; with 0 the list may be empty.
+            most: Maximum number of lanes to take.
+            least: Number of lanes to wait for; with 0 the list may be empty.
 
         Raises:
             LanePoolClosed: The pool was closed.
@@ -51,18 +51,18 @@ class LanePool:
                 self._changed.notify_all()
 
     def longest_s(self) -> float:
-        """Returns for how many seconds some lane has been in the same hands."""
+        """Returns how long the longest-held lane has been in use, in seconds; 0 if none is."""
         with self._changed:
             return time.monotonic() - min(self._taken_at.values()) if self._taken_at else 0.0
 
     def close(self, patience_s: float) -> bool:
-        """Lets nobody take a lane any more, and waits until all are back.
+        """Closes the pool to further `take` calls and waits until all lanes are returned.
 
         Args:
-            patience_s: Seconds to wait at most.
+            patience_s: Timeout in seconds.
 
         Returns:
-            Whether all are back.
+            Whether all lanes were returned in time.
         """
         with self._changed:
             self._closed = True

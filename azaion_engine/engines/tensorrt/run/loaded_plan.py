@@ -1,4 +1,4 @@
-"""LoadedPlan: a deserialised plan that gives as many execution contexts as are asked for."""
+"""LoadedPlan: a deserialised plan that makes any number of execution contexts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LoadedPlan:
     Attributes:
         tensors: Inputs and outputs.
         scratch_bytes: GPU memory that an execution needs besides inputs, outputs and weights.
-        shares: Whether all contexts use one engine. False for plans that TensorRT 8.6 built without profile sharing,
-            whose optimisation profile belongs to one context: each further one gets an engine, and weights, of its own.
+        shares: Whether all contexts use one engine. False for plans that TensorRT 8.6 built without profile sharing:
+            their optimisation profile belongs to one context, so each further context gets its own engine and weights.
     """
 
     def __init__(self, trt: TensorRT, plan: bytes) -> None:
@@ -26,8 +26,8 @@ class LoadedPlan:
 
         Raises:
             PlanError: Truncated, corrupt, or of another TensorRT or GPU.
-            ConfigurationError: The GPU has no room for it or is in trouble.
-            ModelError: A tensor of a type that NumPy does not have.
+            ConfigurationError: The GPU is out of memory or fails.
+            ModelError: A tensor has a type that is not supported.
         """
         self._trt = trt
         self._plan = plan
@@ -40,10 +40,10 @@ class LoadedPlan:
         self._used = False
 
     def make_context(self, scratch: int) -> Any:
-        """Makes an execution context that works in memory of the caller's.
+        """Makes an execution context in scratch memory of the caller.
 
         Args:
-            scratch: Address of `scratch_bytes` of GPU memory, that no other context uses at the same time.
+            scratch: Address of `scratch_bytes` of GPU memory; no other context may use it at the same time.
 
         Raises:
             ConfigurationError: Usually not enough GPU memory.
@@ -60,7 +60,7 @@ class LoadedPlan:
             return self._trt.create_execution_context(self._loaded[-1][1], scratch, self.scratch_bytes)
 
     def free(self) -> None:
-        """Gives the engines back, once no context is left."""
+        """Frees the engines; all contexts must be freed before."""
         while self._loaded:
             runtime, engine = self._loaded.pop()
             del engine  # before the runtime that made it

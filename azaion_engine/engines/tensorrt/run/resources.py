@@ -1,4 +1,4 @@
-"""EngineResources: everything of one TensorRT engine that lies on the GPU, or in memory pinned for it."""
+"""EngineResources: everything that one TensorRT engine has on the GPU or in pinned memory."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ LANES = 2
 """Batches on the GPU at a time: one computes while the other is copied, decoded or collected."""
 
 _COPIERS = 12
-"""Threads that fill pinned memory: a core copies 5 to 7 GB/s; beside an H100 and 16 cores, 12 did as much as 16."""
+"""Maximum number of threads that fill pinned memory: one core copies too slowly; more than 12 gain nothing."""
 
 _EXIT_PATIENCE_S = 10.0
-"""Seconds that freeing waits for a running batch; the longest seen batches take well under one."""
+"""Timeout of freeing when a batch is still running, seconds; far longer than a batch takes."""
 
 
 class EngineResources:
-    """Apart from the engine object, so that it can be freed without it.
+    """GPU resources of an engine, separate from it so that its finalizer can free them.
 
     Attributes:
-        plan: None until it is loaded.
+        plan: The loaded plan; None before `load`.
         lanes: One for each batch at a time.
-        pool: Hands the lanes out; None before the plan is loaded, and when everything was freed.
+        pool: Hands the lanes out; None before `load` and after `free`.
         batch_size: Rows per execution.
         size: (height, width) of the network input, in pixels.
-        dtype: What the network takes.
+        dtype: Element type of the network input.
     """
 
     batch_size: int
@@ -50,7 +50,7 @@ class EngineResources:
     dtype: np.dtype[Any]
 
     def __init__(self, context: CudaContext) -> None:
-        """Takes nothing yet."""
+        """Allocates no GPU memory yet."""
         self.context = context
         self.plan: LoadedPlan | None = None
         self.lanes: list[Lane] = []
@@ -63,8 +63,8 @@ class EngineResources:
 
         Raises:
             PlanError: The plan cannot be used here.
-            ConfigurationError: A batch or size outside the plan's profile, or no memory.
-            ModelError: The plan is no `[batch, n, 6]` detector.
+            ConfigurationError: A batch or size outside the plan's profile, or not enough memory.
+            ModelError: The plan is not a `[batch, n, 6]` detector.
             pycuda.driver.Error: Not enough memory.
             ExecutionFailedError: TensorRT refuses a shape.
         """
@@ -94,8 +94,8 @@ class EngineResources:
         self.pool = LanePool(self.lanes)
 
     def free(self) -> None:
-        """Frees in the one order in which nothing refers to what is already gone."""
-        # At the interpreter's exit a daemon thread may still be running a batch on this memory.
+        """Frees everything; each object goes before what it refers to."""
+        # At interpreter exit a daemon thread may still be running a batch on this memory.
         if self.pool is not None and not self.pool.close(_EXIT_PATIENCE_S):
             _logger.warning("a batch is still running: its GPU memory is left to the end of the process")
             return
@@ -110,7 +110,7 @@ class EngineResources:
                 if self.plan is not None:
                     self.plan.free()
         except (self.context.driver.Error, LibcudaError) as error:
-            # On a lost GPU nothing can be freed, and nothing needs to be: the context is gone as a whole.
+            # On a lost GPU nothing can be freed, and nothing needs to be: the whole context is gone.
             _logger.warning("cannot free the engine's GPU memory: %s", error)
 
 
@@ -118,7 +118,7 @@ def _choose_batch(picture: IoTensor, wanted: int | None) -> int:
     largest = picture.shape[0] if picture.shape[0] >= 0 else picture.profile[2][0]
     if wanted is not None and not 1 <= wanted <= largest:
         raise ConfigurationError(f"batch_size {wanted} is outside what this engine was built for: 1 to {largest}")
-    # A fixed batch stays what it is: fewer rows are padded.
+    # A fixed batch cannot be reduced: smaller batches are padded.
     return largest if wanted is None or picture.shape[0] >= 0 else wanted
 
 
