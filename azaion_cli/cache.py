@@ -19,22 +19,22 @@ app = typer.Typer(help="List or remove the engines that are kept on this machine
 
 
 @app.command("ls", epilog=EPILOG)
-def list_engines(cache_dir: CacheOption = None, json_: JsonOption = False, verbose: VerboseOption = False) -> None:
+def list_plans(cache_dir: CacheOption = None, json_: JsonOption = False, verbose: VerboseOption = False) -> None:
     """List the engines, and whether each would be reused here."""
     from azaion_engine.plans.store import PlanStore
 
     store = PlanStore(cache_dir)
-    engines = [describe(engine) for engine in store.plans()]
+    engines = [describe(plan) for plan in store.plans()]
     if json_:
         print_json({"directory": str(store.directory), "engines": engines})
     else:
-        print_engines(engines)
-        total = sum(engine["bytes"] for engine in engines)
+        print_plans(engines)
+        total = sum(plan["bytes"] for plan in engines)
         say(f"{len(engines)} engines, {megabytes(total)} in {store.directory}")
 
 
 @app.command("rm", epilog=EPILOG)
-def remove_engines(
+def remove_plans(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="As `cache ls` lists them; a model's name for all of it.")
     ] = None,
@@ -51,11 +51,11 @@ def remove_engines(
     store = PlanStore(cache_dir)
     chosen = store.plans() if all_ else []
     for name in names or ():
-        matching = [engine for engine in store.plans() if _is_named(engine, name)]
+        matching = [plan for plan in store.plans() if _is_named(plan, name)]
         if not matching:
             raise typer.BadParameter(f"no such engine in {store.directory}: {name!r}", param_hint="NAME")
-        chosen += [engine for engine in matching if engine not in chosen]
-    removed = [{"path": str(engine.path), "bytes": store.remove(engine)} for engine in chosen]
+        chosen += [plan for plan in matching if plan not in chosen]
+    removed = [{"path": str(plan.path), "bytes": store.remove(plan)} for plan in chosen]
     if json_:
         print_json({"removed": removed})
     else:
@@ -65,12 +65,12 @@ def remove_engines(
 
 
 def describe(
-    engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+    plan: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> dict[str, Any]:
     """Returns the properties of a stored plan, JSON-ready.
 
     Args:
-        engine: The stored plan.
+        plan: The stored plan.
         info: Model to check the plan against; default: the one it was built from.
         settings: Settings to check it against; default: `DetectorSettings()`.
     """
@@ -78,29 +78,29 @@ def describe(
     from azaion_engine.plans.stored_plan import UnusableError
 
     try:
-        manifest = engine.read_manifest().model_dump(mode="json")
+        manifest = plan.read_manifest().model_dump(mode="json")
     except UnusableError:  # why_not_reused reports it
         manifest = None
-    reasons = why_not_reused(engine, info, settings)
+    reasons = why_not_reused(plan, info, settings)
     return {
-        "name": f"{engine.path.parent.name}/{engine.path.name}",
-        "path": str(engine.path),
-        "bytes": engine.path.stat().st_size if engine.path.exists() else 0,
+        "name": f"{plan.path.parent.name}/{plan.path.name}",
+        "path": str(plan.path),
+        "bytes": plan.path.stat().st_size if plan.path.exists() else 0,
         "reusable": not reasons,
         "why_not": reasons,
         "manifest": manifest,
     }
 
 
-def print_engines(engines: list[dict[str, Any]]) -> None:
+def print_plans(plans: list[dict[str, Any]]) -> None:
     """Writes results of `describe` as a table to stdout, with the reasons why a plan would not be reused."""
     table = make_table("engine", "size", "built for", right=("size",))
-    for engine in engines:
-        table.add_row(engine["name"], megabytes(engine["bytes"]), _built_for(engine["manifest"]))
-        table.add_row("", "", "would be reused here" if engine["reusable"] else "")
-        for reason in engine["why_not"]:
+    for plan in plans:
+        table.add_row(plan["name"], megabytes(plan["bytes"]), _built_for(plan["manifest"]))
+        table.add_row("", "", "would be reused here" if plan["reusable"] else "")
+        for reason in plan["why_not"]:
             table.add_row("", "", f"not reused here: {reason}")
-    if engines:
+    if plans:
         print_table(table)
 
 
@@ -115,7 +115,7 @@ def _built_for(manifest: dict[str, Any] | None) -> str:
     )
 
 
-def _is_named(engine: StoredPlan, name: str) -> bool:
-    folder = engine.path.parent.name
-    names = {str(engine.path), f"{folder}/{engine.path.name}", folder, folder.rpartition("-")[0]}
+def _is_named(plan: StoredPlan, name: str) -> bool:
+    folder = plan.path.parent.name
+    names = {str(plan.path), f"{folder}/{plan.path.name}", folder, folder.rpartition("-")[0]}
     return name.rstrip("/") in names

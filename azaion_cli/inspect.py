@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azaion_cli.cache import describe, print_engines
+from azaion_cli.cache import describe, print_plans
 from azaion_cli.console import make_table, megabytes, print_json, print_pairs, print_table
 from azaion_cli.options import CacheOption, JsonOption, SetOption, VerboseOption, existing_model, read_settings
 from azaion_engine.errors import AzaionError, ModelError
@@ -66,12 +66,12 @@ def _show_cache(folder: Path | None, info: ModelInfo | None, settings: DetectorS
     from azaion_engine.plans.store import PlanStore
 
     store = PlanStore(folder or settings.cache_dir)
-    engines = [describe(engine, info, settings) for engine in store.plans()]
+    engines = [describe(plan, info, settings) for plan in store.plans()]
     if as_json:
         print_json({"kind": "cache", "directory": str(store.directory), "engines": engines})
     else:
         print_pairs([("cache", str(store.directory)), ("engines", str(len(engines)))])
-        print_engines(engines)
+        print_plans(engines)
 
 
 # --- an ONNX file -------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     file = ModelFile.read(target)
     shown = _onnx(file.data)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
-    found = [describe(engine) for engine in PlanStore(settings.cache_dir).plans()]
+    found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
     listed = shown.pop("layers")
     if as_json:
@@ -107,7 +107,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         ("engines", str(len(engines)) if engines else "none in the cache"),
     ]
     print_pairs(pairs)
-    print_engines(engines)
+    print_plans(engines)
     if layers:
         table = make_table("#", "type", "name", right=("#",))
         for number, layer in enumerate(listed):

@@ -126,7 +126,7 @@ class PlanError(AzaionError):
 
 
 class CacheError(AzaionError):
-    """A stored engine cannot be removed: it is in use, or the disk refuses."""
+    """A stored plan cannot be removed: it is in use, or the disk refuses."""
 
     code = "cache"
 

@@ -16,11 +16,11 @@ DYNAMIC_SIZE = 1280
 """Height and width, in pixels, used where the model leaves them dynamic (-1)."""
 
 DEFAULT_BATCH_SIZE = 16
-"""Pictures per execution on a GPU: throughput of 640² to 1280² detectors is level from here on."""
+"""Pictures per execution on a GPU: larger batches do not raise the throughput."""
 
 
 class DetectorSettings(BaseModel):
-    """Which model, on which engine, at what size and confidence.
+    """Settings of a detector: model, engine, sizes, confidence and limits.
 
     An unknown key or a value out of range is an error that names the key.
     """
@@ -56,15 +56,15 @@ class DetectorSettings(BaseModel):
     def _at_home(cls, path: Path | None) -> Path | None:
         try:
             return path.expanduser() if path else None
-        except RuntimeError as error:  # there is no such user
+        except RuntimeError as error:  # `~` of an unknown user
             raise ValueError(f"{error} Given {str(path)!r}.") from error
 
 
 def check_at_least_one(**options: int | None) -> None:
-    """Refuses an engine's option below 1.
+    """Refuses engine options below 1.
 
     Args:
-        **options: Values by name; None stands for the default.
+        **options: Option values by name; None stands for the default.
 
     Raises:
         ConfigurationError: Names the first such option and its value.

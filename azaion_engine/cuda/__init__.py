@@ -1,1 +1,1 @@
-"""The NVIDIA driver: contexts, graphs, memory, and which GPU this is. Nothing here knows of TensorRT or pictures."""
+"""The NVIDIA driver: contexts, graphs, memory and GPU properties; independent of TensorRT and pictures."""

@@ -1,4 +1,4 @@
-"""CudaContext: the device's primary CUDA context, pushed around every use and never left behind."""
+"""CudaContext: a GPU's primary CUDA context, pushed before each use and popped after it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from azaion_engine.cuda.libcuda import LibcudaError, call
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 
 _BLOCKING_SYNC = 4
-"""CU_CTX_SCHED_BLOCKING_SYNC (cuda.h): who waits for the GPU sleeps. Spinning would wake up some microseconds earlier,
-and take a core a lane from those who receive pictures."""
+"""CU_CTX_SCHED_BLOCKING_SYNC (cuda.h): a thread sleeps while it waits for the GPU. Spinning would wake up slightly
+earlier, but occupy one core per lane that receiving pictures needs."""
 
 _HARDWARE_QUEUES = "32"
-"""CUDA_DEVICE_MAX_CONNECTIONS: with the default of 8, streams of lanes and decoders would share queues."""
+"""CUDA_DEVICE_MAX_CONNECTIONS: with the default of 8, streams of lanes and decoders would share hardware queues."""
 
 _STREAM_NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING (cuda.h): the stream does not wait for the legacy default stream that other libraries use."""
@@ -29,15 +29,15 @@ _begun: dict[int, threading.Thread] = {}
 
 
 def begin_context(device_id: int = 0) -> None:
-    """Has the driver begin to make a GPU's context, which takes 0.6 s, while this thread goes on to import and read.
+    """Starts making a GPU's context in a background thread: that is slow, and the caller can import meanwhile.
 
-    Not through PyCUDA, which would keep the GIL meanwhile. What goes wrong shows when the context is asked for.
+    Calls the driver directly, since PyCUDA would hold the GIL. Errors are ignored here; `cuda_context` raises them.
 
     Args:
         device_id: CUDA index of the GPU.
     """
     if importlib.util.find_spec("pycuda") is None:
-        return  # nobody will use it
+        return  # without PyCUDA nothing uses a context
     _count_queues()
     with _lock:
         if device_id not in _begun:
@@ -46,19 +46,19 @@ def begin_context(device_id: int = 0) -> None:
 
 
 def _begin(device_id: int) -> None:
-    with suppress(LibcudaError, OSError):  # there is no GPU, or no driver
+    with suppress(LibcudaError, OSError):  # no GPU, or no driver
         call("cuInit", 0)
         _set_flags(device_id)
         call("cuDevicePrimaryCtxRetain", ctypes.byref(ctypes.c_void_p()), device_id)
 
 
 def _set_flags(device_id: int) -> None:
-    with suppress(LibcudaError):  # another library has made the context already, and decided
+    with suppress(LibcudaError):  # another library has already made the context with its own flags
         call("cuDevicePrimaryCtxSetFlags_v2", device_id, _BLOCKING_SYNC)
 
 
 def _count_queues() -> None:
-    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # read when the driver starts
+    os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", _HARDWARE_QUEUES)  # the driver reads it when it starts
 
 
 def load_driver() -> Any:
@@ -69,10 +69,10 @@ def load_driver() -> Any:
 
     Raises:
         MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
-        ConfigurationError: The driver is there but cannot be used, or shows no GPU to this process.
+        ConfigurationError: The driver is installed but unusable, or shows this process no GPU.
     """
     try:
-        # Never pycuda.autoinit: it would make a context in whichever thread imports it first.
+        # Never pycuda.autoinit: it would make a context in the thread that imports it first.
         import pycuda.driver as driver
     except (ImportError, OSError) as error:  # no package, or no libcuda.so.1
         raise MissingDependencyError(
@@ -87,7 +87,7 @@ def load_driver() -> Any:
 
 
 def get_device(device_id: int) -> Any:
-    """Returns the `pycuda.driver.Device` of a CUDA index, as this process counts them; makes no context.
+    """Returns the `pycuda.driver.Device` at a CUDA index of this process; makes no context.
 
     Raises:
         MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
@@ -103,14 +103,13 @@ def get_device(device_id: int) -> Any:
 class CudaContext:
     """The primary context of one GPU, shared with every other CUDA library in the process.
 
-    Retained once per process and GPU and given back when the process ends, on purpose: PyCUDA
-    skips the release without a word when another thread than the retaining one detaches, and the
-    runtime libraries (TensorRT, nvImageCodec) keep using the primary context anyway. What an
-    engine allocates in it is freed by the engine.
+    Retained once per process and GPU, and released only when the process ends: PyCUDA silently skips the release
+    when a thread other than the retaining one detaches, and the runtime libraries (TensorRT, nvImageCodec) keep
+    using the primary context anyway. An engine frees what it allocates in it.
     """
 
     def __init__(self, device_id: int) -> None:
-        """Retains the context without pushing it; use `cuda_context` instead, which keeps one per GPU."""
+        """Retains the context without pushing it. Use `cuda_context` instead, which keeps one per GPU."""
         self.device_id = device_id
         device = get_device(device_id)
         _set_flags(device_id)
@@ -119,10 +118,10 @@ class CudaContext:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Makes the context current in the calling thread for the length of a `with` block.
+        """Makes the context current in the calling thread inside a `with` block.
 
-        PyCUDA frees memory and streams only while the very context object is current that was so
-        when they were made, so freeing belongs inside such a block as well.
+        Memory and streams must be freed inside such a block too: PyCUDA frees them only while the same context object
+        is current as when they were made.
         """
         self._context.push()
         try:
@@ -138,7 +137,7 @@ class CudaContext:
 
 
 def cuda_context(device_id: int) -> CudaContext:
-    """Returns the process's one `CudaContext` of a GPU, made at the first call.
+    """Returns the process's only `CudaContext` of a GPU; the first call makes it.
 
     Raises:
         MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
@@ -157,5 +156,5 @@ def cuda_context(device_id: int) -> CudaContext:
 
 
 def make_stream(driver: Any) -> Any:
-    """Makes a `pycuda.driver.Stream` beside the default one, in the current context."""
+    """Makes a non-blocking `pycuda.driver.Stream` in the current context."""
     return driver.Stream(_STREAM_NON_BLOCKING)

@@ -1,4 +1,4 @@
-"""Gpu: which GPU this process sees under a CUDA index, asked without making a CUDA context."""
+"""Gpu: properties of the GPU at a CUDA index, read without making a CUDA context."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from azaion_engine.errors import AzaionError, MissingDependencyError
 logger = logging.getLogger(__name__)
 
 _PARENT = 1.2
-"""NVML's total over CUDA's, from which on NVML speaks of the GPU around a MIG slice: on the same GPU NVML counts a few
-percent more, what the driver keeps for itself; a parent has at least twice its slice, or the slice is nearly all of it.
+"""Ratio of NVML's total memory to CUDA's from which NVML's value belongs to the whole GPU around a MIG slice.
+
+For the same GPU, NVML counts slightly more than CUDA: the driver's own memory. The whole GPU has at least twice the
+memory of a slice, or the slice is nearly all of it.
 """
 
 
 @dataclass(frozen=True)
 class GpuUsage:
-    """What NVML tells of a GPU at one moment; None for what it does not tell.
+    """What NVML reports of a GPU at one moment; None for a value that it does not report.
 
     Attributes:
         memory_used_bytes: Memory in use by all processes, in bytes.
-        utilization: Share of NVML's last sample period (a sixth of a second to a second) in which a kernel ran, 0…1.
+        utilization: Share of NVML's last sample period (1/6 to 1 second) in which a kernel ran, 0…1.
     """
 
     memory_used_bytes: int | None
@@ -38,11 +40,11 @@ class Gpu:
 
     Attributes:
         name: Product name, e.g. `NVIDIA H100 80GB HBM3`.
-        uuid: NVML's UUID, e.g. `GPU-…`; empty where NVML does not tell.
+        uuid: NVML's UUID, e.g. `GPU-…`; empty where NVML does not report it.
         compute_capability: (major, minor).
         sm_count: Number of streaming multiprocessors.
         memory_bytes: Total memory in bytes.
-        pci_bus_id: E.g. `0000:1B:00.0`.
+        pci_bus_id: PCI bus id, e.g. `0000:1B:00.0`.
         device_id: CUDA index in this process.
     """
 
@@ -56,11 +58,11 @@ class Gpu:
 
     @property
     def engine_filename(self) -> str:
-        """File name under which engines for this kind of GPU are kept."""
+        """File name of plans for this kind of GPU."""
         return engine_filename(self.compute_capability, self.sm_count)
 
     def usage(self) -> GpuUsage:
-        """Asks NVML how busy the GPU is; takes a few milliseconds, and no CUDA context.
+        """Asks NVML how busy the GPU is; fast, and needs no CUDA context.
 
         Raises:
             MissingDependencyError: NVML or the NVIDIA driver is not installed.
@@ -75,7 +77,7 @@ class Gpu:
             utilization: float | None = None
             try:
                 memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-                # Of a MIG slice NVML tells what the whole GPU around it uses.
+                # For a MIG slice, NVML reports the usage of the whole GPU around it.
                 used = int(memory.used) if int(memory.total) < _PARENT * self.memory_bytes else None
             except nvml.NVMLError as error:
                 logger.debug("NVML does not tell the memory of %s: %s", self.pci_bus_id, error)
@@ -96,16 +98,16 @@ def gpu_available() -> bool:
     """Says whether this process sees a GPU through PyCUDA; never raises, makes no context."""
     try:
         return int(load_driver().Device.count()) > 0
-    except Exception as error:  # whatever a half-installed driver throws, the answer is no
+    except Exception as error:  # a half-installed driver may raise anything
         logger.debug("no GPU: %s", error)
         return False
 
 
 def describe_gpu(device_id: int = 0) -> Gpu:
-    """Describes a GPU.
+    """Reads the properties of a GPU.
 
     Args:
-        device_id: CUDA index as this process sees it, whatever CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER say.
+        device_id: CUDA index in this process, which CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER affect.
 
     Raises:
         MissingDependencyError: PyCUDA, NVML or the NVIDIA driver is not installed.
@@ -126,10 +128,10 @@ def describe_gpu(device_id: int = 0) -> Gpu:
 
 
 def get_gpu_memory_bytes(device_id: int = 0) -> int:
-    """Returns the total memory of a GPU in bytes, from NVML; from CUDA where NVML does not tell of this very GPU.
+    """Returns the total memory of a GPU or MIG slice in bytes, from NVML; from CUDA where NVML does not report it.
 
     Args:
-        device_id: CUDA index as this process sees it.
+        device_id: CUDA index in this process.
 
     Raises:
         MissingDependencyError: PyCUDA, NVML or the NVIDIA driver is not installed.
@@ -141,7 +143,7 @@ def get_gpu_memory_bytes(device_id: int = 0) -> int:
 
 
 def find_engine_filename(device_id: int = 0) -> str | None:
-    """Returns the engine file name of a GPU, None without a GPU, a driver or PyCUDA."""
+    """Returns the plan file name of a GPU; None without a GPU, a driver or PyCUDA."""
     try:
         device = get_device(device_id)
         return engine_filename(compute_capability(device), sm_count(device))
@@ -162,16 +164,16 @@ def sm_count(device: Any) -> int:
 
 
 def _total_memory(device: Any, nvml_total: int | None) -> int:
-    """Chooses between NVML's total and CUDA's: of a MIG slice NVML tells the memory of the whole GPU around it."""
+    """Returns NVML's total, else CUDA's: for a MIG slice, NVML reports the memory of the whole GPU around it."""
     cuda_total = int(device.total_memory())
     return nvml_total if nvml_total and nvml_total < _PARENT * cuda_total else cuda_total
 
 
 def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:
-    """Asks NVML for UUID and total memory; None for what it does not tell.
+    """Asks NVML for UUID and total memory; None for a value that it does not report.
 
-    NVML numbers all GPUs of the host and ignores CUDA_VISIBLE_DEVICES, so the PCI bus is the only
-    bridge from a CUDA index to it.
+    NVML numbers all GPUs of the machine and ignores CUDA_VISIBLE_DEVICES, so only the PCI bus id identifies the GPU
+    of a CUDA index.
     """
     with _nvml() as nvml:
         try:
@@ -181,7 +183,7 @@ def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:
             return None, None
         uuid: str | None = None
         memory: int | None = None
-        # Integrated GPUs and MIG instances answer NOT_SUPPORTED or NO_PERMISSION to one or the other.
+        # Integrated GPUs and MIG instances answer NOT_SUPPORTED or NO_PERMISSION to either query.
         try:
             uuid = str(nvml.nvmlDeviceGetUUID(handle))
         except nvml.NVMLError as error:
@@ -196,7 +198,7 @@ def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:
 @contextmanager
 def _nvml() -> Iterator[Any]:
     try:
-        import pynvml  # the module of the package nvidia-ml-py
+        import pynvml  # from the package nvidia-ml-py
     except ImportError as error:
         raise MissingDependencyError(f"NVML's Python module is missing ({error}): pip install nvidia-ml-py") from error
     try:

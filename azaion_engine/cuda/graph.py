@@ -1,4 +1,4 @@
-"""CudaGraph: a batch's hundreds of kernel launches recorded once and started with one call."""
+"""CudaGraph: the many kernel launches of a batch, recorded once and started with one call."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from azaion_engine.cuda.libcuda import call
 
 _CAPTURE_MODE_THREAD_LOCAL = 1
-"""What other threads do meanwhile, decoding above all, does not spoil the recording."""
+"""CU_STREAM_CAPTURE_MODE_THREAD_LOCAL (cuda.h): calls in other threads (decoding) do not abort the recording."""
 
 
 class CudaGraph:
-    """A recorded piece of work with all its addresses; one thread at a time starts it."""
+    """A recorded CUDA graph with fixed addresses; only one thread at a time may launch it."""
 
     def __init__(self, stream: Any, enqueue: Callable[[], None]) -> None:
-        """Records what a function puts on a stream; nothing of it runs yet.
+        """Records the work that a function enqueues on a stream; does not run it.
 
         Args:
-            stream: A `pycuda.driver.Stream`, not the default one, with its context current.
-            enqueue: Puts the work on that stream; must not synchronise or allocate.
+            stream: A `pycuda.driver.Stream`, not the default one; its context must be current.
+            enqueue: Enqueues the work on that stream; must not synchronise or allocate.
 
         Raises:
-            LibcudaError: The work cannot be recorded; the stream is as before.
+            LibcudaError: The work cannot be recorded; the stream is unchanged.
         """
         handle = ctypes.c_void_p(stream.handle)
         graph, self._executable = ctypes.c_void_p(), ctypes.c_void_p()
@@ -39,15 +39,15 @@ class CudaGraph:
                 call("cuGraphDestroy", graph)
 
     def launch(self, stream: Any) -> None:
-        """Starts the work on a stream.
+        """Launches the graph on a stream.
 
         Raises:
-            LibcudaError: It did not start.
+            LibcudaError: The launch failed.
         """
         call("cuGraphLaunch", self._executable, ctypes.c_void_p(stream.handle))
 
     def free(self) -> None:
-        """Gives its memory back, in the context that it was recorded in; a second call does nothing."""
+        """Frees the graph; the context of its recording must be current. A second call does nothing."""
         if self._executable:
             call("cuGraphExecDestroy", self._executable)
             self._executable = ctypes.c_void_p()

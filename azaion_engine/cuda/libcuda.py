@@ -1,4 +1,4 @@
-"""libcuda: the few functions of the NVIDIA driver that PyCUDA (2026.1) does not wrap, as cuda.h declares them."""
+"""libcuda: functions of the NVIDIA driver (cuda.h) that PyCUDA (2026.1) does not wrap, or not as needed here."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 
 class LibcudaError(Exception):
-    """The driver refused; carries the function and the name of its error."""
+    """A driver call failed; the message has the function and the driver's error name."""
 
 
 def call(function: str, *arguments: Any) -> None:
-    """Calls a function of the driver, which `cuInit` must have initialised, without the GIL.
+    """Calls a function of the driver without holding the GIL; `cuInit` must come first.
 
     Args:
-        function: Its name, with the suffix of its version.
-        *arguments: What `ctypes` passes on.
+        function: Name with its version suffix, e.g. `cuStreamBeginCapture_v2`.
+        *arguments: Passed on through `ctypes`.
 
     Raises:
-        LibcudaError: It answered anything but CUDA_SUCCESS.
+        LibcudaError: The function did not return CUDA_SUCCESS.
     """
     driver = load_libcuda()
     status = getattr(driver, function)(*arguments)
@@ -31,5 +31,5 @@ def call(function: str, *arguments: Any) -> None:
 
 @lru_cache(maxsize=1)
 def load_libcuda() -> Any:
-    """Returns the driver's own library; OSError where there is no driver."""
+    """Returns the driver's library; raises OSError where there is no driver."""
     return ctypes.CDLL("libcuda.so.1")

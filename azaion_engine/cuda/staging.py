@@ -1,4 +1,4 @@
-"""Staging: the pinned memory that arrays pass through on their way to the GPU, a piece at a time."""
+"""Staging: pinned memory through which arrays are copied to the GPU, one piece at a time."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from azaion_engine.cuda.context import CudaContext
 
 _PIECE_BYTES = 8 * 2**20
 _PIECES = 16
-"""Measured beside an H100 and 16 cores: 33 GB/s. Pieces of 4 MiB give two thirds of it, larger or more ones nothing."""
+"""Found by measurement: smaller pieces are slower, larger or more ones are no faster."""
 
 _SMALL_BYTES = 256 * 1024
-"""Smaller arrays are copied quicker by one thread than handed to several."""
+"""Minimum size, in bytes, of an array that several threads copy; below it, one thread is faster."""
 
 Index = tuple[Any, ...]
 Parts = Iterator[tuple[NDArray[Any], int]]
-"""Parts of an array, and the address on the GPU that each goes to."""
+"""Parts of an array, each with its destination address on the GPU."""
 
 
 class Staging:
-    """Pinned pieces for one stream; used by one thread at a time, with the CUDA context current."""
+    """Pinned memory in pieces, for one stream; used by one thread at a time, with the CUDA context current."""
 
     def __init__(self, context: CudaContext, stream: Any, copiers: Executor, most_bytes: int) -> None:
         """Allocates the pieces.
 
         Args:
             context: The CUDA context, current.
-            stream: The `pycuda.driver.Stream` that the copies to the GPU are done on.
-            copiers: Threads that fill pieces and send them, beside the one that calls.
-            most_bytes: Largest array there will be as a rule; small ones need no large pieces.
+            stream: The `pycuda.driver.Stream` of the copies to the GPU.
+            copiers: Threads that fill and send pieces, in addition to the calling thread.
+            most_bytes: Usual maximum size of an array, in bytes; pieces are no larger.
 
         Raises:
-            pycuda.driver.MemoryError: The host has not enough memory.
+            pycuda.driver.MemoryError: Not enough host memory.
         """
         driver = context.driver
         self._context, self._stream, self._copiers = context, stream, copiers
@@ -52,33 +52,33 @@ class Staging:
             self._free.put(number)
 
     def upload(self, array: NDArray[Any], address: int, dtype: np.dtype[Any]) -> None:
-        """Starts copying to the GPU, each piece as soon as it is filled; the array may change once this returns.
+        """Starts copying to the GPU, each piece as soon as it is filled; the array may change after the return.
 
         Args:
-            array: Of any shape and strides.
-            address: Where it goes on the GPU.
-            dtype: Element type there; the array is cast to it.
+            array: Any shape and strides.
+            address: Destination on the GPU.
+            dtype: Element type on the GPU; the array is cast to it.
 
         Raises:
             pycuda.driver.Error: A copy could not be started.
         """
         cut = _parts(array.shape, dtype.itemsize, self._pieces.shape[1])
         parts = [(array[index], address + offset) for index, offset in cut]
-        left = iter(parts)  # of a list: threads may take from it at the same time
+        left = iter(parts)  # of a list, not a generator: several threads may call next() at once
         sending: list[Future[None]] = []
         if array.size * dtype.itemsize >= _SMALL_BYTES:
-            with suppress(RuntimeError):  # the interpreter is on its way out and takes no more work for other threads
+            with suppress(RuntimeError):  # the interpreter is shutting down: executors accept no more work
                 for _ in range(min(len(parts), _PIECES) - 1):
                     sending.append(self._copiers.submit(self._send_in_thread, left, dtype))
         try:
             self._send(left, dtype)
         finally:
-            wait(sending)  # none may read the array any more, whatever became of the others
+            wait(sending)  # after an error too: no thread may still read the array
         for sent in sending:
             sent.result()
 
     def free(self) -> None:
-        """Gives the memory back at once; a second call does nothing. No upload follows."""
+        """Frees the memory at once; a second call does nothing. No upload may follow."""
         pieces, self._pieces = self._pieces, np.empty((_PIECES, 0), np.uint8)
         if pieces.size:
             owner: Any = pieces.base  # PyCUDA's PagelockedHostAllocation
@@ -92,13 +92,13 @@ class Staging:
             self._send(parts, dtype)
 
     def _send(self, parts: Parts, dtype: np.dtype[Any]) -> None:
-        """Fills and sends one part after the other, until other threads have taken the last one."""
+        """Fills and sends one part after the other until none is left; other threads take parts too."""
         for part, address in parts:
-            number = self._free.get()  # those who have the others need nobody to give them back
+            number = self._free.get()  # cannot deadlock: holders of pieces never wait here
             try:
-                self._sent[number].synchronize()  # what was in it has left
+                self._sent[number].synchronize()  # wait until the previous content is on the GPU
                 piece = self._pieces[number, : part.size * dtype.itemsize].view(dtype).reshape(part.shape)
-                piece[...] = part  # casts, and gathers what is not contiguous
+                piece[...] = part  # casts, and makes the part contiguous
                 self._context.driver.memcpy_htod_async(address, piece, self._stream)
                 self._sent[number].record(self._stream)
             finally:

@@ -1,1 +1,1 @@
-"""Files of pictures as input, files of detections as output. Decoding is `pictures`."""
+"""Files: pictures as input, detections as output. Decoding is in `pictures`."""

@@ -1,4 +1,4 @@
-"""Source: what `azaion detect` is asked to look at, and the pictures in it."""
+"""Source: an input of `azaion detect`, and the pictures in it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Source:
     """A picture file, a video, or stdin.
 
     Attributes:
-        path: As it was given or found; `-` for stdin.
-        name: Relative path for what is made of it: below the folder that was given, else the file's name.
+        path: Path as given or found; `-` for stdin.
+        name: Relative path for the outputs: relative to the given folder, else the file's name.
     """
 
     path: str
@@ -44,12 +44,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to look at.
+    """One picture to run the detector on.
 
     Attributes:
         source: Path of its source.
         name: Relative path of the picture; frames of a video are numbered JPEG files.
-        picture: Path of the file, encoded bytes, uint8 RGB pixels `[height, width, 3]`, or why there is none.
+        picture: Path of the file, encoded bytes, uint8 RGB pixels `[height, width, 3]`, or an error.
         frame: Index in the video, from 0; None for a picture.
         time_s: Seconds from the video's start; None for a picture.
     """
@@ -64,7 +64,7 @@ class Item:
         """Returns encoded bytes or pixels.
 
         Raises:
-            PictureError: There is none, or the file cannot be read.
+            PictureError: `picture` is an error, or the file cannot be read.
         """
         if isinstance(self.picture, PictureError):
             raise self.picture
@@ -77,10 +77,10 @@ class Item:
 
 
 def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
-    """Finds the pictures and videos behind files, folders, glob patterns and `-`, each once, in a stable order.
+    """Finds the pictures and videos of files, folders, glob patterns and `-`; each once, in a stable order.
 
     Raises:
-        InvalidParameterError: Nothing is there.
+        InvalidParameterError: An argument matches no picture or video.
     """
     found: dict[str, Source] = {}
     for text in given:
@@ -111,7 +111,7 @@ def _in_folder(folder: Path, recursive: bool) -> list[Source]:
 
 
 def pictures_of(source: Source, every: int) -> Iterator[Item]:
-    """Yields the picture of a file, or every n-th frame of a video; where a video breaks, an item says why."""
+    """Yields the picture of a file, or every n-th frame of a video; if a video fails, the last item has the error."""
     if source.is_video:
         try:
             yield from _frames(source, every)
@@ -124,7 +124,7 @@ def pictures_of(source: Source, every: int) -> Iterator[Item]:
 
 
 def count_pictures(source: Source, every: int) -> int:
-    """Returns how many pictures a source has; of a video what its header says, 0 where it says nothing."""
+    """Returns the number of pictures in a source; for a video the header's value, 0 where it has none."""
     if not source.is_video:
         return 1
     import cv2
@@ -144,7 +144,7 @@ def _frames(source: Source, every: int) -> Iterator[Item]:
             raise UndecodablePictureError("OpenCV cannot open this video")
         rate = capture.get(cv2.CAP_PROP_FPS)
         index = 0
-        while capture.grab():  # decodes nothing that is skipped where the codec allows it
+        while capture.grab():  # where the codec allows it, skipped frames are not decoded
             if index % every == 0:
                 read, frame = capture.retrieve()
                 if not read:

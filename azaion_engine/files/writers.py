@@ -14,18 +14,18 @@ from azaion_engine.results.detections import Detections
 
 
 class Writer(ABC):
-    """Takes the detections of one picture after the other."""
+    """Base class: writes the detections of one picture at a time."""
 
     @abstractmethod
     def write(self, item: Item, found: Detections) -> None:
         """Writes the boxes of one picture."""
 
-    def finish(self) -> None:  # noqa: B027 (most write as they go)
-        """Writes what can only be written at the end."""
+    def finish(self) -> None:  # noqa: B027 (most writers need no end)
+        """Writes what needs all pictures; called once, at the end."""
 
 
 class JsonLines(Writer):
-    """One JSON object a picture, its boxes as the HTTP service answers them."""
+    """One JSON object per picture; its boxes are as in the HTTP service's answers."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -41,7 +41,7 @@ class JsonLines(Writer):
 
 
 class Csv(Writer):
-    """One row a box; a picture without boxes has none."""
+    """One row per box; none for a picture without boxes."""
 
     COLUMNS = ("source", "frame", "x1", "y1", "x2", "y2", "confidence", "class_id", "class_name")
 
@@ -55,13 +55,13 @@ class Csv(Writer):
 
 
 class Yolo(Writer):
-    """One .txt a picture: class, centre x and y, width and height as shares of the picture's, confidence."""
+    """One .txt per picture: class, centre x and y, width and height as fractions of the picture's size, confidence."""
 
     def __init__(self, folder: Path) -> None:
         self._names = FileNames(folder, ".txt")
 
     def write(self, item: Item, found: Detections) -> None:
-        """Writes the file of one picture; an empty one where nothing was found, which YOLO takes for background."""
+        """Writes the file of one picture; without boxes it is empty, which means background in YOLO."""
         width, height = found.picture_width, found.picture_height
         lines = [
             f"{box.class_id} {(box.x1 + box.x2) / 2 / width:.6f} {(box.y1 + box.y2) / 2 / height:.6f} "
@@ -72,7 +72,7 @@ class Yolo(Writer):
 
 
 class Coco(Writer):
-    """One JSON document as of a COCO data set, with a `score` an annotation (cocodataset.org, "Data format")."""
+    """One JSON document in COCO data set format, with a `score` per annotation (cocodataset.org, "Data format")."""
 
     def __init__(self, stream: TextIO, names: Mapping[int, str]) -> None:
         self._stream = stream
@@ -81,7 +81,7 @@ class Coco(Writer):
         self._annotations: list[dict[str, Any]] = []
 
     def write(self, item: Item, found: Detections) -> None:
-        """Keeps the boxes of one picture."""
+        """Collects the boxes of one picture."""
         image = len(self._images) + 1
         size = {"width": found.picture_width, "height": found.picture_height}
         self._images.append({"id": image, "file_name": item.name, **size})
@@ -109,21 +109,21 @@ class Coco(Writer):
 
 
 class FileNames:
-    """Gives each picture a file of its own under a folder, laid out as the sources are."""
+    """Gives each picture its own file in a folder, with the subfolders of the sources."""
 
     def __init__(self, folder: Path, suffix: str) -> None:
-        """Writes nothing yet.
+        """Creates no files.
 
         Args:
-            folder: Where the files go; made when needed.
-            suffix: Of every file, such as `.txt`.
+            folder: Folder of the files; created when needed.
+            suffix: Suffix of every file, such as `.txt`.
         """
         self._folder = folder
         self._suffix = suffix
         self._taken: set[PurePath] = set()
 
     def path_for(self, item: Item) -> Path:
-        """Returns a path that no picture before had: a.jpg and a.png become a.txt and a_2.txt."""
+        """Returns a path that no earlier picture has: a.jpg and a.png become a.txt and a_2.txt."""
         plain = PurePath(item.name).with_suffix("")
         name, number = plain, 1
         while name in self._taken:

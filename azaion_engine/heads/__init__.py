@@ -1,4 +1,1 @@
-"""What a detector's outputs mean: each head turns its outputs into rows.
-
-Boxes in pixels of the picture are `results`.
-"""
+"""Heads: the meaning of a detector's outputs, as rows. `results` has the boxes in pixels of the picture."""

@@ -19,7 +19,7 @@ def check_detection_shape(shape: tuple[int | str | None, ...], output: str) -> N
         output: Name of the output, for the message.
 
     Raises:
-        ModelError: Says what the model gives and how to export it.
+        ModelError: The shape is another one; the message has that shape and how to export the model.
     """
     given = [d if isinstance(d, int) and d >= 0 else (d if isinstance(d, str) else "?") for d in shape]
     rows_dynamic = len(shape) == 3 and not (isinstance(shape[2], int) and shape[2] >= 0)

@@ -1,1 +1,1 @@
-"""The ONNX file: its bytes, its tensors and its class names. Running it is `engines`."""
+"""The ONNX file: its bytes, its tensors and its class names. `engines` runs it."""

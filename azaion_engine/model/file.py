@@ -21,11 +21,11 @@ SAMPLES = ("sample_1.jpg", "sample_2.jpg")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's bytes and the short name that people know it by.
+    """A model's ONNX bytes and its short name.
 
     Attributes:
         name: File name without suffix, or `demo`.
-        data: The ONNX file.
+        data: Content of the ONNX file.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ModelFile:
             model: Path of an ONNX file (`~` is expanded), or `demo`.
 
         Raises:
-            ConfigurationError: There is no such file, or it is no ONNX file by its suffix.
+            ConfigurationError: The file cannot be read, or its suffix is not `.onnx`.
         """
         if model == DEMO:
             return cls(DEMO, resources.files("azaion_engine").joinpath("data/demo.onnx").read_bytes())
@@ -50,20 +50,20 @@ class ModelFile:
             )
         try:
             return cls(path.stem, path.expanduser().read_bytes())
-        except (OSError, ValueError, RuntimeError) as error:  # the latter: a NUL in the path, `~` of nobody
+        except (OSError, ValueError, RuntimeError) as error:  # NUL in the path; `~` of an unknown user
             raise ConfigurationError(f"model: cannot read {model!r}: {reason(error)}") from error
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the file, hex."""
+        """SHA-256 of the file, hex."""
         return hashlib.sha256(self.data).hexdigest()
 
     @cached_property
     def info(self) -> ModelInfo:
-        """What the file says of itself; read once, which takes a tenth of a second, and pickled along then.
+        """Tensors, metadata and class names; read at the first access, which is slow, and then pickled too.
 
         Raises:
-            ModelError: It is no detector.
+            ModelError: The file is no detector.
         """
         from azaion_engine.model.info import ModelInfo
 
@@ -71,5 +71,5 @@ class ModelFile:
 
 
 def sample_picture(name: str = SAMPLES[0]) -> bytes:
-    """Returns one of the sample pictures that ship with the package, JPEG bytes."""
+    """Returns the JPEG bytes of a sample picture that ships with the package."""
     return resources.files("azaion_engine").joinpath(f"data/{name}").read_bytes()

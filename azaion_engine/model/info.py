@@ -1,4 +1,4 @@
-"""ModelInfo: what an ONNX file says of itself, read without running it."""
+"""ModelInfo: tensors, metadata and class names of an ONNX file, read without running it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TensorInfo:
     Attributes:
         name: Name of the tensor.
         dtype: NumPy name of the element type, e.g. `float32`.
-        shape: Dimensions; `DYNAMIC` (-1) for those that the model leaves open.
+        shape: Dimensions; `DYNAMIC` (-1) for dynamic ones.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ModelInfo:
     """An ONNX detector's identity, tensors and metadata.
 
     Attributes:
-        sha256: Hash of the file, hex.
+        sha256: SHA-256 of the file, hex.
         input: The picture input, `[batch, 3, height, width]`.
         outputs: Every output; the first is `[batch, n, 6]`.
         metadata: The file's `metadata_props`.
@@ -58,13 +58,13 @@ class ModelInfo:
             model_bytes: The whole file; weights in external files are not supported.
 
         Raises:
-            ModelError: Not an ONNX file, or inputs and outputs that are no detector's.
+            ModelError: Not an ONNX file, or its inputs and outputs are not a detector's.
         """
         import onnx
 
         try:
             model = onnx.load_model_from_string(model_bytes)
-        except Exception as error:  # protobuf's DecodeError lives in a private module that moves between versions
+        except Exception as error:  # protobuf's DecodeError is in a private module that moves between versions
             raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
         graph = model.graph
         weights = {w.name for w in graph.initializer}
@@ -85,7 +85,7 @@ class ModelInfo:
                 f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
                 "expected float32 or float16 [batch, 3, height, width]"
             )
-        if graph.output[0].type.tensor_type.HasField("shape"):  # else it is looked at when it has run
+        if graph.output[0].type.tensor_type.HasField("shape"):  # else checked after the first run
             check_detection_shape(outputs[0].shape, outputs[0].name)
         metadata = {p.key: p.value for p in model.metadata_props}
         return cls(
@@ -97,7 +97,7 @@ class ModelInfo:
         )
 
     def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:
-        """Returns (batch, height, width) to run with: the model's own where fixed, else these, else 1280."""
+        """Returns (batch, height, width) to run with: the model's fixed values, else the given ones, else 1280."""
         fixed_batch, _, fixed_height, fixed_width = self.input.shape
         return (
             fixed_batch if fixed_batch > 0 else batch,
@@ -107,7 +107,7 @@ class ModelInfo:
 
 
 def _names(metadata: dict[str, str]) -> dict[int, str]:
-    """Reads the class names; a model whose names cannot be read still runs, and `labels` can give better ones."""
+    """Reads the class names; none if unreadable, because the model still runs and `labels` can supply them."""
     if not metadata.get("names"):
         return {}
     try:
@@ -118,7 +118,7 @@ def _names(metadata: dict[str, str]) -> dict[int, str]:
 
 
 def read_tensor(value: Any) -> TensorInfo:
-    """Reads name, type and shape out of an `onnx.ValueInfoProto`."""
+    """Reads name, type and shape from an `onnx.ValueInfoProto`."""
     import onnx
 
     tensor = value.type.tensor_type

@@ -1,4 +1,4 @@
-"""Labels: class ids and their names, out of a model's metadata or a labels file."""
+"""Labels: class ids and their names, from a model's metadata or a labels file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def parse_names(metadata_value: str) -> dict[int, str]:
     """Reads the `names` that Ultralytics writes into a model's metadata.
 
     Args:
-        metadata_value: A Python dict literal (`{0: 'car', 1: 'truck'}`, Ultralytics' way) or list, or JSON of either.
+        metadata_value: A Python dict literal (Ultralytics: `{0: 'car', 1: 'truck'}`) or list, or JSON of either.
 
     Returns:
         Class id → name, ids ascending.
 
     Raises:
-        ConfigurationError: It is neither, or an id or a name is not one.
+        ConfigurationError: The value is none of these, or an id or a name is invalid.
     """
     try:
         value = json.loads(metadata_value)
@@ -42,7 +42,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
     """Reads a labels file.
 
     Args:
-        path: `.txt` with one name a line, the first is class 0; `.yaml` or `.yml` with `names:` as a list or as a
+        path: `.txt` with one name per line, the first is class 0; `.yaml` or `.yml` with `names:` as a list or as a
             mapping id → name (an Ultralytics dataset file does); `.json` with a list, a mapping, or either under
             `names`. UTF-8.
 
@@ -50,7 +50,7 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
         Class id → name, ids ascending.
 
     Raises:
-        ConfigurationError: The file cannot be read or makes no sense; names the file, and the line where there is one.
+        ConfigurationError: The file cannot be read or is malformed; the message has the file, and the line if known.
     """
     file = Path(path)
     readers = {".txt": _read_text, ".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json}
@@ -62,19 +62,19 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{file}, line {line}: not UTF-8") from error
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+    except (OSError, ValueError) as error:  # ValueError: NUL in the path
         raise ConfigurationError(f"{file}: cannot be read: {reason(error)}") from error
     return reader(text, str(file))
 
 
 def _read_text(text: str, file: str) -> dict[int, str]:
-    # Blank lines at the end are an editor's; one in between would shift every name after it.
+    # Editors add blank lines at the end. One in between is an error: dropping it would shift all later names.
     lines = text.rstrip().splitlines()
     return _checked(((i, line, f"{file}, line {i + 1}") for i, line in enumerate(lines)), file)
 
 
 def _read_yaml(text: str, file: str) -> dict[int, str]:
-    # Nodes, not values: they know their lines, and YAML 1.1 would turn the names `no` and `on` into booleans.
+    # Nodes, not values: they have line numbers, and YAML 1.1 would turn the names `no` and `on` into booleans.
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -98,7 +98,7 @@ def _read_json(text: str, file: str) -> dict[int, str]:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
-    except (RecursionError, ValueError) as error:  # too deep, or a number of thousands of digits
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number with too many digits
         raise ConfigurationError(f"{file}: not JSON: {error}") from error
     if isinstance(value, dict) and "names" in value:
         value = value["names"]
@@ -119,7 +119,7 @@ def _checked(entries: Iterable[tuple[Any, Any, str]], source: str) -> dict[int, 
     names: dict[int, str] = {}
     for class_id, name, where in entries:
         try:
-            # JSON and metadata keys may be strings; True is no class id although Python counts it as 1.
+            # JSON and metadata keys may be strings. True is no class id, although int(True) is 1.
             number = -1 if isinstance(class_id, (bool, float)) else int(class_id)
         except (TypeError, ValueError):
             number = -1
@@ -127,7 +127,7 @@ def _checked(entries: Iterable[tuple[Any, Any, str]], source: str) -> dict[int, 
             raise ConfigurationError(f"{where}: a class id is a whole number from 0 to 2^31 - 1, given {class_id!r}")
         if not isinstance(name, str) or not name.strip():
             raise ConfigurationError(f"{where}: a class name is a text that is not blank, given {name!r}")
-        if any("\ud800" <= character <= "\udfff" for character in name):  # half of a surrogate pair
+        if any("\ud800" <= character <= "\udfff" for character in name):  # a lone surrogate
             raise ConfigurationError(f"{where}: a class name is a text of whole characters, given {name!r}")
         if number in names:
             raise ConfigurationError(f"{where}: class {number} is named twice")

@@ -1,4 +1,4 @@
-"""PictureFormat by first bytes: which of the accepted formats this is, or what else was sent instead."""
+"""Formats of pictures, recognised by the first bytes; for other content, its name for the error message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACCEPTED_STARTS = (
 
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 
-# What people send by mistake; the name goes into the error, so that they need not guess.
+# Content that is often sent by mistake; the error message names it.
 _OTHER_STARTS = (
     (b"GIF8", "a GIF"),
     (b"%PDF", "a PDF"),
@@ -68,14 +68,14 @@ def sniff(data: bytes) -> str | None:
             return name
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
-    # "BM" alone would take any text that begins so; the size of the second header tells them apart.
+    # A text may start with "BM" too, so the size of the second header must be valid as well.
     if data.startswith(b"BM") and len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] in _BMP_HEADER_SIZES:
         return "BMP"
     return None
 
 
 def describe_other(data: bytes) -> str:
-    """Says in words what bytes that are no accepted picture look like, for an error message.
+    """Describes bytes that are no accepted picture, for an error message.
 
     Args:
         data: The bytes that were sent, at least one.

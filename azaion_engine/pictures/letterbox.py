@@ -1,4 +1,4 @@
-"""Letterbox: the transform between a picture and the network's input, forth for pixels and back for boxes."""
+"""Letterbox: the transform of pixels from a picture to the network input, and of boxes back to the picture."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from numpy.typing import NDArray
 from azaion_engine.errors import InvalidTensorError
 
 PAD_VALUE = 114
-"""Grey of the border, 0…255: the one that Ultralytics trains with."""
+"""Grey value of the border, 0…255: the same as in Ultralytics' training."""
 
-# Correctly rounded x / 255, as float32 division gives it; a table look-up is the fastest exact way there.
+# x / 255, correctly rounded as by float32 division; a table look-up is the fastest exact way.
 _UNIT: NDArray[np.float32] = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Keeps the aspect ratio of a picture, centred on a grey canvas of the network's size.
+    """Fits a picture, with its aspect ratio, centred on a grey canvas of the network's size.
 
-    Follows the convention of Ultralytics' `LetterBox` (its default: centred, enlarging allowed) to the pixel. For the
-    way back Ultralytics divides both axes by the unrounded gain; here each axis is divided by what it was really
-    resized by, so the picture's own border maps onto itself even where rounding to whole pixels bent the aspect ratio
-    (up to half a network pixel usually, everything for a 1-pixel-wide picture).
+    Equals Ultralytics' `LetterBox` (its default: centred, enlarging allowed) to the pixel. For the way back,
+    Ultralytics divides both axes by the unrounded gain. Here each axis is divided by its actual scale, so the picture's
+    border maps onto itself even where rounding to whole pixels changed the aspect ratio (usually by up to half a
+    network pixel, by far more for a 1-pixel-wide picture).
 
     Attributes:
-        picture_width: Pixels across, of the upright picture.
-        picture_height: Pixels down, of the upright picture.
-        network_width: Pixels across, of the network input.
-        network_height: Pixels down, of the network input.
+        picture_width: Width of the upright picture, in pixels.
+        picture_height: Height of the upright picture, in pixels.
+        network_width: Width of the network input, in pixels.
+        network_height: Height of the network input, in pixels.
         scale: Network pixels per picture pixel before rounding to whole pixels.
-        resized_width: Pixels across that the picture takes on the canvas, at least 1.
-        resized_height: Pixels down that the picture takes on the canvas, at least 1.
-        pad_left: Whole pixels of border to the left.
-        pad_top: Whole pixels of border above.
+        resized_width: Width of the picture on the canvas, in pixels, at least 1.
+        resized_height: Height of the picture on the canvas, in pixels, at least 1.
+        pad_left: Border to the left, in whole pixels.
+        pad_top: Border above, in whole pixels.
     """
 
     picture_width: int
@@ -51,7 +51,7 @@ class Letterbox:
     pad_top: int
 
     @classmethod
-    @lru_cache(maxsize=256)  # cameras send one size; the objects cannot be changed
+    @lru_cache(maxsize=256)  # cameras send one size; the objects are immutable
     def fit(cls, picture_width: int, picture_height: int, network_height: int, network_width: int) -> Letterbox:
         """Computes the transform; sizes are in pixels, at least 1.
 
@@ -83,16 +83,16 @@ class Letterbox:
 
     @property
     def scale_x(self) -> float:
-        """Network pixels per picture pixel across, exactly as the resized picture has them."""
+        """Horizontal network pixels per picture pixel, after rounding to whole pixels."""
         return self.resized_width / self.picture_width
 
     @property
     def scale_y(self) -> float:
-        """Network pixels per picture pixel down, exactly as the resized picture has them."""
+        """Vertical network pixels per picture pixel, after rounding to whole pixels."""
         return self.resized_height / self.picture_height
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resizes and pads a picture, for looking at; `to_input` is what a network takes.
+        """Resizes and pads a picture for display; `to_input` makes the network input.
 
         Args:
             picture: uint8 `[picture_height, picture_width, 3]`.
@@ -101,7 +101,7 @@ class Letterbox:
             uint8 `[network_height, network_width, 3]`, a new array with the channels in the same order.
 
         Raises:
-            InvalidTensorError: The picture is not of the size that this transform was made for.
+            InvalidTensorError: The picture is not uint8 or not of this transform's size.
         """
         canvas = np.full((self.network_height, self.network_width, 3), PAD_VALUE, np.uint8)
         rows, columns = self._inside()
@@ -109,7 +109,7 @@ class Letterbox:
         return canvas
 
     def to_input(self, picture: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Resizes and pads a picture straight into planes of floats; the GIL is released in the heavy part.
+        """Resizes and pads a picture into float planes; the slow part releases the GIL.
 
         Args:
             picture: uint8 `[picture_height, picture_width, 3]`, RGB.
@@ -117,10 +117,10 @@ class Letterbox:
                 is overwritten.
 
         Returns:
-            `out`, or a new array like it: RGB planes in 0…1.
+            `out`, or a new array like it: RGB planes, values in 0…1.
 
         Raises:
-            InvalidTensorError: The picture or `out` is not of the size that this transform was made for.
+            InvalidTensorError: The picture or `out` has the wrong dtype, size or memory layout.
         """
         shape = (3, self.network_height, self.network_width)
         if out is None:
@@ -137,10 +137,9 @@ class Letterbox:
             out[:, rows.stop :] = border
             out[:, rows, : columns.start] = border
             out[:, rows, columns.stop :] = border
-        # Measured at 1280 × 1280 on one core: 2.0 ms, against 10.7 for transpose, astype and divide in NumPy, 5.7 for
-        # cv2.dnn.blobFromImage and 2.5 for split and NumPy multiply.
+        # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy multiply.
         for plane, channel in zip(out, cv2.split(resized), strict=True):
-            # The destination keeps its memory only if it has the right type and shape: then dst is filled in place.
+            # OpenCV fills dst in place only if it has the right type and shape; else it allocates.
             cv2.LUT(channel, _UNIT, dst=plane[rows, columns])
         return out
 
@@ -155,14 +154,14 @@ class Letterbox:
         """
         padding, scales, size = self._steps
         inside: NDArray[np.float64] = (np.asarray(boxes, np.float64) - padding) / scales
-        # Not np.clip: for a handful of boxes its wrapping costs more than all the rest.
+        # Not np.clip: for few boxes its overhead exceeds all other work here.
         np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
         return inside.astype(np.float32)
 
     def box_to_picture(
         self, x1: float, y1: float, x2: float, y2: float
     ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-        """Does as `boxes_to_picture`, to the same bits, with one box of finite numbers."""
+        """Maps one box of finite numbers; the result is bit-identical to that of `boxes_to_picture`."""
         scale_x, scale_y = self.scale_x, self.scale_y
         return (
             np.float32(min(max(0.0, (x1 - self.pad_left) / scale_x), self.picture_width)),
@@ -186,7 +185,7 @@ class Letterbox:
 
     @cached_property
     def _steps(self) -> NDArray[np.float64]:
-        """Border, scale and picture's size, each for x1, y1, x2, y2."""
+        """Border, scale and picture size, each for x1, y1, x2, y2."""
         return np.array(
             [
                 [self.pad_left, self.pad_top] * 2,

@@ -1,1 +1,1 @@
-"""Plans on disk: the store, and the manifest beside each plan. Building plans is `engines.tensorrt.build`."""
+"""Plans on disk: the store, and the manifest beside each plan. `engines.tensorrt.build` builds plans."""

@@ -13,22 +13,22 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from azaion_engine.version import __version__
 
 SCHEMA_VERSION = 2
-"""Raised whenever a field is added, removed or changes its meaning; manifests of other versions are not read."""
+"""Increase it whenever a field is added, removed or changes its meaning; manifests of other versions are not read."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
 _FOLDER_FIELDS = {"model_sha256", "precision", "input_shape", "batch_profile", "optimization_level"}
-"""What a user chooses, not what the machine is: a new driver or TensorRT replaces the plan in its folder."""
+"""Fields that the user chooses. The machine's fields are left out: a new TensorRT replaces the plan in its folder."""
 
 
 class PlanKey(BaseModel):
-    """Everything that decides whether a plan may be reused; two equal keys may share one plan.
+    """All properties that decide whether a plan may be reused; equal keys may share one plan.
 
-    The GPU's UUID is left out on purpose: another card of the same kind runs the same plan. The
-    titles are the words in which `differences` speaks.
+    The GPU's UUID is left out on purpose: another card of the same kind runs the same plan. `differences` uses the
+    titles in its messages.
     """
 
-    # "model_" is a prefix that some pydantic versions keep for themselves.
+    # Some pydantic versions reserve the prefix "model_".
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     model_sha256: str = Field(title="model", pattern=_SHA256)
@@ -41,12 +41,12 @@ class PlanKey(BaseModel):
     gpu_name: str = Field(title="GPU")
     compute_capability: tuple[int, int] = Field(title="compute capability")
     sm_count: int = Field(title="SM count")
-    # Whole GiB: the exact number changes with the driver, which plans survive.
+    # Whole GiB: the exact size changes with the driver, but plans stay valid.
     gpu_memory_gib: int = Field(title="GPU memory")
     recipe: int = Field(title="build recipe")
 
     def folder_hash(self) -> str:
-        """Returns 12 hex digits of the model and its configuration: those of one model do not replace each other."""
+        """Returns 12 hex digits of a hash of model and configuration, so that configurations keep separate plans."""
         chosen = self.model_dump(mode="json", include=_FOLDER_FIELDS)
         canonical = json.dumps(chosen, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
@@ -55,8 +55,7 @@ class PlanKey(BaseModel):
 class PlanManifest(BaseModel):
     """The JSON file beside a plan.
 
-    It carries the plan's hash, so a plan and a manifest that do not belong together are never taken
-    for a pair, however a crash left them.
+    It contains the plan's hash, so that a plan and a manifest that do not match, as after a crash, are never used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -71,12 +70,12 @@ class PlanManifest(BaseModel):
 
     @classmethod
     def of_plan(cls, key: PlanKey, plan: bytes, build_seconds: float) -> PlanManifest:
-        """Describes a plan that was built just now.
+        """Makes the manifest of a plan that was built just now.
 
         Args:
             key: What the plan was built from.
             plan: The serialised plan.
-            build_seconds: How long the build took.
+            build_seconds: Duration of the build.
 
         Returns:
             The manifest to write beside the plan.
@@ -101,10 +100,10 @@ class PlanManifest(BaseModel):
             The manifest.
 
         Raises:
-            ValueError: The content is no manifest of this schema; says in one line why.
+            ValueError: The content is no manifest of this schema; the message gives the reason in one line.
         """
         try:
-            # The version first: a newer schema should be named as such, not as a pile of unknown fields.
+            # Check the version first: the error should name a newer schema, not its unknown fields.
             found = _SchemaVersion.model_validate_json(data).schema_version
             if found != SCHEMA_VERSION:
                 age = "newer" if found > SCHEMA_VERSION else "older"
@@ -116,7 +115,7 @@ class PlanManifest(BaseModel):
             raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
     def fault_of(self, plan: bytes) -> str:
-        """Says why these bytes are not the plan described here; empty when they are."""
+        """Returns why these bytes are not the described plan; empty when they are."""
         if len(plan) != self.plan_bytes:
             word = "truncated" if len(plan) < self.plan_bytes else "too long"
             return f"plan {word}: {len(plan)} bytes, expected {self.plan_bytes}"
@@ -136,11 +135,11 @@ class _SchemaVersion(BaseModel):
 
 
 def differences(wanted: PlanKey, found: PlanKey) -> list[str]:
-    """Says what keeps a plan from being reused.
+    """Lists the reasons why a plan cannot be reused.
 
     Args:
-        wanted: What is needed here and now.
-        found: What the plan was built from.
+        wanted: The key needed now on this machine.
+        found: The key that the plan was built from.
 
     Returns:
         One sentence per differing field, such as "TensorRT version: built with 8.6.0, this is

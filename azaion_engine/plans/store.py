@@ -1,12 +1,11 @@
 """PlanStore: finds the TensorRT plan that fits this machine, or builds it once and keeps it.
 
-A plan lies at `{directory}/{model name}-{12 hex of model and configuration}/{file name}`, clean, with
-its manifest in `{file name}.json` beside it.
+A plan is stored at `{directory}/{model name}-{12 hex of model and configuration}/{file name}`, as TensorRT's bytes and
+nothing else, with its manifest in `{file name}.json` beside it.
 
-Why a crash at any moment is harmless: a plan is loaded only when a manifest beside it carries the
-key that is wanted *and* the size and SHA-256 of exactly these bytes. Both files are written in full
-under temporary names and fsynced before either gets its real name, the plan first. Whatever a kill
-or a power cut leaves is thus a matching pair or a pair whose hashes disagree, and the latter is
+A crash at any moment is harmless: a plan is loaded only when the manifest beside it has the wanted key *and* the size
+and SHA-256 of exactly these bytes. Both files are written in full under temporary names and fsynced before either is
+renamed, the plan first. A kill or a power cut therefore leaves a matching pair, or a pair whose hashes differ, which is
 rebuilt. The lock is the operating system's (flock): it ends with the process that held it.
 """
 
@@ -41,13 +40,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StoreOutcome:
-    """How `PlanStore.get_or_build` came by the engine.
+    """How `PlanStore.get_or_build` got the engine.
 
     Attributes:
         action: Whether a stored plan was loaded or a new one built.
-        reason: Why, in words for the log.
-        seconds: From the call to the ready engine, waiting for other processes included.
-        path: Where the plan lies; None when it could not be kept and lives in memory only.
+        reason: Reason for the action, as logged.
+        seconds: Time from the call to the ready engine, including the wait for other processes.
+        path: Path of the plan; None when it could not be stored.
     """
 
     action: Literal["loaded", "built"]
@@ -57,10 +56,10 @@ class StoreOutcome:
 
 
 class PlanStore:
-    """Plans on disk, shared by all processes of a host; one build at a time per file."""
+    """Plans on disk, shared by all processes of a machine; one build at a time per file."""
 
     def __init__(self, directory: Path | None = None) -> None:
-        """Touches nothing on disk yet.
+        """Sets the folder; does not access the disk.
 
         Args:
             directory: Folder of the plans; None means the user's cache folder.
@@ -70,23 +69,23 @@ class PlanStore:
     def get_or_build(
         self, model_name: str, filename: str, key: PlanKey, build: Callable[[], bytes], load: Callable[[bytes], T]
     ) -> tuple[T, StoreOutcome]:
-        """Loads the stored plan that fits `key`, or builds, loads and keeps a new one.
+        """Loads the stored plan that fits `key`, or builds, loads and stores a new one.
 
-        A disk that cannot be written costs the keeping, never the start: the engine then lives in
-        memory and a warning says what to do. A plan is kept only after `load` took it.
+        If the disk cannot be written, the engine still starts: it exists in memory only, and a warning gives advice. A
+        plan is stored only after `load` accepted it.
 
         Args:
-            model_name: For the folder's name; anything goes, it is made safe.
+            model_name: Part of the folder's name; any text, unsafe characters are replaced.
             filename: Name of the plan's file, as `TensorRTEngine.get_engine_filename` gives it.
-            key: Everything that decides reuse.
-            build: Makes the plan; may take minutes; called at most once.
+            key: The key that a stored plan must have.
+            build: Builds the plan; may take minutes; called at most once.
             load: Turns a plan into an engine; raises PlanError when the plan is unusable here.
 
         Returns:
-            What `load` returned, and how it came about.
+            What `load` returned, and the outcome.
 
         Raises:
-            PlanError: `load` refused the plan that was built just now.
+            PlanError: `load` refused the newly built plan.
             ValueError: `filename` is not a plain file name.
         """
         started = time.monotonic()
@@ -95,17 +94,17 @@ class PlanStore:
         def loaded(reason: str) -> tuple[T, StoreOutcome]:
             engine = _load_stored(path, key, load)
             outcome = StoreOutcome("loaded", reason, time.monotonic() - started, path)
-            logger.info("loaded the TensorRT engine %s in %.1f s: %s", path, outcome.seconds, reason)
+            logger.info("loaded the plan %s in %.1f s: %s", path, outcome.seconds, reason)
             return engine, outcome
 
-        with suppress(UnusableError):  # judged again under the lock: another process may be writing right now
-            return loaded("the stored engine fits")
+        with suppress(UnusableError):  # checked again under the lock: another process may be writing now
+            return loaded("the stored plan fits")
         with _build_lock(path) as locked:
             try:
                 return loaded("another process built it meanwhile")
             except UnusableError as error:
                 reason, level = str(error), error.level
-            logger.log(level, "building the TensorRT engine %s, this may take minutes: %s", path, reason)
+            logger.log(level, "building the plan %s, this may take minutes: %s", path, reason)
             if locked:
                 _remove_leftovers(path)
             build_started = time.monotonic()
@@ -113,38 +112,38 @@ class PlanStore:
             build_seconds = time.monotonic() - build_started
             engine = load(plan)
             kept = _keep(path, plan, PlanManifest.of_plan(key, plan, build_seconds))
-        logger.info("built the TensorRT engine %s in %.1f s, %d bytes", path, build_seconds, len(plan))
+        logger.info("built the plan %s in %.1f s, %d bytes", path, build_seconds, len(plan))
         return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None)
 
     def plans(self) -> list[StoredPlan]:
-        """Lists what is stored here, whether or not it can be used."""
+        """Lists the stored plans, usable or not."""
         return stored_plans(self.directory)
 
-    def remove(self, engine: StoredPlan) -> int:
-        """Deletes a plan, its manifest, and its folder when nothing else is in it.
+    def remove(self, plan: StoredPlan) -> int:
+        """Deletes a plan and its manifest, and their folder when it is empty then.
 
         Returns:
             Bytes freed.
 
         Raises:
-            CacheError: It is being built right now, or the disk refuses.
+            CacheError: The plan is being built now, or a file cannot be deleted.
         """
-        path, freed = engine.path, 0
+        path, freed = plan.path, 0
         try:
             lock = PatientLock(_beside(path, ".lock"))
             if not lock.try_acquire():
                 raise CacheError(f"{path} is being built by {_who(path)}")
             try:
-                for file in (engine.manifest_path, path):
+                for file in (plan.manifest_path, path):
                     with suppress(FileNotFoundError):
                         size = file.stat().st_size
                         file.unlink()
                         freed += size
             finally:
                 lock.release()
-            # A process that waits for the lock of a file deleted here builds beside another one at worst.
+            # Safe: at worst, a process that waits for the deleted lock file builds at the same time as another one.
             _beside(path, ".lock").unlink(missing_ok=True)
-            with suppress(OSError):  # engines of other GPUs are still in it
+            with suppress(OSError):  # plans of other GPUs are still in it
                 path.parent.rmdir()
         except (OSError, NotImplementedError) as error:
             raise CacheError(f"cannot remove {path}: {error}") from error
@@ -152,7 +151,7 @@ class PlanStore:
 
 
 def _safe_name(name: str) -> str:
-    # Replaced rather than escaped: the hash behind it makes the folder unique, the name is for human eyes.
+    # Replacing is enough: the hash after the name makes the folder unique, the name is only for readers.
     return re.sub(r"\.{2,}|[^A-Za-z0-9._-]+", "_", name).strip("._-")[:_MAX_NAME] or "model"
 
 
@@ -184,7 +183,7 @@ def _keep(path: Path, plan: bytes, manifest: PlanManifest) -> bool:
     temporary: list[Path] = []
     try:
         targets = (path, StoredPlan(path).manifest_path)
-        # Both in full before the first rename: a disk that fills up here leaves the older engine whole.
+        # Write both in full before the first rename: if the disk fills up, the older plan stays intact.
         for target, data in zip(targets, (plan, manifest.to_json()), strict=True):
             temporary.append(_beside(target, f".{os.getpid()}-{secrets.token_hex(4)}.tmp"))
             with open(temporary[-1], "xb") as file:
@@ -196,18 +195,18 @@ def _keep(path: Path, plan: bytes, manifest: PlanManifest) -> bool:
         _sync_directory(path.parent)
         return True
     except OSError as error:
-        message = "cannot keep the TensorRT engine at %s (%s): it lives in memory, the next start builds it again; %s"
+        message = "cannot keep the plan at %s (%s): it lives in memory, the next start builds it again; %s"
         logger.warning(message, path, error, _ADVICE)
         return False
     finally:
         for file_left in temporary:
-            with suppress(OSError):  # renamed already, or the disk is the trouble anyway
+            with suppress(OSError):  # already renamed, or the disk fails anyway
                 file_left.unlink()
 
 
 def _sync_directory(directory: Path) -> None:
-    # Makes the new names survive a power cut. Where folders cannot be synced (Windows, some network file
-    # systems) the worst that can follow is a rebuild, so an error here is none.
+    # Makes the new names survive a power cut. Ignore errors: where folders cannot be synced (Windows, some network
+    # file systems), the worst result is a rebuild.
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:
@@ -217,7 +216,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    # Under the lock nobody else writes here, so whatever is temporary belongs to a dead build.
+    # Under the lock no other process writes here, so every temporary file is from a build that was killed.
     with suppress(OSError):
         for entry in list(path.parent.iterdir()):
             if entry.name.startswith(f"{path.name}.") and entry.name.endswith(".tmp"):
@@ -230,12 +229,12 @@ def _remove_leftovers(path: Path) -> None:
 
 @contextmanager
 def _build_lock(path: Path) -> Iterator[bool]:
-    """Holds the build lock of `path`; gives False where no lock can be had, the build goes on without."""
+    """Holds the build lock of `path`; yields False where locking fails: the build continues without a lock."""
     lock = _acquire(path)
     if lock is None:
         yield False
         return
-    # In a file of its own: some versions of filelock empty the lock file whenever somebody tries it.
+    # In a separate file: some versions of filelock truncate the lock file at every attempt to lock it.
     note = _beside(path, ".lock.holder")
     try:
         with suppress(OSError):
@@ -250,7 +249,7 @@ def _build_lock(path: Path) -> Iterator[bool]:
 
 def _acquire(path: Path) -> PatientLock | None:
     def waiting(elapsed: float) -> None:
-        logger.info("waiting for the TensorRT engine %s, %.0f s by now: built by %s", path, elapsed, _who(path))
+        logger.info("waiting for the plan %s, %.0f s by now: built by %s", path, elapsed, _who(path))
 
     lock_path = _beside(path, ".lock")
     try:
@@ -258,8 +257,8 @@ def _acquire(path: Path) -> PatientLock | None:
         lock = PatientLock(lock_path)
         lock.acquire(waiting)
         return lock
-    except (OSError, NotImplementedError) as error:  # the latter: older filelock where flock is not supported
-        message = "cannot lock %s (%s): building without a lock, other processes may build the same engine too; %s"
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: older filelock without flock
+        message = "cannot lock %s (%s): building without a lock, other processes may build the same plan too; %s"
         logger.warning(message, lock_path, error, _ADVICE)
         return None
 

@@ -1,4 +1,4 @@
-"""StoredPlan: a TensorRT plan on disk with its manifest beside it, and what keeps it from being used."""
+"""StoredPlan: a TensorRT plan on disk with its manifest beside it; reading checks that it can be used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from azaion_engine.plans.manifest import PlanKey, PlanManifest, differences
 
 
 class UnusableError(Exception):
-    """Why what is on disk is not used; a first build is news (INFO), a rebuild is a warning."""
+    """The reason why a stored plan is not used, and its log level: INFO for a first build, WARNING for a rebuild."""
 
     def __init__(self, reason: str, level: int = logging.WARNING) -> None:
         super().__init__(reason)
@@ -20,31 +20,31 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """A place on disk for a plan; neither it nor its manifest need be there.
+    """The path of a plan and its manifest; neither file need exist.
 
     Attributes:
-        path: The plan; its manifest is `{path}.json`.
+        path: Path of the plan; its manifest is `{path}.json`.
     """
 
     path: Path
 
     @property
     def manifest_path(self) -> Path:
-        """Where the manifest lies."""
+        """Path of the manifest."""
         return self.path.with_name(self.path.name + ".json")
 
     def read_manifest(self) -> PlanManifest:
-        """Reads what the plan was built from.
+        """Reads the plan's manifest.
 
         Raises:
-            UnusableError: There is none, or it cannot be read.
+            UnusableError: The manifest is missing or cannot be read.
         """
         try:
             data = self.manifest_path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             if os.path.exists(self.path):
                 raise UnusableError("manifest missing: nothing says what the plan there was built from") from None
-            raise UnusableError("no engine stored yet for this model and GPU", logging.INFO) from None
+            raise UnusableError("no plan stored yet for this model and GPU", logging.INFO) from None
         except OSError as error:
             raise UnusableError(f"manifest unreadable: {error}") from error
         try:
@@ -56,7 +56,7 @@ class StoredPlan:
         """Reads the plan that a manifest describes.
 
         Raises:
-            UnusableError: It is missing, or these are other bytes than the manifest says.
+            UnusableError: The plan is missing, unreadable, or does not match the manifest.
         """
         try:
             plan = self.path.read_bytes()
@@ -69,10 +69,10 @@ class StoredPlan:
         return plan
 
     def read_fitting(self, wanted: PlanKey) -> bytes:
-        """Reads the plan if it was built from exactly this.
+        """Reads the plan if it was built from exactly this key.
 
         Raises:
-            UnusableError: Says every field in which it differs, or what is wrong with the files.
+            UnusableError: The message names every field that differs, or the fault of the files.
         """
         manifest = self.read_manifest()
         if differing := differences(wanted, manifest.key):
@@ -81,6 +81,6 @@ class StoredPlan:
 
 
 def stored_plans(directory: Path) -> list[StoredPlan]:
-    """Lists the engines under a cache folder by path; a manifest without a plan counts too, it is left to be seen."""
+    """Lists the plans in a cache folder by path; includes manifests without a plan, to make them visible."""
     plans = {*directory.glob("*/*.engine"), *(path.with_suffix("") for path in directory.glob("*/*.engine.json"))}
     return [StoredPlan(path) for path in sorted(plans)]

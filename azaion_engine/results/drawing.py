@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 _Rectangle = tuple[float, float, float, float]
 
-# Pillow's built-in font knows ASCII only; these cover Latin, Greek and Cyrillic and are found wherever they are
-# installed (Linux distributions, macOS, Windows). None of them is needed: see `_writable`.
+# Pillow's built-in font has only ASCII. These cover Latin, Greek and Cyrillic, and come with Linux distributions, macOS
+# or Windows. None of them is required: see `_writable`.
 _FONT_FILES = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -35,14 +35,14 @@ def draw_boxes(
     labels: Sequence[str],
     fallbacks: Sequence[str],
 ) -> NDArray[np.uint8]:
-    """Draws boxes and labels; line and font grow with the picture, every class has its own colour.
+    """Draws boxes and labels; line width and font size grow with the picture, every class has its own colour.
 
     Args:
         picture: uint8 `[height, width, 3]`, RGB; left unchanged.
-        boxes: `[n, 4]` of x1, y1, x2, y2 in pixels, in the order of importance: the first ends up on top.
-        class_ids: `[n]`, decides the colour.
+        boxes: `[n, 4]` of x1, y1, x2, y2 in pixels, most important first: the first is drawn on top.
+        class_ids: `[n]`; they decide the colours.
         labels: One text per box.
-        fallbacks: One text in ASCII per box, written where no installed font has the letters of the label.
+        fallbacks: One ASCII text per box, used where no installed font has all letters of the label.
 
     Returns:
         uint8 `[height, width, 3]`, RGB, a new array.
@@ -50,7 +50,7 @@ def draw_boxes(
     height, width = picture.shape[:2]
     image = Image.fromarray(picture)  # copies
     draw = ImageDraw.Draw(image)
-    side = min(max(width, height), 3 * min(width, height))  # a panorama gets the lines of its shorter side
+    side = min(max(width, height), 3 * min(width, height))  # limited for panoramas: their shorter side counts
     line = max(1, round(side / 500))
     font_size = max(10, round(side / 85))
     shown = list(zip(boxes.tolist(), class_ids.tolist(), labels, fallbacks, strict=True))[::-1]
@@ -58,8 +58,8 @@ def draw_boxes(
         # Pillow draws up to and including the last pixel.
         right, below = max(min(x2, width) - 1, x1), max(min(y2, height) - 1, y1)
         draw.rectangle((x1, y1, right, below), outline=class_colour(class_id), width=line)
-    # All labels after all boxes, so that no line crosses a text; the important ones first, and one that would
-    # cover another is left out: in a crowd the colours still tell the classes.
+    # All labels after all boxes, so that no line crosses a text. Important labels come first; a label that would
+    # cover another one is left out, because the colours still show the classes.
     placed: list[_Rectangle] = []
     for (x1, y1, _, _), class_id, label, fallback in reversed(shown):
         font, text = _writable(label, fallback, font_size)
@@ -68,10 +68,10 @@ def draw_boxes(
 
 
 def class_colour(class_id: int) -> Colour:
-    """Gives a class its colour: RGB, 0…255, far from those of its neighbours.
+    """Returns the colour of a class: RGB, 0…255, clearly different from those of neighbouring ids.
 
-    Steps round the hue circle by the golden ratio, which keeps any number of consecutive classes apart, and varies
-    brightness in the same way.
+    The hue advances by the golden ratio, which keeps any number of consecutive classes apart; saturation and brightness
+    cycle through three pairs.
     """
     hue = (0.02 + class_id * 0.618033988749895) % 1.0
     saturation, value = ((0.9, 1.0), (0.75, 0.75), (0.55, 1.0))[class_id % 3]
@@ -80,7 +80,7 @@ def class_colour(class_id: int) -> Colour:
 
 
 def text_colour(background: Colour) -> Colour:
-    """Chooses black or white, whichever has the greater contrast (WCAG 2.2, relative luminance and contrast ratio)."""
+    """Returns black or white, the one with the greater contrast (WCAG 2.2, relative luminance and contrast ratio)."""
     red, green, blue = (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in background)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
@@ -98,7 +98,7 @@ def _draw_label(
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     margin = max(1, round((bottom - top) / 4))
     label_width, label_height = right - left + 2 * margin, bottom - top + 2 * margin
-    # Above the box; where there is no room, inside it; and never beyond the picture's right or lower edge.
+    # Above the box, or inside it where there is no room; never beyond the picture's right or lower edge.
     x = max(0, min(round(corner[0]), size[0] - int(label_width)))
     y = round(corner[1]) - int(label_height)
     if y < 0:
@@ -112,8 +112,8 @@ def _draw_label(
 
 
 def _writable(label: str, fallback: str, size: int) -> tuple[_Font, str]:
-    """Finds a font with every letter of the label, or falls back on the ASCII text: no empty squares in labels."""
-    label = " ".join(label.split())  # a line break would make a label of two lines
+    """Returns a font with every letter of the label, or the ASCII text: labels must not show missing glyphs."""
+    label = " ".join(label.split())  # a line break would make two lines
     if label.isascii() and label.isprintable():
         return _built_in_font(size), label
     font = _system_font(size)
@@ -138,5 +138,5 @@ def _system_font(size: int) -> ImageFont.FreeTypeFont | None:
 
 
 def _has_glyph(font: ImageFont.FreeTypeFont, letter: str) -> bool:
-    # FreeType draws the same "missing glyph" for everything that a font lacks; U+FFFF is never assigned.
+    # FreeType draws the same "missing glyph" for every letter that a font lacks; U+FFFF is never assigned.
     return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))

@@ -1,4 +1,4 @@
-"""available_cores: how much CPU this process may really use."""
+"""available_cores: how many CPU cores this process may use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-"""Quota and period in microseconds of the process's own cgroup, version 2 (kernel's cgroup-v2.rst)."""
+"""CPU quota and period of the process's cgroup v2, in microseconds (kernel's cgroup-v2.rst)."""
 
 
 def available_cores(cpu_max: Path = _CPU_MAX) -> int:
-    """Returns the number of cores, at least 1: what taskset leaves, and no more than a container's CPU quota.
+    """Returns the number of usable cores, at least 1: the CPU affinity, limited by the container's CPU quota.
 
     Args:
         cpu_max: The cgroup's file with quota and period.
@@ -19,5 +19,5 @@ def available_cores(cpu_max: Path = _CPU_MAX) -> int:
     try:
         quota, period = cpu_max.read_text().split()
         return max(1, min(cores, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such cgroup, or "max": no quota
+    except (OSError, ValueError):  # no such cgroup, or the quota is "max": unlimited
         return max(1, cores)

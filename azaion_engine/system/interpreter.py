@@ -1,4 +1,4 @@
-"""Settings of the Python interpreter that a process which serves an engine needs: thread switches and garbage."""
+"""Interpreter settings of a process that serves an engine: switch interval and garbage collection."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import gc
 import sys
 
 SWITCH_INTERVAL_S = 0.0001
-"""Longest time that another thread keeps the GIL from one that comes back from the GPU, NumPy or ONNX Runtime.
+"""Switch interval, seconds: longest wait for the GIL of a thread that returns from the GPU, NumPy or ONNX Runtime.
 
-With Python's own 5 ms the engine stands still while a batch's answers are sent, or pictures are received.
+With Python's default of 5 ms the engine idles while other threads send answers or receive pictures.
 """
 
 _COLLECT_LESS = 10
-"""Factor on the garbage collector's first threshold: a request leaves next to no cycles behind."""
+"""Factor on the garbage collector's first threshold: requests leave almost no reference cycles."""
 
 
 def switch_threads_quickly() -> None:
-    """Sets the process's switch interval to `SWITCH_INTERVAL_S`."""
+    """Sets the interpreter's switch interval to `SWITCH_INTERVAL_S`."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def freeze_garbage() -> None:
-    """Exempts every object that is alive now from garbage collection, and collects less often.
+    """Exempts all objects that exist now from garbage collection, and makes collections less frequent.
 
-    A full collection of a process that has imported Ray stops every thread for tens of milliseconds. Call it once, when
+    In a process that has imported Ray, a full collection stops every thread noticeably. Call this once, after
     everything is loaded.
     """
     gc.collect()

@@ -1,4 +1,4 @@
-"""PatientLock: a lock file of the operating system, waited for with a word every few seconds."""
+"""PatientLock: a lock file of the operating system, with regular reports while waiting."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 WAIT_REPORT_S = 10.0
-"""Seconds between two words of a process that waits: an engine's build takes minutes."""
+"""Seconds between two reports of a waiting process: building a plan takes minutes."""
 
 _POLL_S = 0.1
-# Newer versions of filelock take a lock file's mere existence for a lock where flock is missing; a killed process
-# would then keep all others waiting for ever. Older ones raise NotImplementedError by themselves.
+# Where flock is missing, newer versions of filelock treat the file's existence as the lock: after a killed process all
+# others would wait for ever. This option forbids that; older versions raise NotImplementedError.
 _OPTIONS: dict[str, Any] = (
     {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters else {}
 )
 
 
 class PatientLock:
-    """One process at a time holds it: flock on a file, which ends with the process that held it."""
+    """A lock between processes: flock on a file, which the operating system releases when the process ends."""
 
     def __init__(self, path: Path) -> None:
-        """Locks nothing yet; the file is made if it is not there."""
+        """Prepares the lock; `acquire` makes the file if it is missing."""
         self._lock = FileLock(path, **_OPTIONS)
 
     def acquire(self, waiting: Callable[[float], None]) -> None:
         """Waits for the lock.
 
         Args:
-            waiting: Called with the seconds waited so far, as soon as there is a wait, and then every `WAIT_REPORT_S`.
+            waiting: Called with the seconds waited so far, when the wait begins and then every `WAIT_REPORT_S`.
 
         Raises:
             OSError: The file cannot be made or locked.
-            NotImplementedError: Likewise, with older versions of filelock.
+            NotImplementedError: The file cannot be locked, with older versions of filelock.
         """
         started, timeout = time.monotonic(), 0.0
         while True:
@@ -48,7 +48,7 @@ class PatientLock:
                 timeout = WAIT_REPORT_S
 
     def try_acquire(self) -> bool:
-        """Takes the lock if nobody else holds it; raises as `acquire` does."""
+        """Takes the lock if it is free, and returns whether it did; raises as `acquire` does."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -56,5 +56,5 @@ class PatientLock:
         return True
 
     def release(self) -> None:
-        """Lets others have it."""
+        """Releases the lock."""
         self._lock.release()

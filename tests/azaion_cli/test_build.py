@@ -36,7 +36,7 @@ def test_builds_once_into_the_cache_that_the_server_reads(azaion: Cli, h200: Any
     plan = Path(first.json["path"])
     assert plan.name == "azaion.cc_9.0_sm_132.engine"
     assert plan.stat().st_size == first.json["bytes"]
-    assert "no engine stored yet" in first.json["reason"]
+    assert "no plan stored yet" in first.json["reason"]
     other = azaion("build", tiny, "--cache-dir", tmp_path / "cache", "--batch-size", 2, "--precision", "fp32")
     assert other.out.startswith("built ")
     assert len(h200.builds) == 2

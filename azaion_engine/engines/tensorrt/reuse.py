@@ -25,17 +25,17 @@ def plan_key(info: ModelInfo, settings: DetectorSettings) -> PlanKey:
 
 
 def why_not_reused(
-    engine: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
+    plan: StoredPlan, info: ModelInfo | None = None, settings: DetectorSettings | None = None
 ) -> list[str]:
     """Returns the reasons why a stored plan would not be reused here; empty if it would be.
 
     Args:
-        engine: The stored plan; its file is read and hashed.
+        plan: The stored plan; its file is read and hashed.
         info: The model to run; default: the model and settings that the plan was built with.
         settings: The settings for `info`; default `DetectorSettings()`. Ignored without `info`.
     """
     try:
-        manifest = engine.read_manifest()
+        manifest = plan.read_manifest()
     except UnusableError as error:
         return [str(error)]
     reasons = []
@@ -46,7 +46,7 @@ def why_not_reused(
         reasons.append(str(error))
     reasons += differences(manifest.key.model_copy(update=wanted), manifest.key)
     try:
-        engine.read_plan(manifest)
+        plan.read_plan(manifest)
     except UnusableError as error:
         reasons.append(str(error))
     return reasons

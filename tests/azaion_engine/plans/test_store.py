@@ -85,7 +85,7 @@ def test_first_start_builds_and_keeps_a_clean_plan_the_second_loads(
     path = tmp_path / FOLDER / FILENAME
     assert engine == path.read_bytes() == plan_of(KEY)
     assert (outcome.action, outcome.path) == ("built", path)
-    assert "no engine stored yet" in outcome.reason
+    assert "no plan stored yet" in outcome.reason
     assert outcome.seconds >= 0
     assert names(tmp_path) == BOTH
     manifest = PlanManifest.from_json((tmp_path / FOLDER / f"{FILENAME}.json").read_bytes())
