@@ -1,6 +1,6 @@
-"""azaion_engine: turns an ONNX detector into the TensorRT engine of the GPU at hand and finds objects with it.
+"""azaion_engine: builds the TensorRT plan of an ONNX detector for the local GPU and finds objects with it.
 
-Names are resolved on first use, so that importing the package costs nothing and needs neither CUDA nor Ray.
+Names are imported on first use, so that importing the package is cheap and needs neither CUDA nor Ray.
 """
 
 from __future__ import annotations

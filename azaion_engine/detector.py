@@ -1,4 +1,4 @@
-"""Detector: the whole way from pictures to boxes, for people who have no server and for the server itself."""
+"""Detector: pictures → boxes, for use without a server and by the server itself."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
-from azaion_engine.pictures.prepared import PreparedBatch, PreparedPicture
+from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
 from azaion_engine.pictures.preparing import Picture, Preparer
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 
 _PREPARERS = 2
-"""Threads of `detect` that prepare pictures: one cannot feed a GPU, and decoding there leaves nothing for a third."""
+"""Threads of `detect` that prepare pictures: one cannot feed a GPU; a third has no work, since the GPU decodes."""
 
 
 class Detector:
@@ -47,12 +47,12 @@ class Detector:
         """Wraps an open engine; the detector closes it.
 
         Args:
-            engine: What runs the network.
+            engine: Runs the network.
             names: Class names by id; a class without a name is called `class_<id>`.
-            model_name: Short name, for people.
+            model_name: Short name, for display.
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
-            info: What the model file says of itself, where there is one.
+            info: Properties of the model file, if there is one.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -74,24 +74,24 @@ class Detector:
         progress: BuildProgress | None = None,
         **overrides: Any,
     ) -> Detector:
-        """Opens a model on the best engine at hand; on a GPU this builds its TensorRT engine once and keeps it.
+        """Opens a model on the best engine available; on a GPU this builds its TensorRT plan once and keeps it.
 
         Args:
             settings: The configuration; default: the demo model, everything automatic.
-            shared: Uses the engine together with other processes of this machine that say so too: it then lives in a
-                host process, whose log tells of the build.
-            progress: Told of the build, if there is one and the engine is not shared.
+            shared: Whether to share the engine with other processes of this machine that also set this; it then runs
+                in a host process, whose log reports the build.
+            progress: Reports a build; ignored if the engine is shared.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
         Raises:
-            ConfigurationError: The settings ask for what this machine cannot give.
-            ModelError: The model is no `[batch, n, 6]` detector.
+            ConfigurationError: The settings need something that this machine does not have.
+            ModelError: The model is not a `[batch, n, 6]` detector.
             EngineBuildError: TensorRT refused the model.
         """
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
         settings = DetectorSettings(**{**given, **overrides})
         if settings.engine != "onnx" and not shared:
-            begin_context()  # the driver makes it while this thread imports and reads
+            begin_context()  # created in the background while this thread imports and reads
 
         from azaion_engine.opening import open_model
 
@@ -115,25 +115,25 @@ class Detector:
         return self._preparer.limits
 
     def is_for_gpu(self, picture: EncodedPicture) -> bool:
-        """Tells in microseconds whether the GPU decodes this picture, in all likelihood: `prepare` is quick then."""
+        """Returns at once whether the GPU will probably decode this picture, so that `prepare` is quick."""
         return self._preparer.is_for_gpu(picture)
 
     def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
-        """Decodes a picture and fits it into the network input, or leaves both to the GPU; safe in many threads.
+        """Decodes a picture and fits it into the network input, or leaves both to the GPU; thread-safe.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
 
         Raises:
-            PictureError: The picture cannot be decoded or is too large; says what was given.
+            PictureError: The picture cannot be decoded or is too large; the message says what was given.
         """
         return self._preparer.prepare(picture)
 
     def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[Found]:
-        """Runs prepared pictures as one batch; as many threads at a time as the engine has lanes gain from it.
+        """Runs prepared pictures as one batch; as many concurrent calls as the engine has lanes are useful.
 
         Returns:
-            One float32 `[k, 6]` a picture, in pixels of the network input; or its error, where the GPU cannot decode it
+            For each picture, float32 `[k, 6]` in pixels of the network input, or its error if the GPU cannot decode it
             or the engine fails on it.
 
         Raises:
@@ -149,7 +149,7 @@ class Detector:
         confidence: float | None = None,
         classes: Collection[int] | None = None,
     ) -> Detections:
-        """Turns one picture's rows into boxes in pixels of that picture."""
+        """Converts one picture's rows to boxes in pixels of that picture."""
         threshold = self.confidence if confidence is None else confidence
         return Detections.from_rows(rows, picture.letterbox, self.names, threshold, classes)
 
@@ -167,11 +167,11 @@ class Detector:
             classes: Class ids or names to keep; default: all.
 
         Returns:
-            One `Detections` a picture, in the order given.
+            One `Detections` per picture, in the order given.
 
         Raises:
             PictureError: A picture cannot be decoded; the message says which one.
-            InvalidParameterError: The confidence is out of range, or there is no such class.
+            InvalidParameterError: The confidence is out of range, or the model has no such class.
         """
         if isinstance(pictures, (bytes, str, Path, np.ndarray)):
             pictures = [pictures]
@@ -192,19 +192,19 @@ class Detector:
         confidence: float | None = None,
         classes: Collection[int] | None = None,
     ) -> Iterator[Detections | PictureError]:
-        """Finds the objects in any number of pictures, a few batches of which are in memory at a time.
+        """Finds the objects in any number of pictures; holds only a few batches in memory at a time.
 
         Args:
-            pictures: Consumed as they are needed; a function is called for its picture in one of the threads.
+            pictures: Consumed as needed; a function is called in one of the threads and returns its picture.
             threads: Threads that decode.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids to keep; default: all.
 
         Yields:
-            For each picture, in order, what was found in it or what is wrong with it.
+            For each picture, in order, its detections or its error.
 
         Raises:
-            AzaionError: The engine failed on a picture, or for good.
+            AzaionError: The engine failed on a picture, or can never run again.
         """
 
         def prepare(picture: Picture | Callable[[], Picture]) -> PreparedPicture:
@@ -226,7 +226,7 @@ class Detector:
         """Resolves class ids or names (case-insensitive) to ids.
 
         Raises:
-            InvalidParameterError: There is no such class; the message lists those there are.
+            InvalidParameterError: The model has no such class; the message lists its classes.
         """
         by_name = {name.casefold(): class_id for class_id, name in self.names.items()}
         ids = set()
@@ -242,10 +242,11 @@ class Detector:
         return ids
 
     def warm_up(self) -> None:
-        """Decodes and runs what requests will need once, so that the first request pays for nothing."""
+        """Decodes a picture and runs the engine once, so that the first request is not slow."""
         picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), PAD_VALUE, np.uint8)))
         self.engine.warm_up()
-        self.infer([picture])
+        if self._preparer.form is not PictureForm.ARRAY:  # else the engine has run what it takes
+            self.infer([picture])
 
     def close(self) -> None:
         """Closes the engine; a second call does nothing."""
@@ -264,7 +265,7 @@ def check_confidence(confidence: float | None) -> None:
     """Refuses a confidence outside 0…1.
 
     Raises:
-        InvalidParameterError: Names the value given.
+        InvalidParameterError: The message states the value.
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")

@@ -1,7 +1,7 @@
 """Errors that the library raises on purpose, each with a stable code.
 
-Two families: `BadInputError` is the caller's to mend, and nothing else is lost; every other `AzaionError` is the
-operator's.
+Two families: the caller can correct a `BadInputError`, which affects no other request; every other `AzaionError` is
+for the operator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class AzaionError(Exception):
     code = "internal"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Ray pickles errors between processes; subclasses with own __init__ signatures must survive.
+        # Ray pickles errors between processes; subclasses with their own __init__ signature must survive.
         return (_rebuild, (type(self), self.args, self.__dict__))
 
 
@@ -32,7 +32,7 @@ def _rebuild(cls: type[AzaionError], args: tuple[object, ...], state: dict[str, 
 
 
 class BadInputError(AzaionError):
-    """What was sent cannot be used; the message names what was given and what is expected."""
+    """The input cannot be used; the message says what was given and what is expected."""
 
     code = "bad_input"
 
@@ -44,7 +44,7 @@ class InvalidTensorError(BadInputError):
 
 
 class InvalidParameterError(BadInputError):
-    """A query parameter or keyword is outside what is accepted."""
+    """A query parameter or keyword has a value that is not accepted."""
 
     code = "invalid_parameter"
 
@@ -66,7 +66,7 @@ class EmptyBodyError(PictureError):
 
 
 class UnsupportedPictureError(PictureError):
-    """The bytes are no picture, or a picture in a format that is not supported."""
+    """The bytes are not a picture, or a picture in a format that is not supported."""
 
     code = "not_a_picture"
 
@@ -93,7 +93,7 @@ class GpuLostError(AzaionError):
 
 
 class ExecutionError(AzaionError):
-    """The engine failed on this batch (out of memory, a kernel that would not start); the next may succeed."""
+    """The engine failed on this batch (e.g. out of memory, failed kernel launch); the next may succeed."""
 
     code = "execution_failed"
 
@@ -102,7 +102,7 @@ class ExecutionError(AzaionError):
 
 
 class ConfigurationError(AzaionError):
-    """The settings ask for something this machine cannot give."""
+    """The settings need something that this machine does not have."""
 
     code = "configuration"
 
@@ -138,5 +138,5 @@ class MissingDependencyError(AzaionError):
 
 
 def reason(error: Exception) -> str:
-    """Returns why a file cannot be read: of a system's error its words alone, as the path is named already."""
+    """Returns why a file cannot be read; omits an OSError's path, which the caller's message already names."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""Opening: which engine a model gets on the machine at hand; TensorRT's plan is built once and kept."""
+"""Opening: chooses and opens the engine of a model on this machine; TensorRT's plan is built once and kept."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"}
-"""The settings that an engine depends on; those of the pictures are each client's own."""
+"""The settings that an engine depends on; the others may differ between clients of a shared engine."""
 
 
 class OpenModel(NamedTuple):
     """A model whose engine is open.
 
     Attributes:
-        name: Short name, for people.
-        engine: Runs it; whoever asked closes it.
+        name: Short name, for display.
+        engine: Runs the model; the caller closes it.
         names: Class names by id.
-        info: What the model file says of itself.
+        info: Properties of the model file.
     """
 
     name: str
@@ -54,28 +54,28 @@ def open_model(settings: DetectorSettings, *, shared: bool = False, progress: Bu
 
     Args:
         settings: The configuration.
-        shared: As for `Detector.open`.
-        progress: Told of the build, if there is one and the engine is not shared.
+        shared: As in `Detector.open`.
+        progress: Reports a build; ignored if the engine is shared.
 
     Raises:
-        ConfigurationError: The settings ask for what this machine cannot give.
-        ModelError: The model is no detector.
+        ConfigurationError: The settings need something that this machine does not have.
+        ModelError: The model is not a detector.
         EngineBuildError: TensorRT refused the model.
     """
-    names = read_labels(settings.labels) if settings.labels else None  # before a build that may take minutes
+    names = read_labels(settings.labels) if settings.labels else None  # fail before a build that may take minutes
     model = ModelFile.read(settings.model)
     engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
     return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
 
 
 def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None) -> InferenceEngine:
-    """Opens TensorRT where there is a GPU and TensorRT, else ONNX Runtime, or just what the settings ask for.
+    """Opens the engine that the settings name; default: TensorRT if there is a GPU and TensorRT, else ONNX Runtime.
 
-    A GPU whose engine cannot be built is an error, not a silent fall to the CPU at a fraction of the rate.
+    A failed build on a GPU is an error: there is no silent fallback to the CPU, which is much slower.
 
     Raises:
-        ConfigurationError: `engine: tensorrt` without a GPU or without TensorRT; says what is missing.
-        ModelError: The model is no detector.
+        ConfigurationError: `engine: tensorrt` without a GPU or TensorRT; the message says what is missing.
+        ModelError: The model is not a detector.
         EngineBuildError: TensorRT refused the model.
     """
     if settings.engine != "onnx":
@@ -102,10 +102,10 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
 
 
 def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:
-    """Opens the engine in a process of its own, or joins the one that runs it for other processes of this host.
+    """Opens the engine in a host process, or connects to the host that runs it for other processes of this machine.
 
     Raises:
-        AzaionError: As of `open_engine`.
+        AzaionError: As `open_engine`.
     """
     wanted = {
         "version": __version__,
@@ -115,14 +115,14 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
     }
 
     def make_opener() -> partial[InferenceEngine]:
-        _ = model.info  # read while the host starts, and sent along
+        _ = model.info  # read here while the host starts, and sent with the model
         return partial(open_engine, model, settings)
 
     return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
 
 
 def missing_for_tensorrt() -> str:
-    """Says what keeps TensorRT from being used here; empty when nothing does."""
+    """Returns why TensorRT cannot be used on this machine; empty if it can."""
     from azaion_engine.cuda.gpu import gpu_available
 
     if not gpu_available():
@@ -140,7 +140,7 @@ def missing_for_tensorrt() -> str:
 def open_tensorrt(
     model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None
 ) -> TensorRTEngine:
-    """Opens the stored engine that fits, or builds and keeps it; its `origin` says which.
+    """Opens the stored plan that fits, or builds and keeps one; the engine's `origin` says which.
 
     Raises:
         EngineBuildError: TensorRT refused the model.
@@ -161,7 +161,7 @@ def open_tensorrt(
 
 
 def build_options(info: ModelInfo, settings: DetectorSettings) -> BuildOptions:
-    """Returns how a model's engine is built under these settings."""
+    """Returns the options for building a model's plan under these settings."""
     batch, height, width = engine_input(info, settings)
     return BuildOptions(
         batch_size=batch,

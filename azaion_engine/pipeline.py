@@ -1,4 +1,4 @@
-"""Pipeline: many items prepared in threads, run in full batches beside each other, and given back in order."""
+"""Pipeline: prepares many items in threads, runs them in concurrent full batches, and yields results in order."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def run_pipeline(
     lanes: int,
     threads: int,
 ) -> Iterator[Result | PictureError]:
-    """Yields a result for each item, in the items' order; a bad picture stops nothing.
+    """Yields a result for each item, in the items' order; a bad picture does not stop the others.
 
-    While as many batches run as the engine has lanes, threads prepare the next; no more than that is held in memory.
+    While the engine runs batches on all lanes, threads prepare the next ones; no further items are held in memory.
 
     Args:
-        items: Consumed as they are needed.
-        prepare: Makes one item ready, in one of the threads; a PictureError that it raises is that item's result.
-        run: Runs the prepared items of one batch and gives a result for each; called from several threads.
-        batch: Items of one batch.
-        lanes: Batches that gain from running at a time.
+        items: Consumed as needed.
+        prepare: Prepares one item, in one of the threads; a PictureError that it raises is that item's result.
+        run: Runs the prepared items of one batch and returns a result for each; called from several threads.
+        batch: Items per batch.
+        lanes: Number of batches worth running concurrently.
         threads: Threads that prepare.
 
     Raises:
-        Exception: What `prepare` or `run` raises, but for PictureError.
+        Exception: Raised by `prepare` or `run`, except PictureError.
     """
 
     def prepare_chunk(chunk: Sequence[Item]) -> list[Prepared | PictureError]:
@@ -50,10 +50,10 @@ def run_pipeline(
         results = iter(run(good) if good else ())
         return [one if isinstance(one, PictureError) else next(results) for one in held]
 
-    # A chunk a task: to hand over a picture that the GPU decodes costs as much as to prepare it. No larger than this,
+    # One task per chunk: for a picture that the GPU decodes, a task costs as much as its preparation. Not larger,
     # because every thread holds a chunk of decoded pictures.
     size = max(1, batch // threads)
-    runners = lanes + 1  # a batch whose boxes are being made needs no lane
+    runners = lanes + 1  # one more: a batch whose boxes are being computed needs no lane
     with ThreadPoolExecutor(threads, "prepare") as preparing, ThreadPoolExecutor(runners, "run") as running:
         try:
             chunks = _in_order(preparing, prepare_chunk, _chunks(items, size), threads + -(-batch // size))
@@ -68,7 +68,7 @@ def run_pipeline(
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given], ahead: int
 ) -> Iterator[Made]:
-    """Yields what the pool makes of each; at most so many are made ahead."""
+    """Yields the pool's results in order; at most `ahead` tasks are submitted in advance."""
     waiting: deque[Future[Made]] = deque()
     for one in given:
         waiting.append(pool.submit(work, one))
@@ -85,7 +85,7 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _batches(prepared: Iterable[Prepared | PictureError], batch: int) -> Iterator[list[Prepared | PictureError]]:
-    """Groups items such that each group but the last has a full batch of good ones."""
+    """Groups items so that each group except the last contains a full batch of valid ones."""
     held: list[Prepared | PictureError] = []
     good = 0
     for one in prepared:

@@ -1,1 +1,1 @@
-"""The Ray Serve application; everything that knows of Ray lives here."""
+"""The Ray Serve application; all code of the service that depends on Ray is here."""

@@ -1,4 +1,4 @@
-"""build(settings) → Application: how many replicas, with which resources and limits."""
+"""Application: `build(settings)` sets its number of replicas, their resources and their limits."""
 
 import logging
 import math
@@ -18,27 +18,27 @@ from deployments.settings import ServiceSettings
 logger = logging.getLogger("ray.serve")
 
 ANSWERED_AT_ONCE = 64
-"""Requests in a replica that wait neither for a body nor for the engine."""
+"""Number of concurrent requests of a replica that wait neither for a body nor for the engine."""
 
 
 def build(settings: ServiceSettings) -> Application:
     """Builds the application from the `args` of a Serve config.
 
     Raises:
-        ConfigurationError: TensorRT is asked for and the cluster has no GPU.
+        ConfigurationError: TensorRT is required and the cluster has no GPU.
     """
     return build_application(settings)
 
 
 def __getattr__(name: str) -> Application:
-    # `serve build deployments.app:app` takes an application, not a builder; made only when it is asked for.
+    # `serve build deployments.app:app` takes an application, not a builder; created only on access.
     if name == "app":
         return build(ServiceSettings())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def build_application(settings: ServiceSettings, opener: OpenDetector | None = None) -> Application:
-    """Builds the application around any way to open a detector; default: `Detector.open`, shared where a GPU is."""
+    """Builds the application with any opener; default: `Detector.open`, shared if a GPU has several replicas."""
     gpus = _gpus(settings)
     per_gpu = settings.replicas_per_gpu
     on_gpus = (settings.autoscale.max_gpus if settings.autoscale else gpus) * per_gpu
@@ -46,13 +46,13 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     replicas = on_gpus or settings.cpu_replicas
     held = settings.max_queue
     options = {
-        # The replica itself answers 503 as soon as max_queue pictures are in it, or bodies_at_once on their way. What
-        # comes on top is answered at once: probes, the model card, those very refusals.
+        # The replica itself answers 503 when it holds max_queue pictures, or when bodies_at_once are arriving. The
+        # additional requests are answered at once: probes, the model card, and these 503s.
         "max_ongoing_requests": settings.bodies_at_once + held + ANSWERED_AT_ONCE,
         "max_queued_requests": 4 * held,
         "backpressure_config": {"status_code": 503, "retry_after_s": 1},
-        "graceful_shutdown_timeout_s": 2 * settings.timeout_s + 5,  # a body may be on its way, and then its answer
-        # Serve replaces a replica after three red checks, and until then the router likes it for its short queue.
+        "graceful_shutdown_timeout_s": 2 * settings.timeout_s + 5,  # once for the body, once for the answer
+        # Serve replaces a replica after three failed checks; until then the router prefers it for its short queue.
         "health_check_period_s": 1,
         "health_check_timeout_s": 30,
         "ray_actor_options": {"num_cpus": 1, "num_gpus": _share_of_a_gpu(per_gpu) if on_gpus else 0},
@@ -61,7 +61,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
         options["autoscaling_config"] = {
             "min_replicas": settings.autoscale.min_gpus * per_gpu,
             "max_replicas": settings.autoscale.max_gpus * per_gpu,
-            # One batch running and one collecting; below the bound at which the replica refuses.
+            # One batch running and one collecting; below the limit at which the replica refuses.
             "target_ongoing_requests": max(1, min(2 * (settings.batch_size or DEFAULT_BATCH_SIZE), held // 2)),
         }
     else:
@@ -70,7 +70,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
 
 
 def _share_of_a_gpu(replicas: int) -> float:
-    """Returns what each of so many replicas asks Ray for; it counts in steps of 0.0001, and all must fit."""
+    """Returns each replica's share of a GPU, rounded down to Ray's step of 0.0001 so that all replicas fit."""
     return 1 if replicas == 1 else math.floor(10_000 / replicas) / 10_000
 
 

@@ -1,4 +1,4 @@
-"""DetectorDeployment: the Ray shell around a DetectorService, one replica a GPU; `@serve.batch` is the batcher's."""
+"""DetectorDeployment: the Ray Serve deployment of a DetectorService; `@serve.batch` is in the batcher."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DetectorDeployment(OpenInferenceGrpc):
     """One replica: its service, and the frontends that call it.
 
     Attributes:
-        service: Answers pictures; the HTTP frontends find it here.
+        service: Answers pictures; the HTTP frontends read it here.
         repository: The models of the Open Inference Protocol.
     """
 
@@ -43,7 +43,7 @@ class DetectorDeployment(OpenInferenceGrpc):
 
         Args:
             settings: Limits and model.
-            replicas: How many there are; those on one machine share its cores.
+            replicas: Number of replicas; those on one machine share its cores.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         show_library_log()
@@ -74,11 +74,11 @@ class DetectorDeployment(OpenInferenceGrpc):
         return await self.service.infer_row(tensor)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the model's card."""
+        """Returns the model card."""
         return self.service.describe()
 
     def where(self) -> dict[str, str]:
-        """Returns where this replica runs: process, node, replica id and the GPUs that it was given."""
+        """Returns where this replica runs: process, node, replica id and assigned GPUs."""
         context = ray.get_runtime_context()
         return {
             "pid": str(os.getpid()),
@@ -88,10 +88,10 @@ class DetectorDeployment(OpenInferenceGrpc):
         }
 
     async def check_health(self) -> None:
-        """Raises when the engine can never answer again, so that Ray replaces this replica."""
+        """Raises an error if the engine can never run again, so that Ray replaces this replica."""
         self.service.check_health()
 
     def __del__(self) -> None:
-        # Serve calls this after the accepted requests were answered; __init__ may have failed half-way.
+        # Serve calls this after all accepted requests were answered; __init__ may have failed before `service` was set.
         if hasattr(self, "service"):
             self.service.close()

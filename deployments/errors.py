@@ -1,4 +1,4 @@
-"""Errors of the service, and the HTTP status of every error; the protocols' own shapes are the frontends'."""
+"""Errors of the service, and the HTTP status of every error; each frontend defines its own error body."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OverloadedError(AzaionError):
 
 
 class DeadlineExceededError(AzaionError):
-    """The answer would have come later than the configured time limit."""
+    """The answer was not ready within the configured timeout."""
 
     code = "deadline_exceeded"
 
@@ -52,7 +52,7 @@ _STATUSES = {
     "gpu_lost": 503,
     "deadline_exceeded": 504,
 }
-"""HTTP status by code; every other code is the operator's to mend: 500."""
+"""HTTP status by code; any other code is an error for the operator: 500."""
 
 
 def status_of(error: AzaionError) -> int:

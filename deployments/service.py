@@ -1,4 +1,4 @@
-"""DetectorService: answers single pictures with one detector, in batches; it knows no HTTP and no gRPC."""
+"""DetectorService: runs single pictures in batches on one detector; independent of HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from deployments.watching.stage_times import StageTimes
 
 
 class Answer(NamedTuple):
-    """What was found in one picture.
+    """Result for one picture.
 
     Attributes:
         detections: The boxes, in pixels of the picture.
@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class RowAnswer(NamedTuple):
-    """What the network gave for one row of its input.
+    """The network's result for one row of its input.
 
     Attributes:
         rows: float32 `[k, 6]`, in pixels of the network input.
@@ -53,12 +53,12 @@ class RowAnswer(NamedTuple):
 
 
 class DetectorService:
-    """Owns one detector; used from one event loop, which never waits for the engine.
+    """Owns one detector; used from one event loop, which never blocks on the engine.
 
     Attributes:
-        settings: As given.
-        detector: On the engine.
-        bodies: One place for each request whose body is arriving.
+        settings: Limits and model.
+        detector: Runs the model.
+        bodies: Limits the requests whose bodies are arriving; each takes one place.
     """
 
     def __init__(self, settings: ServiceSettings, detector: Detector, decode_threads: int) -> None:
@@ -66,7 +66,7 @@ class DetectorService:
 
         Args:
             settings: Limits and model.
-            detector: The service closes it.
+            detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
         """
         self.settings = settings
@@ -92,26 +92,26 @@ class DetectorService:
 
         Args:
             picture: JPEG, PNG, WebP, BMP or TIFF bytes.
-            confidence: Threshold 0…1; default: the settings' own.
+            confidence: Threshold 0…1; default: from the settings.
             classes: Class ids or names to keep; default: all.
 
         Raises:
-            PictureError: The picture cannot be used; its neighbours in the batch are not affected.
+            PictureError: The picture cannot be used; the rest of the batch is not affected.
             InvalidParameterError: Bad confidence or class.
             OverloadedError: The queue is full.
             DeadlineExceededError: It took longer than `timeout_s`.
-            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+            GpuLostError: The GPU is lost; Ray will replace this replica.
         """
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
         job = Job(EncodedPicture(picture, self.detector.limits))
         rows = await self._batcher.run(job)
-        assert job.picture is not None  # it has rows
+        assert job.picture is not None  # set, since there are rows
         detections = self.detector.finish(job.picture, rows, confidence, kept)
         return Answer(detections, self._answered(job))
 
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
-        """Runs one row of the network's input, in batches together with the pictures.
+        """Runs one row of the network's input, in common batches with pictures.
 
         Args:
             tensor: float32 or float16 `[3, height, width]`, RGB in 0…1.
@@ -120,7 +120,7 @@ class DetectorService:
             InvalidTensorError: Wrong dtype or shape.
             OverloadedError: The queue is full.
             DeadlineExceededError: It took longer than `timeout_s`.
-            GpuLostError: The GPU is gone; Ray is about to replace this replica.
+            GpuLostError: The GPU is lost; Ray will replace this replica.
         """
         height, width = self.detector.engine.get_input_shape()
         # A picture of the network's own size: its letterbox changes nothing.
@@ -133,20 +133,20 @@ class DetectorService:
     ) -> tuple[bytes, dict[str, float]]:
         """Finds the objects in one encoded picture and draws them.
 
-        The picture is decoded a second time: keeping the pixels of every picture that waits for the engine would take
-        far more memory than this takes time, and `detect` stays as quick as it is.
+        The picture is decoded a second time: keeping the pixels of every waiting picture would take too much memory
+        and slow `detect` down.
 
         Args:
-            picture: As for `detect`, as are the others.
+            picture: As in `detect`, like the other arguments.
             confidence: Threshold 0…1.
             classes: Class ids or names to keep.
 
         Returns:
-            The upright picture with its boxes as a JPEG, and the milliseconds of each stage, `draw` (decode, draw and
-            encode) among them.
+            The upright picture with its boxes as a JPEG, and the milliseconds of each stage, including `draw` (decode,
+            draw and encode).
 
         Raises:
-            AzaionError: What `detect` raises.
+            AzaionError: As `detect`.
             PictureTooLargeError: A side is longer than a JPEG can hold.
         """
         answer = await self.detect(picture, confidence, classes)
@@ -164,7 +164,7 @@ class DetectorService:
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
     def describe(self) -> dict[str, Any]:
-        """Returns the model's card: name, engine, input size, batch, classes, limits."""
+        """Returns the model card: name, engine, input size, batch, classes, limits."""
         engine = self.detector.engine
         height, width = engine.get_input_shape()
         return {
@@ -183,20 +183,20 @@ class DetectorService:
         }
 
     def refuse_when_full(self) -> None:
-        """Raises OverloadedError when `detect` would."""
+        """Raises OverloadedError if the queue is full."""
         self._batcher.refuse_when_full()
 
     def check_health(self) -> None:
-        """Raises an AzaionError when the engine can never answer again; never waits behind a batch."""
+        """Raises an AzaionError if the engine can never run again; does not wait for a running batch."""
         self.detector.engine.check_health()
 
     def request_over(self, record: RequestRecord) -> None:
-        """Has a request that is over counted and logged."""
+        """Counts and logs a finished request."""
         self._metrics.request_over(record)
         self._log.write(record)
 
     def close(self) -> None:
-        """Ends the threads after the batches that run, and closes the detector."""
+        """Ends the threads after the running batches, and closes the detector."""
         self._metrics.close()
         self._batcher.close()
         self.detector.close()

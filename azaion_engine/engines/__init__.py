@@ -1,1 +1,1 @@
-"""What runs a detector: the contract of every engine, and ONNX Runtime; `tensorrt` and `shared` are the other two."""
+"""Engines that run a detector: the common interface and ONNX Runtime; `tensorrt` and `shared` contain the others."""

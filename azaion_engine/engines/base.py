@@ -1,4 +1,4 @@
-"""InferenceEngine: the contract every engine keeps, and the input checks that all of them share."""
+"""InferenceEngine: the interface of every engine, and the input checks that all engines share."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Found = NDArray[np.float32] | Exception
-"""What an engine gives for one picture: float32 `[k, 6]`, in pixels of the network input, or why there is nothing."""
+"""An engine's result for one picture: float32 `[k, 6]` in pixels of the network input, or the error."""
 
 
 class InferenceEngine(ABC):
-    """Runs one detector: float pictures in, rows of boxes out.
+    """Interface of an engine that runs one detector: float pictures in, rows of boxes out.
 
-    Subclasses say what their input is, and implement `_run` and `_release`; those that load pictures themselves also
-    `open_pictures` and `_run_loadable`. `run` and `run_pictures` may be called from any thread.
+    Subclasses state their input size and implement `_run` and `_release`; those that load pictures themselves also
+    override `open_pictures` and `_run_loadable`. `run` and `run_pictures` are thread-safe.
 
     Attributes:
         origin: Whether the plan store built or loaded this engine, why, and how long it took; None without a store.
@@ -49,7 +49,7 @@ class InferenceEngine(ABC):
 
     @abstractmethod
     def get_batch_size(self) -> int:
-        """Returns the number of rows that one execution takes at most."""
+        """Returns the maximum number of rows per execution."""
 
     @property
     @abstractmethod
@@ -58,7 +58,7 @@ class InferenceEngine(ABC):
 
     @property
     def lanes(self) -> int:
-        """Batches that gain from running at a time, each called for by a thread of its own."""
+        """Number of batches worth running concurrently, each from its own thread."""
         return 1
 
     @property
@@ -68,18 +68,18 @@ class InferenceEngine(ABC):
 
     @abstractmethod
     def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
-        """Runs checked rows, any number of them; returns one array per output, each with as many rows."""
+        """Runs any number of checked rows; returns one array per output, with one row for each input row."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Gives every resource back; called once, under the engine's lock."""
+        """Frees all resources; called once, under the engine's lock."""
 
     def run(self, input_data: NDArray[Any]) -> list[NDArray[Any]]:
         """Runs the network on any number of rows, in slices of the batch size.
 
         Args:
-            input_data: float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in 0…1. Read-only and
-                non-contiguous arrays are fine; it is cast to the dtype that the model takes.
+            input_data: float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in 0…1. May be read-only or
+                non-contiguous; it is cast to the model's dtype.
 
         Returns:
             One float32 array per model output; the first is `[n, k, 6]` with rows
@@ -87,25 +87,25 @@ class InferenceEngine(ABC):
 
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
-            ModelError: The model gives something else than `[n, k, 6]`.
+            ModelError: The model's output is not `[n, k, 6]`.
             ExecutionError: The runtime failed on these rows.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
         self._check_input(input_data)
         outputs = self._run(input_data)
-        check_detection_shape(outputs[0].shape, "output 0")  # a model may leave its shape open until it runs
+        check_detection_shape(outputs[0].shape, "output 0")  # a dynamic shape is known only after the run
         return outputs
 
     def run_pictures(self, pictures: PreparedBatch) -> list[Found]:
-        """Runs prepared pictures together; a picture that the engine fails on fails alone.
+        """Runs prepared pictures as a batch; if the batch fails, runs each picture alone.
 
         Args:
-            pictures: Any number. `ArrayPicture`s can always be run, others in the form that `open_pictures` named.
+            pictures: Any number. Every engine runs `ArrayPicture`s; other forms only if `open_pictures` returned them.
 
         Returns:
-            One for each: its rows, or its error: a PictureError where the GPU could not decode it, else what the
-            runtime raised.
+            For each picture, its rows or its error: PictureError if the GPU could not decode it, else the runtime's
+            error.
 
         Raises:
             EngineClosedError: The engine was closed.
@@ -122,27 +122,27 @@ class InferenceEngine(ABC):
             return [found for picture in pictures.pictures for found in self.run_pictures(PreparedBatch([picture]))]
 
     def empty_input(self, rows: int) -> NDArray[Any]:
-        """Makes an array for `run`, for the caller to fill, in the memory that this engine reads soonest.
+        """Allocates an array for `run`, not initialised, in the memory that this engine reads fastest.
 
         Args:
-            rows: How many.
+            rows: Number of rows.
 
         Returns:
-            float32, or float16 where the engine would rather have that, `[rows, 3, height, width]`.
+            float32, or float16 if the engine prefers it, `[rows, 3, height, width]`.
         """
         return np.empty((rows, 3, *self.get_input_shape()), np.float32)
 
     def open_pictures(self) -> PictureForm:
-        """Gets ready for pictures and says in what form the engine takes them; may take seconds the first time."""
+        """Prepares the engine for pictures and returns the form it takes; the first call may take seconds."""
         return PictureForm.ARRAY
 
     def warm_up(self) -> None:
-        """Runs what requests will need once, so that the first request pays for nothing."""
+        """Runs the smallest and the largest batch once, so that the first request is not slow."""
         for rows in sorted({1, self.get_batch_size()}):
             self.run(np.zeros((rows, 3, *self.get_input_shape()), np.float32))
 
     def check_health(self) -> None:
-        """Raises an error when the engine can never run again; never waits behind a running batch.
+        """Raises an error if the engine can never run again; does not wait for a running batch.
 
         Raises:
             EngineClosedError: The engine was closed.
@@ -152,7 +152,7 @@ class InferenceEngine(ABC):
             raise EngineClosedError(f"{self.name}: the engine is closed")
 
     def close(self) -> None:
-        """Gives memory and contexts back; a second call does nothing."""
+        """Frees memory and contexts; a second call does nothing."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -173,7 +173,7 @@ class InferenceEngine(ABC):
         return [next(rows) if isinstance(picture, ArrayPicture) else next(loaded) for picture in pictures.pictures]
 
     def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
-        """Runs pictures that the engine loads itself; those that take arrays never get any."""
+        """Runs pictures that the engine loads itself; engines that only take arrays refuse them."""
         raise InvalidTensorError(f"{self.name} takes arrays, given {type(pictures[0]).__name__}")
 
     def _check_input(self, data: NDArray[Any]) -> None:

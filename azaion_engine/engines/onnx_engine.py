@@ -1,4 +1,4 @@
-"""OnnxEngine: ONNX Runtime on the CPU, the embedded default where there is no GPU."""
+"""OnnxEngine: ONNX Runtime on the CPU, the default without a GPU."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class OnnxEngine(InferenceEngine):
 
         Args:
             model_bytes: The ONNX file.
-            batch_size: Rows per execution where the model's batch is dynamic; default 1, because a CPU
-                gains nothing from batches and a lone request would wait for its neighbours.
-            height: Network input height in pixels where the model leaves it dynamic; default 1280.
-            width: Likewise the width.
+            batch_size: Rows per execution if the model's batch is dynamic; default 1, because batches do not
+                speed up a CPU, and a single request would wait for others.
+            height: Network input height in pixels, if the model leaves it dynamic; default 1280.
+            width: Likewise for the width.
             threads: CPU threads of one execution; default every core this process may use.
-            **kwargs: Accepted for symmetry with the other engines, and refused by name.
+            **kwargs: Options of other engines; any raises TypeError, which names them.
 
         Raises:
             ConfigurationError: A size, batch or number of threads below 1.
-            ModelError: The model cannot be read or is no `[batch, n, 6]` detector.
+            ModelError: The model cannot be read or is not a `[batch, n, 6]` detector.
         """
         super().__init__()
         if kwargs:
@@ -51,9 +51,9 @@ class OnnxEngine(InferenceEngine):
         self.info = ModelInfo.from_onnx(model_bytes)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
-        # Threads that spin while they wait for work take the cores from decoding and HTTP (benchmarks/README.md).
+        # Spinning idle threads would take cores from decoding and HTTP (benchmarks/README.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors only: warnings about unused initialisers help nobody here
+        options.log_severity_level = 3  # errors only: warnings about unused initialisers are of no use here
         try:
             self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
@@ -74,11 +74,11 @@ class OnnxEngine(InferenceEngine):
         return self._size
 
     def get_batch_size(self) -> int:
-        """Returns the number of rows that one execution takes at most."""
+        """Returns the maximum number of rows per execution."""
         return self._batch_size
 
     def warm_up(self) -> None:
-        """Runs each size twice: ONNX Runtime plans its memory in the first run, and takes it in the second."""
+        """Runs each size twice: ONNX Runtime plans its memory in the first run and allocates it in the second."""
         for _ in range(2):
             super().warm_up()
 

@@ -1,4 +1,4 @@
-"""Codec: encoded bytes as cameras and phones write them → an upright RGB picture, and back."""
+"""Codec: decodes the formats of cameras and phones to upright RGB pictures, and encodes JPEGs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
 
     Args:
         data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
-        limits: What is accepted at most; checked before any pixel is decoded.
+        limits: Maximum size; checked before any pixel is decoded.
 
     Returns:
         uint8 `[height, width, 3]`, RGB, contiguous and writable.
@@ -34,7 +34,7 @@ def read_header(data: bytes, limits: PictureLimits = PictureLimits()) -> Picture
 
     Args:
         data: The encoded picture.
-        limits: What is accepted at most.
+        limits: Maximum size.
 
     Raises:
         PictureError: As `EncodedPicture.read_header`.
@@ -50,7 +50,7 @@ def encode_jpeg(picture: NDArray[np.uint8], quality: int = 90) -> bytes:
         quality: 1…100, libjpeg's scale.
 
     Raises:
-        InvalidTensorError: The array is not of that kind.
+        InvalidTensorError: The array has another dtype or shape.
         InvalidParameterError: `quality` is outside its range.
         PictureTooLargeError: A side is longer than a JPEG can hold.
     """

@@ -1,4 +1,4 @@
-"""EncodedPicture: the bytes of one picture, its header read once, and its pixels."""
+"""EncodedPicture: an encoded picture; reads its header once and decodes its pixels."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
 from azaion_engine.pictures.pixels import to_rgb, turn_upright
 
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-"""In entropy-coded JPEG data: no stuffed byte, restart or fill byte (ITU-T T.81, B.1.1)."""
+"""A marker in entropy-coded JPEG data, not a stuffed byte, restart or fill byte (ITU-T T.81, B.1.1)."""
 _JPEG_END = 0xD9
 _JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
 _SCAN_STEP = 128 * 1024
-"""Bytes searched at a time: a regular expression holds the GIL, for long where every other byte is 0xFF."""
+"""Bytes per search: a regular expression holds the GIL, for long if every other byte is 0xFF."""
 _JPEG_MAX_SCANS = 100
-"""Progressive files have about ten; each one more costs a pass over the whole picture, in few bytes."""
+"""Progressive files have about ten; each further scan takes few bytes, but a pass over the whole picture."""
 
 
 class EncodedPicture:
@@ -39,15 +39,15 @@ class EncodedPicture:
 
     Attributes:
         data: The encoded picture.
-        limits: What is accepted at most; checked before any pixel is decoded.
+        limits: Maximum size; checked before any pixel is decoded.
     """
 
     def __init__(self, data: bytes, limits: PictureLimits = PictureLimits()) -> None:  # noqa: B008 (frozen)
-        """Reads nothing yet.
+        """Stores the arguments; reads nothing yet.
 
         Args:
             data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
-            limits: What is accepted at most.
+            limits: Maximum size.
         """
         self.data = data
         self.limits = limits
@@ -55,7 +55,7 @@ class EncodedPicture:
 
     @cached_property
     def jpeg(self) -> JpegHeader | None:
-        """The header of a sequential JPEG, read in microseconds and without checks; None for every other picture."""
+        """The header of a sequential JPEG, read quickly and without checks; None for any other picture."""
         return read_jpeg_header(self.data)
 
     def read_header(self) -> PictureHeader:
@@ -74,11 +74,11 @@ class EncodedPicture:
         return self._open()[1]
 
     def read_hardware_header(self) -> PictureHeader | None:
-        """Reads the header of a JPEG that decoding hardware turns into the same picture as `decode` does.
+        """Reads the header of a JPEG that a hardware decoder turns into the same picture as `decode` does.
 
         Returns:
-            Its header; None for every other picture: progressive, CMYK or RGB inside, of odd subsampling, of several
-            scans, truncated, or no JPEG at all.
+            Its header; None for any other picture: progressive, stored as CMYK or RGB, with unusual subsampling or
+            several scans, truncated, or not a JPEG.
 
         Raises:
             PictureError: As `read_header`.
@@ -88,8 +88,8 @@ class EncodedPicture:
             return None
         if jpeg.plain:
             header = self.read_header()
-            # A whole single scan shows at a JPEG's two ends. Searching for markers inside takes far longer, and finds
-            # only damage that happens to look like one.
+            # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
+            # far longer, and finds only damage that happens to look like a marker.
             whole = jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER)
             return header if whole or self._is_whole_single_scan(jpeg.scan) else None
         image, header = self._open()
@@ -99,9 +99,9 @@ class EncodedPicture:
     def decode(self) -> NDArray[np.uint8]:
         """Decodes the first frame and turns it upright.
 
-        Alpha is dropped, colours are used as stored (ICC profiles are ignored), as cv2.imread does it and with it the
-        data loaders that detectors are trained with. Compositing on white would also blank the many BMP and TIFF files
-        whose fourth channel is unused and zero.
+        Alpha is dropped and ICC profiles are ignored, as in cv2.imread and hence in the data loaders that detectors are
+        trained with. Compositing on white would also blank the many BMP and TIFF files whose fourth channel is unused
+        and zero.
 
         Returns:
             uint8 `[height, width, 3]`, RGB, contiguous and writable.
@@ -118,19 +118,19 @@ class EncodedPicture:
                 if picture is not None:
                     return picture
         image, header = self._open()
-        self._opened = None  # its pixels must not live as long as this picture waits for the engine
+        self._opened = None  # free Pillow's pixels early: this picture may wait long for the engine
         try:
             picture = self._decode_jpeg(image) if isinstance(image, JpegImageFile) else None
             if picture is None:
                 image.load()
                 picture = to_rgb(image)
-            # Pillow turns a TIFF upright while it loads it, and only a TIFF.
+            # Pillow turns a TIFF upright on loading, but no other format.
             return picture if header.format == "TIFF" else turn_upright(picture, header.orientation)
         except PictureError:
             raise
         except Image.DecompressionBombError as error:
             raise pillow_limit(header.width, header.height, error) from error
-        except Exception as error:  # Pillow's plug-ins raise about everything on damaged files: see the tests
+        except Exception as error:  # Pillow's plug-ins raise many types on damaged files: see the tests
             raise undecodable(header.format, error) from error
 
     def _open(self) -> tuple[ImageFile.ImageFile, PictureHeader]:
@@ -139,14 +139,14 @@ class EncodedPicture:
         return self._opened
 
     def _decode_jpeg(self, image: JpegImageFile) -> NDArray[np.uint8] | None:
-        """Decodes a JPEG of a single scan; None leaves an unusual one to Pillow.
+        """Decodes a JPEG with a single scan; returns None for any other, which Pillow then decodes.
 
         Raises:
-            UndecodablePictureError: So many scans that decoding would take minutes.
+            UndecodablePictureError: More than `_JPEG_MAX_SCANS` scans, which would take too long to decode.
         """
-        if self._is_jpeg_for_opencv(image):  # whatever stands behind it, such as a phone's moving picture
+        if self._is_jpeg_for_opencv(image):  # even if data follow it, e.g. a phone's motion photo
             return self._decode_by_opencv(image.width, image.height)
-        # FF DA cannot occur inside compressed data. A few more come with thumbnails and further frames.
+        # FF DA begins a scan and cannot occur inside compressed data. Thumbnails and further frames add a few.
         scans = self.data.count(b"\xff\xda")
         if scans > _JPEG_MAX_SCANS:
             raise UndecodablePictureError(f"the JPEG has {scans} scans, at most {_JPEG_MAX_SCANS} are accepted")
@@ -155,9 +155,9 @@ class EncodedPicture:
     def _decode_by_opencv(self, width: int, height: int) -> NDArray[np.uint8] | None:
         """Decodes the most frequent kind of picture faster than Pillow, to exactly the same pixels.
 
-        Both use libjpeg-turbo, but Pillow keeps four bytes a pixel and repacks them under the GIL. OpenCV hides
-        truncation and damaged markers, so only an 8-bit grey or YCbCr JPEG with a single scan that runs to its end
-        marker is left to it; for everything else, and wherever OpenCV gives up, this returns None and Pillow decides.
+        Both use libjpeg-turbo, but Pillow keeps four bytes per pixel and repacks them under the GIL. OpenCV hides
+        truncation and damaged markers, so use it only for an 8-bit grey or YCbCr JPEG with a single scan that runs to
+        its end marker. Returns None if OpenCV fails: Pillow then decides.
         """
         # IMREAD_COLOR_RGB came with OpenCV 4.11.
         rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -171,13 +171,13 @@ class EncodedPicture:
         return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
     def _is_jpeg_for_opencv(self, image: ImageFile.ImageFile) -> bool:
-        """Whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
+        """Returns whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
         assert image.fp is not None
         # Pillow stopped at the first byte of the first scan.
         return image.mode in ("L", "RGB") and self._is_whole_single_scan(image.fp.tell())
 
     def _is_whole_single_scan(self, start: int) -> bool:
-        """Whether the scan that begins at a position runs to the end marker."""
+        """Returns whether the scan that begins at a position runs to the end marker."""
         return _first_marker(self.data, start) == _JPEG_END
 
 

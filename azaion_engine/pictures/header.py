@@ -1,4 +1,4 @@
-"""PictureHeader: what an encoded picture says of itself, and whether it is accepted, before a pixel is decoded."""
+"""PictureHeader: format, size and orientation of an encoded picture, read and checked before pixels are decoded."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from azaion_engine.errors import (
 )
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
 
-# The plug-ins themselves, not Image.open: that one warns and refuses by a process-wide pixel limit before our own
-# limit is asked, and would try formats that nobody meant to accept.
+# The plug-ins, not Image.open: it applies a process-wide pixel limit before our own, and also tries formats that
+# are not accepted.
 _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,  # an MPO of a phone begins with a whole JPEG, its first frame
+    "JPEG": JpegImageFile,  # a phone's MPO begins with a complete JPEG, its first frame
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
     "BMP": BmpImageFile,
@@ -36,7 +36,7 @@ _TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _DNG_VERSION = 254, 256, 257, 507
 TIFF_BITS = 258
 _TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
 _UNKNOWN_PIXELS = "unknown pixel mode"
-"""What Pillow raises on a TIFF whose samples it has no mode for."""
+"""Pillow's error message for a TIFF whose samples fit none of its modes."""
 
 DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 """Pillow's modes of grey pixels with more than 8 bits."""
@@ -45,11 +45,11 @@ _COLOUR_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa",
 
 
 _MOST_READS = 1 << 17
-"""Of one file, in a tenth of a second. A 32 MiB PNG in chunks of 1 KiB, smaller than any encoder's, takes as many."""
+"""Maximum reads of one file; enough for a 32 MiB PNG in chunks of 1 KiB, smaller than any encoder's."""
 
 
 class _BoundedFile(io.BytesIO):
-    """Pillow takes a header apart in Python: millions of empty segments in one would hold the GIL for seconds."""
+    """File with a limit on reads: Pillow parses headers in Python, holding the GIL for long on many empty segments."""
 
     _left = _MOST_READS
 
@@ -62,7 +62,7 @@ class _BoundedFile(io.BytesIO):
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """What a caller may send at most.
+    """Maximum size of a picture.
 
     Attributes:
         max_bytes: Size of the encoded picture, in bytes.
@@ -75,14 +75,14 @@ class PictureLimits:
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What a picture says of itself before its pixels are decoded.
+    """Header of a picture, known before its pixels are decoded.
 
     Attributes:
-        format: One of `picture_format.ACCEPTED_FORMATS`.
-        width: Pixels across, of the upright picture.
-        height: Pixels down, of the upright picture.
+        format: One of `formats.ACCEPTED_FORMATS`.
+        width: Of the upright picture, in pixels.
+        height: Of the upright picture, in pixels.
         orientation: EXIF orientation 1…8; 1 (upright as stored) where absent or unreadable.
-        mode: Pillow's name of the stored pixels, e.g. `RGB`, `CMYK`, `I;16`.
+        mode: Pillow's mode of the stored pixels, e.g. `RGB`, `CMYK`, `I;16`.
     """
 
     format: str
@@ -93,11 +93,11 @@ class PictureHeader:
 
 
 def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFile, PictureHeader]:
-    """Opens a picture with Pillow, pixels still encoded, once its header is found acceptable.
+    """Opens a picture with Pillow and checks its header; decodes no pixels.
 
     Args:
         data: The encoded picture.
-        limits: What is accepted at most.
+        limits: Maximum size.
 
     Raises:
         EmptyBodyError: `data` is empty.
@@ -112,20 +112,20 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
     if name is None:
         raise UnsupportedPictureError(f"given {describe_other(data)}; accepted are {', '.join(ACCEPTED_FORMATS)}")
     if name == "WebP":
-        # libwebp's animation decoder allocates the whole canvas on opening: look before.
+        # libwebp's animation decoder allocates the whole canvas on opening: check the size first.
         check_pixels(*_webp_size(data), limits)
     try:
         image = _PLUGINS[name](_BoundedFile(data))
-        # Pillow falls back on the orientation in XMP, which viewers ignore and editors leave stale.
+        # Pillow falls back to XMP's orientation, which viewers ignore and editors leave stale.
         image.info.pop("xmp", None)
         orientation = _read_orientation(image, data)
         width, height = image.size
-        if isinstance(image, TiffImageFile):  # whose size Pillow may have turned upright already
+        if isinstance(image, TiffImageFile):  # Pillow may already have rotated its size
             width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
     except Image.DecompressionBombError as error:
         raise pillow_limit(*_webp_size(data), error) from error
     except Exception as error:
-        if str(error) == _UNKNOWN_PIXELS:  # a whole file, of floats in three bands for example
+        if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
             raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
         raise undecodable(name, error) from error
     check_pixels(width, height, limits)
@@ -139,14 +139,14 @@ def check_bytes(data: bytes, limits: PictureLimits) -> None:
     """Refuses an encoded picture with too many bytes.
 
     Raises:
-        PictureTooLargeError: Names both numbers, as does `check_pixels`.
+        PictureTooLargeError: The message states size and limit.
     """
     if len(data) > limits.max_bytes:
         raise PictureTooLargeError(f"the picture has {len(data)} bytes, at most {limits.max_bytes} are accepted")
 
 
 def check_pixels(width: int, height: int, limits: PictureLimits) -> None:
-    """Refuses a picture with too many pixels."""
+    """Refuses a picture with too many pixels, likewise."""
     if width * height > limits.max_pixels:
         raise PictureTooLargeError(
             f"the picture has {width}×{height} = {width * height} pixels, at most {limits.max_pixels} are accepted"
@@ -157,21 +157,21 @@ def _check_variant(image: ImageFile.ImageFile) -> None:
     if image.mode not in DEEP_GREY_MODES + _COLOUR_MODES:
         raise UnsupportedPictureError(f"given {image.mode} pixels; accepted are grey, palette, RGB and CMYK")
     if isinstance(image, TiffImageFile):
-        # Camera raw files are TIFFs whose first image is a thumbnail: boxes on it would be of no use to anyone.
+        # Camera raw files are TIFFs whose first image is a thumbnail: boxes on it would be useless.
         kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)
         if _DNG_VERSION in image.tag_v2 or (isinstance(kind, int) and kind & 1):
             raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
         separate = image.tag_v2.get(_TIFF_PLANES) == 2 and image.tag_v2.get(_TIFF_COMPRESSION, 1) == 1
         if separate and image.mode == "RGB" and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
-            # Pillow reads each plane as 8 bits: the picture comes out wrong, and without an error.
+            # Pillow reads each plane as 8 bits: the pixels would be wrong, without an error.
             raise UnsupportedPictureError("given an uncompressed TIFF of 16 bits with separate planes")
     if image.info.get("compression") in (1, 2) and isinstance(image, BmpImageFile):
-        # Pillow unpacks these byte by byte in Python, holding the GIL for seconds; no camera writes them.
+        # Pillow unpacks these byte by byte in Python, holding the GIL for long; no camera writes them.
         raise UnsupportedPictureError("given a run-length encoded BMP; accepted are uncompressed ones")
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Reads the canvas size of a WebP: RFC 9649, sections 2.5 to 2.7; (0, 0) where it is cut off."""
+    """Reads the canvas size of a WebP: RFC 9649, sections 2.5 to 2.7; (0, 0) if truncated."""
     if len(data) < 30:
         return 0, 0
     if data[12:16] == b"VP8X":
@@ -194,13 +194,13 @@ def _read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
             exif = Image.Exif()
             exif.load(block)
             value = exif.get(_EXIF_ORIENTATION, 1)
-    except Exception:  # a picture with broken metadata is still a picture
+    except Exception:  # broken metadata do not make a picture unusable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _png_exif(image: PngImageFile, data: bytes) -> bytes:
-    # Not Pillow's getexif: it decodes the pixels to find an eXIf chunk that stands behind them.
+    # Not Pillow's getexif: it decodes the pixels to find an eXIf chunk that follows them.
     position = 8
     for _ in range(_MOST_READS):
         if position + 8 > len(data):
@@ -209,19 +209,19 @@ def _png_exif(image: PngImageFile, data: bytes) -> bytes:
         if chunk == b"eXIf":
             return data[position + 8 : position + 8 + length]
         position += length + 12
-    # Before eXIf there was only ImageMagick's text chunk: a line "exif", a line with the length, hexadecimal lines.
+    # Before eXIf existed, ImageMagick used a text chunk: a line "exif", a line with the length, hexadecimal lines.
     return bytes.fromhex("".join(str(image.info.get("Raw profile type exif", "")).split("\n")[3:]))
 
 
 def undecodable(name: str, error: BaseException) -> UndecodablePictureError:
-    """Turns whatever Pillow raised on a damaged picture into the typed error."""
+    """Converts any error that Pillow raised on a damaged picture to the typed error."""
     return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error) or type(error).__name__}")
 
 
 def pillow_limit(width: int, height: int, error: BaseException) -> PictureTooLargeError:
-    """Turns Pillow's own limit into the typed error.
+    """Converts the error of Pillow's own limit to the typed error.
 
-    It is met only where `max_pixels` is set above twice PIL.Image.MAX_IMAGE_PIXELS, which is the whole process's to
-    raise and not this module's.
+    It occurs only if `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module
+    must not change.
     """
     return PictureTooLargeError(f"the picture has {width}×{height} pixels, more than Pillow is set to accept: {error}")

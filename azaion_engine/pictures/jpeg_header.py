@@ -1,4 +1,4 @@
-"""JpegHeader: the header of a sequential JPEG, read in a fraction of the time that Pillow takes for it."""
+"""JpegHeader: the header of a sequential JPEG, read much faster than by Pillow."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
 _SCAN = 0xDA
 _FRAME = Struct(">BHHB")
-"""Bits of a sample, height, width and components at the start of a frame's header (T.81, B.2.2)."""
+"""Start of a frame's header: bits per sample, height, width and number of components (T.81, B.2.2)."""
 _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in range(1, 5))
-"""Samples of a component across and down, as one byte; what T.81 allows."""
+"""Sampling factors that T.81 allows, horizontal and vertical in one byte."""
 _MOST_SEGMENTS = 4096
-"""Segments read at most; profiles and previews of a large picture take some hundreds."""
+"""Maximum segments read; profiles and previews of a large picture take some hundreds."""
 _HARDWARE_SAMPLING = ((1, 1), (2, 1), (1, 2), (2, 2))
 """Luma samples per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, as nvJPEG's hardware takes them."""
 
 
 class JpegHeader(NamedTuple):
-    """A sequential, Huffman-coded JPEG of 8 bits with one or three components.
+    """Header of a sequential, Huffman-coded 8-bit JPEG with one or three components.
 
     Attributes:
-        width: Pixels across, as stored.
-        height: Pixels down, as stored.
-        components: (identifier, samples across, samples down) of each.
-        scan: Where the first scan's compressed data begin.
-        scans_all: Whether the first scan is of all components: a sequential JPEG then has no other.
-        plain: Whether no segment can speak of orientation or colour: no EXIF, no Adobe marker, nothing unknown.
+        width: As stored, in pixels.
+        height: As stored, in pixels.
+        components: (identifier, horizontal sampling factor, vertical one) of each.
+        scan: Offset of the first scan's compressed data, in bytes.
+        scans_all: Whether the first scan contains all components: a sequential JPEG then has no other.
+        plain: Whether no segment can affect orientation or colour: no EXIF, no Adobe marker, nothing unknown.
     """
 
     width: int
@@ -43,22 +43,22 @@ class JpegHeader(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """Pillow's name of the pixels."""
+        """Pillow's mode of the pixels."""
         return "L" if len(self.components) == 1 else "RGB"
 
     @property
     def suits_hardware(self) -> bool:
-        """Whether decoding hardware takes its components: grey, or YCbCr of a usual subsampling."""
+        """Whether a hardware decoder takes its components: grey, or YCbCr with common subsampling."""
         if len(self.components) == 1:
             return True
-        # Without Adobe's marker three components are YCbCr, unless they call themselves RGB (libjpeg, jdapimin.c).
+        # Without Adobe's marker, three components are YCbCr unless their identifiers are "RGB" (libjpeg, jdapimin.c).
         (_, *luma), *chroma = self.components
         rgb = bytes(component[0] for component in self.components) == b"RGB"
         return not rgb and tuple(luma) in _HARDWARE_SAMPLING and all(c[1:] == (1, 1) for c in chroma)
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """Reads the header in microseconds; None for every other picture: progressive, CMYK, 12 bits, cut off, no JPEG.
+    """Reads the header; None for any other picture: progressive, CMYK, 12 bits, truncated or not a JPEG.
 
     Args:
         data: The encoded picture.
@@ -83,7 +83,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yields (marker, begin, end) of what stands before the first scan, and of the scan's own header."""
+    """Yields (marker, start, end) of each segment before the first scan, and of the scan's own header."""
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
     for _ in range(_MOST_SEGMENTS):
         if at + 4 > len(data) or data[at] != 0xFF:

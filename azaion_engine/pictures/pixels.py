@@ -14,7 +14,7 @@ from azaion_engine.pictures.header import DEEP_GREY_MODES, TIFF_BITS
 
 _TIFF_PHOTOMETRIC = 262
 _STRIP_SAMPLES = 1 << 20
-"""Deep grey samples converted together: 8 MiB of float64 a copy."""
+"""Deep grey samples converted per strip: 8 MiB of float64 for each copy."""
 
 
 def to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
@@ -22,22 +22,22 @@ def to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     if image.mode in DEEP_GREY_MODES:
         grey: NDArray[np.uint8] = cv2.cvtColor(_deep_grey_to_8_bit(image), cv2.COLOR_GRAY2RGB)
         return grey
-    image.info.pop("transparency", None)  # dropped as any alpha; kept, some conversions warn about it
+    image.info.pop("transparency", None)  # dropped like alpha; some conversions would warn about it
     opaque = image.convert("LA") if image.mode == "La" else image
     return np.array(opaque if opaque.mode == "RGB" else opaque.convert("RGB"))
 
 
 def _deep_grey_to_8_bit(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    # Image.convert would clip these at 255: nearly every picture would come out white.
+    # Image.convert would clip these at 255: nearly every picture would become white.
     samples: NDArray[Any] = np.asarray(image)
     tags: Any = getattr(image, "tag_v2", {})
     if image.mode.startswith("I;16") or isinstance(image, PngImageFile):
-        # The high byte, as Pillow takes it of 16-bit colour: both variants of one picture come out alike.
+        # The high byte, as Pillow uses for 16-bit colour, so that grey and colour versions of a picture match.
         grey = (samples >> (4 if tags.get(TIFF_BITS) == (12,) else 8)).astype(np.uint8)
     else:
-        # TIFF with float, signed or 32-bit samples: a camera's float is 0…1, everything else has no defined white
-        # and is stretched from its darkest to its brightest sample.
-        # In strips, twice: float64 of all of a large picture at once, a few times over, would take gigabytes.
+        # TIFF with float, signed or 32-bit samples: floats within 0…1 keep that range; all others have no defined
+        # white and are scaled from their minimum to their maximum.
+        # Two passes over strips: float64 copies of a whole large picture would take gigabytes.
         step = max(1, _STRIP_SAMPLES // samples.shape[1])
         strips = [slice(top, top + step) for top in range(0, samples.shape[0], step)]
         lows, highs = zip(

@@ -1,4 +1,4 @@
-"""PreparedPicture: a picture on its way to an engine, in the form that this engine takes."""
+"""PreparedPicture: a picture in the form that an engine takes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # engines know this module, and need no OpenCV
+if TYPE_CHECKING:  # engines import this module and need no OpenCV
     from azaion_engine.pictures.letterbox import Letterbox
 
 
 class PictureForm(Enum):
-    """What an engine would rather have a picture as; each one is smaller than the one before.
+    """Form of a picture that an engine prefers; each is smaller than the one before.
 
     ARRAY: `ArrayPicture`.
     PIXELS: `PixelPicture`.
@@ -60,7 +60,7 @@ class JpegPicture:
 
     Attributes:
         letterbox: How the upright picture is fitted into the network input.
-        jpeg: Encoded, of a kind that hardware can decode, limits checked.
+        jpeg: The encoded picture; hardware can decode it, and its limits are checked.
         orientation: EXIF orientation 1…8.
     """
 
@@ -70,7 +70,7 @@ class JpegPicture:
 
 
 LoadablePicture = PixelPicture | JpegPicture
-"""What a GPU loads itself; other engines take neither."""
+"""Pictures that a GPU engine loads itself; other engines take neither."""
 
 PreparedPicture = ArrayPicture | LoadablePicture
 
@@ -83,19 +83,19 @@ class PreparedBatch:
     """
 
     def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
-        """Copies nothing yet."""
+        """Stores the pictures; copies nothing yet."""
         self.pictures = pictures
 
     @property
     def loadable(self) -> list[LoadablePicture]:
-        """Those that the GPU loads, in order."""
+        """The pictures that the GPU loads, in order."""
         return [picture for picture in self.pictures if not isinstance(picture, ArrayPicture)]
 
     @cached_property
     def arrays(self) -> NDArray[np.float32] | None:
-        """`[k, 3, network_height, network_width]` of those that are arrays, in order; None where none is.
+        """The `ArrayPicture`s stacked in order: `[k, 3, network_height, network_width]`; None if there are none.
 
-        Stacking copies them, but for a lone one: ask for it before the batch's turn.
+        Stacking copies unless there is only one: read this property before the batch's turn.
 
         Raises:
             ValueError: Their sizes differ.

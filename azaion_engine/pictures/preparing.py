@@ -18,19 +18,19 @@ Picture = bytes | Path | str | NDArray[np.uint8]
 
 
 class Preparer:
-    """Prepares pictures for one engine; safe in many threads.
+    """Prepares pictures for one engine; thread-safe.
 
     Attributes:
-        form: What the engine takes.
+        form: Form that the engine takes.
         limits: Largest accepted pictures.
     """
 
     def __init__(self, size: tuple[int, int], form: PictureForm, limits: PictureLimits) -> None:
-        """Keeps what decides.
+        """Stores the settings.
 
         Args:
             size: (height, width) of the network input, in pixels.
-            form: What the engine takes.
+            form: Form that the engine takes.
             limits: Largest accepted pictures.
         """
         self._size = size
@@ -38,7 +38,7 @@ class Preparer:
         self.limits = limits
 
     def is_for_gpu(self, picture: EncodedPicture) -> bool:
-        """Tells in microseconds whether the GPU decodes this picture, in all likelihood: `prepare` is quick then."""
+        """Returns at once whether the GPU will probably decode this picture, so that `prepare` is quick."""
         return self.form is PictureForm.JPEG and picture.jpeg is not None and picture.jpeg.suits_hardware
 
     def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
@@ -48,7 +48,7 @@ class Preparer:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
 
         Raises:
-            PictureError: The picture cannot be decoded or is too large; says what was given.
+            PictureError: The picture cannot be decoded or is too large; the message says what was given.
         """
         if isinstance(picture, np.ndarray):
             return self._prepare_pixels(picture)

@@ -18,7 +18,7 @@ from azaion_engine.results.drawing import draw_boxes
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
 
 _FEW = 4
-"""Rows up to which Python alone is no slower than some thirty calls of NumPy; after a pause it takes half as long."""
+"""Maximum rows for plain Python, which up to here is no slower than the many calls of NumPy."""
 
 _Columns = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 """Boxes, confidences, class ids."""
@@ -34,7 +34,7 @@ class Detection(NamedTuple):
         y2: Lower edge, greater than y1.
         confidence: 0…1.
         class_id: 0 or greater.
-        class_name: Its name, `class_{id}` where the model has none.
+        class_name: Name of the class, `class_{id}` if the model has none.
     """
 
     x1: float
@@ -54,8 +54,8 @@ class Detections:
         boxes: float32 `[n, 4]` of x1, y1, x2, y2 in pixels of the upright picture, inside it, never empty.
         confidences: float32 `[n]`, 0…1, descending.
         class_ids: int64 `[n]`, 0 or greater.
-        picture_width: Pixels across, of the upright picture.
-        picture_height: Pixels down, of the upright picture.
+        picture_width: Of the upright picture, in pixels.
+        picture_height: Of the upright picture, in pixels.
         names: Class id → class name; may be incomplete.
     """
 
@@ -75,15 +75,15 @@ class Detections:
         confidence: float = 0.25,
         classes: Collection[int] | None = None,
     ) -> Detections:
-        """Reads what an engine gives for one picture.
+        """Converts an engine's rows for one picture to boxes.
 
-        Left out are rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and
-        boxes with no area inside the picture (models pad their output with such rows). Equal confidences keep the
+        Drops rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and boxes
+        with no area inside the picture (models pad their output with such rows). Rows of equal confidence keep the
         model's order.
 
         Args:
             rows: `[k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
-            letterbox: The transform that the picture went through.
+            letterbox: The transform from picture to network input.
             names: Class id → class name.
             confidence: Rows at or above it are kept, 0…1.
             classes: Class ids to keep; None keeps all.
@@ -93,7 +93,7 @@ class Detections:
         """
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
-        # The cheap test first: of the usual 300 rows it leaves a handful. NaN compares false.
+        # The cheap test first: few of the usual 300 rows remain. NaN compares false.
         rows = rows[rows[:, 4] >= confidence].astype(np.float32)
         select = _select_few if len(rows) <= _FEW else _select_many
         return cls(
@@ -109,14 +109,14 @@ class Detections:
         return replace(self, boxes=self.boxes[keep], confidences=self.confidences[keep], class_ids=self.class_ids[keep])
 
     def class_name(self, class_id: int) -> str:
-        """Returns the name of a class, `class_{id}` where it has none."""
+        """Returns the name of a class, `class_{id}` if it has none."""
         return self.names.get(class_id, f"class_{class_id}")
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled as arrays, three of them take three times as long.
+        # As bytes, because pickling three arrays takes longer.
         columns = (self.boxes.tobytes(), self.confidences.tobytes(), self.class_ids.tobytes())
         return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names)
 
@@ -127,7 +127,7 @@ class Detections:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence to 4."""
-        # Rounded together: one by one they take four times as long.
+        # Rounded as arrays, because rounding one by one takes longer.
         boxes = self.boxes.astype(np.float64).round(2).tolist()
         confidences = self.confidences.astype(np.float64).round(4).tolist()
         return [
@@ -147,7 +147,7 @@ class Detections:
         """Draws the boxes with their names and confidences.
 
         Args:
-            picture: uint8 `[picture_height, picture_width, 3]`, RGB: the upright picture they were found in.
+            picture: uint8 `[picture_height, picture_width, 3]`, RGB: the upright picture of these detections.
 
         Returns:
             uint8 `[picture_height, picture_width, 3]`, RGB, a new array.
@@ -166,8 +166,8 @@ class Detections:
 
 
 def _select_many(rows: NDArray[np.float32], letterbox: Letterbox, classes: Collection[int] | None) -> _Columns:
-    # Every call of NumPy counts: ufuncs and methods are spared the wrappers around them.
-    # Classes are compared before the cast to int, which is undefined for what an int cannot hold.
+    # Speed depends on the number of NumPy calls; ufuncs and methods avoid NumPy's Python wrappers.
+    # Classes are compared before the cast to int, which is undefined for values outside its range.
     classes_found = rows[:, 5]
     proper = np.logical_and.reduce(np.isfinite(rows), axis=1)
     proper &= classes_found >= _MIN_CLASS
@@ -185,7 +185,7 @@ def _select_many(rows: NDArray[np.float32], letterbox: Letterbox, classes: Colle
 
 
 def _select_few(rows: NDArray[np.float32], letterbox: Letterbox, classes: Collection[int] | None) -> _Columns:
-    """As `_select_many`, to the same bits."""
+    """Returns the same as `_select_many`, bit for bit."""
     found = []
     for row in rows.tolist():
         *corners, confidence, class_found = row
@@ -195,7 +195,7 @@ def _select_few(rows: NDArray[np.float32], letterbox: Letterbox, classes: Collec
         class_id = round(class_found)
         if x1 < x2 and y1 < y2 and (classes is None or class_id in classes):
             found.append((box, confidence, class_id))
-    found.sort(key=itemgetter(1), reverse=True)  # reversed, it keeps the order of equals too
+    found.sort(key=itemgetter(1), reverse=True)  # reverse=True keeps the order of equals
     boxes, confidences, class_ids = zip(*found, strict=True) if found else ((), (), ())
     return (
         np.array(boxes, np.float32).reshape(-1, 4),
@@ -213,7 +213,7 @@ def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -
 def _from_bytes(
     boxes: bytes, confidences: bytes, class_ids: bytes, width: int, height: int, names: Mapping[int, str]
 ) -> Detections:
-    # Through bytearray, because an array over bytes cannot be written to.
+    # Through bytearray, because an array over bytes is read-only.
     return Detections(
         boxes=np.frombuffer(bytearray(boxes), np.float32).reshape(-1, 4),
         confidences=np.frombuffer(bytearray(confidences), np.float32),

@@ -1,1 +1,1 @@
-"""Single pictures to engine-sized batches. Nothing here knows of HTTP or gRPC."""
+"""Combines single pictures into batches for the engine; independent of HTTP and gRPC."""

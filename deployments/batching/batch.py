@@ -1,4 +1,4 @@
-"""Batch: jobs that run together; it makes itself ready and runs on the engine's threads."""
+"""Batch: jobs that are prepared and run together, on the engine's threads."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deployments.batching.job import Job
 
 
 class Batch:
-    """Jobs in the order of their answers; one thread at a time."""
+    """Jobs that run together, in the order of their results; used by one thread at a time."""
 
     def __init__(self, jobs: list[Job], detector: Detector, on_batch: Callable[[int], None]) -> None:
-        """Prepares nothing yet.
+        """Stores the jobs; prepares nothing yet.
 
         Args:
-            jobs: What to run.
-            detector: What runs it.
-            on_batch: Told of the batch when it is about to run, with the number of its pictures.
+            jobs: The jobs to run.
+            detector: Prepares and runs them.
+            on_batch: Called before the batch runs, with its number of pictures.
         """
         self._jobs = jobs
         self._detector = detector
@@ -32,25 +32,25 @@ class Batch:
         self._pictures = PreparedBatch([])
 
     def prepare(self) -> None:
-        """Decodes what is not decoded, and stacks arrays; done while another batch runs.
+        """Decodes the pictures that are still encoded, and stacks arrays, while another batch runs.
 
-        A picture that cannot be decoded becomes an error of its own.
+        A picture that cannot be decoded fails alone.
         """
         for index, job in enumerate(self._jobs):
             try:
                 job.prepare(self._detector)
             except PictureError as error:
-                # A copy has no traceback: its frames would keep the batch, and every picture in it, alive.
+                # A copy has no traceback, whose frames would keep every picture of the batch in memory.
                 self._errors[index] = copy(error)
             except Exception as error:
                 self._errors[index] = error
         self._live()
-        with suppress(Exception):  # the engine then tries each alone, and its error reaches the caller
+        with suppress(Exception):  # the engine then runs each picture alone and returns its error
             _ = self._pictures.arrays
 
     def run(self) -> list[Found]:
-        """Runs the jobs whose callers still wait; returns what was found, or the error, for each job."""
-        jobs = self._live()  # asked again: some may have given up while another batch ran
+        """Runs the jobs whose callers still wait; returns each job's rows or error."""
+        jobs = self._live()  # again: callers may have given up while another batch ran
         started = time.perf_counter()
         found: list[Found] = []
         if jobs:
@@ -63,14 +63,14 @@ class Batch:
         for job in jobs:
             job.started, job.ended = started, ended
         by_job = dict(zip(map(id, jobs), found, strict=True))
-        # Nobody reads the result of a job that was given up, but @serve.batch counts them.
+        # A job that was given up needs a result too: @serve.batch checks their number.
         return [
             self._errors.get(index) or by_job.get(id(job), EngineClosedError("the caller gave up"))
             for index, job in enumerate(self._jobs)
         ]
 
     def _live(self) -> list[Job]:
-        """Returns the jobs that can run and whose callers still wait, and keeps their pictures together."""
+        """Returns the prepared jobs whose callers still wait, and updates `_pictures` to match."""
         ready = [(job, job.picture) for job in self._jobs if job.picture is not None and not job.given_up]
         if len(self._pictures) != len(ready):
             self._pictures = PreparedBatch([picture for _, picture in ready])

@@ -1,4 +1,4 @@
-"""Batcher: takes single pictures, decodes them, and runs them on the engine in full batches."""
+"""Batcher: decodes single pictures and runs them on the engine in full batches."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from deployments.batching.job import Job
 Rows = NDArray[np.float32]
 
 NEXT_BATCH_S = 0.005
-"""Longest time that a batch's answers wait for the next batch to begin."""
+"""Maximum time that a batch's answers wait for the next batch to start, seconds."""
 
 
 def _with_signature(method: Any) -> Any:
-    """Works out a method's signature once: `@serve.batch` asks for it at every call."""
+    """Caches a method's signature: `@serve.batch` reads it at every call."""
     method.__signature__ = inspect.signature(method)
     return method
 
 
 class Batcher:
-    """Runs jobs of one event loop on one detector; the loop never waits for the engine.
+    """Runs jobs of one event loop on one detector; the loop never blocks on the engine.
 
     Attributes:
-        on_batch: Told of every batch about to be run, with the number of its pictures.
-        decoders: Threads for whatever needs a picture's pixels.
+        on_batch: Called before each batch runs, with its number of pictures.
+        decoders: Threads for work on pixels: decoding and drawing.
     """
 
     def __init__(self, detector: Detector, max_queue: int, timeout_s: float, decode_threads: int) -> None:
         """Starts the threads.
 
         Args:
-            detector: Whose pictures these are; the batcher does not close it.
-            max_queue: Most jobs held at a time.
-            timeout_s: Seconds that a job may take.
+            detector: Prepares and runs the pictures; the batcher does not close it.
+            max_queue: Maximum number of jobs held at a time.
+            timeout_s: Timeout of a job, seconds.
             decode_threads: Threads that decode pictures.
         """
         self.on_batch: Callable[[int], None] = lambda pictures: None
@@ -66,27 +66,27 @@ class Batcher:
         return self._gate.places.taken
 
     def warm_up(self) -> None:
-        """Runs what requests will need once, on a thread that will serve them."""
+        """Warms the detector up, on a thread that will run batches."""
         self._threads.call(self._detector.warm_up)
 
     def refuse_when_full(self) -> None:
-        """Raises OverloadedError when `run` would."""
+        """Raises OverloadedError if the queue is full."""
         self._gate.places.refuse_when_full()
 
     async def run(self, job: Job) -> Rows:
         """Runs one job in a batch with others.
 
         Args:
-            job: With a picture, encoded or ready; filled in with its times.
+            job: Contains a picture, encoded or prepared; this method sets its times.
 
         Returns:
             float32 `[k, 6]`, in pixels of the network input; `job.picture` is set.
 
         Raises:
-            PictureError: The picture cannot be used; its neighbours in the batch are not affected.
+            PictureError: The picture cannot be used; the rest of the batch is not affected.
             OverloadedError: The queue is full.
             DeadlineExceededError: It took longer than `timeout_s`.
-            GpuLostError: The GPU is gone.
+            GpuLostError: The GPU is lost.
         """
         rows: Found
         with self._gate.places, Deadline(self._timeout_s):
@@ -95,32 +95,32 @@ class Batcher:
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()
             try:
-                if job.wave.members == 1:  # there is nothing to collect, and to ask takes half a millisecond
+                if job.wave.members == 1:  # nothing to collect: avoid the overhead of @serve.batch
                     [rows] = await self._results([job])
                 else:
                     rows = await self._run_batch(job)
-            except asyncio.CancelledError:  # too late, or the caller has gone: spare the engine the picture
+            except asyncio.CancelledError:  # timeout, or the caller has gone: the engine can skip the picture
                 job.given_up = True
                 raise
             finally:
-                if not job.in_batch:  # else its place is taken until the batch is over: see _end
+                if not job.in_batch:  # else `_end` leaves the gate when the batch is over
                     self._gate.leave(job.wave)
-        if isinstance(rows, Exception):  # @serve.batch hands an exception in the list back, it does not raise it
+        if isinstance(rows, Exception):  # @serve.batch returns an exception in the list, it does not raise it
             try:
                 raise rows
             finally:
-                del rows  # the error leads to this frame: both, and the picture, would wait for the garbage collector
+                del rows  # breaks the cycle of error and frame, which would keep the picture until a collection
         return rows
 
     def close(self) -> None:
-        """Ends the threads, after the batches that run."""
+        """Ends the threads after the running batches."""
         self._threads.close()
         self.decoders.shutdown(wait=False)
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     @_with_signature
     async def _run_batch(self, jobs: list[Job]) -> list[Found]:
-        # The gate decided what belongs together, so the timer is zero; __init__ sets the real batch size.
+        # The gate has formed the batch, so the wait timeout is zero; __init__ sets the real batch size.
         return await self._results(jobs)
 
     async def _results(self, jobs: list[Job]) -> list[Found]:
@@ -129,7 +129,7 @@ class Batcher:
         return results
 
     def _begin(self, jobs: list[Job]) -> asyncio.Future[list[Found]]:
-        """Hands a batch to the engine's threads; to cancel its results does not stop it."""
+        """Submits a batch to the engine's threads; cancelling the returned future does not stop it."""
         loop = asyncio.get_running_loop()
         results: asyncio.Future[list[Found]] = loop.create_future()
         batch = Batch(jobs, self._detector, self.on_batch)
@@ -144,8 +144,7 @@ class Batcher:
         outcome: list[Found] | Exception,
         results: asyncio.Future[list[Found]],
     ) -> None:
-        # Here and not where a caller leaves: some have left long ago, and the next batch must not be let in on top of a
-        # running one.
+        # Only now, not when a caller gives up: until the batch is over, the gate must count it as running.
         for job in jobs:
             self._gate.leave(job.wave)
         if results.cancelled():
@@ -156,10 +155,10 @@ class Batcher:
             results.set_result(outcome)
 
     async def _let_next_begin(self) -> None:
-        """Keeps answers back for a moment where the engine is idle and a batch is on its way to it.
+        """Delays answers for up to `NEXT_BATCH_S` while the engine is idle and a batch is on its way to it.
 
-        To send a batch's answers takes the event loop several milliseconds, in which the next batch would come through
-        `@serve.batch` and be made ready a step at a time, between two answers.
+        Sending a batch's answers keeps the event loop busy; the next batch would pass through `@serve.batch` only step
+        by step, between two answers.
         """
         end = time.perf_counter() + NEXT_BATCH_S
         while self._threads.idle and self._gate.waves and time.perf_counter() < end:

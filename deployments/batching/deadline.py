@@ -1,4 +1,4 @@
-"""Deadline: bounds the time of a block of asynchronous code."""
+"""Deadline: timeout for a block of asynchronous code."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from deployments.errors import DeadlineExceededError
 
 
 class Deadline:
-    """Cancels what its task waits for in the block when time is up, and raises DeadlineExceededError in its place.
+    """Context manager that cancels its block on timeout and raises DeadlineExceededError instead.
 
-    As asyncio.timeout, which Python 3.10 lacks; unlike asyncio.wait and wait_for it costs no second task.
+    Like asyncio.timeout, which Python 3.10 lacks; unlike asyncio.wait and wait_for it needs no second task.
     """
 
     def __init__(self, seconds: float, late: str = "no answer") -> None:
-        """Prepares it; time runs from the beginning of the block.
+        """Stores the timeout, which starts with the block.
 
         Args:
-            seconds: How long the block may take.
-            late: What was not there in time, for the message.
+            seconds: Timeout of the block.
+            late: Start of the error message: what was not ready in time.
         """
         self._seconds = seconds
         self._late = late
@@ -34,12 +34,12 @@ class Deadline:
     ) -> None:
         self._timer.cancel()
         if self._over and kind is asyncio.CancelledError:
-            # From Python 3.11 on a task counts who cancels it: whoever else did is heard first.
+            # From Python 3.11 on, a task counts its cancellations: any other one takes precedence over the timeout.
             uncancel = getattr(self._task, "uncancel", None)
             if uncancel is None or not uncancel():
                 raise DeadlineExceededError(f"{self._late} within {self._seconds:g} s") from None
 
     def _end(self) -> None:
         self._over = True
-        assert self._task is not None  # there is one wherever a block can wait
+        assert self._task is not None  # only a task can wait in the block
         self._task.cancel()

@@ -1,4 +1,4 @@
-"""EngineThreads: makes one batch ready while others run, and starts it the moment one of them ends."""
+"""EngineThreads: prepares one batch while others run, and starts it as soon as one of them ends."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Done = Callable[[Result | Exception], object]
 
 
 class EngineThreads(Generic[Batch, Result]):
-    """Runs batches, as many at a time as the engine has lanes, on one thread more; another hands out what they gave.
+    """Runs as many batches concurrently as the engine has lanes, on one thread more; another thread delivers results.
 
-    The thread that ends a batch starts the next one itself. Woken up for it, another thread would have to wait for the
-    GIL, which the event loop keeps for up to five milliseconds when it has just been given answers to send. For the
-    same reason that thread does not wake the event loop itself when a batch waits: it would have to win the GIL back.
+    The thread that ends a batch starts the next one itself: another thread would first have to wait for the GIL, which
+    the event loop holds while it sends answers. For the same reason that thread does not wake the event loop itself
+    when a batch waits: it would have to wait for the GIL again.
     """
 
     def __init__(self, lanes: int, prepare: Callable[[Batch], None], run: Callable[[Batch], Result]) -> None:
-        """Starts no thread yet.
+        """Creates the thread pools; starts no thread yet.
 
         Args:
-            lanes: Batches that run at a time.
-            prepare: Makes a batch ready. What it or `run` raises is the outcome of that batch alone.
-            run: Runs a batch that is ready.
+            lanes: Number of batches that run concurrently.
+            prepare: Prepares a batch. An error of it or of `run` is the outcome of that batch alone.
+            run: Runs a prepared batch.
         """
         self._prepare = prepare
         self._run = run
@@ -43,11 +43,11 @@ class EngineThreads(Generic[Batch, Result]):
         return self._free == self._lanes
 
     def submit(self, batch: Batch, done: Done[Result]) -> None:
-        """Hands a batch over; never more than one beyond the lanes, or it waits for a thread to be made ready.
+        """Submits a batch; submit at most one more than there are lanes, or it waits for a thread to prepare it.
 
         Args:
-            batch: Runs even if nobody waits for it any more.
-            done: Called once, on one of the threads, with what `run` gave or what was raised.
+            batch: Runs even if no caller waits for it any more.
+            done: Called once, on one of the threads, with the result of `run` or the exception.
         """
         self._threads.submit(self._work, batch, done)
 
@@ -56,7 +56,7 @@ class EngineThreads(Generic[Batch, Result]):
         self._threads.submit(function).result()
 
     def close(self) -> None:
-        """Ends the threads, after what was submitted."""
+        """Ends the threads after all submitted work."""
         self._threads.shutdown(wait=True)
         self._answers.shutdown(wait=True)
 
@@ -83,7 +83,7 @@ class EngineThreads(Generic[Batch, Result]):
         done(outcome)
 
     def _outcome(self, batch: Batch) -> Result | Exception:
-        """Runs a batch; an outcome that never came would keep its place, and with it all that follow, for ever."""
+        """Runs a batch and returns its exception, if any: a batch without an outcome would block the gate for ever."""
         try:
             return self._run(batch)
         except Exception as error:

@@ -1,15 +1,14 @@
-"""BatchGate: lets requests into `@serve.batch` in waves that the engine can take at once.
+"""BatchGate: lets requests into `@serve.batch` in waves (batches) that the engine can take at once.
 
-`@serve.batch` alone seals a batch when its timer ends, even while the engine is busy, and never merges
-sealed batches; under load it then runs small batches one after the other. With the gate in front its
-timer is zero and this is what decides:
+`@serve.batch` alone closes a batch when its timer ends, even while the engine is busy, and never merges closed
+batches; under load it then runs many small batches. With the gate in front its timer is zero, and the gate decides:
 
-- an idle engine takes whatever waits, at once: a lone request waits for no timer;
-- while one batch runs, another is let in only when it is full, so the engine never waits for the event
-  loop between full batches, and a batch that is not full goes on collecting until the engine is free
-  (where the engine is shared and fills it up with others' pictures, a second one is let in sooner: when it is smaller,
-  or has waited for a quarter of a batch's time);
-- never more than one beyond those that run, so that what waits can still be filled up, cancelled or refused.
+- An idle engine takes all waiting requests at once: a single request waits for no timer.
+- While one batch runs, another is let in only when it is full, so that the engine never waits for the event loop
+  between full batches. A batch that is not full keeps collecting until the engine is free. (A shared engine adds other
+  clients' pictures; there, a second batch is let in at a smaller size, or after `QUARTER` of a batch's duration.)
+- At most one batch more than those that run is let in, so that waiting requests can still join a batch, be cancelled
+  or be refused.
 """
 
 from __future__ import annotations
@@ -22,21 +21,20 @@ from contextlib import suppress
 from deployments.batching.places import Places
 
 MAX_WAVES = 3
-"""Batches let in at a time at most: the one or two that run, and the full one that starts the moment one ends."""
+"""Maximum number of batches let in: one or two that run, and a full one that starts as soon as one of them ends."""
 
 QUARTER = 0.25
-"""Share of the time that the batch before took, for which a second one that is too small goes on collecting.
+"""Share of the previous batch's duration for which a second batch that is too small keeps collecting.
 
-With eight replicas before a shared engine and four clients each: 0.2 to 0.35 give the same rate. A tenth of it cost a
-tenth of the rate with eight clients each: the next request of a client whose answer came takes longer to come in.
+A much smaller share lowers the rate: clients that were just answered need longer to send their next request.
 """
 
 FIRST_S = 1.0
-"""What a batch is taken to last until one has ended."""
+"""Assumed duration of a batch until one has ended, seconds."""
 
 
 class Wave:
-    """One batch on its way through the engine; it is over when its last member has left."""
+    """A batch that was let in; it is over when its last member has left."""
 
     def __init__(self, members: int) -> None:
         self.members = members
@@ -47,19 +45,19 @@ class BatchGate:
     """Holds requests back until the engine can take them; used from one event loop only.
 
     Attributes:
-        batch_size: Most requests let in together.
-        places: One for each request in the house: decoding, waiting or running.
+        batch_size: Maximum number of requests let in together.
+        places: Limits the requests held: decoding, waiting or running.
     """
 
     def __init__(self, batch_size: int, max_queue: int, lanes: int = 1, second: int | None = None) -> None:
-        """Opens the gate.
+        """Creates a gate without requests.
 
         Args:
-            batch_size: Most requests let in together.
-            max_queue: Most requests admitted at a time, those that run included.
-            lanes: Batches that the engine runs at a time.
-            second: Fewest requests let in together while one batch runs, unless they have waited for a `QUARTER` of
-                a batch's time; default: a full one, however long they wait.
+            batch_size: Maximum number of requests let in together.
+            max_queue: Maximum number of requests held at a time, running ones included.
+            lanes: Number of batches that the engine runs concurrently.
+            second: Minimum size of a batch started beside a running one, unless it has collected for `QUARTER` of a
+                batch's duration; default: a full batch, however long it collects.
         """
         self._second = batch_size if second is None else second
         self._most_waves = min(lanes + 1, MAX_WAVES)
@@ -76,10 +74,10 @@ class BatchGate:
         return self._waves
 
     async def enter(self) -> Wave:
-        """Waits for this request's turn; whoever was let in must `leave`.
+        """Waits until this request is let in; the caller must then call `leave`.
 
         Returns:
-            The batch that it was let in with.
+            The batch of this request.
         """
         waiter: asyncio.Future[Wave] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
@@ -88,14 +86,14 @@ class BatchGate:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                with suppress(ValueError):  # passed over already
+                with suppress(ValueError):  # `_let_wave_in` has removed it already
                     self._waiting.remove(waiter)
             elif waiter.done():
-                self.leave(waiter.result())  # let in and cancelled in the same turn of the loop
+                self.leave(waiter.result())  # let in and cancelled in the same iteration of the loop
             raise
 
     def leave(self, wave: Wave) -> None:
-        """Gives a request's place back; when the last of its batch has, the next batch may be let in."""
+        """Removes a request from its batch; after the last one, the next batch may be let in."""
         wave.members -= 1
         if wave.members == 0:
             self._waves -= 1
@@ -116,7 +114,7 @@ class BatchGate:
             self._let_wave_in()
 
     def _let_wave_in(self) -> None:
-        if self._timer is not None:  # for those who go in now
+        if self._timer is not None:  # it was for the requests that are let in now
             self._timer.cancel()
             self._timer = None
         members = [self._waiting.popleft() for _ in range(min(self.batch_size, len(self._waiting)))]

@@ -14,16 +14,16 @@ from deployments.watching.stage_times import StageTimes
 
 @dataclass
 class Job:
-    """One picture.
+    """One picture with its state and times.
 
     Attributes:
-        encoded: The picture as it came; None where there is nothing to decode.
-        picture: Ready for the engine.
-        wave: What it was let into `@serve.batch` with.
-        received: When it came, `time.perf_counter` seconds, as are the other times.
-        in_batch: Whether `@serve.batch` has handed it to one of the engine's threads.
+        encoded: The picture as received; None if there is nothing to decode.
+        picture: The prepared picture; None until it is prepared.
+        wave: The batch that it was let in with.
+        received: When it arrived, in `time.perf_counter` seconds like `started` and `ended`.
+        in_batch: Whether its batch was submitted to the engine's threads.
         given_up: Whether its caller no longer waits.
-        decode_s: Seconds that decoding took.
+        decode_s: Duration of decoding, seconds.
         started: When its batch started.
         ended: When its batch ended.
     """
@@ -39,13 +39,13 @@ class Job:
     ended: float = 0.0
 
     def prepare(self, detector: Detector) -> None:
-        """Decodes what is not ready yet.
+        """Prepares the picture, unless it is prepared already.
 
         Args:
-            detector: Whose engine is to run it.
+            detector: The detector that will run it.
 
         Raises:
-            PictureError: It cannot be decoded.
+            PictureError: The picture cannot be decoded.
         """
         if self.picture is None and self.encoded is not None:
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Places: a bounded number of them, each taken for as long as a block lasts."""
+"""Places: a semaphore that refuses instead of waiting."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from deployments.errors import OverloadedError
 
 
 class Places:
-    """Refuses whoever comes when all are taken; used from one event loop only.
+    """Semaphore that refuses instead of waiting; used from one event loop only.
 
-    `with places:` takes one for as long as the block lasts, or raises OverloadedError.
+    `with places:` takes a place for the duration of the block, or raises OverloadedError.
     """
 
     def __init__(self, limit: int, full: str) -> None:
-        """Opens them.
+        """Creates the places, all free.
 
         Args:
-            limit: Most places taken at a time.
-            full: What to tell whom there is none for.
+            limit: Maximum number of places taken at a time.
+            full: Message of the refusal.
         """
         self.limit = limit
         self._full = full
@@ -24,11 +24,11 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """Places taken now."""
+        """Number of places taken now."""
         return self._taken
 
     def refuse_when_full(self) -> None:
-        """Raises what a block would raise now.
+        """Raises an error if no place is free.
 
         Raises:
             OverloadedError: Every place is taken.

@@ -31,10 +31,10 @@ def create_api() -> FastAPI:
         version=__version__,
         description="Object detection: post a picture, get boxes in its own pixels.",
         openapi_tags=TAGS,
-        # Generated clients name their methods by it. Where one function answers two paths, their parameters differ.
+        # Generated clients name their methods after it. If one function answers two paths, their parameters differ.
         generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
-        # Serve's span is the request's: FastAPI's own would begin another trace, with Serve's out of sight. Versions
-        # of FastAPI without telemetry keep the word without a meaning.
+        # Serve already traces the request: FastAPI's own span would start a separate trace. FastAPI versions without
+        # telemetry ignore this argument.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     api.add_middleware(PlainDetect, path="/detect", answer=detect.detect_plain, on_error=answer_failure)

@@ -1,4 +1,4 @@
-"""Body: what every HTTP frontend shares, the service that answers and a body read within bounds."""
+"""Body: shared by all HTTP frontends: access to the replica's service, and reading a request body within limits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def this_service() -> DetectorService:
 
 
 async def _this_service() -> DetectorService:
-    return this_service()  # FastAPI would send a plain function to a thread, for every request
+    return this_service()  # async: FastAPI would run a plain function in a thread, for every request
 
 
 Service = Annotated[DetectorService, Depends(_this_service)]
-"""A route's parameter of this type is this replica's service."""
+"""Type of a route's parameter that receives this replica's service."""
 
 
 @contextmanager
 def arriving(service: DetectorService) -> Iterator[None]:
-    """Bounds how many clients may take how long to send a body: slow ones leave a replica able to answer probes.
+    """Limits the number and the duration of arriving bodies, so that slow clients do not block probes.
 
     Raises:
-        OverloadedError: So many bodies are arriving that this one is not read.
-        DeadlineExceededError: It did not arrive in time.
+        OverloadedError: Too many bodies are arriving; this one is not read.
+        DeadlineExceededError: The body did not arrive in time.
     """
     with service.bodies, Deadline(service.settings.timeout_s, "the body did not arrive"):
         yield
@@ -48,10 +48,10 @@ async def whole_body(request: Request, limit: int) -> bytes:
 
 
 async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Streams the body and stops as soon as it is larger than the limit, whatever its header said.
+    """Streams the body and stops as soon as it exceeds the limit, whatever its Content-Length.
 
     Raises:
-        PictureTooLargeError: It has more than `limit` bytes.
+        PictureTooLargeError: The body has more than `limit` bytes.
         ClientDisconnect: The client left before the end.
     """
     declared = request.headers.get("content-length", "")
@@ -64,5 +64,5 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             if received > limit:
                 raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
             yield chunk
-    except TaskCancelledError:  # Serve's proxy has noticed, and has not yet cancelled this request
+    except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
         raise ClientDisconnect from None

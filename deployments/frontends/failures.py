@@ -1,4 +1,4 @@
-"""Failure: what a frontend answers in the place of a result, the same for every protocol."""
+"""Failure: an error as a frontend answers it, the same for every protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Failure(NamedTuple):
     Attributes:
         code: Stable name, snake_case.
         message: For people: what was given and what is expected.
-        status: As an HTTP status.
+        status: HTTP status.
         retry_after_s: Whole seconds after which a retry is sensible.
     """
 
@@ -37,24 +37,24 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that say when to try again: none unless the status is 503."""
+        """The Retry-After header if the status is 503, else empty."""
         return retry_after(self.status, self.retry_after_s)
 
     def body(self) -> dict[str, Any]:
-        """Returns the one error shape of `/detect`."""
+        """Returns the JSON error object of `/detect`."""
         return {"code": self.code, "message": self.message, "status": self.status}
 
 
 def retry_after(status: int, seconds: int = 1) -> dict[str, str]:
-    """Returns the headers that say when to try again: none unless the status is 503."""
+    """Returns the Retry-After header if the status is 503, else an empty dict."""
     return {"Retry-After": str(seconds)} if status == 503 else {}
 
 
 def explain(error: Exception, where: str) -> Failure:
-    """Turns an error into a failure, and has it counted with the current request.
+    """Converts an error to a failure, and records its code for the current request.
 
     Args:
-        error: What was raised; an error that was not raised on purpose is logged and not shown.
+        error: What was raised; an unexpected error is logged, and its text is not shown.
         where: The path, method or picture, for the log.
     """
     failure = _failure_of(error, where)
@@ -79,7 +79,7 @@ def _failure_of(error: Exception, where: str) -> Failure:
 
 
 async def answer_failure(request: Request, error: Exception) -> JSONResponse:
-    """Answers an error in the shape of `/detect`."""
+    """Answers an error with the JSON error object of `/detect`."""
     failure = explain(error, request.url.path)
-    headers = getattr(error, "headers", None) or {}  # a 405 tells what is allowed
+    headers = getattr(error, "headers", None) or {}  # a 405 has an Allow header
     return JSONResponse({"error": failure.body()}, failure.status, {**headers, **failure.headers})

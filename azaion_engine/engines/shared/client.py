@@ -1,4 +1,4 @@
-"""SharedEngine: an engine in a process of its own, which several processes of one host use together."""
+"""SharedEngine: client of an engine in a host process, which several processes of one machine share."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ logger = logging.getLogger(__name__)
 
 HEALTH_PERIOD_S = 1.0
 HEALTH_S = 20.0
-"""A host that does not say within this time that it is well is not."""
+"""Health-check timeout, seconds."""
 
 OpenEngine = Callable[[], InferenceEngine]
 
 
 class SharedEngine(InferenceEngine):
-    """Hands pictures to the engine's host, which runs those of all its clients in common batches.
+    """Engine in a host process, which runs the pictures of all its clients in common batches.
 
-    One interpreter can receive, check and answer only a few hundred pictures a second; a GPU runs thousands. With this
-    engine many interpreters feed one network, whose memory is needed once.
+    A GPU runs more pictures than one Python interpreter can receive, check and answer. With a shared engine, several
+    interpreters feed one network, which takes GPU memory once.
     """
 
     def __init__(self, path: Path) -> None:
-        """Connects to a host that listens.
+        """Connects to a running host.
 
         Args:
-            path: Of its Unix socket.
+            path: The host's Unix socket.
 
         Raises:
-            OSError: Nobody listens there.
-            GpuLostError: Who listens has lost its GPU.
+            OSError: No host listens there.
+            GpuLostError: The host has lost its GPU.
         """
         super().__init__()
         self._path = path
@@ -58,7 +58,7 @@ class SharedEngine(InferenceEngine):
         self._free: list[socket.socket] = []
         self._guard = threading.Lock()
         self._over = threading.Event()
-        # One connection of its own for questions of health, which never wait behind a batch.
+        # Separate connection for health checks, so that they never wait behind a batch.
         self._control = self._connect()
         self._control.settimeout(HEALTH_S)
         try:
@@ -72,18 +72,18 @@ class SharedEngine(InferenceEngine):
 
     @classmethod
     def open(cls, make_opener: Callable[[], OpenEngine], key: str, on_gpu: bool = False) -> SharedEngine:
-        """Joins the host of that key, or starts it; waits while another process does, and while the engine is built.
+        """Connects to the host of a key, or starts it; waits while another process does, and while the engine opens.
 
         Args:
-            make_opener: Gives what opens the engine in the host, if one has to be started, and while it starts. The
-                opener is pickled, so it is a function of a module or a `partial` of one.
-            key: Tells engines apart: whatever the engine depends on must be in it.
-            on_gpu: Whether the engine may be on a GPU, which then is made ready while the host starts.
+            make_opener: Returns the function that opens the engine in the host; called while a new host starts. The
+                function is pickled, so it must be a function of a module or a `partial` of one.
+            key: Identifies the engine; must contain everything that the engine depends on.
+            on_gpu: Whether the engine may use a GPU; a new host then creates the CUDA context at once.
 
         Raises:
-            ConfigurationError: The folder for sockets belongs to somebody else.
+            ConfigurationError: The folder for sockets is not private to this user.
             ExecutionError: The host ended before it could answer; its log says why.
-            AzaionError: What the opener, or its maker, raised.
+            AzaionError: `make_opener` or the opener failed.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = _folder() / name
@@ -107,22 +107,22 @@ class SharedEngine(InferenceEngine):
 
     @property
     def name(self) -> str:
-        """The engine's own."""
+        """Name of the host's engine."""
         return self._card.name
 
     @property
     def host(self) -> int:
-        """Number of the process that runs the engine."""
+        """Process ID of the host."""
         return self._card.host
 
     @property
     def lanes(self) -> int:
-        """As many as the engine has: more would wait in the host, and could no longer be given up."""
+        """Lanes of the host's engine: further batches would wait in the host, where they cannot be cancelled."""
         return self._card.lanes
 
     @property
     def smallest_second(self) -> int:
-        """A quarter of a batch: the host fills it up with what others send. Each message costs both ends some time."""
+        """A quarter of a batch: the host adds other clients' pictures. Smaller ones would need too many messages."""
         return max(1, self.get_batch_size() // 4)
 
     def get_input_shape(self) -> tuple[int, int]:
@@ -130,22 +130,22 @@ class SharedEngine(InferenceEngine):
         return self._card.input_shape
 
     def get_batch_size(self) -> int:
-        """Returns the number of rows that one execution takes at most."""
+        """Returns the maximum number of rows per execution."""
         return self._card.batch_size
 
     def open_pictures(self) -> PictureForm:
-        """Says in what form the engine takes pictures; the host got ready for them when it started."""
+        """Returns the form in which the engine takes pictures; the host prepared it at its start."""
         return self._card.form
 
     def warm_up(self) -> None:
-        """Does nothing: the host is warm."""
+        """Does nothing: the host has warmed up the engine."""
 
     def check_health(self) -> None:
-        """Says what the host last said of its health; asked once a second, by a thread of its own.
+        """Raises an error if the last health check failed; a separate thread asks the host once a second.
 
         Raises:
             EngineClosedError: The engine was closed.
-            GpuLostError: The GPU's context is lost, or the host is gone or silent.
+            GpuLostError: The GPU's context is lost, or the host has ended or does not answer.
         """
         super().check_health()
         if self._lost:
@@ -156,7 +156,7 @@ class SharedEngine(InferenceEngine):
         return outputs
 
     def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
-        """Runs pictures together with those of other clients."""
+        """Runs pictures, in batches with those of other clients."""
         found: list[Found] = self._call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
         return found
 
@@ -173,7 +173,7 @@ class SharedEngine(InferenceEngine):
             connection.close()
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """Calls the host on a connection of this thread's own."""
+        """Calls the host on a connection that no other thread uses meanwhile."""
         if self._closed:
             raise EngineClosedError(f"{self.name}: the engine is closed")
         if self._lost:
@@ -196,7 +196,7 @@ class SharedEngine(InferenceEngine):
         except (EOFError, OSError) as gone:
             connection.close()
             raise self._remember_lost(gone) from gone
-        except BaseException:  # half an exchange is over: its answer must not be taken for the next call's
+        except BaseException:  # a late answer must not be read as the next call's
             connection.close()
             raise
         if error is not None:
@@ -207,7 +207,7 @@ class SharedEngine(InferenceEngine):
 
     def _keep(self, connection: socket.socket) -> None:
         with self._guard:
-            if not self._closed and connection.fileno() >= 0:  # else the host is gone
+            if not self._closed and connection.fileno() >= 0:  # a closed one is negative
                 self._free.append(connection)
                 return
         connection.close()
@@ -232,7 +232,7 @@ def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> N
     """Starts a host and waits until it listens."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
     process = subprocess.Popen(
-        # Not -m: the classes that it sends must not be those of `__main__`.
+        # Not -m: pickled classes would belong to `__main__`.
         [
             sys.executable,
             "-c",
@@ -246,7 +246,7 @@ def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> N
     try:
         answer, _ = process.communicate(pickle.dumps((make_opener(), path)))
     except BaseException:
-        for pipe in (process.stdin, process.stdout):  # what it is not told to open it will not
+        for pipe in (process.stdin, process.stdout):  # without an opener the host exits
             assert pipe is not None
             pipe.close()
         process.kill()
@@ -259,7 +259,7 @@ def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> N
 
 
 def _folder() -> Path:
-    """Returns a folder for sockets that only this user may enter."""
+    """Returns the folder for sockets, created if missing; only this user may enter it."""
     folder = Path(tempfile.gettempdir()) / f"azaion-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

@@ -1,4 +1,4 @@
-"""Gatherer: makes full batches of the pictures that several clients hand over a few at a time."""
+"""Gatherer: combines the pictures of several clients into full batches."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from azaion_engine.errors import EngineClosedError
 from azaion_engine.pictures.prepared import LoadablePicture, PreparedBatch
 
 CLOSE_S = 10.0
-"""Longer than any batch takes; a GPU that hangs never ends one."""
+"""Timeout for each thread on closing, seconds; longer than any batch, except on a GPU that hangs."""
 
 FIRST_S = 1.0
-"""What a batch is taken to last until one has ended."""
+"""Assumed duration of a batch until one has ended, seconds."""
 
 COLLECTING = 0.35
-"""Share of that time for which a batch that is not full goes on collecting.
+"""Share of the previous batch's duration for which a batch that is not full keeps collecting.
 
-Measured with a stand-in engine of two lanes that decodes for 0.3 of it, and 16 clients: 0.25 gives the same rate, 0.5 a
-twelfth less, waiting for the end a quarter less; with 64 and more, whose batches are full, they are all alike.
+A larger share lowers the rate, because too little time is left for decoding; a smaller one does not raise it. Full
+batches do not depend on it.
 """
 
 
@@ -39,10 +39,10 @@ _Place = tuple[_Request, int]
 
 
 class Gatherer:
-    """Runs pictures in the order of their coming, on as many threads as the engine has lanes.
+    """Runs pictures in order of arrival, on as many threads as the engine has lanes.
 
-    An idle engine takes what there is, at once. While a batch runs, another begins when it is full; one that is not
-    goes on collecting for a part of the time that the one before took, which leaves enough of it for decoding.
+    An idle engine takes all waiting pictures at once. While a batch runs, the next one starts when it is full, or when
+    the running batch has taken `COLLECTING` of the previous batch's duration.
     """
 
     def __init__(self, engine: InferenceEngine) -> None:
@@ -63,7 +63,7 @@ class Gatherer:
             thread.start()
 
     def run(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
-        """Runs pictures together with those of other threads; waits for all of them.
+        """Runs pictures in batches with those of other threads; waits for all results.
 
         Raises:
             EngineClosedError: The gatherer was closed.
@@ -77,13 +77,13 @@ class Gatherer:
                 raise EngineClosedError(f"{self._engine.name}: the engine is closed")
             self._requests.append(request)
             self._waiting += len(pictures)
-            # Else a thread would wake up in vain, and have to be given the GIL for it: one waits for the time already.
+            # Otherwise a thread already waits with the right timeout; waking another would only cost the GIL.
             if self._can_begin() or self._waiting == len(pictures):
                 self._changed.notify()
         return request.answer.result()
 
     def close(self) -> None:
-        """Ends the threads after the pictures that were handed over, or leaves them where that takes too long."""
+        """Ends the threads once all submitted pictures have run; abandons a thread after `CLOSE_S`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -105,7 +105,7 @@ class Gatherer:
             self._run(places)
             with self._changed:
                 self._took = time.monotonic() - began
-                self._running -= 1  # what can begin now, this thread begins
+                self._running -= 1  # no notify: this thread starts the next batch
 
     def _can_begin(self) -> bool:
         if self._closed or not self._waiting or not self._running:
@@ -132,7 +132,7 @@ class Gatherer:
         counts = Counter(request for request, _ in places)
         try:
             found = self._engine.run_pictures(batch)
-        except Exception as error:  # the engine itself is lost or closed
+        except Exception as error:  # the engine is lost or closed
             for request in counts:
                 self._fail(request, error)
             return

@@ -1,7 +1,7 @@
-"""EngineHost: a process that owns one engine and runs it for other processes of the same host.
+"""EngineHost: owns one engine and runs it for other processes of the same machine.
 
-Started by `SharedEngine` through `engine_host_main`, never by hand. It ends when its last client has left, and when its
-GPU is lost: a new process is then the only thing that helps.
+`SharedEngine` starts the host through `host_process.main`; nobody starts it by hand. It ends when its last client has
+left, or when its GPU is lost: only a new process can use the GPU again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from azaion_engine.plans.store import StoreOutcome
 
 FIRST_CLIENT_S = 60.0
-"""How long a host waits for the client that started it."""
+"""Timeout for the first client, which started the host, seconds."""
 NEXT_CLIENT_S = 2.0
-"""How long a host without clients waits for another one: replicas that are replaced one by one find it still there."""
+"""Seconds that a host without clients waits for another, so that it survives the replacement of a lone replica."""
 LAST_ANSWERS_S = 0.5
-"""How long a host whose GPU is lost goes on telling its clients so."""
+"""Seconds that a host whose GPU is lost keeps answering, so that its clients receive the error."""
 
 
 @dataclass(frozen=True)
 class EngineCard:
-    """What a client needs to know of the engine; `host` is the process that runs it."""
+    """Properties of the engine that a client needs; `host` is the host's process ID."""
 
     host: int
     name: str
@@ -45,14 +45,14 @@ class EngineCard:
 
 
 class EngineHost:
-    """Answers any number of connections, each served by a thread of its own."""
+    """Serves one engine on a Unix socket; each connection has its own thread."""
 
     def __init__(self, engine: InferenceEngine, path: Path) -> None:
-        """Opens and warms the engine up for pictures, and listens.
+        """Prepares the engine for pictures, warms it up, and listens.
 
         Args:
-            engine: The host closes it.
-            path: Of the Unix socket; whatever is there is replaced.
+            engine: The engine; the host closes it.
+            path: The Unix socket; an existing file is replaced.
         """
         self._engine = engine
         self._path = path
@@ -91,7 +91,7 @@ class EngineHost:
                 self._changed.wait_for(lambda: not self._clients or self._lost)
                 patience = NEXT_CLIENT_S
         self._stop_listening()
-        if self._lost:  # what runs there may never return
+        if self._lost:  # a running batch may never return
             time.sleep(LAST_ANSWERS_S)
             return
         self._gatherer.close()
@@ -126,7 +126,7 @@ class EngineHost:
             return self._methods[method](*arguments), None
         except Exception as error:
             if isinstance(error, GpuLostError):
-                self._stop_listening()  # who comes now starts another host
+                self._stop_listening()  # a new client then starts another host
                 with self._changed:
                     self._lost = True
                     self._changed.notify_all()
@@ -141,16 +141,16 @@ class EngineHost:
         return self.card
 
     def _stop_listening(self) -> None:
-        """Closes the door for good; the name goes first, for the next host may come at once."""
+        """Closes the listener; removes the path first, because the next host may listen there at once."""
         if self._listener.fileno() >= 0:
             self._path.unlink(missing_ok=True)
             self._listener.close()
 
 
 def that_travels(error: Exception) -> Exception:
-    """Returns the error itself if the other end can read it."""
+    """Returns the error if it can be unpickled, else an ExecutionError with its text."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # of a library's own kind
+    except Exception:  # e.g. a library's own exception class
         return ExecutionError(f"{type(error).__name__}: {error}")
     return error

@@ -1,6 +1,7 @@
-"""What an engine's host and its clients say to each other over a Unix socket: one pickled message after the other.
+"""Wire format between an engine's host and its clients: pickled messages over a Unix socket.
 
-Both ends are processes of one user and one version of this package, in a folder that only this user may enter.
+Pickle is safe here: both ends belong to one user and one version of this package, and only this user may enter the
+socket's folder.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 _APART_BYTES = 16 * 1024
-"""Buffers from this size on travel beside the pickle: they are copied by the kernel alone, without the GIL."""
+"""Minimum size of a buffer that is sent outside the pickle: only the kernel copies it, without the GIL."""
 
 _COUNT = struct.Struct("<Q")
 
 
 def send(connection: socket.socket, message: Any) -> None:
-    """Sends one message; JPEGs and arrays inside are not copied in this process.
+    """Sends one message; large JPEGs and arrays inside are not copied in this process.
 
     Raises:
         OSError: The other end is gone.
@@ -51,7 +52,7 @@ def receive(connection: socket.socket) -> Any:
 
     Raises:
         EOFError: The other end is gone.
-        OSError: Likewise, or it took longer than the socket's time limit.
+        OSError: Likewise, or the socket's timeout passed.
     """
     [count] = _COUNT.unpack(_read(connection, _COUNT.size))
     sizes = struct.unpack(f"<{count}Q", _read(connection, count * _COUNT.size))
@@ -60,14 +61,14 @@ def receive(connection: socket.socket) -> Any:
 
 
 def to_send(picture: LoadablePicture) -> LoadablePicture:
-    """Returns the picture such that `send` lets its JPEG travel beside the pickle."""
+    """Returns the picture in a form that lets `send` transmit its JPEG outside the pickle."""
     if not isinstance(picture, JpegPicture):
         return picture
     return replace(picture, jpeg=pickle.PickleBuffer(picture.jpeg))  # type: ignore[arg-type]
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
-    # As a rule all of it in one call, straight into the bytes object.
+    # Usually one call receives everything, straight into the bytes object.
     data = connection.recv(size, socket.MSG_WAITALL)
     if len(data) == size:
         return data

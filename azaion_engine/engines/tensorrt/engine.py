@@ -30,18 +30,18 @@ from azaion_engine.errors import (
 )
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 
-if TYPE_CHECKING:  # OpenCV and Pillow are for those who run pictures
+if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
 _logger = logging.getLogger(__name__)
 
 _HUNG_AFTER_S = 60.0
-"""Seconds after which a running batch counts as hung: no batch takes a tenth of it, and a GPU whose kernel
-never ends gives no error either, so that only the clock can tell."""
+"""Seconds after which a running batch counts as hung, far longer than any batch takes. A timeout is needed
+because a kernel that never ends raises no error."""
 
 
 class TensorRTEngine(InferenceEngine):
-    """Runs one plan with pinned host memory and device memory for every tensor, two batches at a time."""
+    """Runs one plan, up to two batches concurrently; every tensor has pinned host memory and device memory."""
 
     def __init__(
         self,
@@ -57,17 +57,17 @@ class TensorRTEngine(InferenceEngine):
 
         Args:
             model_bytes: The plan.
-            batch_size: Rows per execution where the plan's batch is dynamic; default the largest of its profile.
-            height: Network input height in pixels where the plan leaves it dynamic; default 1280, or the nearest
+            batch_size: Rows per execution if the plan's batch is dynamic; default the maximum of its profile.
+            height: Network input height in pixels, if the plan leaves it dynamic; default 1280, or the nearest
                 size that the plan's profile allows.
-            width: Likewise the width.
+            width: Likewise for the width.
             device_id: CUDA index of the GPU as this process sees it.
-            **kwargs: Accepted for symmetry with the other engines, and refused by name.
+            **kwargs: Options of other engines; any raises TypeError, which names them.
 
         Raises:
-            PlanError: The plan cannot be used here.
-            ConfigurationError: No such GPU, or a batch or size outside the plan's profile.
-            ModelError: The plan is no `[batch, n, 6]` detector.
+            PlanError: The plan cannot be used on this machine.
+            ConfigurationError: No such GPU, too little GPU memory, or a batch or size outside the plan's profile.
+            ModelError: The plan is not a `[batch, n, 6]` detector.
             MissingDependencyError: TensorRT or PyCUDA is not installed.
         """
         super().__init__()
@@ -78,7 +78,7 @@ class TensorRTEngine(InferenceEngine):
         self._lost: str | None = None
         self._form: PictureForm | None = None
         self._resources = EngineResources(self._context)
-        # Frees the GPU when the engine is forgotten, and before the interpreter ends, while CUDA is still there.
+        # Frees the GPU's memory when the engine is garbage-collected, and at exit while CUDA is still loaded.
         self._finalizer = weakref.finalize(self, EngineResources.free, self._resources)
         try:
             with self._context.active():
@@ -97,7 +97,7 @@ class TensorRTEngine(InferenceEngine):
 
     @property
     def lanes(self) -> int:
-        """Batches that overlap on the GPU: 2, or 1 where there is no room for more."""
+        """Number of batches that overlap on the GPU: 2, or 1 if GPU memory is short."""
         return len(self._resources.lanes)
 
     def get_input_shape(self) -> tuple[int, int]:
@@ -105,27 +105,26 @@ class TensorRTEngine(InferenceEngine):
         return self._resources.size
 
     def get_batch_size(self) -> int:
-        """Returns the number of rows that one execution takes at most."""
+        """Returns the maximum number of rows per execution."""
         return self._resources.batch_size
 
     def empty_input(self, rows: int) -> NDArray[Any]:
-        """Makes an array for `run` in pinned memory, which the GPU reads by itself.
+        """Allocates an array for `run` in pinned memory, which the GPU reads directly.
 
-        Other arrays are first copied into such memory, a piece at a time; on a host beside an H100 that took longer
-        than the network, and the bus half the time.
+        Other arrays are first copied into pinned memory, in pieces; that copy can take longer than the network.
 
         Args:
-            rows: How many.
+            rows: Number of rows.
 
         Returns:
-            `[rows, 3, height, width]` of the dtype that the network takes, to be filled, and filled again once `run`
-            has returned; it lives as long as somebody refers to it, the engine closed or not.
+            `[rows, 3, height, width]` in the network's dtype. It may be refilled once `run` has returned, and it
+            stays valid after the engine is closed.
 
         Raises:
             EngineClosedError: The engine was closed.
-            ConfigurationError: The host has not so much memory to pin.
+            ConfigurationError: The machine cannot pin that much memory.
         """
-        self._pool()  # of a closed engine there is none
+        self._pool()  # raises EngineClosedError
         return pinned_empty(self._context, (rows, 3, *self._resources.size), self._resources.dtype)
 
     @staticmethod
@@ -156,11 +155,11 @@ class TensorRTEngine(InferenceEngine):
         return engine_builder.convert_from_onnx(onnx_model)
 
     def check_health(self) -> None:
-        """Raises an error when the engine can never run again; never waits behind a running batch.
+        """Raises an error if the engine can never run again; does not wait for a running batch.
 
         Raises:
             EngineClosedError: The engine was closed.
-            GpuLostError: The GPU's context is lost, or a batch has been running for so long that the GPU hangs.
+            GpuLostError: The GPU's context is lost, or a batch has been running for more than `_HUNG_AFTER_S`.
         """
         super().check_health()
         if self._lost:
@@ -170,9 +169,9 @@ class TensorRTEngine(InferenceEngine):
             raise GpuLostError(f"{self.name}: GPU {self._context.device_id} hangs: a batch runs for {elapsed:.0f} s")
         try:
             with pool.take(least=0) as idle, self._context.active():
-                for lane in idle:  # a batch finds errors itself, and remembers them
-                    # The stream tells of sticky errors, the memory question reaches the driver: it fails when the GPU
-                    # has left the bus.
+                for lane in idle:  # on busy lanes the running batch detects and records errors
+                    # The stream query reports sticky errors. The memory query reaches the driver and fails when the
+                    # GPU has fallen off the bus.
                     lane.stream.is_done()
                     self._context.memory_bytes()
         except LanePoolClosed:
@@ -181,14 +180,14 @@ class TensorRTEngine(InferenceEngine):
             raise self._remember_lost(error) from error
 
     def open_pictures(self, decoders: JpegDecoders | None = None) -> PictureForm:
-        """Loads the letterbox kernel, takes a JPEG decoder a lane, and meanwhile warms up; the first time.
+        """Loads the letterbox kernel and a JPEG decoder per lane, and warms up meanwhile; only on the first call.
 
         Args:
-            decoders: For this engine's batch and size, if they are opening already; default: they open now.
+            decoders: Decoders for this engine's batch and size that are opening already; default: opens them now.
 
         Returns:
-            `JPEG`; `PIXELS` where nvImageCodec is missing; `ARRAY` where the driver does not take the kernel. The log
-            says what is missing.
+            `JPEG`; `PIXELS` if nvImageCodec is missing; `ARRAY` if the driver rejects the kernel. The log says
+            what is missing.
         """
         if self._form is None:
             from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
@@ -224,7 +223,7 @@ class TensorRTEngine(InferenceEngine):
         return [found for part in parts for found in part]
 
     def warm_up(self) -> None:
-        """Makes contexts and graphs for every batch size of every lane."""
+        """Creates execution contexts and CUDA graphs for every batch size of every lane."""
         with self._on_every_lane() as lanes:
             for lane in lanes:
                 lane.warm_up()
@@ -234,7 +233,7 @@ class TensorRTEngine(InferenceEngine):
         starts = range(0, len(data), self._resources.batch_size)
         with self._on_lanes(len(starts), len(data)) as lanes:
             outputs: list[NDArray[Any]] = []
-            # While one lane computes, the next is filled, and the one before it emptied.
+            # While one lane computes, the next lane's input and the previous lane's output are copied.
             for position in range(len(starts) + len(lanes)):
                 lane = lanes[position % len(lanes)]
                 if (done := position - len(lanes)) >= 0:
@@ -252,7 +251,7 @@ class TensorRTEngine(InferenceEngine):
 
     @contextmanager
     def _on_lanes(self, most: int, rows: int, least: int = 1) -> Iterator[list[Lane]]:
-        """Gives lanes with the context current, and sorts out what goes wrong on them."""
+        """Yields lanes with the CUDA context current; raises ExecutionError or GpuLostError for their errors."""
         if self._lost:
             raise GpuLostError(self._lost)
         mark = self._trt.log.mark()
@@ -262,7 +261,7 @@ class TensorRTEngine(InferenceEngine):
                 try:
                     yield lanes
                 except (driver_error, ExecutionFailedError, LibcudaError) as error:
-                    # A sticky error comes back at every later call, any other is over.
+                    # Only a sticky error is raised again here: then the GPU is lost, else only this batch failed.
                     for lane in lanes:
                         lane.stream.synchronize()
                     words = "; ".join([str(error), *self._trt.log.errors_since(mark)[-3:]])

@@ -23,11 +23,11 @@ from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 logger = logging.getLogger(__name__)
 
 _CHECKED = PictureLimits(sys.maxsize, sys.maxsize)
-"""The limits were asked when the picture was prepared."""
+"""No limits: they were checked when the picture was prepared."""
 
 
 class PictureLoader:
-    """Belongs to one stream and one network input; every method needs the CUDA context current.
+    """Loads batches into one network input on one stream; every method needs the CUDA context current.
 
     Attributes:
         decodes_jpeg: Whether JPEGs are decoded on the GPU.
@@ -46,12 +46,12 @@ class PictureLoader:
         Args:
             driver: The module `pycuda.driver`.
             network_input: float32 or float16 `[batch, 3, height, width]`.
-            staging: What pixels are uploaded through, on the same stream.
-            stream: The `pycuda.driver.Stream` that everything is done on.
-            take_decoder: Gives the loader its decoder; without one, because of MissingDependencyError, the CPU decodes.
+            staging: Uploads pixels, on the same stream.
+            stream: The `pycuda.driver.Stream` for all work.
+            take_decoder: Returns the JPEG decoder; if it raises MissingDependencyError, the CPU decodes.
 
         Raises:
-            pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
+            pycuda.driver.Error: Not enough memory, or the driver rejects the kernel.
         """
         self._stream, self._staging = stream, staging
         self._input = network_input
@@ -73,13 +73,13 @@ class PictureLoader:
         self.decodes_jpeg = self._decoder is not None
 
     def load(self, pictures: Sequence[LoadablePicture]) -> list[PictureError | None]:
-        """Starts filling the first rows of the network's input, in order, with those pictures that can be decoded.
+        """Starts to load the pictures that can be decoded into the first rows of the network input, in order.
 
         Args:
-            pictures: At most a batch of them.
+            pictures: At most a batch.
 
         Returns:
-            One for each picture: what is wrong with it, or None when it has a row.
+            For each picture, its error, or None if it has a row.
         """
         decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
         errors: list[PictureError | None] = []
@@ -99,12 +99,12 @@ class PictureLoader:
         return errors
 
     def finish(self) -> None:
-        """Tidies up when the stream is done with the batch."""
+        """Frees unusually large memory; must be called after the stream has finished the batch."""
         if self._decoder is not None:
             self._decoder.forget_large()
 
     def free(self) -> None:
-        """Gives everything back; a second call does nothing."""
+        """Frees decoder and memory; a second call does nothing."""
         if self._decoder is not None:
             self._decoder.free()
             self._decoder = None
@@ -126,7 +126,7 @@ class PictureLoader:
 
 
 def _record_of(found: DecodedPicture | None, picture: JpegPicture) -> Record | None:
-    """Trusts the decoder only if it found the size that the limits were checked with."""
+    """Returns None if decoding failed or the decoded size differs from the size that was checked."""
     size = (picture.letterbox.picture_width, picture.letterbox.picture_height)
     stored = size[::-1] if picture.orientation >= 5 else size
     if found is None or (found.width, found.height) != stored:
@@ -136,6 +136,6 @@ def _record_of(found: DecodedPicture | None, picture: JpegPicture) -> Record | N
 
 def _pixels_of(picture: LoadablePicture) -> NDArray[np.uint8]:
     if isinstance(picture, JpegPicture):
-        # The CPU decides about what the hardware could not decode: another picture, or the error that says why.
+        # The hardware could not decode it: the CPU decodes it, or raises the error that says why.
         return picture.letterbox.apply(decode(picture.jpeg, _CHECKED))
     return picture.pixels

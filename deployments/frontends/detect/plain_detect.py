@@ -1,4 +1,4 @@
-"""PlainDetect: the ASGI middleware that answers, without FastAPI, the request that nearly every client sends."""
+"""PlainDetect: ASGI middleware that answers the most common request without FastAPI."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class _Route(NamedTuple):
 
 
 class PlainDetect:
-    """Takes a POST whose body is the picture and that asks for nothing else: no query, no form, no image back.
+    """Takes a POST whose body is the picture, without a query, a multipart form or an image in the Accept header.
 
-    FastAPI works out a route, parameters and dependencies for every request, through ten layers. The documented route
-    takes all other requests, and answers such a one alike.
+    This avoids FastAPI's work on route, parameters and dependencies for every request. The documented route takes all
+    other requests, and would give the same answer to this one.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class PlainDetect:
         """Wraps the application.
 
         Args:
-            app: What answers all other requests.
-            path: The route's.
+            app: Answers all other requests.
+            path: Path of the route.
             answer: Answers such a request.
-            on_error: Answers where `answer` raises.
+            on_error: Answers if `answer` raises.
         """
         self._app = app
         self._route = _Route(path)
@@ -45,7 +45,7 @@ class PlainDetect:
         if not self.takes(scope):
             await self._app(scope, receive, send)
             return
-        scope["route"] = self._route  # what metrics and log name it by
+        scope["route"] = self._route  # metrics and log read its path
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
@@ -54,7 +54,7 @@ class PlainDetect:
         await response(scope, receive, send)
 
     def takes(self, scope: Scope) -> bool:
-        """Tells whether it is such a request."""
+        """Returns whether this middleware answers the request."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
             return False
         if scope["path"].removeprefix(scope.get("root_path", "")) != self._route.path:

@@ -1,4 +1,4 @@
-"""Routes of `/detect`, of the model card and of the probes: requests to pictures, and nothing of engines or batches."""
+"""Routes of `/detect`, the model card and the probes; independent of engines and batches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Format = Annotated[
     response_description="The picture's boxes, or each picture's where several were sent.",
     responses={
         **schema.DETECT_ANSWERS,
-        # A multipart request of which no picture could be used has the first one's status and tells of each.
+        # If no picture of a multipart request can be used, the status is the first error's and all errors are listed.
         **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
         **schema.error_answers(422),
     },
@@ -63,7 +63,7 @@ async def detect(
     With `format=image`, or `Accept: image/jpeg`, the answer is the upright picture as a JPEG with the boxes drawn, and
     a Server-Timing header says how long each stage took. It is for one picture: several are a 422. Errors stay JSON.
     """
-    # An empty `classes=` is a form field left empty, not a wish for nothing.
+    # An empty `classes=` comes from an empty form field and means all classes.
     kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
     service.refuse_when_full()
     drawn = _wants_image(answer_format, request.headers.get("accept", ""))
@@ -110,7 +110,7 @@ async def readyz(service: Service) -> JSONResponse:
 
 
 async def detect_plain(request: Request) -> Response:
-    """Answers a request of which `PlainDetect` knows that its body is the picture and that it asks nothing else."""
+    """Answers a request that `PlainDetect` took: its body is the picture, and it has no parameters."""
     service = this_service()
     service.refuse_when_full()
     return await _answer(request, service)
@@ -120,7 +120,7 @@ async def _answer(
     request: Request, service: DetectorService, confidence: float | None = None, classes: list[str] | None = None
 ) -> Response:
     answer = await service.detect(await _body(request, service), confidence, classes)
-    # Pydantic's encoder takes a quarter of the time of the standard library's.
+    # Pydantic's encoder is faster than the standard library's.
     body = to_json({**_picture(answer), "model": _model(service)})
     return Response(body, media_type="application/json")
 
@@ -133,12 +133,12 @@ async def _body(request: Request, service: DetectorService) -> bytes:
 async def _detect_upload(
     service: DetectorService, upload: UploadFile, confidence: float | None, classes: list[str] | None
 ) -> dict[str, Any]:
-    name = (upload.filename or "").encode(errors="replace").decode()  # half of a surrogate pair cannot be answered
+    name = (upload.filename or "").encode(errors="replace").decode()  # an unpaired surrogate cannot be encoded
     try:
         answer = await service.detect(await _upload_bytes(service, upload), confidence, classes)
     except InvalidParameterError:
-        raise  # wrong for every picture alike
-    except Exception as error:  # the other pictures of the request are to be answered, whatever happened to this one
+        raise  # applies to every picture
+    except Exception as error:  # must not affect the request's other pictures
         return {"name": name, "error": explain(error, f"picture {name!r}").body()}
     return {"name": name, **_picture(answer)}
 
@@ -152,12 +152,12 @@ async def _upload_bytes(service: DetectorService, upload: UploadFile) -> bytes:
 
 
 class _WholeForm(MultiPartParser):
-    """Starlette's parser, which leaves out a part that is cut off, and here tells whether all have come."""
+    """Multipart parser that records whether the body is complete; Starlette's silently drops a truncated part."""
 
     closed = False
 
     def on_end(self) -> None:
-        """Is called at the closing boundary."""
+        """Called at the closing boundary."""
         self.closed = True
 
 
@@ -173,9 +173,9 @@ async def _uploads(request: Request, service: DetectorService) -> list[UploadFil
         if "Too many files" in error.message:
             raise PictureTooLargeError(f"more than {most} pictures in one request") from error
         raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
-    except UnicodeError as error:  # of a charset in the Content-Type that is none for texts
+    except UnicodeError as error:  # the Content-Type's charset is not a text encoding
         raise HTTPException(400, f"cannot read the multipart body: {error}") from error
-    if not parser.closed:  # the last picture would be missing from the answer, without a word
+    if not parser.closed:  # else the last picture would silently be missing
         raise HTTPException(400, "the multipart body is cut off: it has no closing boundary")
     uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not uploads:
@@ -184,14 +184,14 @@ async def _uploads(request: Request, service: DetectorService) -> list[UploadFil
 
 
 def _wants_image(answer_format: str | None, accept: str) -> bool:
-    """Tells whether the drawn picture is asked for: by `format`, else by an Accept header that prefers it to JSON."""
+    """Returns whether the drawn picture is requested: by `format`, else by an Accept header that prefers it to JSON."""
     if answer_format is not None or "image/" not in accept:  # nearly every request: nothing to parse
         return answer_format == "image"
     quality: dict[str, float] = {}
     for entry in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in entry.split(";"))
         given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-        with suppress(ValueError):  # rubbish is no wish
+        with suppress(ValueError):  # ignore malformed q-values
             quality[kind] = float(given)
     image = quality.get("image/jpeg", quality.get("image/*", 0))
     return image > quality.get("application/json", 0) and image >= quality.get("*/*", 0)

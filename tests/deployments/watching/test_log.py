@@ -11,6 +11,7 @@ import pytest
 from deployments.watching import log as request_log
 from deployments.watching.log import ANSWERS_PER_SECOND, NOTABLE_PER_SECOND, RequestLog
 from deployments.watching.record import RequestRecord
+from deployments.watching.stage_times import StageTimes
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def over(status: int, route: str = "/detect", outcome: str = "ok") -> RequestRec
 
 def test_a_person_can_read_the_line(clock, lines):
     record = over(200)
-    record.pictures.append(({"decode": 3.14, "queue": 0.5, "engine": 20.0, "total": 25.0}, 4.99))
+    record.answered(StageTimes(3.14, 0.5, 20.0, 25.0, received=4.965, batch_started=4.9686))
     record.responded = 5.0
     RequestLog().write(record)
     assert lines[0].getMessage() == ("POST /detect 200 ok 250.0 ms (decode 3.1 queue 0.5 engine 20.0 encode 11.4)")

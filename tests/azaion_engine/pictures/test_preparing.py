@@ -1,0 +1,209 @@
+"""Preparer: every kind of picture, in each form that an engine takes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from azaion_engine.errors import (
+    EmptyBodyError,
+    PictureError,
+    PictureTooLargeError,
+    UndecodablePictureError,
+    UnsupportedPictureError,
+)
+from azaion_engine.pictures.codec import decode
+from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
+from azaion_engine.pictures.preparing import Preparer
+from tests.azaion_engine.pictures.picture_files import FORMATS, corners, encode, exif, noise, stored
+
+SIZE = (32, 64)
+"""(height, width) of the network input: another aspect ratio than that of the pictures."""
+
+
+def preparer(form: PictureForm, limits: PictureLimits = PictureLimits()) -> Preparer:  # noqa: B008 (frozen)
+    return Preparer(SIZE, form, limits)
+
+
+def content(prepared: PreparedPicture) -> np.ndarray:
+    assert not isinstance(prepared, JpegPicture)
+    return prepared.array if isinstance(prepared, ArrayPicture) else prepared.pixels
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_engine_of_arrays_gets_the_letterboxed_network_input(format: str) -> None:
+    data = encode(noise(48, 32), format)
+    prepared = preparer(PictureForm.ARRAY).prepare(data)
+    assert isinstance(prepared, ArrayPicture)
+    assert prepared.letterbox == Letterbox.fit(48, 32, *SIZE)
+    assert (prepared.array.dtype, prepared.array.shape) == (np.float32, (3, *SIZE))
+    assert np.array_equal(prepared.array, prepared.letterbox.to_input(decode(data)))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_engine_of_pixels_gets_letterboxed_pixels(format: str) -> None:
+    data = encode(noise(48, 32), format)
+    prepared = preparer(PictureForm.PIXELS).prepare(data)
+    assert isinstance(prepared, PixelPicture)
+    assert prepared.letterbox == Letterbox.fit(48, 32, *SIZE)
+    assert (prepared.pixels.dtype, prepared.pixels.shape) == (np.uint8, (*SIZE, 3))
+    assert np.array_equal(prepared.pixels, prepared.letterbox.apply(decode(data)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_for_the_gpu_stays_encoded_and_its_letterbox_is_that_of_the_upright_picture(orientation: int) -> None:
+    data = encode(stored(orientation), "JPEG", exif=exif(orientation))
+    prepared = preparer(PictureForm.JPEG).prepare(data)
+    assert prepared == JpegPicture(Letterbox.fit(48, 32, *SIZE), data, orientation)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode(corners(), "JPEG", progressive=True),
+        encode(Image.fromarray(corners()).convert("CMYK"), "JPEG"),
+        *(encode(corners(), format) for format in FORMATS if format != "JPEG"),
+    ],
+    ids=["progressive", "CMYK", *(format for format in FORMATS if format != "JPEG")],
+)
+def test_what_the_gpu_does_not_decode_becomes_pixels(data: bytes) -> None:
+    to_gpu = preparer(PictureForm.JPEG)
+    prepared = to_gpu.prepare(data)
+    assert isinstance(prepared, PixelPicture)
+    assert np.array_equal(prepared.pixels, prepared.letterbox.apply(decode(data)))
+    assert not to_gpu.is_for_gpu(EncodedPicture(data))
+
+
+@pytest.mark.parametrize("form", PictureForm)
+def test_only_an_engine_of_jpegs_leaves_a_jpeg_to_the_gpu(form: PictureForm) -> None:
+    picture = EncodedPicture(encode(corners(), "JPEG"))
+    assert preparer(form).is_for_gpu(picture) == (form is PictureForm.JPEG)
+    assert isinstance(preparer(form).prepare(picture), JpegPicture) == (form is PictureForm.JPEG)
+
+
+@pytest.mark.parametrize("form", [PictureForm.ARRAY, PictureForm.PIXELS])
+def test_bytes_a_path_its_text_an_encoded_picture_and_pixels_give_the_same(form: PictureForm, tmp_path: Path) -> None:
+    data = encode(noise(48, 32), "PNG")
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    expected = preparer(form).prepare(data)
+    for picture in (path, str(path), EncodedPicture(data), decode(data)):
+        prepared = preparer(form).prepare(picture)
+        assert prepared.letterbox == expected.letterbox
+        assert np.array_equal(content(prepared), content(expected))
+
+
+def test_pixels_are_never_left_to_the_gpus_decoder() -> None:
+    assert isinstance(preparer(PictureForm.JPEG).prepare(corners()), PixelPicture)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.rot90(noise()),
+        noise()[:, ::-1],
+        noise()[..., ::-1],
+        noise()[::2, ::3],
+        np.frombuffer(noise().tobytes(), np.uint8).reshape(48, 64, 3),
+    ],
+    ids=["turned", "mirrored", "BGR", "every other", "read-only"],
+)
+@pytest.mark.parametrize("form", [PictureForm.ARRAY, PictureForm.PIXELS])
+def test_pixels_of_any_memory_layout_are_taken(form: PictureForm, view: np.ndarray) -> None:
+    expected = preparer(form).prepare(np.array(view, order="C"))
+    assert np.array_equal(content(preparer(form).prepare(view)), content(expected))
+
+
+@pytest.mark.parametrize("form", [PictureForm.ARRAY, PictureForm.PIXELS])
+def test_pixels_are_copied_where_they_fit_the_network_too(form: PictureForm) -> None:
+    pixels = noise(SIZE[1], SIZE[0])
+    prepared = content(preparer(form).prepare(pixels))
+    before = prepared.copy()
+    pixels[...] = 0
+    assert np.array_equal(prepared, before)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.zeros((4, 5, 3), np.float32), r"float32 \[4, 5, 3\]"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \[4, 5\]"),
+        (np.zeros((4, 5, 4), np.uint8), r"uint8 \[4, 5, 4\]"),
+        (np.zeros((3, 4, 5), np.uint8), r"uint8 \[3, 4, 5\]"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"uint8 \[1, 4, 5, 3\]"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8 \[0, 5, 3\]"),
+        (np.zeros((4, 0, 3), np.uint8), r"uint8 \[4, 0, 3\]"),
+    ],
+)
+@pytest.mark.parametrize("form", PictureForm)
+def test_other_arrays_are_refused_with_what_was_expected_and_given(
+    form: PictureForm, pixels: np.ndarray, told: str
+) -> None:
+    with pytest.raises(PictureError, match=r"expected uint8 RGB pixels \[height, width, 3\], given " + told):
+        preparer(form).prepare(pixels)
+
+
+@pytest.mark.parametrize("form", PictureForm)
+def test_a_file_that_cannot_be_read_is_a_picture_error_with_its_path(form: PictureForm, tmp_path: Path) -> None:
+    for path, why in (
+        (tmp_path / "none.jpg", "No such file"),
+        (str(tmp_path / "none.jpg"), "No such file"),
+        (tmp_path, "Is a directory"),
+        ("a\0b.jpg", "null"),
+    ):
+        with pytest.raises(PictureError, match=why) as caught:
+            preparer(form).prepare(path)
+        assert str(caught.value).startswith(f"cannot read {str(path)!r}: ")
+
+
+@pytest.mark.parametrize("form", PictureForm)
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_bytes_that_are_no_whole_picture_are_refused_in_every_form(form: PictureForm, format: str) -> None:
+    data = encode(noise(), format)
+    for bad, error in (
+        (b"", EmptyBodyError),
+        (b"no picture", UnsupportedPictureError),
+        (data[: len(data) // 2], UndecodablePictureError),
+    ):
+        with pytest.raises(error):
+            preparer(form).prepare(bad)
+
+
+@pytest.mark.parametrize("form", PictureForm)
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_the_limits_hold_for_bytes_and_files_in_every_form(form: PictureForm, format: str, tmp_path: Path) -> None:
+    data = encode(noise(48, 32), format)
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    for picture in (data, path):
+        preparer(form, PictureLimits(len(data), 48 * 32)).prepare(picture)
+        with pytest.raises(PictureTooLargeError, match="bytes"):
+            preparer(form, PictureLimits(len(data) - 1, 48 * 32)).prepare(picture)
+        with pytest.raises(PictureTooLargeError, match="pixels"):
+            preparer(form, PictureLimits(len(data), 48 * 32 - 1)).prepare(picture)
+
+
+def test_one_preparer_serves_many_threads() -> None:
+    shared = preparer(PictureForm.ARRAY)
+    pictures = [noise(width, 40) for width in range(20, 60)]
+    expected = [content(shared.prepare(picture)) for picture in pictures]
+    wrong: list[int] = []
+
+    def work() -> None:
+        for i, picture in enumerate(pictures):
+            if not np.array_equal(content(shared.prepare(picture)), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
