@@ -1,4 +1,4 @@
-"""The command `azaion`: its sub-commands, and how their errors become exit codes."""
+"""App: the command `azaion`, its sub-commands, and how their errors become exit codes."""
 
 from __future__ import annotations
 

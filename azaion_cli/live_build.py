@@ -1,4 +1,4 @@
-"""build_progress: shows an engine build on stderr."""
+"""Live build: shows an engine build on stderr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries: which failures are retried, and how long to wait before each retry."""
+"""Retry: which failures are retried, and how long to wait before each retry."""
 
 from __future__ import annotations
 

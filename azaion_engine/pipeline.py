@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from itertools import islice
 from typing import TypeVar
 
@@ -85,13 +86,16 @@ def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _batches(prepared: Iterable[Prepared | PictureError], batch: int) -> Iterator[list[Prepared | PictureError]]:
-    """Groups items so that each group except the last contains a full batch of valid ones."""
+    """Groups items so that each group except the last contains a full batch of valid ones, or twice as many items.
+
+    The second bound keeps a long run of bad pictures from being read, and held, without a result.
+    """
     held: list[Prepared | PictureError] = []
     good = 0
     for one in prepared:
         held.append(one)
         good += not isinstance(one, PictureError)
-        if good == batch:
+        if good == batch or len(held) == 2 * batch:
             yield held
             held, good = [], 0
     if held:
@@ -102,4 +106,4 @@ def _attempt(prepare: Callable[[Item], Prepared], item: Item) -> Prepared | Pict
     try:
         return prepare(item)
     except PictureError as error:
-        return error
+        return copy(error)  # a copy has no traceback, whose frames would keep the picture's bytes alive

@@ -1,4 +1,4 @@
-"""replicas_here: the number of replicas that share this machine's cores."""
+"""Placement: the number of replicas that share this machine's cores."""
 
 from __future__ import annotations
 

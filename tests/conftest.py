@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # most tests need no Ray, which takes a second to import
+if TYPE_CHECKING:  # most tests need no Ray, and importing it is slow
     from tests.running_serve import RunningServe
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Modules that can use the same Ray come before those that start their own, which end it."""
+    """Runs the modules that can share a Ray first: modules that start their own end the shared one."""
     sharing = {item.module for item in items if "running_serve" in item.fixturenames}
     items.sort(key=lambda item: item.module not in sharing)
 
 
 @pytest.fixture(scope="session")
 def last_ray_ends() -> Iterator[None]:
-    """Whoever uses Ray asks for this, and may leave Ray to the next module."""
+    """Ends Ray after the last test; fixtures that use Ray depend on it and may leave Ray running."""
     from tests.running_serve import end_ray
 
     yield
@@ -26,7 +26,7 @@ def last_ray_ends() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running_serve(last_ray_ends: None) -> Iterator[RunningServe]:
-    """Serve on a Ray with plenty of logical CPUs and no GPU; its applications live as long as the module."""
+    """Serve on a Ray with many logical CPUs and no GPU; its applications are deleted after the module."""
     from tests.running_serve import serve_on
 
     running = serve_on(num_cpus=32, num_gpus=0)
@@ -36,7 +36,7 @@ def running_serve(last_ray_ends: None) -> Iterator[RunningServe]:
 
 @pytest.fixture
 def no_ray() -> None:
-    """Ends the Ray of earlier modules: a process that a test starts would join it."""
+    """Ends the Ray of earlier modules, which a process started by the test would join."""
     from tests.running_serve import end_ray
 
     end_ray()

@@ -1,4 +1,4 @@
-"""A real Serve for the tests: one after the other use the same where they can."""
+"""RunningServe: a real Serve, shared by test modules where possible."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class RunningServe:
     def deploy(
         self, opener: Callable[[ServiceSettings], Any] = open_stand_in, *, own: bool = False, **settings: Any
     ) -> Deployed:
-        """Returns the application with these settings, deployed on first use; `own` asks for one to break."""
+        """Returns the application with these settings, deployed on first use; `own` gives one that is not shared."""
         known = f"{opener.__name__} {sorted(settings.items())}"
         if own or known not in self.applications:
             name = f"app-{self._deployed}"
@@ -75,7 +75,7 @@ class RunningServe:
             time.sleep(0.1)
 
     def begin_to_delete(self, *kept: Deployed) -> None:
-        """Deletes every other application, without waiting the seconds that their replicas take to end."""
+        """Deletes every other application, without waiting for their replicas to end."""
         for known, app in [*self.applications.items()]:
             if app not in kept:
                 serve.delete(app.name, _blocking=False)
@@ -91,15 +91,15 @@ def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tu
             try:
                 where = response.result(timeout_s=10)
             except (ray.exceptions.RayError, TimeoutError):
-                continue  # a replica that is just dying
+                continue  # a replica that is ending
             seen[where["pid"]] = (where["cuda_visible_devices"], where["node_id"])
     return seen
 
 
 def start_ray(**options: Any) -> None:
-    """Starts Ray on this host; once more where its raylet did not come up within Ray's fixed 30 s.
+    """Starts Ray on this machine, after ending a running one; retries once after a timeout of its raylet.
 
-    That happens on a busy host, before anything of this project runs. A Ray that is still up is ended first.
+    On a busy machine, the raylet may not start within Ray's fixed 30 s, before any code of this project runs.
     """
     end_ray()
     options = {"include_dashboard": False, "log_to_driver": False, **options}
@@ -113,7 +113,7 @@ def start_ray(**options: Any) -> None:
 
 
 def end_ray() -> None:
-    """Ends Serve and Ray, for tests that start their own or want none."""
+    """Ends Serve and Ray, for tests that start their own or need none."""
     _kept.clear()
     if ray.is_initialized():
         serve.shutdown()
@@ -132,11 +132,11 @@ def start_serve() -> RunningServe:
 
 
 _kept: dict[tuple[int, int], RunningServe] = {}
-"""The Serve that is up, by its Ray's logical CPUs and GPUs: none or one, as a process has at most one Ray."""
+"""The running Serve, by its Ray's logical CPUs and GPUs; at most one, because a process has at most one Ray."""
 
 
 def serve_on(num_cpus: int, num_gpus: int) -> RunningServe:
-    """Returns the Serve that an earlier module left on such a Ray, else a new one: a start and an end take 9 s."""
+    """Returns the Serve that an earlier module left on such a Ray, else a new one: starting and ending is slow."""
     resources = num_cpus, num_gpus
     if resources not in _kept:
         start_ray(num_cpus=num_cpus, num_gpus=num_gpus)

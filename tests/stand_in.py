@@ -1,4 +1,4 @@
-"""Stand-ins for what a test cannot have: an engine of known speed, and pictures that it understands."""
+"""Stand-in engines of known speed, and pictures whose grey values they understand."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from deployments.service import Answer
 from deployments.settings import ServiceSettings
 
 POISON, LOST, BROKEN = 250, 240, 230
-"""Grey values of a picture that the engine fails on, of one that loses the GPU, and of one that a GPU cannot decode."""
+"""Grey values of pictures that make the engine fail, lose the GPU, or refuse to decode."""
 BATCH_SIZE, PICTURES_RUN = 1_000, 100_000
-"""Added to the classes of two faint boxes by which the stand-in tells of itself (`engine_report`)."""
+"""Added to the classes of two faint boxes in which the stand-in reports on itself (`engine_report`)."""
 
 
 class StandInEngine(InferenceEngine):
-    """Takes 20 ms for any batch of up to 16, and answers each picture by its own grey value."""
+    """Takes 20 ms for any batch of up to 16, and answers each picture with its grey value."""
 
     def __init__(self, *, batch_size: int = 16, seconds: float = 0.02) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class StandInEngine(InferenceEngine):
             time.sleep(self._seconds)
             raise RuntimeError("poisoned batch")
         found = np.zeros((len(rows), 300, 6), np.float32)
-        # One box whose class is the picture's grey value: an answer that went to the wrong caller shows.
+        # One box whose class is the picture's grey value: tests notice an answer to the wrong caller.
         found[:, 0] = np.stack([[4, 8, 20, 24, 0.9, value] for value in grey])
-        # Below the usual confidence: how large the batch was, and how many pictures have been run so far.
+        # Below the usual confidence: the size of the batch, and the number of pictures run so far.
         found[:, 1] = [0, 0, 8, 8, 0.1, BATCH_SIZE + len(rows)]
         found[:, 2] = [0, 0, 8, 8, 0.09, PICTURES_RUN + self._pictures_run]
         wait_until(end)
@@ -85,7 +85,7 @@ class StandInEngine(InferenceEngine):
 
 
 class TwoLaneStandInEngine(StandInEngine):
-    """Takes pixels as a GPU does, two batches at a time, and finds that it cannot decode some of them."""
+    """Takes pixels as a GPU does, runs two batches at a time, and cannot decode pictures of `BROKEN`."""
 
     lanes = 2
 
@@ -105,7 +105,7 @@ class TwoLaneStandInEngine(StandInEngine):
         [found] = self._run_batch(np.stack(pixels).transpose(0, 3, 1, 2) / np.float32(255))
         with self._counting:
             self._now -= 1
-            # Where the other stand-in tells how many pictures have been run: how many batches ran at a time.
+            # In the place of the number of pictures run: the most batches that ran at a time.
             found[:, 2, 5] = PICTURES_RUN + self._most
         broken = UndecodablePictureError("the JPEG is damaged")
         return [broken if row[0, 5] == BROKEN else row for row in found]
@@ -116,14 +116,14 @@ def open_two_lanes(settings: ServiceSettings) -> Detector:
 
 
 def open_shared_two_lanes(settings: ServiceSettings) -> Detector:
-    """As `Detector.open(shared=True)`: the replicas of one GPU use one stand-in, in a process of its own."""
+    """Opens as `Detector.open(shared=True)` does: the replicas of one GPU share a stand-in in a host process."""
     opener = partial(TwoLaneStandInEngine, batch_size=settings.batch_size or 16)
     key = f"stand-in for GPU {os.environ.get('CUDA_VISIBLE_DEVICES')} of process {os.getppid()}"
     return Detector(SharedEngine.open(lambda: opener, key), model_name="stand-in")
 
 
 def wait_until(end: float) -> None:
-    """Returns at `end`, `time.perf_counter` seconds; a plain sleep may be 0.3 ms late, which no engine is."""
+    """Returns at `end`, in `time.perf_counter` seconds; a plain sleep ends later than an engine would."""
     time.sleep(max(0.0, end - time.perf_counter() - 0.0003))
     while time.perf_counter() < end:
         time.sleep(0)
@@ -136,7 +136,7 @@ def open_stand_in(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
 
 
 def open_steady_stand_in(settings: ServiceSettings) -> Detector:
-    """Slow enough that a busy machine's callers are back before the batch is over."""
+    """Opens one so slow that callers on a busy machine ask again before the batch ends."""
     return open_stand_in(settings, seconds=0.2)
 
 
@@ -145,12 +145,12 @@ def open_slow_stand_in(settings: ServiceSettings) -> Detector:
 
 
 def open_very_slow_stand_in(settings: ServiceSettings) -> Detector:
-    """Slow enough for several steps of a test within one batch, on a busy machine too."""
+    """Opens one so slow that several steps of a test fit into one batch, even on a busy machine."""
     return open_stand_in(settings, seconds=2.0)
 
 
 def open_teller_of_threads(settings: ServiceSettings) -> Detector:
-    """Is named after the threads that its replica gave it."""
+    """Opens one whose model is named after the number of threads in its settings."""
     return Detector(StandInEngine(), model_name=f"{settings.threads} threads")
 
 

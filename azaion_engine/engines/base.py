@@ -1,4 +1,4 @@
-"""InferenceEngine: the interface of every engine, and the input checks that all engines share."""
+"""Base of all engines: their interface `InferenceEngine`, and the input checks that they share."""
 
 from __future__ import annotations
 

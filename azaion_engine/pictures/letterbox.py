@@ -158,18 +158,6 @@ class Letterbox:
         np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
         return inside.astype(np.float32)
 
-    def box_to_picture(
-        self, x1: float, y1: float, x2: float, y2: float
-    ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-        """Maps one box of finite numbers; the result is bit-identical to that of `boxes_to_picture`."""
-        scale_x, scale_y = self.scale_x, self.scale_y
-        return (
-            np.float32(min(max(0.0, (x1 - self.pad_left) / scale_x), self.picture_width)),
-            np.float32(min(max(0.0, (y1 - self.pad_top) / scale_y), self.picture_height)),
-            np.float32(min(max(0.0, (x2 - self.pad_left) / scale_x), self.picture_width)),
-            np.float32(min(max(0.0, (y2 - self.pad_top) / scale_y), self.picture_height)),
-        )
-
     def boxes_to_network(self, boxes: NDArray[Any]) -> NDArray[np.float32]:
         """Maps boxes from the picture onto the network input: the inverse of `boxes_to_picture`, without clipping.
 

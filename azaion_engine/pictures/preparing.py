@@ -1,4 +1,4 @@
-"""Preparer: pictures of any kind → prepared pictures, in the form that an engine takes."""
+"""Preparing: pictures of any kind → prepared pictures, in the form that an engine takes."""
 
 from __future__ import annotations
 

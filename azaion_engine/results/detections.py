@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +14,6 @@ from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.results.drawing import draw_boxes
 
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
-
-_FEW = 4
-"""Maximum rows for plain Python, which up to here is no slower than the many calls of NumPy."""
-
-_Columns = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-"""Boxes, confidences, class ids."""
 
 
 class Detection(NamedTuple):
@@ -95,9 +87,24 @@ class Detections:
             raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
         # The cheap test first: few of the usual 300 rows remain. NaN compares false.
         rows = rows[rows[:, 4] >= confidence].astype(np.float32)
-        select = _select_few if len(rows) <= _FEW else _select_many
+        # Speed depends on the number of NumPy calls; ufuncs and methods avoid NumPy's Python wrappers.
+        # Classes are compared before the cast to int, which is undefined for values outside its range.
+        proper = np.logical_and.reduce(np.isfinite(rows), axis=1)
+        proper &= rows[:, 5] >= _MIN_CLASS
+        proper &= rows[:, 5] < _MAX_CLASS
+        rows = rows[proper]
+        boxes = letterbox.boxes_to_picture(rows[:, :4])
+        class_ids = np.rint(rows[:, 5]).astype(np.int64)
+        keep = boxes[:, 2:] > boxes[:, :2]
+        keep = keep[:, 0] & keep[:, 1]
+        if classes is not None:
+            keep &= _of_classes(class_ids, classes)
+        [order] = keep.nonzero()
+        order = order[(-rows[order, 4]).argsort(kind="stable")]
         return cls(
-            *select(rows, letterbox, classes),
+            boxes[order],
+            rows[order, 4],
+            class_ids[order],
             picture_width=letterbox.picture_width,
             picture_height=letterbox.picture_height,
             names=names,
@@ -163,45 +170,6 @@ class Detections:
         labels = [f"{box.class_name} {box.confidence:.2f}" for box in self]
         fallbacks = [f"class_{box.class_id} {box.confidence:.2f}" for box in self]
         return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks)
-
-
-def _select_many(rows: NDArray[np.float32], letterbox: Letterbox, classes: Collection[int] | None) -> _Columns:
-    # Speed depends on the number of NumPy calls; ufuncs and methods avoid NumPy's Python wrappers.
-    # Classes are compared before the cast to int, which is undefined for values outside its range.
-    classes_found = rows[:, 5]
-    proper = np.logical_and.reduce(np.isfinite(rows), axis=1)
-    proper &= classes_found >= _MIN_CLASS
-    proper &= classes_found < _MAX_CLASS
-    rows = rows[proper]
-    boxes = letterbox.boxes_to_picture(rows[:, :4])
-    class_ids = np.rint(rows[:, 5]).astype(np.int64)
-    keep = boxes[:, 2:] > boxes[:, :2]
-    keep = keep[:, 0] & keep[:, 1]
-    if classes is not None:
-        keep &= _of_classes(class_ids, classes)
-    [order] = keep.nonzero()
-    order = order[(-rows[order, 4]).argsort(kind="stable")]
-    return boxes[order], rows[order, 4], class_ids[order]
-
-
-def _select_few(rows: NDArray[np.float32], letterbox: Letterbox, classes: Collection[int] | None) -> _Columns:
-    """Returns the same as `_select_many`, bit for bit."""
-    found = []
-    for row in rows.tolist():
-        *corners, confidence, class_found = row
-        if not all(map(isfinite, row)) or not _MIN_CLASS <= class_found < _MAX_CLASS:
-            continue
-        x1, y1, x2, y2 = box = letterbox.box_to_picture(*corners)
-        class_id = round(class_found)
-        if x1 < x2 and y1 < y2 and (classes is None or class_id in classes):
-            found.append((box, confidence, class_id))
-    found.sort(key=itemgetter(1), reverse=True)  # reverse=True keeps the order of equals
-    boxes, confidences, class_ids = zip(*found, strict=True) if found else ((), (), ())
-    return (
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(confidences, np.float32),
-        np.array(class_ids, np.int64),
-    )
 
 
 def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -> NDArray[np.bool_]:

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 
-from demo.scenes.brush import Colour
-from demo.scenes.site import Site
+from demo.scenes.site import PAINT, Site
 
-LINE: Colour = (206, 206, 200)
 MIXES: dict[str, dict[str, float]] = {
     "suburb": {"houses": 0.75, "lot": 0.1, "green": 0.15},
     "town": {"flats": 0.5, "lot": 0.2, "plaza": 0.2, "houses": 0.1},
@@ -149,7 +147,7 @@ def _lot(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> N
         for _ in range(int(random.poisson(plan.reach / 9))):
             plan.group(float(random.uniform(u1, u2)), v + float(random.uniform(1, 5)), int(random.integers(1, 3)))
         v += 6.2
-    site.lines(segments, LINE, 0.11)
+    site.lines(segments, PAINT, 0.11)
 
 
 def _works(site: Site, kind: str, u1: float, v1: float, u2: float, v2: float) -> None:

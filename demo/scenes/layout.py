@@ -10,9 +10,8 @@ from demo.scenes.blocks import fill_block
 from demo.scenes.brush import Colour
 from demo.scenes.plan import Plan
 from demo.scenes.props import LEAVES
-from demo.scenes.site import Site
+from demo.scenes.site import PAINT, Site
 
-PAINT: Colour = (206, 206, 200)
 KERB: Colour = (150, 148, 144)
 
 
@@ -150,7 +149,8 @@ class Layout:
             for c, h, upright in both:
                 for off in (-0.42 * h, 0.42 * h):
                     seg = (c + off, -far, c + off, far) if upright else (-far, c + off, far, c + off)
-                    self.site.lines([seg], (118, 100, 78), 0.5) if surface == "dirt" else None
+                    if surface == "dirt":
+                        self.site.lines([seg], (118, 100, 78), 0.5)
             return
         for c, h, upright in both:
             crossings = [(cc, hh) for cc, hh, other in both if other != upright]

@@ -15,6 +15,8 @@ from demo.scenes.brush import Brush, Colour, Pose, blend, ellipse, rectangle, ti
 CLASS_NAMES = ("car", "truck", "building", "person")
 CAR, TRUCK, BUILDING, PERSON, NO_OBJECT = 0, 1, 2, 3, -1
 """Indices into `CLASS_NAMES`; -1 is a distractor, an object without a box."""
+PLAIN_BUILDING = 48.0
+"""Shorter side, pixels, from which a building that is cut off has a box, however little of it is seen."""
 
 CAR_COLOURS: list[Colour] = [
     (224, 226, 228),

@@ -10,7 +10,7 @@ import numpy as np
 
 from demo.scenes.brush import Brush
 from demo.scenes.layout import Layout
-from demo.scenes.objects import BUILDING, NO_OBJECT, Item
+from demo.scenes.objects import BUILDING, NO_OBJECT, PLAIN_BUILDING, Item
 from demo.scenes.plan import Plan, hidden_share
 from demo.scenes.terrain import Ground, noise, static_noise
 
@@ -29,8 +29,6 @@ LEAST_SEEN = 0.35
 """Share of an object that must be visible for it to have a box."""
 LEAST_PIXELS = 6.0
 """Shortest side of a box, pixels."""
-PLAIN_BUILDING = 48.0
-"""Shorter side, pixels, from which a building cut off by the picture's edge has a box whatever its visible share."""
 METRES_PER_PIXEL = (0.04, 0.12)
 """Range of the ground size of a pixel."""
 

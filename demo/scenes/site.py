@@ -9,6 +9,9 @@ from demo.scenes.brush import SHIFT, Colour, rectangle
 from demo.scenes.plan import Plan
 from demo.scenes.props import LEAVES
 
+PAINT: Colour = (206, 206, 200)
+"""Road and parking markings."""
+
 
 class Site:
     """Paints the ground of a plan.

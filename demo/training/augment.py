@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from demo.scenes.objects import BUILDING
+from demo.scenes.objects import BUILDING, PLAIN_BUILDING
 
-PLAIN_BUILDING = 48.0
-"""Shorter side, pixels, from which a building cut off by the crop's edge is kept whatever its share in the crop."""
 SMALLEST_BOX = 4.5
 """Shortest side of a box, pixels: a cell cannot resolve smaller ones, so they are dropped."""
 KEPT_SHARE = 0.35

@@ -21,7 +21,7 @@ from tests.azaion_engine.models import make_detector
 
 @dataclass
 class Ran:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Ran:
 
 @pytest.fixture
 def azaion(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ran]]:
-    """Runs the command in this process."""
+    """Runs the command in this process, not in one of its own."""
 
     def run(*arguments: object) -> Ran:
         console.stdout.cache_clear()
@@ -59,7 +59,7 @@ def tiny(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A fake GPU with a fake TensorRT 8.6; gives the module."""
+    """A fake GPU with a fake TensorRT 8.6; yields the fake `tensorrt` module."""
     with fake_h200(monkeypatch) as (fake, tensorrt):
         yield tensorrt
         assert fake.idle(), "a context was left pushed"
@@ -67,13 +67,13 @@ def h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No PyCUDA and no driver, wherever the tests run."""
+    """Hides PyCUDA and the driver where the machine has them."""
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pynvml", None)
 
 
 def on_terminal(command: list[str], columns: int) -> tuple[subprocess.Popen[bytes], bytes, bytes]:
-    """Runs a command whose stderr is a terminal; returns the ended process, its stdout and what the terminal got."""
+    """Runs a command whose stderr is a terminal; returns the ended process, its stdout and its stderr."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
@@ -82,7 +82,7 @@ def on_terminal(command: list[str], columns: int) -> tuple[subprocess.Popen[byte
     while True:
         try:
             part = os.read(ours, 4096)
-        except OSError:  # Linux says EIO when the other side is closed
+        except OSError:  # EIO: the other side of the terminal is closed (Linux)
             break
         if not part:
             break

@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, exit codes, errors, completion, and what starting it costs."""
+"""The command as a whole: help, version, exit codes, errors, completion, and modules imported at start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_help_and_version_import_nothing_heavy_and_name_the_exit_codes() -> None
         f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # Typer itself may bring pydantic along in some versions; what counts is what a detector needs.
+    # Not pydantic: some versions of Typer import it themselves.
     assert done.stdout.splitlines()[-1] in ("[]", "['pydantic_core']")
     assert f"azaion-engine {azaion_engine.__version__}" in done.stdout
     for word in ("doctor", "build", "inspect", "detect", "bench", "serve", "cache", "Exit codes", "--every"):

@@ -1,4 +1,4 @@
-"""`azaion bench`: which figures it gives, and that they hang together."""
+"""`azaion bench`: the figures it reports, and that they are consistent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`azaion build`: on a fake GPU into the cache, and for real with TensorRT-RTX into a file."""
+"""`azaion build`: into the cache on a fake GPU, and into a file with the real TensorRT-RTX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`azaion cache` and `azaion inspect`: what is kept, why it would not be reused, and what is in a file."""
+"""`azaion cache` and `azaion inspect`: the stored plans, why one cannot be reused, and the content of a plan file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILENAME = "azaion.cc_9.0_sm_132.engine"
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache with one engine of another machine."""
+    """A cache with one plan of another machine."""
     PlanStore(tmp_path / "cache").get_or_build("yolo", FILENAME, KEY, build=lambda: b"plan" * 500, load=bytes)
     return tmp_path / "cache"
 

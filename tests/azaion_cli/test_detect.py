@@ -1,4 +1,4 @@
-"""`azaion detect`: real pictures through the demo model as a process, the rest on a tiny model in this process."""
+"""`azaion detect`: the demo model on real pictures in a process of its own; a tiny model in this process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_pictures_and_a_video_of_them_as_a_process(tmp_path: Path) -> None:
-    """Two samples, a bad picture, a video of the samples, drawn, on stdin too: one process, one load of the model."""
+    """Two samples, a bad picture, a video and stdin, drawn too, in one process: the model is loaded only once."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name in SAMPLES:
@@ -55,7 +55,7 @@ def test_pictures_and_a_video_of_them_as_a_process(tmp_path: Path) -> None:
     told = [(Path(line["source"]).name, line.get("frame")) for line in lines]
     assert told == [("clip.avi", 0), ("clip.avi", 2), (SAMPLES[0], None), (SAMPLES[1], None), ("-", None)]
     frame, shifted, one, two, stdin = (line["boxes"] for line in lines)
-    # README shows this very box.
+    # README shows this box.
     assert [round(one[0][key]) for key in ("x1", "y1", "x2", "y2")] == [1172, 273, 1251, 330]
     assert one == stdin
     assert len(two) > 5

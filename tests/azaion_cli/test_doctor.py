@@ -1,4 +1,4 @@
-"""`azaion doctor`: what is here, what is missing, and when that is a failure."""
+"""`azaion doctor`: what is installed, what is missing, and when the exit code says failure."""
 
 from __future__ import annotations
 

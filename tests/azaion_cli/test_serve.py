@@ -1,4 +1,4 @@
-"""`azaion serve`: what it runs, and once for real with HTTP."""
+"""`azaion serve`: the command that it starts, and one real service over HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
-    """Collects what would be started: the command, and the configuration as that process would read it."""
+    """Collects, instead of starting it, the command, and the configuration that its process would read."""
     calls: list[tuple[list[str], str]] = []
 
     def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:

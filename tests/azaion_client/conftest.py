@@ -1,4 +1,4 @@
-"""A scripted HTTP server, both clients behind one face, and a clock that moves only when a client waits."""
+"""A scripted HTTP server, one interface to both clients, and a clock that moves only when a client waits."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reply:
 
 @dataclass
 class Asked:
-    """One request that arrived."""
+    """One received request."""
 
     line: str
     headers: dict[str, str]
@@ -71,7 +71,7 @@ class Asked:
 
 @dataclass
 class Script:
-    """The server's address, what it is to answer, and what it was asked."""
+    """The server's address, the answers it will give, and the requests it received."""
 
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
@@ -88,7 +88,7 @@ def script() -> Iterator[Script]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True  # head and body are two writes: 40 ms each time otherwise
+        disable_nagle_algorithm = True  # else the body, a second write, waits for the client's delayed ACK
 
         def do_GET(self) -> None:
             script.connections.add(self.client_address)
@@ -130,7 +130,7 @@ def script() -> Iterator[Script]:
 
 
 class Face:
-    """Calls the waiting or the asyncio client in the same way."""
+    """Calls the blocking or the asyncio client in the same way."""
 
     def __init__(self, kind: type[Client] | type[AsyncClient], url: str) -> None:
         self.kind = kind
@@ -141,7 +141,7 @@ class Face:
         return result
 
     def several(self, method: str, calls: list[tuple[Any, ...]], client: Any = None, **kwargs: Any) -> list[Any]:
-        """Calls one after the other with one client."""
+        """Makes several calls, one after the other, with one client."""
         options = {"base_url": self.url, **(client or {})}
         if self.kind is Client:
             with Client(**options) as waiting:
@@ -161,7 +161,7 @@ def call(request: pytest.FixtureRequest, script: Script) -> Face:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits asked for, which pass at once; jitter is at its greatest."""
+    """Records the waits instead of waiting; jitter is at its maximum."""
     waited: list[float] = []
     start = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What goes over the wire and what comes back, for both clients, against a real server on this machine."""
+"""Requests and answers of both clients, against a real HTTP server on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a request is repeated, and after which wait; over real connections, with time that does not pass."""
+"""When a request is repeated, and after which wait; over real connections, with a fake clock."""
 
 from __future__ import annotations
 

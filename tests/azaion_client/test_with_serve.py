@@ -1,4 +1,4 @@
-"""Both clients against the real service: what is scripted in the other tests is what it really does."""
+"""Both clients against the real service, which answers as the scripted server of the other tests does."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_drawn_picture(ask):
 
 
 def test_a_full_queue_is_outlasted(running_serve):
-    """Three at once into one place of a second: without patience some are refused, with it all are answered."""
+    """Three requests at once, a queue of one, a second each: some are refused without retries, none with them."""
     app = running_serve.deploy(open_slow_stand_in, max_queue=1, batch_size=1)
 
     async def three(retry: RetryPolicy) -> list[Detections | BaseException]:

@@ -17,7 +17,7 @@ from tests.azaion_engine.fakes.fake_gpu import install
 from tests.azaion_engine.models import make_detector
 
 MODELS: dict[str, tuple[bytes, BuildOptions]] = {
-    # Optimisation level 0: what is tested is this code, not TensorRT's choice of kernels.
+    # Optimisation level 0 builds fast; TensorRT's choice of kernels is not tested here.
     "dynamic": (
         make_detector(height=None, width=None),
         BuildOptions(batch_size=3, height=64, width=96, precision="fp32", optimization_level=0),
@@ -33,7 +33,7 @@ MODELS: dict[str, tuple[bytes, BuildOptions]] = {
 
 
 class Cuda:
-    """What the tests ask of a GPU, real or not."""
+    """A GPU, real or fake, with the plans built for it."""
 
     def __init__(self, fake: FakeCuda | None, tensorrt: Any) -> None:
         self.fake = fake

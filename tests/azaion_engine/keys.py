@@ -1,4 +1,4 @@
-"""KEY: an engine's key for tests that care for one field of it and need the others."""
+"""KEY: a complete plan key; tests replace the field that they are about."""
 
 from __future__ import annotations
 

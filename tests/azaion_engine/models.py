@@ -1,4 +1,4 @@
-"""Tiny ONNX detectors for tests: real convolutions, a real box head, built in milliseconds."""
+"""Models: tiny ONNX detectors with real convolutions and a real box head, quick to build."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_detector(
         height: Input height in pixels, a multiple of 8; None leaves it dynamic.
         width: Input width in pixels, a multiple of 8; None leaves it dynamic.
         batch: Fixed batch size; None leaves it dynamic.
-        k: Number of rows given; at most height/8 * width/8.
+        k: Number of output rows; at most height/8 * width/8.
         classes: Number of classes, at most `len(CLASS_NAMES)`.
         io_dtype: Element type of input and output.
         output: `boxes` gives `[batch, k, 6]` rows x1, y1, x2, y2 (pixels), confidence (0…1), class;
@@ -109,7 +109,7 @@ def make_batch(rows: int, height: int = 64, width: int = 64, seed: int = 1) -> N
 
 
 def reference_run(model: bytes, data: NDArray[np.generic]) -> list[NDArray[np.float32]]:
-    """Runs the model on the CPU through ONNX Runtime, in the batch size that it is fixed to, if it is."""
+    """Runs the model on the CPU through ONNX Runtime, in batches of the size that the model fixes, if it does."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -128,7 +128,7 @@ def reference_run(model: bytes, data: NDArray[np.generic]) -> list[NDArray[np.fl
 
 
 class _Graph:
-    """Collects nodes and weights; every method returns the name of the tensor it made."""
+    """Collects nodes and weights; methods that add one return the name of its tensor."""
 
     def __init__(self, named: bool, random: np.random.Generator) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -163,13 +163,13 @@ class _Graph:
         return self.op("Mul", [x, self.op("Sigmoid", [x])])
 
     def decode(self, distances: str, centers: str) -> str:
-        """Softplus distances in cells, to the four sides, become corners in pixels: [b, cells, 4]."""
+        """Converts distances to the four sides (before softplus, in cells) to corners in pixels, `[b, cells, 4]`."""
         sides = self.op("Mul", [self.op("Softplus", [distances]), self.const(np.float32(STRIDE).reshape(1))])
         signs = self.const(np.array([-1, -1, 1, 1], np.float32))
         return self.op("Add", [self.op("Mul", [sides, signs]), centers])
 
     def select(self, boxes: str, scores: str, k: int) -> str:
-        """The k best cells as rows x1, y1, x2, y2, confidence, class: [b, k, 6]."""
+        """Selects the k best cells: rows x1, y1, x2, y2, confidence, class, `[b, k, 6]`."""
         best = self.op("ReduceMax", [scores], axes=[2], keepdims=1)
         label = self.op("Cast", [self.op("ArgMax", [scores], axis=2, keepdims=1)], to=TensorProto.FLOAT)
         rows = self.op("Concat", [boxes, best, label], axis=2)
@@ -183,7 +183,7 @@ class _Graph:
 
 
 def _centers(graph: _Graph, prediction: str, height: int | None, width: int | None) -> str:
-    """Cell centers x, y, x, y in pixels, [1, cells, 4]; constants where the size is fixed."""
+    """Adds the cells' centres x, y, x, y in pixels, `[1, cells, 4]`; constants where the size is fixed."""
     if height and width:
         ys, xs = np.mgrid[: -(-height // STRIDE), : -(-width // STRIDE)].reshape(2, -1).astype(np.float32)
         return graph.const(((np.stack([xs, ys, xs, ys], axis=1) + 0.5) * STRIDE).astype(np.float32)[None])

@@ -1,4 +1,4 @@
-"""Pictures to boxes with the demo model on ONNX Runtime."""
+"""Detector: pictures to boxes, with the demo model on ONNX Runtime."""
 
 from __future__ import annotations
 

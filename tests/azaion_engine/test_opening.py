@@ -1,4 +1,4 @@
-"""open_engine with TensorRT: what is stored where, and what is built again."""
+"""Opening an engine with TensorRT: where plans are stored, and when they are rebuilt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL = ModelFile("tiny", make_detector())
 
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """A fake GPU with a fake TensorRT; gives the builds that were made there."""
+    """A fake GPU with a fake TensorRT; yields the list of its builds."""
     with fake_h200(monkeypatch) as (_, tensorrt):
         yield tensorrt.builds
 

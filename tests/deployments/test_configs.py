@@ -1,4 +1,4 @@
-"""Every shipped configuration loads, and a wrong one fails at start by name."""
+"""Configurations: every shipped one loads; a wrong one fails at start with an error that names the setting."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "ray.serve.scripts", "run", "config.yaml"]
-    # `serve run` stays up so that a corrected config can be deployed: read until the name shows, then stop it.
+    # `serve run` does not exit on an error: read its output until the name appears, then stop it.
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -75,7 +75,7 @@ def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
         process.send_signal(signal.SIGINT)
         try:
             process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:  # Serve's own end now and then takes longer; what is asked here has shown
+        except subprocess.TimeoutExpired:  # Serve sometimes takes longer to end; the output has been read already
             process.kill()
             process.communicate()
 

@@ -1,4 +1,4 @@
-"""The deployment on a real Serve, called through its handle, with a stand-in engine of 20 ms a batch."""
+"""Deployment on a real Serve, called through its handle, with a stand-in engine that takes 20 ms per batch."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_callers_that_keep_coming_fill_the_batches(running_serve):
 
     sizes = [size for caller_sizes in asyncio.run(callers()) for size in caller_sizes]
     assert max(sizes) == 16
-    # Serve's own timer alone gives batches of 2 to 4 here.
+    # Serve's own timer alone makes far smaller batches here.
     assert sum(sizes) / len(sizes) >= 12
 
 
@@ -219,7 +219,7 @@ def test_a_lost_gpu_turns_health_red_and_ray_replaces_the_replica(running_serve)
 def test_shutdown_answers_what_was_accepted(running_serve):
     app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=2)
     responses = [app.handle.detect.remote(grey_picture(value)) for value in range(6)]
-    time.sleep(0.5)  # the replica has accepted them, the engine is in its first batch
+    time.sleep(0.5)  # by now the replica has accepted all, and the engine runs its first batch
     serve.delete(app.url.rsplit("/", 1)[1], _blocking=False)
     assert [response.result().detections.class_ids[0] for response in responses] == list(range(6))
 

@@ -11,7 +11,7 @@ from tests.azaion_engine.test_errors import every_error as every_error_of_the_li
 
 
 def every_error() -> list[type[AzaionError]]:
-    """Returns the library's errors, and the service's own."""
+    """Returns the error classes of the library and of the service."""
     own = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, AzaionError)]
     return list(dict.fromkeys([*every_error_of_the_library(), *own]))
 

@@ -1,4 +1,4 @@
-"""One replica per GPU, with Ray's logical GPUs on hosts that have none: placement is Ray's own and real."""
+"""Placement: one replica per GPU. Ray places them for real, on logical GPUs; the machine needs none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_t
 def four_gpus(last_ray_ends) -> Iterator[RunningServe]:
     running = serve_on(num_cpus=8, num_gpus=4)
     yield running
-    running.keep_only()  # the next test's replicas find every GPU free
+    running.keep_only()  # frees every GPU for the next test's replicas
 
 
 def test_every_gpu_of_a_node_gets_one_replica_that_sees_only_it(four_gpus):
@@ -52,7 +52,7 @@ def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_pro
     deadline = time.monotonic() + 90
     engines: set[str] = {engine}
     while time.monotonic() < deadline and (engine in engines or len(engines) != 1):
-        with suppress(Exception):  # replicas that Ray is about to replace
+        with suppress(Exception):  # a replica that Ray is about to replace
             engines = {app.handle.describe.remote().result(timeout_s=5)["engine"] for _ in range(12)}
         time.sleep(0.5)
     assert engine not in engines
@@ -82,7 +82,7 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
     assert len({node for _, node in seen.values()}) == 2
     running.keep_only()
 
-    own_cores = max(1, available_cores() // 2)  # two GPUs of its host, not four of the cluster
+    own_cores = max(1, available_cores() // 2)  # its node has two GPUs, the cluster four
     sharing = running.deploy(open_teller_of_threads, num_gpus="auto")
     assert {sharing.handle.describe.remote().result()["name"] for _ in range(12)} == {f"{own_cores} threads"}
     running.keep_only()

@@ -1,4 +1,4 @@
-"""Each example runs as people run it, against a real service with the demo model, and what it prints is right."""
+"""Examples: each runs as a user runs it, against a real service with the demo model, and prints the right boxes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def expected(detector) -> dict[str, Detections]:
-    """What the library finds in the samples, by file name."""
+    """The library's own detections in the samples, by file name."""
     return {name: detector.detect(sample_picture(name))[0] for name in SAMPLES}
 
 
@@ -49,7 +49,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(*command: str | Path) -> str:
-    # As people run them: the packages are installed, and nothing else leads to the repository.
+    # As users run them: with the installed packages, without PYTHONPATH.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
         [*map(str, command)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
@@ -63,7 +63,7 @@ def example(name: str, *arguments: str | Path) -> str:
 
 
 def assert_same(boxes: list[dict[str, Any]], found: Detections) -> None:
-    """The service's boxes are the library's own, to the last digit that it sends."""
+    """Asserts that the service's boxes are the library's, to the last digit sent."""
     assert len(boxes) == len(found)
     for box, own in zip(boxes, found, strict=True):
         assert (box["class_id"], box["class_name"]) == (own.class_id, own.class_name)
@@ -125,7 +125,7 @@ def test_library(folder, expected, tmp_path):
     assert lines == list(map(sentence, found))
     picture = decode(sample_picture())
     difference = np.abs(decode(drawn.read_bytes()).astype(int) - found.draw(picture))
-    assert difference.mean() < 3  # what a JPEG loses
+    assert difference.mean() < 3  # JPEG is lossy
     assert np.abs(found.draw(picture).astype(int) - picture).mean() > 1
 
 
@@ -143,7 +143,7 @@ def test_curl(url, folder, expected):
 
 
 def test_the_readmes_client(url):
-    """README's block prints what README says, but for the last digits and the request's id."""
+    """README's block prints what README shows, except for the last digits and the request's id."""
     [(code, told)] = re.findall(r"```python\n(from azaion_client.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
     number = r"\d+\.\d+"
     request = r"\(request .*?\)"

@@ -1,4 +1,4 @@
-"""SharedEngine: client of an engine in a host process, which several processes of one machine share."""
+"""Client of a shared engine: `SharedEngine` hands pictures to the host process that owns the engine."""
 
 from __future__ import annotations
 

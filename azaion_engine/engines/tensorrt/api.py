@@ -1,4 +1,4 @@
-"""TensorRT: one interface to TensorRT 8.6, 10, 11 and TensorRT-RTX; only this module knows their differences."""
+"""API of TensorRT: one interface to 8.6, 10, 11 and TensorRT-RTX; only this module knows their differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""plan_key: the key of the plan that a model needs on this machine, and why a stored plan is not reused."""
+"""Reuse: the key of the plan that a model needs on this machine, and why a stored plan is not reused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiles letterbox.cu to the letterbox.ptx that ships beside it: `python -m azaion_engine.pictures.gpu.compile_ptx`.
+"""Compile PTX: `python -m azaion_engine.pictures.gpu.compile_ptx` makes letterbox.ptx from letterbox.cu.
 
 PTX, not machine code: the driver compiles it for any GPU, and users need no CUDA toolkit. PTX names the version of its
 instruction set (ISA), and a driver refuses a version newer than its own. NVRTC 12.0 writes ISA 8.0, which every driver

@@ -1,4 +1,4 @@
-"""gpu: the CUDA index of this process leads to the right GPU, whatever hides or reorders them."""
+"""gpu: a CUDA index of this process means the right GPU where others are hidden or reordered."""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ class Gpu:
         return Staging(self.context, self.stream, self.pool, array.size * np.dtype(dtype).itemsize)
 
     def through(self, array: np.ndarray[Any, Any], dtype: type) -> np.ndarray[Any, Any]:
-        """Uploads an array twice, and returns what then lies on the GPU."""
+        """Uploads an array twice, and returns the content of the GPU's memory."""
         memory = self.driver.mem_alloc(array.size * np.dtype(dtype).itemsize)
         ring = self.ring(array, dtype)
         ring.upload(np.zeros_like(array), int(memory), np.dtype(dtype))
         sent = array.copy(order="K")
         ring.upload(sent, int(memory), np.dtype(dtype))
-        sent[...] = 0  # it was read
+        sent[...] = 0  # already copied by the upload
         found = np.empty(array.shape, dtype)
         back = self.driver.pagelocked_empty(array.shape, np.dtype(dtype))
         self.driver.memcpy_dtoh_async(back, int(memory), self.stream)

@@ -1,4 +1,4 @@
-"""InferenceEngine: what all engines share: pictures run together, a bad one alone; checks; opening and closing."""
+"""InferenceEngine: batches of pictures, the retry of each picture alone, input checks, warm-up and closing."""
 
 from __future__ import annotations
 

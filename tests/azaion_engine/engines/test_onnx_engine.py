@@ -118,7 +118,7 @@ def test_closing_twice_is_fine_and_running_after_it_is_not():
 
 def test_a_model_without_end_to_end_output_is_refused_with_the_way_to_export_it():
     with pytest.raises(ModelError, match=r"expected \[batch, n, 6\].*yolo export"):
-        # This model leaves its last dimension open: only a run shows it.
+        # The model leaves its last dimension open: only a run shows the shape.
         OnnxEngine(make_detector(output="raw")).run(make_batch(1, 64, 64))
 
 
@@ -155,7 +155,7 @@ def test_warming_up_runs_each_size_twice(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def averaging_model(*outputs: str) -> bytes:
-    """Returns a model of dynamic batch that averages over all its input: `mean` is a scalar, `rows` is `[1, 5, 6]`."""
+    """Makes a model of dynamic batch that averages its whole input: `mean` is a scalar, `rows` is `[1, 5, 6]`."""
     make = onnx.helper
     kinds = {"mean": (), "rows": (1, 5, 6)}
     graph = make.make_graph(

@@ -1,9 +1,8 @@
-"""A `pycuda.driver` of host memory: contexts, pinned arrays, allocations and streams with PyCUDA's own strictness.
+"""Fake `pycuda.driver` in host memory: contexts, pinned arrays, allocations and streams.
 
-What it is strict about, because PyCUDA punishes it silently or fatally: every call needs a current
-context, memory is freed only while the context object is current that made it, and asynchronous
-work happens at `synchronize`, not before. What is put on a stream while it is recorded runs only
-when the graph is launched.
+It raises errors where PyCUDA fails silently or crashes: every call needs a current context, and memory is freed only
+while the context that made it is current. Asynchronous work runs at `synchronize`, not before; work put on a stream
+that is being recorded runs only when the graph is launched.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from azaion_engine.pictures.letterbox import Letterbox
 
 @dataclass(frozen=True)
 class PhysicalGpu:
-    """A GPU in the host, in PCI bus order, as NVML lists them."""
+    """A GPU of the machine; NVML lists them in PCI bus order."""
 
     name: str
     uuid: str
@@ -38,36 +37,36 @@ class PhysicalGpu:
 
 
 class FakeCuda:
-    """A host with GPUs, seen by one process through CUDA_VISIBLE_DEVICES at the moment of `init`."""
+    """A machine with GPUs, of which a process sees those in CUDA_VISIBLE_DEVICES at the time of `init`."""
 
     def __init__(self, gpus: list[PhysicalGpu]) -> None:
         self.gpus = gpus
         self.visible: list[PhysicalGpu] | None = None
         self.lost = False
         self.full_at = ""
-        """Where TensorRT finds no more GPU memory: `plan`, `context`, `second context`, or nowhere."""
+        """Step at which GPU memory runs out for TensorRT: `plan`, `context` or `second context`; empty for none."""
         self.allocated: dict[int, Any] = {}
         self.stacks: dict[int, list[FakeContext]] = {}
         self.pinned_at: dict[int, Any] = {}
-        """Pinned memory by address, whoever asked for it."""
+        """All pinned memory, by address."""
         self.at_work = threading.RLock()
         self.context_flags: dict[int, int] = {}
         self.contexts: set[int] = set()
-        """Devices whose primary context there is."""
+        """Devices whose primary context exists."""
         self.graphs = True
-        """Whether the driver records graphs."""
+        """Whether the driver can record graphs."""
         self.graph_launches = 0
         self.decodes = True
-        """Whether there is something that decodes JPEGs."""
+        """Whether the GPU can decode JPEGs."""
         self.decoding_hardware = True
-        """Whether that is hardware of its own."""
+        """Whether it has dedicated hardware for that."""
         self.decoded = 0
         self.before_execution: Callable[[], None] | None = None
         self.module = self._make_module()
 
     @property
     def pinned(self) -> int:
-        """Pieces of pinned memory that nobody has given back."""
+        """Number of pinned allocations that are not freed yet."""
         return len(self.pinned_at)
 
     def check(self) -> FakeContext:
@@ -100,7 +99,7 @@ class FakeCuda:
             elif item.startswith("GPU-") and any(gpu.uuid.startswith(item) for gpu in self.gpus):
                 seen.append(next(gpu for gpu in self.gpus if gpu.uuid.startswith(item)))
             else:
-                break  # CUDA stops at the first one that it does not know
+                break  # as CUDA, which ignores all devices from the first unknown one on
         return seen
 
     def _make_module(self) -> ModuleType:
@@ -239,10 +238,8 @@ class FakeStream:
         self.cuda.check()
 
     def step(self) -> None:
-        """Does the next piece of work; whoever waits for a stream, or for an event on it, does."""
-        with (
-            self.cuda.at_work
-        ):  # one for all streams: two that wait for each other's events must not lock each other out
+        """Runs the next piece of work; called by threads that wait for this stream or for an event on it."""
+        with self.cuda.at_work:  # one lock for all streams: streams that wait for each other's events must not deadlock
             if self.queue:
                 self.queue.pop(0)()
 
@@ -259,7 +256,7 @@ streams: dict[int, FakeStream] = {}
 
 
 class FakeEvent:
-    """As in CUDA, who waits means the recording that was the latest when it was told to wait."""
+    """As in CUDA, a wait is for the latest recording at the time of the call."""
 
     def __init__(self, cuda: FakeCuda, flags: int) -> None:
         cuda.check()
@@ -282,7 +279,7 @@ class FakeEvent:
 
 
 class _Pinned:
-    """Owner of pinned memory; the array's base, as in PyCUDA."""
+    """Owner of pinned memory: the base of its arrays, as in PyCUDA."""
 
     def __init__(self, cuda: FakeCuda, size: int) -> None:
         self.cuda, self.context = cuda, cuda.check()
@@ -305,7 +302,7 @@ class _Pinned:
 
 
 class FakeLetterbox:
-    """The kernel, as the CPU does it with the very views that the records describe."""
+    """The letterbox kernel on the CPU, on the views that its records describe."""
 
     def __init__(self, cuda: FakeCuda, ptx: bytes, name: str) -> None:
         assert f".entry {name}(".encode() in ptx
@@ -348,7 +345,7 @@ class FakeLetterbox:
 
 
 class FakeLibcuda:
-    """The driver's functions beside PyCUDA, as `ctypes` would call them."""
+    """The driver's functions that the project calls through `ctypes`, not through PyCUDA."""
 
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda

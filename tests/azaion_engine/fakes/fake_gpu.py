@@ -1,4 +1,4 @@
-"""A host with fake GPUs: every module that this project asks for one, put in place at once."""
+"""Fake GPUs of a machine: installs all the fake modules together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
 
 
 def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
-    """Makes the fakes what an import finds, for as long as the patch lasts; returns the fake `tensorrt`."""
+    """Replaces the modules with the fakes until the patch ends; returns the fake `tensorrt`."""
     pycuda: Any = ModuleType("pycuda")
     pycuda.__spec__ = ModuleSpec("pycuda", None)
     pycuda.driver = fake.module

@@ -13,7 +13,7 @@ from tests.azaion_engine.fakes.fake_gpu import install
 
 @contextmanager
 def fake_h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeCuda, Any]]:
-    """A fake GPU with a fake TensorRT 8.6, found by whoever imports pycuda, pynvml and tensorrt; gives both."""
+    """Yields a fake GPU and a fake TensorRT 8.6, installed as pycuda, pynvml and tensorrt."""
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
     tensorrt = install(fake, monkeypatch)
     yield fake, tensorrt

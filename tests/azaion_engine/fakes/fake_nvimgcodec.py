@@ -1,4 +1,4 @@
-"""An `nvimgcodec` whose decoding hardware is nvImageCodec's own CPU decoder, into memory that the fake GPU reads."""
+"""Fake `nvimgcodec`: nvImageCodec's own CPU decoder stands for the hardware, and writes to the fake GPU's memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.azaion_engine.fakes.fake_cuda import FakeCuda, streams
 
 
 def make_nvimgcodec(cuda: FakeCuda) -> Any:
-    """Makes the module; `cuda.decodes` and `cuda.decoding_hardware` say what there is that decodes."""
+    """Makes the module; `cuda.decodes` and `cuda.decoding_hardware` say which decoders it has."""
     module: Any = ModuleType("nvidia.nvimgcodec")
     module.CodeStream, module.DecodeParams, module.BackendKind = real.CodeStream, real.DecodeParams, real.BackendKind
     module.Backend = lambda kind: kind

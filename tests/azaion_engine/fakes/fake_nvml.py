@@ -1,4 +1,4 @@
-"""A `pynvml` that lists every physical GPU, whatever CUDA_VISIBLE_DEVICES says."""
+"""Fake `pynvml`: lists every physical GPU and ignores CUDA_VISIBLE_DEVICES."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_nvml(gpus: list[PhysicalGpu], unsupported: tuple[str, ...] = ()) -> Any
 
     def nvmlDeviceGetMemoryInfo(gpu: PhysicalGpu) -> Any:
         check("nvmlDeviceGetMemoryInfo")
-        # NVML counts a little more than CUDA: what the driver reserves.
+        # NVML counts more than CUDA: it includes memory reserved by the driver.
         return SimpleNamespace(total=gpu.memory_bytes + 2**20, used=gpu.memory_used_bytes)
 
     def nvmlDeviceGetUtilizationRates(gpu: PhysicalGpu) -> Any:

@@ -1,7 +1,6 @@
-"""A `tensorrt` with the API of 8.6.0, weakly typed, whose plans are ONNX files that ONNX Runtime executes.
+"""Fake `tensorrt` with the API of 8.6.0, weakly typed: its plans are ONNX files that ONNX Runtime executes.
 
-One layer per ONNX node. What the builder was asked for (flags, layer precisions, limits) is kept in
-`builds`, so that tests can look at it.
+One layer per ONNX node. `builds` keeps the options of each build (flags, layer precisions, limits) for the tests.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _LAYERS = {
 
 
 def make_tensorrt(cuda: FakeCuda) -> Any:
-    """Makes the module for a host; it needs a current context wherever TensorRT does."""
+    """Makes the module for a machine; its calls need a current context wherever TensorRT's do."""
     module: Any = ModuleType("tensorrt")
     module.__version__ = "8.6.0"
     module.builds = []
@@ -307,7 +306,7 @@ class _Execution:
         cuda.memory(self.device_memory, self.engine.device_memory_size)
         shapes = dict(self.shapes)
         if stream.recording is not None and self.ran_with != shapes:
-            return False  # what a first execution does cannot be recorded
+            return False  # as in TensorRT, the first execution with new shapes cannot be recorded
         self.ran_with = shapes
         stream.put(lambda: self._execute(shapes))
         return True

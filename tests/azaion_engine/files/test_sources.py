@@ -25,7 +25,7 @@ def names(given: list[str], *, recursive: bool = False) -> list[str]:
 
 
 def write_video(path: Path, frames: int = 6) -> Path:
-    """Writes grey frames of rising brightness, 10 a second."""
+    """Writes grey frames of rising brightness, 10 per second."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
     assert writer.isOpened()
     for index in range(frames):

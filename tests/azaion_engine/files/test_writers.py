@@ -1,4 +1,4 @@
-"""Writers: what other programs read of them."""
+"""Writers: their files as other programs read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels: what is understood, and how what is not is reported."""
+"""Labels: the accepted files, and the error messages for others."""
 
 from __future__ import annotations
 

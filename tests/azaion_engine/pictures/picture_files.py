@@ -1,4 +1,4 @@
-"""Picture files, made with Pillow or by byte surgery, and what they show."""
+"""Picture files: written by Pillow or byte by byte, and the pixels that they hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RAMP = np.tile(np.linspace(0, 65535, 256).astype(np.uint16), (8, 1))
 
 
 def corners(width: int = 48, height: int = 32) -> np.ndarray:
-    """Top left red, top right green, bottom left blue, bottom right white."""
+    """Makes a picture: top left red, top right green, bottom left blue, bottom right white."""
     picture = np.zeros((height, width, 3), np.uint8)
     picture[: height // 2, : width // 2] = RED
     picture[: height // 2, width // 2 :] = GREEN
@@ -54,7 +54,7 @@ def raw_png(width: int, height: int, bits: int, colour: int, rows: bytes, interl
 
 
 def raw_tiff(picture: np.ndarray, photometric: int, order: str = "<", sample_format: int = 1, **more: int) -> bytes:
-    """A minimal uncompressed one-strip TIFF of grey samples, by the TIFF 6.0 specification."""
+    """Writes a minimal uncompressed one-strip TIFF of grey samples, by the TIFF 6.0 specification."""
     height, width = picture.shape
     body = picture.astype(picture.dtype.newbyteorder(order)).tobytes()
     tags = {
@@ -67,8 +67,8 @@ def raw_tiff(picture: np.ndarray, photometric: int, order: str = "<", sample_for
     return start + struct.pack(order + "H", len(tags)) + entries + struct.pack(order + "I", 0) + body
 
 
-# What is stored top left, top right, bottom left, bottom right so that the upright picture is `corners()`, straight
-# from the definition of tag 0x0112: "row 0 is the visual top, column 0 the visual left" and so on.
+# Colours stored top left, top right, bottom left and bottom right, by orientation, so that the upright picture is
+# `corners()`. From the definition of EXIF tag 0x0112: "row 0 is the visual top, column 0 the visual left" and so on.
 STORED = {
     1: (RED, GREEN, BLUE, WHITE),
     2: (GREEN, RED, WHITE, BLUE),

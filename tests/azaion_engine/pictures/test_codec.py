@@ -1,4 +1,4 @@
-"""Codec: JPEGs written."""
+"""Codec: written JPEGs."""
 
 from __future__ import annotations
 

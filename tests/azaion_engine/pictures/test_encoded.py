@@ -1,4 +1,4 @@
-"""EncodedPicture: decoding, judged by independent expectations, and what decoding hardware takes."""
+"""EncodedPicture: decoded pixels against independent expectations, and JPEGs that hardware can decode."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_bytes_behind_the_end_of_a_jpeg_are_ignored(options: dict[str, Any]) -> 
 
 def test_a_phones_moving_picture_behind_a_jpeg_is_ignored() -> None:
     data = encode(corners(), "JPEG", exif=exif(1))
-    assert np.array_equal(decode(data + b"\xff\xda" * 200), decode(data))  # chance gives 15 a megabyte
+    assert np.array_equal(decode(data + b"\xff\xda" * 200), decode(data))  # random bytes have 15 per megabyte
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -163,10 +163,10 @@ def test_no_bytes_raise_anything_but_a_picture_error(
     seed: bytes, edits: list[tuple[int, int]], early: list[tuple[int, int]], cut: int | None
 ) -> None:
     data = bytearray(seed)
-    for position, value in edits + early:  # headers are at the start and matter most
+    for position, value in edits + early:  # most bytes of headers are near the start
         data[position % len(data)] = value
     try:
-        # A small pixel limit keeps "valid but now enormous" pictures from taking the test's time.
+        # A small pixel limit: an edit may make the picture valid and enormous, and decoding slow.
         picture = decode(bytes(data[: cut % len(data)] if cut is not None else data), PictureLimits(max_pixels=10**6))
     except PictureError:
         return

@@ -51,7 +51,7 @@ def test_a_png_with_its_exif_behind_the_pixels_is_turned_too() -> None:
 def test_broken_exif_leaves_the_picture_as_stored(format: str, broken: bytes) -> None:
     data = encode(corners(), format, exif=broken, **LOSSLESS.get(format, {}))
     if broken in (exif(6)[:-6],):
-        assert decode(data).shape in ((32, 48, 3), (48, 32, 3))  # cut behind the value
+        assert decode(data).shape in ((32, 48, 3), (48, 32, 3))  # cut after the value
     else:
         assert decode(data).shape == (32, 48, 3)
 
@@ -107,7 +107,7 @@ def test_other_files_are_named_and_what_is_accepted_is_said(data: bytes, word: s
 
 
 def strip_tiff(picture: np.ndarray, planes: int, sample_format: int = 1) -> bytes:
-    """A minimal uncompressed RGB TIFF, its bands together in one strip (planes 1) or in three (2)."""
+    """Writes a minimal uncompressed RGB TIFF: bands in one strip (planes 1) or in a strip each (2)."""
     height, width, bands = picture.shape
     stored = picture.transpose(2, 0, 1) if planes == 2 else picture
     body, strips = stored.tobytes(), bands if planes == 2 else 1
@@ -182,7 +182,7 @@ def test_a_decompression_bomb_is_refused_by_its_header_alone() -> None:
 def test_pillows_own_state_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     before = (ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
-    for format in ("JPEG", "PNG", "BMP"):  # the process-wide limit is not ours
+    for format in ("JPEG", "PNG", "BMP"):  # our code ignores the process-wide limit
         assert decode(encode(noise(), format)).shape == (48, 64, 3)
     for format in ("WEBP", "TIFF"):  # newer Pillows enforce it inside these plug-ins
         try:
@@ -198,7 +198,7 @@ def test_pillows_own_state_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_a_jpeg_whose_header_has_no_end_is_refused_before_it_costs_seconds(piece: bytes) -> None:
     jpeg = encode(corners(), "JPEG")
-    begin, rest = jpeg[:20], jpeg[20:]  # behind JFIF's segment
+    begin, rest = jpeg[:20], jpeg[20:]  # after the JFIF segment
     with pytest.raises(UndecodablePictureError, match="pieces"):
         decode(begin + piece * 200_000 + rest)
     assert decode(begin + piece * 100 + rest).shape == corners().shape

@@ -1,4 +1,4 @@
-"""The header of a sequential JPEG, held against Pillow's."""
+"""JpegHeader: of sequential JPEGs, compared with Pillow's."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_everything_else_is_left_to_pillow(name: str) -> None:
 
 
 def with_a_scan_for_each_component(data: bytes) -> bytes:
-    """Returns headers as of a sequential JPEG of three scans; what is inside them is not looked at here."""
+    """Makes a JPEG with the headers of three scans, one per component; the scans' content is not valid."""
     plain = read_jpeg_header(data)
     assert plain is not None
     headers = [b"\xff\xda\0\x08\x01" + bytes((number, 0, 0, 63, 0)) for number in (1, 2, 3)]
@@ -86,7 +86,7 @@ def test_hardware_takes_a_scan_of_all_components_that_runs_to_the_end() -> None:
         assert plain is not None
         assert plain.scans_all == all_at_once
         assert (read_hardware_jpeg(whole) is not None) == all_at_once
-    assert read_hardware_jpeg(data + bytes(7)) is not None  # some cameras fill their files up
+    assert read_hardware_jpeg(data + bytes(7)) is not None  # some cameras pad their files
     for cut in (data[:-1], data[:-2], data[:-20], data[:-20] + bytes(20)):
         assert read_hardware_jpeg(cut) is None
 
@@ -122,7 +122,7 @@ def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, valu
         try:
             pillow = JpegImageFile(io.BytesIO(damaged))
         except (OSError, SyntaxError, IndexError, ValueError):
-            return  # a table that Pillow refuses to read is the decoder's to refuse
+            return  # Pillow refuses a bad table while it reads the header; here, the decoder does
         assert (plain.width, plain.height, plain.mode) == (*pillow.size, pillow.mode)
 
 

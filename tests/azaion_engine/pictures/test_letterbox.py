@@ -1,4 +1,4 @@
-"""Letterbox: against a plain reference, and there and back for any size."""
+"""Letterbox: compared with a simple reference, and boxes mapped to the network and back for any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def reference(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The convention written down step by step: aspect kept, centred, 114, odd border right and below."""
+    """Letterboxes step by step: aspect kept, centred, border of 114, an odd border wider at the right and bottom."""
     ratio = min(height / image.shape[0], width / image.shape[1])
     new = max(round(image.shape[1] * ratio), 1), max(round(image.shape[0] * ratio), 1)
     dw, dh = (width - new[0]) / 2, (height - new[1]) / 2

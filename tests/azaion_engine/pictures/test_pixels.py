@@ -1,4 +1,4 @@
-"""Pixels: every kind of stored pixels comes out as upright 8-bit RGB."""
+"""Pixels: every kind of stored pixels becomes upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_exif_orientation_comes_out_upright(format: str, orientation: int)
     assert (header.orientation, header.width, header.height) == (orientation, 48, 32)
     assert picture.shape == (32, 48, 3)
     assert picture.flags.c_contiguous
-    # Away from the seams, which a JPEG blurs.
+    # Not at the edges between colours, which JPEG blurs.
     for y, x, colour in ((8, 12, RED), (8, 36, GREEN), (24, 12, BLUE), (24, 36, WHITE)):
         assert close(picture[y - 4 : y + 4, x - 6 : x + 6], colour), (y, x)
 
@@ -58,7 +58,7 @@ def test_a_compressed_tiff_is_turned_upright_once(compression: str) -> None:
 
 
 def test_an_adobe_cmyk_jpeg_gets_its_colours_and_not_their_negative() -> None:
-    # Pillow writes CMYK inverted with an Adobe marker, as Photoshop does.
+    # Pillow writes CMYK inverted and with an Adobe marker, as Photoshop does.
     ink = Image.new("CMYK", (32, 32), (0, 255, 255, 0))
     assert close(decode(encode(ink, "JPEG", quality=95)), (255, 0, 0), 6)
     black = Image.new("CMYK", (32, 32), (0, 0, 0, 255))
@@ -144,7 +144,7 @@ def test_float_grey_from_0_to_1_is_scaled() -> None:
 
 
 def test_float_grey_of_several_strips_has_one_scale_and_knows_no_infinity() -> None:
-    ramp = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 9000, axis=1)  # 2.3 million samples
+    ramp = np.repeat(np.linspace(0, 1, 256, dtype=np.float32)[:, None], 9000, axis=1)  # several strips
     ramp[3, :] = np.inf
     grey = decode(encode(Image.fromarray(ramp), "TIFF"))[:, 0, 0]
     assert grey.tolist() == [0 if level == 3 else level for level in range(256)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +27,7 @@ from tests.azaion_engine.pictures.picture_files import FORMATS, corners, encode,
 
 SIZE = (32, 64)
 """(height, width) of the network input: another aspect ratio than that of the pictures."""
+FACTOR_411 = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411]
 
 
 def preparer(form: PictureForm, limits: PictureLimits = PictureLimits()) -> Preparer:  # noqa: B008 (frozen)
@@ -69,9 +71,10 @@ def test_a_jpeg_for_the_gpu_stays_encoded_and_its_letterbox_is_that_of_the_uprig
     [
         encode(corners(), "JPEG", progressive=True),
         encode(Image.fromarray(corners()).convert("CMYK"), "JPEG"),
+        cv2.imencode(".jpg", corners(), FACTOR_411)[1].tobytes(),
         *(encode(corners(), format) for format in FORMATS if format != "JPEG"),
     ],
-    ids=["progressive", "CMYK", *(format for format in FORMATS if format != "JPEG")],
+    ids=["progressive", "CMYK", "4:1:1", *(format for format in FORMATS if format != "JPEG")],
 )
 def test_what_the_gpu_does_not_decode_becomes_pixels(data: bytes) -> None:
     to_gpu = preparer(PictureForm.JPEG)

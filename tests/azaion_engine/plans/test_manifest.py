@@ -1,4 +1,4 @@
-"""PlanKey and PlanManifest: what decides reuse, the sentences about it, and manifests that cannot be read."""
+"""PlanKey and PlanManifest: which differences prevent reuse, their messages, and unreadable manifests."""
 
 from __future__ import annotations
 

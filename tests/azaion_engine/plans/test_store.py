@@ -1,4 +1,4 @@
-"""PlanStore: reuse, rebuild and why, one build at a time, disks that refuse, and processes killed at any moment.
+"""PlanStore: reuse, rebuilds and their reasons, one build at a time, disk errors, and processes killed at any moment.
 
 Run as a program (`python -m tests.azaion_engine.plans.test_store`) this file is the child process of its own tests.
 """
@@ -40,7 +40,7 @@ FOLDER = f"yolo-{KEY.folder_hash()}"
 
 
 def plan_of(key: PlanKey, size: int = 5000) -> bytes:
-    """The one right plan of a key, so that wrong bytes are always noticed."""
+    """Returns the only correct plan of a key, so that tests notice wrong bytes."""
     return (f"plan of TensorRT {key.tensorrt_version};".encode() * (size // 20 + 1))[:size]
 
 
@@ -58,7 +58,7 @@ def get(
 
 
 def names(directory: Path) -> set[str]:
-    """Files that could ever be taken for a plan or left behind by a write; locks stay and do no harm."""
+    """Returns the files of plans and of unfinished writes, not locks, which may stay."""
     return {path.name for path in (directory / FOLDER).glob("*") if not path.name.endswith((".lock", ".lock.holder"))}
 
 
@@ -160,7 +160,7 @@ def test_a_filename_that_is_a_path_is_refused(tmp_path: Path, filename: str) -> 
         PlanStore(tmp_path).get_or_build("yolo", filename, KEY, no_build, bytes)
 
 
-# --- rebuild, and why -----------------------------------------------------------------------------------------------
+# --- rebuilds -------------------------------------------------------------------------------------------------------
 
 
 def spoil_truncate(plan: Path) -> None:
@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_rebuilt_and_the_log_says_why(
 def test_an_engine_of_another_key_is_replaced(
     tmp_path: Path, log: pytest.LogCaptureFixture, change: dict[str, Any], sentence: str
 ) -> None:
-    # Written into the manifest: folders keep models and precisions apart, but not those that somebody renamed.
+    # Changes the manifest itself: a renamed folder may hold the plan of another model or precision.
     get(tmp_path, build=lambda: b"the other")
     file = tmp_path / FOLDER / f"{FILENAME}.json"
     content = json.loads(file.read_text())
@@ -290,11 +290,11 @@ def test_an_error_of_load_that_is_not_about_the_plan_propagates_and_spares_the_p
     assert get(tmp_path, build=no_build)[1].action == "loaded"
 
 
-# --- disks that refuse ----------------------------------------------------------------------------------------------
+# --- disk errors ----------------------------------------------------------------------------------------------------
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, function: str, number: int, nth: int) -> None:
-    """Makes the n-th call of `os.<function>` fail as a disk would."""
+    """Makes the n-th call of `os.<function>` fail with a disk's error."""
     real, calls = getattr(os, function), [0]
 
     def failing(*args: Any, **kwargs: Any) -> Any:
@@ -442,7 +442,7 @@ def test_killed_before_any_line_of_the_store_the_next_start_is_right(
     children.append(start_child("sweep", tmp_path, old=before != "empty"))
     result = finish(children[0])
     assert result["kills"] > 60
-    # The sweep reached every stage: before the build, between the files, and after all was in place.
+    # Kills happened at every stage: before the build, between the files, and after the last one.
     assert result["starts"]["built"] > 0
     assert result["starts"]["loaded"] > 0
     assert result["leftovers"] > 0
@@ -473,7 +473,7 @@ def test_a_kill_of_the_builder_hands_the_build_to_the_one_who_waits(
 def test_several_processes_build_once_and_the_others_wait_and_load(
     tmp_path: Path, children: list[subprocess.Popen[str]]
 ) -> None:
-    # The builder goes on when both others have said twice that they wait.
+    # The build goes on once both others have reported twice that they wait.
     children += [start_child("build", tmp_path, wait_for="go", report_s=0.3) for _ in range(3)]
     deadline = time.monotonic() + 30
     while sum(len(file.read_text()) >= 2 for file in tmp_path.glob("waiting-*")) < 2:
@@ -523,7 +523,7 @@ def test_a_file_size_limit_cuts_a_real_write_and_the_engine_is_served_from_memor
 
 
 class NoteWaiting(logging.Handler):
-    """Tells the parent process, by a file, each time this process reports that it waits."""
+    """Writes a byte to a file, for the parent process, each time this process reports that it waits."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
@@ -558,7 +558,7 @@ def child_build(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def forked(action: Callable[[], object]) -> tuple[int, Callable[[], bool]]:
-    """Runs `action` in a fork; the second value waits for it and says whether it was killed."""
+    """Runs `action` in a fork; returns its pid, and a function that waits for it and tells whether it was killed."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -577,7 +577,7 @@ def forked(action: Callable[[], object]) -> tuple[int, Callable[[], bool]]:
 
 
 def start_again(directory: Path, size: int, tally: dict[str, Any]) -> None:
-    """The later start: a right plan, and after a rebuild nothing temporary; then the next one loads."""
+    """Starts after a kill: asserts a correct plan, no temporary files, and that the next start loads the plan."""
     tally["leftovers"] += any(name.endswith(".tmp") for name in names(directory))
     engine, outcome = get(directory, build=lambda: plan_of(KEY, size))
     assert engine == plan_of(KEY, size)
@@ -588,9 +588,9 @@ def start_again(directory: Path, size: int, tally: dict[str, Any]) -> None:
 
 
 def child_sweep(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Kills a build before the first, second, third… line that runs in the store, until it comes through."""
+    """Kills a build before the 1st, 2nd, 3rd… executed line of the store, until one build ends."""
     tally: dict[str, Any] = {"kills": 0, "leftovers": 0, "starts": {"built": 0, "loaded": 0}}
-    # A kill, unlike a power cut, loses nothing that was written: syncing for real only makes the sweep slow.
+    # No fsync, which is slow: unlike a power cut, a kill loses no written data.
     os.fsync = lambda fd: None
 
     def run_until(line: int) -> None:
@@ -619,14 +619,14 @@ def child_sweep(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
         _, was_killed = forked(lambda line=line: run_until(line))  # type: ignore[misc]
         if not was_killed():
             return tally
-        if options["old"] and line % 2:  # the machine went back to the older TensorRT
+        if options["old"] and line % 2:  # back to the older TensorRT
             engine, _ = get(directory, OLD_KEY, build=lambda: plan_of(OLD_KEY))
             assert engine == plan_of(OLD_KEY)
         start_again(directory, 5000, tally)
 
 
 def child_random(directory: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Kills builds at random times; those that came through in time are started again with an empty folder."""
+    """Kills builds at random times; a build that ended before its kill is repeated with an empty folder."""
     tally: dict[str, Any] = {"kills": 0, "leftovers": 0, "starts": {"built": 0, "loaded": 0}}
     size = options["size"]
     started = time.monotonic()

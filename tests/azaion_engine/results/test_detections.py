@@ -1,8 +1,9 @@
-"""Detections: which rows are kept, where they land, and what is shown of them."""
+"""Detections: kept rows, their place in the picture, and how they are shown."""
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 
 import numpy as np
@@ -13,7 +14,6 @@ from hypothesis.extra.numpy import arrays
 
 from azaion_engine.errors import InvalidTensorError
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.results import detections
 from azaion_engine.results.detections import Detection, Detections
 
 NAMES = {0: "car", 1: "truck"}
@@ -146,13 +146,33 @@ _CORNERS, _CLASS = st.floats(-20, 120, width=32) | _ODD, st.integers(0, 3) | _OD
     st.one_of(st.none(), st.sets(st.integers(0, 3))),
     st.tuples(*[st.integers(1, 300)] * 4),
 )
-def test_few_rows_and_many_are_selected_alike(
+def test_odd_rows_are_selected_as_one_by_one(
     entries: list[tuple[float, ...]], classes: set[int] | None, sizes: tuple[int, int, int, int]
 ) -> None:
-    given_rows, letterbox = rows(*entries), Letterbox.fit(*sizes)
-    few = detections._select_few(given_rows, letterbox, classes)
-    many = detections._select_many(given_rows, letterbox, classes)
-    assert [(column.tobytes(), column.dtype) for column in few] == [(c.tobytes(), c.dtype) for c in many]
+    letterbox = Letterbox.fit(*sizes)
+    found = Detections.from_rows(rows(*entries), letterbox, {}, 0.25, classes)
+    expected = one_by_one(rows(*entries), letterbox, 0.25, classes)
+    ours = zip(found.boxes.tolist(), found.confidences.tolist(), found.class_ids.tolist(), strict=True)
+    assert [(tuple(box), confidence, class_id) for box, confidence, class_id in ours] == expected
+
+
+def one_by_one(
+    given_rows: np.ndarray, letterbox: Letterbox, threshold: float, classes: set[int] | None
+) -> list[tuple[tuple[float, ...], float, int]]:
+    """Reads rows in plain Python: (box, confidence, class) of each that is kept, most confident first."""
+    sizes = (letterbox.picture_width, letterbox.picture_height) * 2
+    pads, scales = (letterbox.pad_left, letterbox.pad_top) * 2, (letterbox.scale_x, letterbox.scale_y) * 2
+    kept = []
+    for row in given_rows.tolist():
+        *corners, confidence, class_found = row
+        if not all(map(math.isfinite, row)) or confidence < threshold or not -0.5 <= class_found < 2**31 - 1:
+            continue
+        places = zip(corners, pads, scales, sizes, strict=True)
+        box = tuple(float(np.float32(min(max(0.0, (at - pad) / scale), size))) for at, pad, scale, size in places)
+        class_id = round(class_found)
+        if box[0] < box[2] and box[1] < box[3] and (classes is None or class_id in classes):
+            kept.append((box, confidence, class_id))
+    return sorted(kept, key=lambda one: -one[1])
 
 
 @given(st.lists(st.tuples(st.floats(0, 90), st.floats(0, 40), st.floats(0.26, 1), st.integers(0, 9)), max_size=20))

@@ -1,4 +1,4 @@
-"""Drawing: boxes where they belong, labels inside the picture and readable."""
+"""Drawing: boxes in their places, labels readable and inside the picture."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_nothing_to_draw_gives_a_copy() -> None:
 def test_a_label_at_any_edge_stays_whole_inside_the_picture(box: tuple[float, ...]) -> None:
     small, large = np.zeros((400, 600, 3), np.uint8), np.zeros((1200, 1800, 3), np.uint8)
     inside = draw(small, box)
-    # The same box far from all edges shows the whole label: it must have as many filled pixels at the edge.
+    # A whole label fills at least the area of its text.
     font, text = drawing._writable("car 0.90", "", max(10, round(600 / 55)))
     left, top, right, bottom = font.getbbox(text)
     filled = (inside != 0).any(axis=2).sum()
@@ -101,7 +101,7 @@ def test_a_name_beyond_ascii_is_written_or_replaced_but_never_as_empty_squares(
 ) -> None:
     font, text = drawing._writable("автомобіль 0.90", "class_0 0.90", 20)
     assert text in ("автомобіль 0.90", "class_0 0.90")
-    monkeypatch.setattr(drawing, "_system_font", lambda size: None)  # a slim container without fonts
+    monkeypatch.setattr(drawing, "_system_font", lambda size: None)  # as in a slim container without fonts
     font, text = drawing._writable("автомобіль 0.90", "class_0 0.90", 20)
     assert text == "class_0 0.90"
     missing = bytes(font.getmask("\uffff"))

@@ -1,4 +1,4 @@
-"""What one of the engine's threads does with a batch; the way through Serve is test_detector_deployment's."""
+"""Batcher: how an engine's thread runs a batch; `test_deployment.py` tests batching through Serve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.stand_in import POISON, StandInEngine, grey_picture
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """Runs coroutines in one event loop: in a process, `@serve.batch` collects in the first one that it sees."""
+    """Runs coroutines in one event loop: a process's `@serve.batch` keeps to the first loop that it sees."""
     loop = asyncio.new_event_loop()
     yield loop.run_until_complete
     for task in asyncio.all_tasks(loop):
@@ -56,7 +56,7 @@ def job(picture: bytes, **options: Any) -> Job:
 
 
 def cut_off_jpeg() -> bytes:
-    """Encodes a small picture, plain as to its header, whose end is missing."""
+    """Encodes a small JPEG with a plain header and without its end."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(buffer, "JPEG")
@@ -64,19 +64,19 @@ def cut_off_jpeg() -> bytes:
 
 
 def begin(batcher: Batcher, jobs: list[Job]) -> Future[Any]:
-    """Does with the jobs what the event loop does with a batch that `@serve.batch` has sealed."""
+    """Submits the jobs as the event loop submits a batch of `@serve.batch`."""
     outcome: Future[Any] = Future()
     batcher._threads.submit(Batch(jobs, batcher._detector, batcher.on_batch), outcome.set_result)
     return outcome
 
 
 def infer(batcher: Batcher, jobs: list[Job]) -> list[Any]:
-    """As `begin`, and waits for the results."""
+    """Submits the jobs as `begin` does, and waits for the results."""
     return begin(batcher, jobs).result(10)
 
 
 def classes(results: list[object]) -> list[object]:
-    """Returns what was found in each picture, its grey value, or its error's class."""
+    """Returns for each picture the class found, which is its grey value, or its error's type."""
     return [int(result[0, 5]) if isinstance(result, np.ndarray) else type(result) for result in results]
 
 
@@ -129,7 +129,7 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
     first = begin(batcher, [job(grey_picture(4))])
     assert runs.wait(10)
     second = begin(batcher, jobs)
-    batcher._threads.call(lambda: None)  # the thread that makes it ready is done with it
+    batcher._threads.call(lambda: None)  # returns after the thread has prepared the batch
     assert all(one.picture is not None for one in jobs)
     jobs[1].given_up = True
     goes_on.set()
@@ -156,7 +156,7 @@ def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, b
         jobs: list[weakref.ref[Job]] = []
         await ask(bad, jobs)
         await asyncio.gather(*(ask(bad, jobs) for _ in range(4)))
-        await asyncio.gather(*(batcher.run(job(grey_picture(1))) for _ in range(4)))  # Serve remembers its last batch
+        await asyncio.gather(*(batcher.run(job(grey_picture(1))) for _ in range(4)))  # Serve keeps its last batch alive
         return jobs
 
     gc.disable()
@@ -168,7 +168,7 @@ def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, b
 
 
 def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkeypatch):
-    monkeypatch.setattr("deployments.batching.batcher.NEXT_BATCH_S", 5.0)  # this machine may be busy
+    monkeypatch.setattr("deployments.batching.batcher.NEXT_BATCH_S", 5.0)  # long enough for a busy machine
     runs, goes_on, order = threading.Event(), threading.Event(), []
 
     def hold(pictures: int) -> None:
@@ -184,7 +184,7 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkey
         first = asyncio.create_task(ask(1))
         assert await asyncio.to_thread(runs.wait, 10)
         others = [asyncio.create_task(ask(value)) for value in (2, 3)]
-        while len(batcher._gate._waiting) < 2:  # decoded, and not enough for a second batch
+        while len(batcher._gate._waiting) < 2:  # decoded, but too few for a second batch
             await asyncio.sleep(0.01)
         goes_on.set()
         await asyncio.gather(first, *others)
@@ -195,7 +195,7 @@ def test_a_batchs_answers_wait_until_the_next_one_has_begun(batcher, run, monkey
 
 
 def test_a_lone_picture_is_not_kept_waiting_for_others(batcher, run, monkeypatch):
-    monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch is not asked
+    monkeypatch.setattr(batcher, "_run_batch", None)  # @serve.batch must not be called
     rows = run(batcher.run(job(grey_picture(7))))
     assert classes([rows]) == [7]
     assert batcher.ran == [1]

@@ -13,7 +13,7 @@ def test_a_block_that_is_over_in_time_is_left_alone() -> None:
     async def scenario() -> str:
         with Deadline(0.02):
             await asyncio.sleep(0)
-        await asyncio.sleep(0.05)  # nothing is left that could cancel this
+        await asyncio.sleep(0.05)  # must not be cancelled
         return "done"
 
     assert asyncio.run(scenario()) == "done"

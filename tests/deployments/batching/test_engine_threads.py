@@ -10,7 +10,7 @@ from deployments.batching.engine_threads import EngineThreads
 
 
 class Engine:
-    """Takes numbers for batches, and runs each one until it is let go."""
+    """Stands for an engine: its batches are numbers, and each one runs until it is let go."""
 
     def __init__(self, lanes: int) -> None:
         self.ready: list[int] = []
@@ -62,7 +62,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 def fill(engine: Engine) -> list[int]:
-    """Starts as many batches as run at a time."""
+    """Starts as many batches as the engine has lanes."""
     running = [1, 2] if engine.lanes._free == 2 else [1]
     for batch in running:
         engine.submit(batch)
@@ -84,7 +84,7 @@ def test_a_batch_is_made_ready_while_others_run_and_begins_when_one_ends(engine:
 def test_the_thread_that_ends_a_batch_begins_the_next(engine: Engine) -> None:
     running = fill(engine)
     engine.submit(5)
-    engine.lanes.call(lambda: None)  # whichever thread made it ready has put it aside
+    engine.lanes.call(lambda: None)  # returns after a thread has prepared the batch and queued it
     engine.let_go(1)
     engine.wait_until_began(*running, 5)
     assert engine.threads[5] == engine.threads[1]

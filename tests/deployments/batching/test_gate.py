@@ -9,7 +9,7 @@ from deployments.batching.gate import BatchGate
 
 
 class Recorder:
-    """Requests that stay in their turn until told to finish."""
+    """Requests that stay inside the gate until told to finish."""
 
     def __init__(self, gate: BatchGate) -> None:
         self.gate = gate
@@ -87,7 +87,7 @@ def test_a_shared_engine_gets_a_small_second_batch_when_it_has_waited(monkeypatc
         await requests.start(3)
         await asyncio.sleep(0.1)
         assert requests.inside == [1, 2], "a third one has to be full"
-        await requests.end(1)  # 3 is the second one now, and waits for a quarter of what that took
+        await requests.end(1)  # 3 is the second one now, and waits for a quarter of that batch's time
         assert requests.inside == [2]
         await asyncio.sleep(0.2)
         assert requests.inside == [2, 3]
@@ -138,7 +138,7 @@ def test_never_more_than_two_batches_are_inside():
     async def scenario():
         requests = Recorder(BatchGate(2, 16))
         await requests.start(*range(8))
-        assert sorted(requests.inside) == [0, 1, 2]  # the first alone, then a full batch
+        assert sorted(requests.inside) == [0, 1, 2]  # a batch of one, then a full one
         await requests.end(0)
         assert sorted(requests.inside) == [1, 2, 3, 4]
 

@@ -1,4 +1,4 @@
-"""What docs/openapi.json announces, to hold real answers against; every test client of this folder does."""
+"""Documented answers: checks real ones against docs/openapi.json; every HTTP client of the tests does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENT: dict[str, Any] = json.loads(PATH.read_text())
 
 
 def check(response: httpx.Response) -> None:
-    """Asserts that an answer is one that the document announces; paths that it does not know are nobody's promise."""
+    """Asserts that an answer is documented; accepts any answer for paths that are not in the document."""
     _, path = re.fullmatch(r"(/app-\d+)?(/.*)", response.url.path).groups()
     templates = {re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(path)): path for path in DOCUMENT["paths"]}
     known = next((template for pattern, template in templates.items() if re.fullmatch(pattern, path)), None)
@@ -45,7 +45,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 
 def _strict(schema: Any) -> Any:
-    """Returns a copy of a schema in which an object has no keys but those named; a schema by itself lets any pass."""
+    """Returns a copy of a schema that refuses keys it does not name, which JSON Schema allows by default."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):

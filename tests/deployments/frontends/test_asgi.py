@@ -1,4 +1,4 @@
-"""docs/openapi.json is what the routes say, and is valid; `documented.check` holds every real answer against it."""
+"""docs/openapi.json: is valid, equals the routes' own document, and `documented.check` finds other answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deployments.frontends.documented import DOCUMENT, PATH, check, valida
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> list[str]:
-    """Returns a line for each place where the checked-in document (ours) and the routes' own (theirs) differ."""
+    """Returns one line per difference between the checked-in document (ours) and the routes' own (theirs)."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         lines = []
         for key in [*ours, *(key for key in theirs if key not in ours)]:
@@ -126,7 +126,7 @@ def test_an_answer_that_is_not_documented_is_found_out(other):
 )
 def test_the_python_clients_types_are_the_documents(shape, name):
     documented = DOCUMENT["components"]["schemas"][name]
-    own = {field.name for field in fields(shape)} - {"request_id"}  # comes as a header
+    own = {field.name for field in fields(shape)} - {"request_id"}  # sent as a header
     assert own == set(documented["properties"]) == set(documented["required"])
     simple = {"integer": int, "number": float, "string": str}
     for field, kind in get_type_hints(shape).items():

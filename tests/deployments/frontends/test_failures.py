@@ -1,4 +1,4 @@
-"""Failure: what clients see of each error, from `explain` and over the routes of a small application."""
+"""Failure: what clients see of each error, by `explain` and in the answers of a small application."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from deployments.errors import DeadlineExceededError, OverloadedError, status_of
 from deployments.frontends.failures import Failure, answer_failure, explain, logger, retry_after
 from deployments.watching.record import RequestRecord, current_request
 from tests.deployments.test_errors import every_error
-
 
 Ask = Callable[[str, str], httpx.Response]
 """Sends a request of a method to a path."""
@@ -56,7 +55,7 @@ ERRORS: dict[str, Exception] = {
 
 @pytest.fixture(scope="module")
 def ask() -> Ask:
-    """Calls an application that raises what it is asked for, and answers errors as the service does."""
+    """Sends a request to an application that raises the named error, and answers it as the service does."""
     app = FastAPI()
 
     @app.post("/raise/{name}")

@@ -1,4 +1,4 @@
-"""The log's lines: how many, and what a person reads."""
+"""Log: the limit on lines per second, and their text."""
 
 from __future__ import annotations
 

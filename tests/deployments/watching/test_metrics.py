@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from Ray while the service answers, and whether the dashboard asks for what is there."""
+"""Metrics that Prometheus scrapes from Ray, and that the dashboard queries only those."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GPU = PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 140 * 2**30)
 
 
 def open_on_a_fake_gpu(settings: ServiceSettings) -> Detector:
-    """Runs in the replica: its driver and NVML are fakes, its engine says that it came from the cache."""
+    """Opens a stand-in in the replica, with a fake driver and NVML, and an engine said to come from the cache."""
     fake = FakeCuda([GPU])
     package: Any = ModuleType("pycuda")
     package.driver = fake.module
@@ -40,7 +40,7 @@ def open_on_a_fake_gpu(settings: ServiceSettings) -> Detector:
 
 
 class Scrape:
-    """Samples of the service's own metrics and of Serve's, by name."""
+    """Samples of the service's and of Serve's metrics, by name."""
 
     def __init__(self, text: str) -> None:
         self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -64,7 +64,7 @@ def scrape() -> Scrape:
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[Deployed]:
-    """A replica with a GPU that is none, on a Ray that exports its metrics every second."""
+    """A replica with a fake GPU, on a Ray that exports its metrics every second."""
     every_second = {"metrics_report_interval_ms": 1000}
     start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
     yield start_serve().deploy(open_on_a_fake_gpu, num_gpus=1, max_picture_bytes=100_000, max_queue=16)
@@ -73,7 +73,7 @@ def app() -> Iterator[Deployed]:
 
 @pytest.fixture(scope="module")
 def scraped(app: Deployed) -> Scrape:
-    """What Ray tells after nine requests with eleven pictures."""
+    """Metrics that Ray exports after nine requests with eleven pictures."""
     picture = grey_picture(5)
     with app.client() as client:
         for _ in range(4):
@@ -86,13 +86,13 @@ def scraped(app: Deployed) -> Scrape:
         assert client.post("/detect", content=grey_picture(POISON)).status_code == 500
         assert client.get("/nothing/at/all").status_code == 404
         assert client.get("/healthz").status_code == 200
-    assert app.ask(7).detections.class_ids.tolist() == [7]  # not over HTTP: no request, but a picture
+    assert app.ask(7).detections.class_ids.tolist() == [7]  # by the handle: a picture, no HTTP request
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = scrape()
         decoded = found.value("ray_azaion_stage_seconds_count_total", stage="decode")
         if decoded == 7 and "ray_azaion_gpu_utilization_ratio" in found.names:
-            time.sleep(2.5)  # that account was perhaps exported in the middle; the next export is whole
+            time.sleep(2.5)  # this export may be incomplete; the next one is complete
             return scrape()
         time.sleep(0.5)
     pytest.fail(f"not scraped: {sorted(name for name in found.names if 'azaion' in name)}")
@@ -131,7 +131,7 @@ def test_every_stage_is_timed_in_seconds(scraped):
         "decode": answered,
         "queue": answered,
         "engine": answered,
-        "encode": 5,  # one an HTTP answer with boxes
+        "encode": 5,  # one per HTTP answer with boxes
     }
     engine = scraped.value("ray_azaion_stage_seconds_sum_total", stage="engine")
     assert engine == pytest.approx(answered * 0.02, rel=0.5)
@@ -150,8 +150,8 @@ def test_every_stage_is_timed_in_seconds(scraped):
 def test_batches_and_their_fill_are_counted(scraped):
     [batches] = scraped.values("ray_azaion_batch_pictures_count_total", "engine").values()
     [pictures] = scraped.values("ray_azaion_batch_pictures_sum_total", "engine").values()
-    assert pictures == 8  # the poisoned one too
-    assert 7 <= batches <= 8  # the two of the multipart request may share one
+    assert pictures == 8  # includes the poisoned one
+    assert 7 <= batches <= 8  # the two pictures of the multipart request may share a batch
     assert scraped.value("ray_azaion_batch_size") == 16
 
 

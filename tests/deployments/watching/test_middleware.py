@@ -1,4 +1,4 @@
-"""One request from outside: its X-Request-ID, its one line in the log, its spans at a collector."""
+"""Middleware: a request's X-Request-ID, its one line in the log, and its spans at a collector."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Found = TypeVar("Found")
 
 
 def open_talkative_stand_in(settings: ServiceSettings) -> Detector:
-    """Runs in the replica: every answer has its line, however quickly the tests ask."""
+    """Opens a stand-in in the replica, without the limit on log lines."""
     request_log.ANSWERS_PER_SECOND = 1_000_000
     return open_stand_in(settings)
 
@@ -58,14 +58,14 @@ def wait_for(find: Callable[[], Found | None], seconds: float = 20) -> Found:
 
 
 class Collector(ThreadingHTTPServer):
-    """What an OpenTelemetry collector receives over HTTP."""
+    """An OpenTelemetry collector: receives spans over HTTP."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Receive)
         self.spans: list[Any] = []
 
     def trace_of(self, request_id: str) -> dict[str, Any] | None:
-        """Returns the spans of this request by the first word of their names, once all processes have sent theirs."""
+        """Returns a request's spans by the first word of their names; None until all processes have sent theirs."""
         traces = {span.trace_id for span in self.spans if attributes(span).get("request_id") == request_id}
         found = {span.name.split()[0]: span for span in self.spans if span.trace_id in traces}
         whole = {"proxy_http_request", "route_to_replica", "replica_handle_request", "encode"}
@@ -101,7 +101,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def app(collector: Collector) -> Iterator[Deployed]:
-    """Serve with the logging of the shipped configuration, safe request ids, and every request traced."""
+    """Serve with the logging of the shipped configuration, sanitised request ids, and a trace of every request."""
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "deployments.watching.request_id:middlewares")
@@ -129,7 +129,7 @@ def client(app: Deployed) -> Iterator[httpx.Client]:
 
 
 def lines_with(text: str) -> list[dict[str, Any]]:
-    """Every line of every log of Serve that has `text` in it."""
+    """Returns every line in Serve's logs that contains `text`."""
     logs = Path(ray._private.worker._global_node.get_logs_dir_path()) / "serve"
     return [json.loads(line) for file in logs.glob("*.log") for line in file.read_text().splitlines() if text in line]
 
@@ -188,7 +188,7 @@ def test_a_request_without_an_id_is_given_one_of_its_own(client, headers):
 def test_a_request_is_one_line_with_all_that_is_known_of_it(client):
     client.post("/detect", content=grey_picture(5), headers={"X-Request-ID": "one-line"})
     wait_for(lambda: lines_with("one-line") or None)
-    time.sleep(0.3)  # whatever else would be written
+    time.sleep(0.3)  # time for a second line, which must not come
     [line] = lines_with("one-line")
     assert line["message"].startswith("POST /detect 200 ok ")
     expected = {"request_id": "one-line", "method": "POST", "route": "/detect", "status": 200, "outcome": "ok"}
@@ -238,7 +238,7 @@ def test_the_stages_are_spans_below_serves_own(client, collector):
     for stage in ("decode", "queue", "engine", "encode"):
         span = spans[stage]
         assert span.parent_span_id == served.span_id
-        assert span.start_time_unix_nano >= before - 2_000  # times are rounded to microseconds
+        assert span.start_time_unix_nano >= before - 2_000  # the spans' times are rounded to microseconds
         assert served.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
         before = span.end_time_unix_nano
     assert spans["engine"].end_time_unix_nano - spans["engine"].start_time_unix_nano >= 20_000_000

@@ -1,4 +1,4 @@
-"""build_plan: builds a TensorRT plan from an ONNX model, for a GPU of this machine."""
+"""Builder: `build_plan` builds a TensorRT plan from an ONNX model, for a GPU of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""precise_tail: which nodes of a detector must compute in FP32 when the rest computes in FP16.
+"""Mixed precision: which nodes of a detector must compute in FP32 when the rest computes in FP16.
 
 FP16 numbers between 1024 and 2048 are 1 px apart. A box head that decodes corners in FP16 is off by up
 to half a pixel, and by more after a few operations. The rule here needs no names. Nodes from which no

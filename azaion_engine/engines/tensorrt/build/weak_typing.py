@@ -1,4 +1,4 @@
-"""constrain_precision: FP16 with an FP32 box head for weakly typed TensorRT (8.6 and 10)."""
+"""Weak typing: FP16 with an FP32 box head, for TensorRT 8.6 and 10."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's host is a real process here, around a stand-in engine or ONNX Runtime."""
+"""SharedEngine: its host is a real process, with a stand-in engine or ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class JpegStandInEngine(TwoLaneStandInEngine):
 
 
 class Unopenable(InferenceEngine):
-    """Is never there."""
+    """Cannot be opened."""
 
     def __new__(cls) -> Unopenable:
         raise ConfigurationError("engine: there is none")

@@ -21,7 +21,7 @@ BROKEN, BAD, LOST = 250, 251, 252
 
 
 class Engine(StandInEngine):
-    """Answers each picture by its length, notes its batches, and runs only while the gate is open."""
+    """Answers each picture with its length, records its batches, and runs only while the gate is open."""
 
     def __init__(self, lanes: int = 1) -> None:
         super().__init__(batch_size=4)
@@ -62,7 +62,7 @@ def until(condition: object) -> None:
 
 @contextmanager
 def busy(engine: Engine, gatherer: Gatherer) -> Iterator[tuple[ThreadPoolExecutor, Future[list[Found]]]]:
-    """Clients' threads, and a first picture that runs until the engine's gate is opened."""
+    """Yields threads for clients, and a first picture that runs until the engine's gate is opened."""
     engine.gate.clear()
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(gatherer.run, pictures(1))

@@ -1,4 +1,4 @@
-"""tensorrt_api: loading, messages, and the differences between versions."""
+"""api: loading TensorRT, its messages, and the differences between versions."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ USED_NAMES = {
     "ILayer": "name type num_inputs num_outputs get_input get_output",
     "IOptimizationProfile": "set_shape",
 }
-"""Every name that this project uses of TensorRT, by class."""
+"""Returns every name of TensorRT's API that this project uses, by class."""
 
 
 def check_names(module: Any) -> None:

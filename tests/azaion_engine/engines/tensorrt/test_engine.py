@@ -1,4 +1,4 @@
-"""TensorRTEngine at run time: the same tests on a real GPU (`-m gpu`) and, elsewhere, on a small fake of one."""
+"""TensorRTEngine at run time: the same tests on a real GPU (`-m gpu`) and on a small fake of one."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 
 def assert_same_boxes(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], pixels: float) -> None:
-    """Every expected row has a row within `pixels`; near ties, of rows or of classes, may change places."""
+    """Asserts that every expected row has a found one within `pixels`; near ties may swap places or classes."""
     assert found.shape == expected.shape
     assert found.dtype == np.float32
     for ours, theirs in zip(found, expected, strict=True):
         same_class = []
-        # The last rows compete with what did not make it into the best k.
+        # Not the last rows: near ties decide which of them are among the best k.
         for row in theirs[: len(theirs) * 4 // 5]:
             distance = np.abs(ours[:, :4] - row[:4]).max(axis=1)
             best = distance.argmin()
@@ -55,7 +55,7 @@ def assert_same_boxes(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any
         assert np.mean(same_class) > 0.9
 
 
-# --- what comes out ------------------------------------------------------------------------------
+# --- results -------------------------------------------------------------------------------------
 
 
 def test_dynamic_engine_gives_the_reference_boxes_for_every_count(make_engine: Any) -> None:
@@ -63,7 +63,7 @@ def test_dynamic_engine_gives_the_reference_boxes_for_every_count(make_engine: A
     assert (engine.get_batch_size(), engine.get_input_shape()) == (3, (64, 96))
     data = make_batch(8, 64, 96)
     expected = reference_run(MODELS["dynamic"][0], data)[0]
-    # Within the batch in both directions of change, and sliced beyond it.
+    # Batch sizes that grow and shrink, and one that needs several batches.
     for count in (1, 3, 2, 8, 1):
         (boxes,) = engine.run(data[:count])
         assert_same_boxes(boxes, expected[:count], 0.05)
@@ -166,11 +166,11 @@ def test_arrays_in_pinned_memory_are_read_by_the_gpu_itself(
     pinned = engine.empty_input(rows)
     assert pinned.shape == data.shape
     with monkeypatch.context() as patch:
-        patch.setattr(Staging, "upload", None)  # nothing passes through it
+        patch.setattr(Staging, "upload", None)  # not used
         for _ in range(2):
             pinned[...] = data
             assert np.allclose(engine.run(pinned)[0], expected, atol=0.05)
-            pinned[...] = 0  # it was read
+            pinned[...] = 0  # already copied
         assert np.allclose(engine.run(pinned[1:2])[0], engine.run(pinned)[0][:1], atol=0.05)
     pinned[...] = data
     assert np.allclose(engine.run(pinned[::-1])[0][::-1], expected, atol=0.05), "what is not contiguous is gathered"
@@ -234,7 +234,7 @@ def test_two_engines_live_side_by_side(make_engine: Any) -> None:
 
 
 def warm_up(cuda: Cuda, name: str) -> None:
-    """The first engine also pays for what the CUDA libraries keep for good: kernels, caches."""
+    """Opens and closes one engine first: kernels and caches that CUDA's libraries then load are never freed."""
     with TensorRTEngine(cuda.plan(name)) as engine:
         engine.run(make_batch(1, *engine.get_input_shape()))
 
@@ -325,7 +325,7 @@ def test_batch_and_size_must_fit_the_plan(make_engine: Any) -> None:
         make_engine(batch_size=4)
     with pytest.raises(ConfigurationError, match="batch_size 0"):
         make_engine(batch_size=0)
-    # Height and width were fixed by the build: asking for others changes nothing, as in OnnxEngine.
+    # The plan fixes height and width: other options are ignored, as in OnnxEngine.
     assert make_engine(height=640).get_input_shape() == (64, 96)
     with pytest.raises(TypeError, match="colour"):
         make_engine(colour="red")
@@ -350,7 +350,7 @@ def test_a_plan_with_dynamic_size_takes_1280_or_what_comes_nearest(cuda: Cuda) -
             assert engine.get_input_shape() == expected
     with pytest.raises(ConfigurationError, match=r"width 32 .* 64 to 640"):
         TensorRTEngine(plan(64, 640), width=32)
-    # The profile's smallest batch is 2: a single row is padded.
+    # The profile's minimum batch is 2: a single row is padded.
     data = make_batch(1)
     with TensorRTEngine(plan(64, 64), batch_size=1) as engine:
         assert engine.get_batch_size() == 1
@@ -382,7 +382,7 @@ def test_who_opens_an_engine_for_pictures_waits_for_the_lanes_that_run(make_engi
         opening.join(0.2)
         assert opening.is_alive()
     opening.join(60)
-    taken = engine._form is not PictureForm.ARRAY  # where the driver takes the kernel
+    taken = engine._form is not PictureForm.ARRAY  # where the driver loads the kernel
     assert [lane.loader is not None for lane in engine._resources.lanes] == [taken] * engine.lanes
 
 
@@ -421,7 +421,7 @@ def test_name_tells_the_runtime(make_engine: Any) -> None:
     assert make_engine().name == f"{tensorrt_api.load().flavour}-{tensorrt_api.load().version}"
 
 
-# --- trouble -------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
 def test_health_does_not_wait_behind_a_batch(make_engine: Any) -> None:

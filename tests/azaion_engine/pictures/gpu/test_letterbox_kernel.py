@@ -1,4 +1,4 @@
-"""letterbox.cu: the same bits as letterbox.py, compiled as C++ where there is a compiler, and on a GPU."""
+"""letterbox.cu: bit-identical to letterbox.py, as C++ where there is a compiler, and on a GPU."""
 
 from __future__ import annotations
 

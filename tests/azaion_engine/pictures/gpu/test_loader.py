@@ -1,4 +1,4 @@
-"""From encoded bytes to rows on the GPU: on a real one (`-m gpu`) and, elsewhere, on a small fake of one."""
+"""Loader: from encoded bytes to rows of boxes, on a real GPU (`-m gpu`) and on a small fake of one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXIF_ORIENTATION = 0x0112
 
 
 def scene(seed: int, width: int, height: int) -> Image.Image:
-    """Smooth, as photographs are: decoders differ in how they enlarge the colours of sharp edges."""
+    """Makes a smooth picture: at sharp edges, decoders differ in how they upsample the colours."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -45,7 +45,7 @@ def encode(picture: Image.Image, kind: str = "JPEG", orientation: int = 1, **opt
 
 
 def with_bad_table(jpeg: bytes) -> bytes:
-    """A header that reads well, and a Huffman table with 255 codes of one bit."""
+    """Breaks a JPEG behind its valid header: its Huffman table has 255 codes of one bit."""
     counts = jpeg.index(b"\xff\xc4") + 5
     return jpeg[:counts] + b"\xff" + jpeg[counts + 1 :]
 
@@ -87,13 +87,13 @@ def open_detector(cuda: Cuda) -> Iterator[Callable[..., Detector]]:
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, np.ndarray[Any, Any]]:
-    """The rows that the CPU gives."""
+    """Returns the rows that the CPU finds."""
     with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as detector:
         return {name: detector.infer([detector.prepare(data)])[0] for name, data in MIXED.items()}
 
 
 def assert_same_rows(found: Any, expected: np.ndarray[Any, Any], name: str) -> None:
-    """Every confident row has its like within a pixel; near ties may change places."""
+    """Asserts that every confident row has an equal within a pixel; near ties may swap places."""
     assert found.shape == expected.shape
     for row in expected[:6]:
         distance = np.abs(found[:, :4] - row[:4]).max(axis=1)
@@ -108,7 +108,7 @@ def test_mixed_pictures_in_one_batch_give_the_rows_of_the_cpu(cuda: Cuda, open_d
     for (name, rows), ours in zip(expected.items(), found, strict=True):
         assert_same_rows(ours, rows, name)
     if cuda.fake:
-        alone = 1  # the last batch's, with a grey one
+        alone = 1  # the last batch's single JPEG is decoded beside a grey filler
         assert cuda.fake.decoded - before == len(MIXED) - 6 + alone, "what hardware can decode it should"
 
 

@@ -1,4 +1,4 @@
-"""Which requests go the short way, and that it leads to the same answer."""
+"""PlainDetect: which requests bypass FastAPI, and that their answers are the same."""
 
 from __future__ import annotations
 

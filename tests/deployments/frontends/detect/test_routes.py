@@ -1,4 +1,4 @@
-"""The routes over real HTTP, with a stand-in engine."""
+"""Routes of `/detect` over real HTTP, with a stand-in engine."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_bodies_that_never_arrive_leave_room_for_probes_and_are_bounded(running_
 
     with ExitStack() as connections, app.client(timeout=5) as client:
         slow = [connections.enter_context(begin_body()) for _ in range(4)]
-        for _ in range(20):  # one by one: a burst would be refused by Serve itself
+        for _ in range(20):  # one by one: Serve itself would refuse a burst
             slow.append(connections.enter_context(begin_body()))
             [refused], _, _ = select.select(slow, [], [], 20)
             answer = HTTPResponse(refused)
@@ -275,7 +275,7 @@ def drawn(response) -> Image.Image:
 
 
 def is_coloured(pixel: tuple[int, ...]) -> bool:
-    return max(pixel) - min(pixel) > 30  # a thin line, after the loss of a JPEG
+    return max(pixel) - min(pixel) > 30  # JPEG pales thin lines
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_the_drawn_picture_is_a_jpeg_with_the_boxes_on_it(client, query, headers
     response = client.post(f"/detect{query}", content=grey_picture(40, size=256), headers=headers)
     picture = drawn(response)
     assert picture.size == (256, 256)
-    # The stand-in's box is 4, 8 to 20, 24 of 32 pixels.
+    # The stand-in's box is (4, 8) to (20, 24) of 32 pixels.
     assert is_coloured(picture.getpixel((32, 150)))
     assert is_coloured(picture.getpixel((159, 150)))
     assert not is_coloured(picture.getpixel((96, 128)))

@@ -1,4 +1,4 @@
-"""The gRPC form through Serve's own proxy, with the project's own messages; NVIDIA's clients send no typed contents."""
+"""gRPC service behind Serve's proxy, called with typed contents, which NVIDIA's clients never send."""
 
 from __future__ import annotations
 

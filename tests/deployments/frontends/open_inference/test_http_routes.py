@@ -1,4 +1,4 @@
-"""The HTTP form as any client may write it, against a real Serve with a stand-in engine."""
+"""HTTP routes of the protocol, called by a plain HTTP client, on a real Serve with a stand-in engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def error_of(response) -> tuple[int, str]:
     body = response.json()
     assert set(body) == {"error"}
     assert isinstance(body["error"], str)
-    assert "Content-Encoding" not in response.headers  # NVIDIA's clients do not inflate errors
+    assert "Content-Encoding" not in response.headers  # NVIDIA's clients do not decompress errors
     return response.status_code, body["error"]
 
 
@@ -101,7 +101,7 @@ def test_unknown_models_versions_and_paths_are_404_in_the_protocols_shape(client
         assert error_of(client.get(path))[0] == 404
     assert error_of(client.post("/v2/models/unicorn/infer"))[0] == 404
     assert error_of(client.post("/v2/repository/models/stand-in/load"))[0] == 404
-    assert client.get("/nothing").json()["error"]["code"] == "not_found"  # elsewhere the service's own shape
+    assert client.get("/nothing").json()["error"]["code"] == "not_found"  # other paths: the service's own error shape
 
 
 def test_statistics_of_all_models_have_every_number_that_perf_analyzer_reads(client):

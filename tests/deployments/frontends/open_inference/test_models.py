@@ -1,4 +1,4 @@
-"""The two models as a model file describes them, without a server."""
+"""Models: the two that a model file describes, without a server."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():
 
     statistics = ModelStatistics()
     statistics.succeeded(0.050, [part(1.0, 2.0), part(2.0, 22.0)])
-    statistics.succeeded(0.030, [part(2.0, 3.0)])  # in the second batch of the first
+    statistics.succeeded(0.030, [part(2.0, 3.0)])  # in the same batch as the second picture above
     statistics.failed(0.001)
     told = statistics.to_dict()
     assert (told["inference_count"], told["execution_count"]) == (3, 2)

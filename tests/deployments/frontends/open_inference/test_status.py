@@ -1,4 +1,4 @@
-"""What goes wrong, as both protocols show it."""
+"""Status of every error over HTTP and gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NVIDIA's unmodified clients against a real Serve: `triton_clients.py`, in the environment that they need."""
+"""Triton clients, unmodified, against a real Serve: runs `triton_clients.py` in an environment of its own."""
 
 from __future__ import annotations
 

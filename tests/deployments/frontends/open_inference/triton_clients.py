@@ -1,4 +1,4 @@
-"""What NVIDIA's own clients get from the service: HTTP and gRPC, blocking and asynchronous.
+"""Triton clients (NVIDIA's own) against the service: HTTP and gRPC, blocking and asynchronous.
 
 Runs in an environment of its own, started by `test_triton_clients.py`, which serves a stand-in engine: a picture of one
 grey value gives one box whose class is that value, and the network's input is 32 × 32.
@@ -32,7 +32,7 @@ MODULES = {
 
 
 class Client:
-    """One of the four clients; what an asynchronous one returns is awaited."""
+    """One of the four clients; awaits what the asynchronous ones return."""
 
     def __init__(self, kind: str) -> None:
         self.module = MODULES[kind]
@@ -58,7 +58,7 @@ class Client:
         return lambda *args, **kwargs: self._run(getattr(self._client, name), *args, **kwargs)
 
     def infer_together(self, inputs):
-        """Sends each input in a request of its own, all at once, the way each client has for it."""
+        """Sends each input in a request of its own, all at once, in the way that each client offers."""
         if self._loop:
 
             async def together():
@@ -74,7 +74,7 @@ class Client:
         return [future.result(timeout=60) for future in futures]
 
     def as_dict(self, name: str, *args):
-        """Calls what gives a dictionary over HTTP and a message over gRPC."""
+        """Calls a method that returns a dictionary over HTTP and a message over gRPC; returns a dictionary."""
         return getattr(self, name)(*args) if self.is_http else getattr(self, name)(*args, as_json=True)
 
     def input(self, name: str, array: np.ndarray, datatype: str, **how):
@@ -128,7 +128,7 @@ def http():
 
 @contextmanager
 def fails(status: int | str, *words: str):
-    """Expects an error of this HTTP status or gRPC code whose message has these words."""
+    """Expects an error with this HTTP status or gRPC code, whose message contains these words."""
     with pytest.raises(InferenceServerException) as caught:
         yield
     assert str(status) in caught.value.status()
@@ -222,7 +222,7 @@ def test_statistics_count_requests_rows_and_batches(client):
         client.ask_raw(*[1] * 17)
     rows, batches, successes, ns, failures, engine_ns = np.subtract(numbers(), before).tolist()
     assert (rows, successes, failures) == (3, 1, 1)
-    assert batches in (1, 2)  # the gate lets a lone first row go at once
+    assert batches in (1, 2)  # the gate may run the first row at once, alone
     assert ns >= engine_ns >= 20_000_000  # the stand-in takes 20 ms
 
 

@@ -1,4 +1,4 @@
-"""A real headless Chromium, and a page open in it."""
+"""Browser: a real headless Chromium, and an open page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_chromium() -> Iterator[Browser]:
         if os.environ.get("AZAION_REQUIRE_CHROMIUM"):
             pytest.fail(message)
         pytest.skip(message)
-    expect.set_options(timeout=30_000)  # for a busy machine; what has to be at once is asserted without `expect`
+    expect.set_options(timeout=30_000)  # for a busy machine; immediate effects are asserted without `expect`
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
@@ -39,7 +39,7 @@ def open_chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """An open page, and what it asked for and complained of."""
+    """An open page, with its requests and the browser's complaints."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
@@ -67,7 +67,7 @@ class Visit:
         self.page.set_input_files("#files", {"name": name, "mimeType": "", "buffer": content})
 
     def hand_over(self, event: str, *files: tuple[str, bytes]) -> None:
-        """Dispatches a drop or paste of files, as the browser does for the user's own."""
+        """Dispatches a drop or paste of files, as the browser does for a user."""
         self.page.evaluate(
             """([kind, files]) => {
                 const data = new DataTransfer();

@@ -1,4 +1,4 @@
-"""The page at `/`: what it loads over HTTP, and in a real Chromium what people see and do."""
+"""Routes of the page at `/`: its files over HTTP, and its use in a real Chromium."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def url(running_serve) -> str:
-    """The demo model under a route prefix; the address ends with a slash, as a browser has it."""
+    """Address of the demo model under a route prefix; ends with a slash, as in a browser."""
     return running_serve.deploy(Detector.open, engine="onnx", max_picture_bytes=MAX_BYTES).url + "/"
 
 
@@ -99,15 +99,14 @@ def test_the_page_is_no_part_of_the_documented_interface(url):
 
 @pytest.fixture(scope="module")
 def chromium(url) -> Iterator[Browser]:
-    # It asks for `url` so that the application is deployed before Playwright's event loop runs in this thread:
-    # Serve's own calls refuse to run inside one.
+    # `url` comes first: Serve's calls refuse to run inside an event loop, and Playwright runs one in this thread.
     with open_chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def visit(chromium, url, request) -> Iterator[Visit]:
-    """A fresh page; `request.param` may give context options. Fails for any complaint, and any request elsewhere."""
+    """A fresh page, with context options from `request.param`; fails on complaints and on requests to other servers."""
     context = chromium.new_context(**{"viewport": {"width": 1360, "height": 900}, **getattr(request, "param", {})})
     context.set_default_timeout(30_000)
     visit = Visit(context.new_page(), url)
@@ -153,7 +152,7 @@ def test_slider_and_classes_filter_at_once_without_asking_again(visit, url):
     picture = sample_picture(SAMPLES[1])
     for confidence in (0.8, 0.05, 0.6):
         visit.slide_to(confidence)
-        # At once: what is there when the event has been handled, without waiting for anything.
+        # Without `expect`: the event's handler has updated the boxes when it returns.
         assert visit.visible_boxes().count() == len(boxes_of(url, picture, confidence=confidence))
     visit.page.get_by_label("person").uncheck()
     wanted = boxes_of(url, picture, confidence=0.6, classes="car,truck,building")
@@ -212,7 +211,7 @@ def test_the_keyboard_alone_is_enough(visit):
 def test_a_box_that_is_pointed_at_is_brought_out_and_found_in_the_table(visit):
     visit.page.get_by_role("button", name="Sample 1").click()
     expect(visit.visible_boxes()).not_to_have_count(0)
-    last = visit.visible_boxes().last  # the smallest, and far down the table
+    last = visit.visible_boxes().last  # a small one, far down in the table
     last.click()
     index = last.get_attribute("data-index")
     expect(visit.page.locator(".box.chosen")).to_have_attribute("data-index", index)
@@ -255,7 +254,7 @@ def test_dark_and_light_follow_the_system(visit):
 
 
 def turned(kind: str) -> bytes:
-    """A sample that lies on its side, with an EXIF orientation that says so; or one that no browser here can show."""
+    """Encodes a sample: upright as a TIFF, which no browser shows, or on its side as a JPEG with EXIF orientation 6."""
     image = Image.open(io.BytesIO(sample_picture(SAMPLES[1])))
     exif = Image.Exif()
     if kind == "JPEG":
@@ -272,7 +271,7 @@ def test_the_picture_lies_under_its_boxes_as_the_service_saw_it(visit, kind, siz
     natural = "(image) => image.complete && [image.naturalWidth, image.naturalHeight]"
     assert visit.page.locator("#picture").evaluate(natural) == list(size)
     assert visit.visible_boxes().count() > 10
-    # A browser cannot show TIFF: the service was asked for the pixels, without boxes.
+    # For a TIFF, which a browser cannot show, the page asks the service for the pixels.
     assert len(visit.asked()) == requests
 
 
@@ -317,19 +316,19 @@ def test_an_error_of_the_service_is_told_in_its_words_with_its_code(visit):
     visit.page.get_by_role("button", name="Sample 1").click()
     expect(visit.visible_boxes()).not_to_have_count(0)
     expect(visit.page.get_by_role("alert")).to_be_hidden()
-    # The browser itself writes a line about each answer with an error status.
+    # The browser itself logs each answer with an error status.
     assert [line for line in visit.complaints if "415" not in line] == []
     visit.complaints.clear()
 
 
 def test_the_page_is_busy_until_the_answer_comes_and_knows_a_proxys_plain_error(visit):
     held: list[Route] = []
-    visit.page.route("**/detect?*", lambda route: held.append(route))  # Playwright takes no method of a built-in
+    visit.page.route("**/detect?*", lambda route: held.append(route))  # Playwright accepts no built-in method
     visit.page.get_by_role("button", name="Sample 1").click()
     stage = visit.page.get_by_role("region", name="Picture with boxes")
     expect(stage).to_have_attribute("aria-busy", "true")
     expect(visit.page.locator("#progress")).to_be_visible()
-    expect(visit.page.locator("#picture")).to_be_visible()  # looked at meanwhile
+    expect(visit.page.locator("#picture")).to_be_visible()  # visible meanwhile
     held.pop().fulfill(status=503, body="Request dropped", headers={"Retry-After": "2"}, content_type="text/plain")
     expect(visit.page.get_by_role("alert")).to_contain_text("503 Service Unavailable (retry after 2 s).")
     expect(stage).to_have_attribute("aria-busy", "false")

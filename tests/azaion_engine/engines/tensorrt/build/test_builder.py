@@ -1,4 +1,4 @@
-"""engine_builder: for real with TensorRT-RTX, whose builder needs no GPU; weak typing (8.6, 10) on a fake of 8.6."""
+"""builder: with the real TensorRT-RTX, whose builder needs no GPU; weak typing (8.6, 10) on a fake of 8.6."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def weak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A fake TensorRT 8.6 on a fake GPU; gives the module."""
+    """A fake TensorRT 8.6 on a fake GPU; yields the fake `tensorrt` module."""
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", memory_bytes=100 * 2**20)])
     module = install(fake, monkeypatch)
     module.cuda = fake
@@ -50,7 +50,7 @@ def weak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     tensorrt_api.forget()
 
 
-# --- TensorRT-RTX, for real ----------------------------------------------------------------------
+# --- the real TensorRT-RTX -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_weak_typing_keeps_the_head_in_fp32(weak: Any) -> None:
     assert {layer.precision.name for layer in held.values()} == {"FLOAT"}
     assert {"/head/predict", "/head/topk"} <= set(held)
     assert {"/backbone/conv0", "/backbone/conv1"} <= free
-    # The index output of TopK is INT32 and must stay so; casts and integer layers are left alone.
+    # The index output of TopK must stay INT32; casts and integer layers keep their types.
     assert set(held["/head/topk"].output_types) == {0}
     for layer in network.layers:
         if layer.type.name == "CAST" or layer.outputs[0].dtype.name != "FLOAT":

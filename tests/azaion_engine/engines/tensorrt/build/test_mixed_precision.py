@@ -1,4 +1,4 @@
-"""mixed_precision: the tail rule, and what it does to the boxes of a converted model."""
+"""mixed_precision: which layers are the tail, and how far boxes of a converted model move."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_last_heavy_nodes_and_what_follows_are_the_tail() -> None:
         node("", "anchors"),  # a constant that only the tail reads
         node("", "weights"),
         node("weights", "scaled"),
-        node("scaled x", "y", heavy=True),  # a dead end that is last too
+        node("scaled x", "y", heavy=True),  # an unused output; last heavy too
     ]
     assert precise_tail(graph) == [2, 5, 6, 7, 10]
 
@@ -58,7 +58,7 @@ def test_tail_of_a_detector(named: bool) -> None:
 
 
 def test_a_tiny_product_in_the_decoding_does_not_count_as_heavy() -> None:
-    """YOLOv8…11 decode distances by a convolution with 16 weights, NMS exports turn boxes by a 4x4 matrix."""
+    """YOLOv8…11 decode distances with a convolution of 16 weights; NMS exports convert boxes with a 4×4 matrix."""
     model = onnx.load_model_from_string(make_detector())
     rows = next(n for n in model.graph.node if n.op_type == "GatherElements")
     model.graph.initializer.append(numpy_helper.from_array(np.eye(6, dtype=np.float32)[:2, :2], "turn"))
@@ -87,7 +87,7 @@ def test_what_a_subgraph_reads_counts() -> None:
 
 
 def nearest(found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest distance in pixels from an expected box to the nearest found one, the weakest fifth aside."""
+    """Returns the largest distance in pixels of an expected box, the weakest fifth excepted, from the nearest found."""
     rows = expected[0, : expected.shape[1] * 4 // 5, :4]
     return float(np.abs(rows[:, None] - found[0, None, :, :4]).max(axis=2).min(axis=1).max())
 

@@ -1,4 +1,4 @@
-"""BuildProgress: how far TensorRT's nested phases are."""
+"""BuildProgress: the share done of TensorRT's nested phases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_call_that_holds_the_interpreter_is_told_of_too(
         progress.stage("loading the builder")
         caplog.clear()
         with progress.spoken_elsewhere():
-            ctypes.PyDLL(None).usleep(900_000)  # with the GIL held: no other thread of this process runs
+            ctypes.PyDLL(None).usleep(900_000)  # holds the GIL: no other thread of this process runs
         lines = capfd.readouterr().err.splitlines()
         assert len([line for line in lines if line.endswith("elapsed, loading the builder")]) >= 2
         assert not caplog.records

@@ -1,4 +1,4 @@
-"""constrain_precision: layers of which nothing is known; the rest is tested where plans are built."""
+"""weak_typing: layers of unknown types; `test_builder.py` tests the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which batch sizes have a work of their own."""
+"""batch_graph: which batch sizes have a CUDA graph of their own."""
 
 from __future__ import annotations
 

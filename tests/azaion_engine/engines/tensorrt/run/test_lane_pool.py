@@ -1,4 +1,4 @@
-"""LanePool: one thread a lane, and nobody waits for ever."""
+"""LanePool: one thread per lane at a time, and no thread waits for ever."""
 
 from __future__ import annotations
 
