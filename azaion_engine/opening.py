@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.onnx_engine import OnnxEngine
+from azaion_engine.engines.shared import wire
 from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
@@ -65,7 +66,11 @@ def open_model(settings: DetectorSettings, *, shared: bool = False, progress: Bu
     names = read_labels(settings.labels) if settings.labels else None  # fail before a build that may take minutes
     model = ModelFile.read(settings.model)
     engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
-    return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
+    try:
+        return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None) -> InferenceEngine:
@@ -109,6 +114,7 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
     """
     wanted = {
         "version": __version__,
+        "wire": wire.VERSION,
         "model": model.sha256,
         "settings": settings.model_dump(mode="json", include=_DECIDE),
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from azaion_engine.errors import PictureError
@@ -51,15 +51,21 @@ def run_pipeline(
         results = iter(run(good) if good else ())
         return [one if isinstance(one, PictureError) else next(results) for one in held]
 
-    # One task per chunk: for a picture that the GPU decodes, a task costs as much as its preparation. Not larger,
-    # because every thread holds a chunk of decoded pictures.
+    left = iter(items)
+    first = list(islice(left, batch))
+    if len(first) < batch or (isinstance(items, Sized) and len(items) == batch):
+        # One batch has nothing to run beside: threads would only cost time.
+        yield from run_held(prepare_chunk(first))
+        return
+    # Each task prepares a chunk, because handing over one picture that the GPU decodes costs as much as preparing it.
+    # Chunks are no larger than this, because each thread holds one of decoded pictures.
     size = max(1, batch // threads)
-    runners = lanes + 1  # one more: a batch whose boxes are being computed needs no lane
-    with ThreadPoolExecutor(threads, "prepare") as preparing, ThreadPoolExecutor(runners, "run") as running:
+    # One thread more than lanes: while a batch's boxes are being made, its lane is free.
+    with ThreadPoolExecutor(threads, "prepare") as preparing, ThreadPoolExecutor(lanes + 1, "run") as running:
         try:
-            chunks = _in_order(preparing, prepare_chunk, _chunks(items, size), threads + -(-batch // size))
+            chunks = _in_order(preparing, prepare_chunk, _chunks(chain(first, left), size), threads + -(-batch // size))
             batches = _batches((one for chunk in chunks for one in chunk), batch)
-            for results in _in_order(running, run_held, batches, runners):
+            for results in _in_order(running, run_held, batches, lanes):
                 yield from results
         finally:
             preparing.shutdown(cancel_futures=True)

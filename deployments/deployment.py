@@ -51,7 +51,11 @@ class DetectorDeployment(OpenInferenceGrpc):
         started = time.monotonic()
         cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
         detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
-        self.service = DetectorService(settings, detector, settings.decode_threads or cores)
+        try:
+            self.service = DetectorService(settings, detector, settings.decode_threads or cores)
+        except BaseException:
+            detector.close()
+            raise
         self.repository = ModelRepository(self.service)
         freeze_garbage()
         logger.info(

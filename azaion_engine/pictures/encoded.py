@@ -93,8 +93,15 @@ class EncodedPicture:
             whole = jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER)
             return header if whole or self._is_whole_single_scan(jpeg.scan) else None
         image, header = self._open()
-        is_ycc = len(jpeg.components) == 1 or image.info.get("adobe_transform", 1) == 1
-        return header if is_ycc and self._is_jpeg_for_opencv(image) else None
+        if not isinstance(image, JpegImageFile) or not self._is_jpeg_for_opencv(image):
+            return None
+        # Pillow decides, as it does for `decode`: our own reader may have been misled by what it does not know.
+        is_ycc = len(image.layer) == 1 or image.info.get("adobe_transform", 1) == 1
+        same = tuple(component[:3] for component in image.layer) == jpeg.components
+        if not is_ycc or not same or image.info.get("progressive"):
+            return None
+        self._opened = None  # its metadata must not live as long as this picture waits for the engine
+        return header
 
     def decode(self) -> NDArray[np.uint8]:
         """Decodes the first frame and turns it upright.

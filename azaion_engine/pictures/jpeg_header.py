@@ -12,6 +12,8 @@ _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
 _SCAN = 0xDA
+_WITHOUT_LENGTH = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xDA)))
+"""Fill bytes and markers that no length follows; none belongs here, and Pillow decides about files with one."""
 _FRAME = Struct(">BHHB")
 """Start of a frame's header: bits per sample, height, width and number of components (T.81, B.2.2)."""
 _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in range(1, 5))
@@ -86,7 +88,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, start, end) of each segment before the first scan, and of the scan's own header."""
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
     for _ in range(_MOST_SEGMENTS):
-        if at + 4 > len(data) or data[at] != 0xFF:
+        if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in _WITHOUT_LENGTH:
             return
         start, end = at + 4, at + 2 + (data[at + 2] << 8 | data[at + 3])
         if end < start or end > len(data):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,13 +84,14 @@ class PreparedBatch:
     def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
         """Stores the pictures; copies nothing yet."""
         self.pictures = pictures
+        self._arrays: NDArray[np.float32] | None = None
 
     @property
     def loadable(self) -> list[LoadablePicture]:
         """The pictures that the GPU loads, in order."""
         return [picture for picture in self.pictures if not isinstance(picture, ArrayPicture)]
 
-    @cached_property
+    @property
     def arrays(self) -> NDArray[np.float32] | None:
         """The `ArrayPicture`s stacked in order: `[k, 3, network_height, network_width]`; None if there are none.
 
@@ -100,10 +100,11 @@ class PreparedBatch:
         Raises:
             ValueError: Their sizes differ.
         """
+        # No cached_property: until Python 3.12 it lets only one batch of the process stack at a time.
         arrays = [picture.array for picture in self.pictures if isinstance(picture, ArrayPicture)]
-        if not arrays:
-            return None
-        return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+        if self._arrays is None and arrays:
+            self._arrays = arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
+        return self._arrays
 
     def __len__(self) -> int:
         return len(self.pictures)

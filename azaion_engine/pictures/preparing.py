@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,22 @@ from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureFo
 
 Picture = bytes | Path | str | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
+
+
+HERE_BYTES, HERE_PIXELS = 16 * 1024, 256 * 256
+"""Largest JPEG that is decoded where it comes in: its bytes, and its pixels and the network's together.
+
+Decoding that takes as long as handing it to a thread and back. Both limits count, because a picture of any other kind
+can claim any number of pixels in a few bytes.
+"""
+
+
+class DecodePlace(Enum):
+    """Where a picture is best decoded: by the caller itself, in a thread, or on the GPU."""
+
+    HERE = 1
+    THREAD = 2
+    GPU = 3
 
 
 class Preparer:
@@ -37,9 +54,19 @@ class Preparer:
         self.form = form
         self.limits = limits
 
-    def is_for_gpu(self, picture: EncodedPicture) -> bool:
-        """Returns at once whether the GPU will probably decode this picture, so that `prepare` is quick."""
-        return self.form is PictureForm.JPEG and picture.jpeg is not None and picture.jpeg.suits_hardware
+    def place_of(self, picture: EncodedPicture) -> DecodePlace:
+        """Returns where a picture is best decoded; takes microseconds.
+
+        `GPU` is likely but not certain: `prepare` looks closer, and decodes on the CPU what the hardware would not.
+        """
+        jpeg = picture.jpeg
+        if jpeg is None:
+            return DecodePlace.THREAD
+        if self.form is PictureForm.JPEG and jpeg.suits_hardware:
+            return DecodePlace.GPU
+        pixels = jpeg.width * jpeg.height + self._size[0] * self._size[1]
+        is_tiny = jpeg.plain and len(picture.data) <= HERE_BYTES and pixels <= HERE_PIXELS
+        return DecodePlace.HERE if is_tiny else DecodePlace.THREAD
 
     def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU.

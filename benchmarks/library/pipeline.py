@@ -160,8 +160,12 @@ def pipeline(detector: Detector, pictures: list[bytes], preparers: int, runners:
 def prepared(detector: Detector, jpegs: list[bytes], runners: int, seconds: float) -> float:
     """Measures batches that are prepared already, run by several threads; returns pictures per second."""
     batch = [detector.prepare(jpeg) for jpeg in jpegs[: detector.engine.get_batch_size()]]
+
+    def infer(pictures: list[PreparedPicture]) -> None:
+        assert not any(isinstance(found, Exception) for found in detector.infer(pictures))
+
     with ThreadPoolExecutor(runners) as pool:
-        return rate(lambda: list(pool.map(detector.infer, [batch] * 32)), 32 * len(batch), seconds)
+        return rate(lambda: list(pool.map(infer, [batch] * 32)), 32 * len(batch), seconds)
 
 
 def arrays(engine: TensorRTEngine, seconds: float) -> dict[str, float]:

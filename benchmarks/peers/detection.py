@@ -38,6 +38,9 @@ class Detection:
         """Answers 1 to `BATCH_SIZE` encoded pictures with the same JSON as the service, except for its timing."""
         prepared = list(self._decoders.map(self._detector.prepare, pictures))
         rows = self._detector.infer(prepared)
+        for one in rows:
+            if isinstance(one, Exception):
+                raise one
         found = [self._detector.finish(*pair) for pair in zip(prepared, rows, strict=True)]
         return [
             {"picture": {"width": f.picture_width, "height": f.picture_height}, "boxes": f.to_dicts()} for f in found

@@ -15,6 +15,7 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
+from azaion_engine.pictures.preparing import DecodePlace
 from deployments.batching.batch import Batch
 from deployments.batching.deadline import Deadline
 from deployments.batching.engine_threads import EngineThreads
@@ -90,7 +91,10 @@ class Batcher:
         """
         rows: Found
         with self._gate.places, Deadline(self._timeout_s):
-            if job.encoded is not None and not self._detector.is_for_gpu(job.encoded):
+            place = self._detector.place_of(job.encoded) if job.encoded is not None else None
+            if place is DecodePlace.HERE:
+                job.prepare(self._detector)
+            elif place is DecodePlace.THREAD:
                 # Before the gate: a batch must not wait for one slow picture.
                 await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
             job.wave = await self._gate.enter()

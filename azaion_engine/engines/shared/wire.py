@@ -19,6 +19,9 @@ _APART_BYTES = 16 * 1024
 
 _COUNT = struct.Struct("<Q")
 
+VERSION = 2
+"""Part of an engine's key: raise it when the classes in messages change, so that no client joins an older host."""
+
 
 def send(connection: socket.socket, message: Any) -> None:
     """Sends one message; large JPEGs and arrays inside are not copied in this process.

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.frontends.failures import explain
 from deployments.frontends.open_inference import grpc_codec
 from deployments.frontends.open_inference.messages import protocol_status
-from deployments.frontends.open_inference.repository import ModelRepository
-from deployments.service import DetectorService
 from deployments.watching.record import RequestRecord, current_request
 from deployments.watching.request_id import safe_id
 from deployments.watching.tracing import export_if_traced
+
+if TYPE_CHECKING:  # Serve's gRPC proxies import this module too, and need neither OpenCV nor the engines
+    from deployments.frontends.open_inference.repository import ModelRepository
+    from deployments.service import DetectorService
 
 Method = Callable[..., Awaitable[Any]]
 

@@ -22,8 +22,9 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
-from azaion_engine.pictures.preparing import Preparer
+from azaion_engine.pictures.preparing import HERE_BYTES, DecodePlace, Preparer
 from tests.azaion_engine.pictures.picture_files import FORMATS, corners, encode, exif, noise, stored
+from tests.stand_in import grey_picture
 
 SIZE = (32, 64)
 """(height, width) of the network input: another aspect ratio than that of the pictures."""
@@ -81,13 +82,13 @@ def test_what_the_gpu_does_not_decode_becomes_pixels(data: bytes) -> None:
     prepared = to_gpu.prepare(data)
     assert isinstance(prepared, PixelPicture)
     assert np.array_equal(prepared.pixels, prepared.letterbox.apply(decode(data)))
-    assert not to_gpu.is_for_gpu(EncodedPicture(data))
+    assert to_gpu.place_of(EncodedPicture(data)) is not DecodePlace.GPU
 
 
 @pytest.mark.parametrize("form", PictureForm)
 def test_only_an_engine_of_jpegs_leaves_a_jpeg_to_the_gpu(form: PictureForm) -> None:
     picture = EncodedPicture(encode(corners(), "JPEG"))
-    assert preparer(form).is_for_gpu(picture) == (form is PictureForm.JPEG)
+    assert (preparer(form).place_of(picture) is DecodePlace.GPU) == (form is PictureForm.JPEG)
     assert isinstance(preparer(form).prepare(picture), JpegPicture) == (form is PictureForm.JPEG)
 
 
@@ -210,3 +211,17 @@ def test_one_preparer_serves_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in() -> None:
+    def place(data: bytes, size: tuple[int, int] = SIZE) -> DecodePlace:
+        return Preparer(size, PictureForm.ARRAY, PictureLimits()).place_of(EncodedPicture(data))
+
+    jpeg, large = grey_picture(1, "JPEG"), grey_picture(1, "JPEG", 300)
+    assert place(jpeg) is DecodePlace.HERE
+    assert place(jpeg + bytes(HERE_BYTES)) is DecodePlace.THREAD
+    assert place(large) is DecodePlace.THREAD
+    assert len(large) < HERE_BYTES
+    # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
+    assert place(grey_picture(1, "PNG")) is DecodePlace.THREAD
+    assert place(jpeg, (320, 320)) is DecodePlace.THREAD, "its network's input takes as long to fill"

@@ -22,6 +22,7 @@ from azaion_engine.errors import EngineClosedError, InvalidTensorError, PictureE
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
+from azaion_engine.pictures.preparing import DecodePlace
 from deployments.batching.batch import Batch
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
@@ -139,12 +140,17 @@ def test_who_gives_up_while_another_batch_runs_is_left_out(batcher):
 
 
 @pytest.mark.parametrize(
-    ("bad", "for_gpu"),
-    [(cut_off_jpeg(), True), (cut_off_jpeg(), False), (b"GIF89a", False)],
-    ids=["in its batch", "a JPEG by a decoder", "no picture by a decoder"],
+    ("bad", "place"),
+    [
+        (cut_off_jpeg(), DecodePlace.GPU),
+        (cut_off_jpeg(), DecodePlace.HERE),
+        (cut_off_jpeg(), DecodePlace.THREAD),
+        (b"GIF89a", DecodePlace.THREAD),
+    ],
+    ids=["in its batch", "at once", "by a decoder", "no picture"],
 )
-def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, for_gpu):
-    monkeypatch.setattr(batcher._detector, "is_for_gpu", lambda encoded: for_gpu)
+def test_a_picture_that_failed_is_let_go_of_at_once(batcher, run, monkeypatch, bad, place):
+    monkeypatch.setattr(batcher._detector, "place_of", lambda encoded: place)
 
     async def ask(picture: bytes, jobs: list[weakref.ref[Job]]) -> None:
         asked = job(picture)
