@@ -54,14 +54,15 @@ def workers() -> list[str]:
     threads=st.integers(1, 9),
 )
 @settings(max_examples=60, deadline=None)
-def test_each_item_gets_its_own_result_in_order_and_only_the_last_batch_is_not_full(
+def test_each_item_gets_its_own_result_in_order_and_batches_are_full_but_for_bad_runs_and_the_end(
     items: int, bad: set[int], batch: int, lanes: int, threads: int
 ) -> None:
     work = Work([item for item in bad if item < items])
     found = readable(run_pipeline(range(items), work.prepare, work.run, batch=batch, lanes=lanes, threads=threads))
     assert found == work.expected(items)
-    full, rest = divmod(items - len(work.bad), batch)
-    assert sorted(work.sizes, reverse=True) == [batch] * full + [rest] * (rest > 0)
+    assert sum(work.sizes) == items - len(work.bad)
+    # A batch that is not full is the last one, or ends a group of which more than half was bad.
+    assert len([size for size in work.sizes if size < batch]) <= 1 + len(work.bad) // (batch + 1)
 
 
 @pytest.mark.parametrize(
