@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -52,11 +51,16 @@ class EncodedPicture:
         self.data = data
         self.limits = limits
         self._opened: tuple[ImageFile.ImageFile, PictureHeader] | None = None
+        self._looked = False
+        self._jpeg: JpegHeader | None = None
 
-    @cached_property
+    @property
     def jpeg(self) -> JpegHeader | None:
-        """The header of a sequential JPEG, read quickly and without checks; None for any other picture."""
-        return read_jpeg_header(self.data)
+        """The header of a sequential JPEG, read in microseconds and without checks; None for every other picture."""
+        # No cached_property: until Python 3.12 it takes a lock that all pictures share.
+        if not self._looked:
+            self._jpeg, self._looked = read_jpeg_header(self.data), True
+        return self._jpeg
 
     def read_header(self) -> PictureHeader:
         """Reads size and orientation without decoding a pixel.

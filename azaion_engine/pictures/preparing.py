@@ -21,8 +21,8 @@ Picture = bytes | Path | str | NDArray[np.uint8]
 HERE_BYTES, HERE_PIXELS = 16 * 1024, 256 * 256
 """Largest JPEG that is decoded where it comes in: its bytes, and its pixels and the network's together.
 
-Decoding that takes as long as handing it to a thread and back. Both limits count, because a picture of any other kind
-can claim any number of pixels in a few bytes.
+Decoding it takes as long as handing it to a thread and back. Both limits count, because a picture of any other kind can
+claim any number of pixels in a few bytes. Figures: benchmarks/README.md, Special paths.
 """
 
 
