@@ -10,15 +10,15 @@ from typing import Annotated
 
 import typer
 
-from azaion_cli import cache
-from azaion_cli.bench import bench
-from azaion_cli.build import build
+from azaion_cli.commands import cache
+from azaion_cli.commands.bench import bench
+from azaion_cli.commands.build import build
+from azaion_cli.commands.detect import detect
+from azaion_cli.commands.doctor import doctor
+from azaion_cli.commands.inspect import inspect
+from azaion_cli.commands.serve import serve
 from azaion_cli.console import say_error
-from azaion_cli.detect import detect
-from azaion_cli.doctor import doctor
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
-from azaion_cli.inspect import inspect
-from azaion_cli.serve import serve
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from azaion_cli import doctor
+from azaion_cli.commands import doctor
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from tests.azaion_cli.conftest import Ran

@@ -22,7 +22,7 @@ from tests.azaion_cli.conftest import Ran
 from tests.running_serve import free_port
 
 Cli = Callable[..., Ran]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

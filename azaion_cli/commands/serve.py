@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
-from azaion_cli.serve_config import serve_config
 from azaion_engine.errors import MissingDependencyError
 
 DEFAULT_CONFIG = Path("serve_config.yaml")
