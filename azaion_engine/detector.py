@@ -153,6 +153,26 @@ class Detector:
         threshold = self.confidence if confidence is None else confidence
         return Detections.from_rows(rows, picture.letterbox, self.names, threshold, classes)
 
+    def finish_batch(
+        self,
+        pictures: Sequence[PreparedPicture],
+        found: Sequence[Found],
+        confidence: float | None = None,
+        classes: Collection[int] | None = None,
+    ) -> list[Detections | Exception]:
+        """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors."""
+        threshold = self.confidence if confidence is None else confidence
+        pairs = [(one, picture.letterbox) for one, picture in zip(found, pictures, strict=True)]
+        rows = [(one, letterbox) for one, letterbox in pairs if not isinstance(one, Exception)]
+        made: Iterator[Detections]
+        if len({one.shape for one, _ in rows}) == 1:
+            stacked = np.stack([one for one, _ in rows])
+            letterboxes = [letterbox for _, letterbox in rows]
+            made = iter(Detections.from_batch(stacked, letterboxes, self.names, threshold, classes))
+        else:  # the model's number of rows varies
+            made = (Detections.from_rows(*row, self.names, threshold, classes) for row in rows)
+        return [one if isinstance(one, Exception) else next(made) for one in found]
+
     def detect(
         self,
         pictures: Sequence[Picture] | Picture,
@@ -211,10 +231,7 @@ class Detector:
             return self.prepare(picture() if callable(picture) else picture)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
-            return [
-                rows if isinstance(rows, Exception) else self.finish(picture, rows, confidence, classes)
-                for picture, rows in zip(batch, self.infer(batch), strict=True)
-            ]
+            return self.finish_batch(batch, self.infer(batch), confidence, classes)
 
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
         for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 from azaion_engine.errors import PictureError
+from azaion_engine.system.interpreter import quick_switches
 
 Item = TypeVar("Item")
 Prepared = TypeVar("Prepared")
@@ -61,7 +62,11 @@ def run_pipeline(
     # Chunks are no larger than this, because each thread holds one of decoded pictures.
     size = max(1, batch // threads)
     # One thread more than lanes: while a batch's boxes are being made, its lane is free.
-    with ThreadPoolExecutor(threads, "prepare") as preparing, ThreadPoolExecutor(lanes + 1, "run") as running:
+    with (
+        quick_switches,
+        ThreadPoolExecutor(threads, "prepare") as preparing,
+        ThreadPoolExecutor(lanes + 1, "run") as running,
+    ):
         try:
             chunks = _in_order(preparing, prepare_chunk, _chunks(chain(first, left), size), threads + -(-batch // size))
             batches = _batches((one for chunk in chunks for one in chunk), batch)

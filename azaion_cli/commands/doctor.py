@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +23,7 @@ Status = Literal["ok", "absent", "problem"]
 _MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "problem": ("!!", "red")}
 _GET_PYCUDA = "with the CUDA toolkit's headers and nvcc on the PATH: pip install pycuda"
 _GET_TENSORRT = "pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (GeForce RTX)"
-_GET_NVIMAGECODEC = "on a GPU: pip install 'nvidia-nvimgcodec-cu12[nvjpeg]'"
+_GET_NVJPEG = "on a GPU: pip install nvidia-nvjpeg-cu12"
 _GET_NVML = "pip install nvidia-ml-py"
 _RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9))
 """Compute capabilities of TensorRT-RTX besides 12.0 and later (its support matrix); on others, no plan loads."""
@@ -70,7 +69,7 @@ def _checks(cache_dir: Path | None) -> Iterator[Check]:
     missing: Status = "absent" if driver.status == "absent" else "problem"
     yield _attempt("GPU", _gpus, missing, _GET_PYCUDA)
     yield _attempt("TensorRT", _tensorrt, missing, _GET_TENSORRT)
-    yield _nvimagecodec()
+    yield _nvjpeg()
     yield _attempt("ONNX Runtime", _onnx_runtime, "problem", "pip install onnxruntime")
     yield _package("Ray Serve", "ray", "pip install 'ray[serve]'")
     yield _package("OpenCV", "opencv-python-headless", "pip install opencv-python-headless")
@@ -138,12 +137,13 @@ def _tensorrt() -> str:
     return found
 
 
-def _nvimagecodec() -> Check:
-    """Checks for nvImageCodec, the JPEG decoder on a GPU; it is optional, the CPU decodes more slowly."""
-    for package in ("nvidia-nvimgcodec-cu12", "nvidia-nvimgcodec-cu13"):
-        with suppress(PackageNotFoundError):
-            return Check("nvImageCodec", "ok", f"{package} {version(package)}")
-    return Check("nvImageCodec", "absent", "not installed: JPEGs are decoded on the CPU", _GET_NVIMAGECODEC)
+def _nvjpeg() -> Check:
+    """Checks for nvJPEG, the JPEG decoder on a GPU; it is optional, the CPU decodes more slowly."""
+    from azaion_engine.pictures.gpu import nvjpeg
+
+    if found := nvjpeg.versions():
+        return Check("nvJPEG", "ok", ", ".join(found))
+    return Check("nvJPEG", "absent", "not installed: JPEGs are decoded on the CPU", _GET_NVJPEG)
 
 
 def _onnx_runtime() -> str:

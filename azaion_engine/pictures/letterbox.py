@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -152,11 +153,8 @@ class Letterbox:
         Returns:
             float32 `[n, 4]` in pixels of the upright picture, x in 0…width, y in 0…height, a new array.
         """
-        padding, scales, size = self._steps
-        inside: NDArray[np.float64] = (np.asarray(boxes, np.float64) - padding) / scales
-        # Not np.clip: for few boxes its overhead exceeds all other work here.
-        np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
-        return inside.astype(np.float32)
+        columns = np.asarray(boxes).T
+        return np.ascontiguousarray(columns_to_pictures(columns, [self], np.zeros(columns.shape[1], np.intp)).T)
 
     def boxes_to_network(self, boxes: NDArray[Any]) -> NDArray[np.float32]:
         """Maps boxes from the picture onto the network input: the inverse of `boxes_to_picture`, without clipping.
@@ -203,3 +201,28 @@ class Letterbox:
             picture, (self.resized_width, self.resized_height), interpolation=cv2.INTER_LINEAR
         )
         return resized
+
+
+def columns_to_pictures(
+    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Maps boxes of several pictures from the network input back onto their pictures and clips them to these.
+
+    Args:
+        columns: `[4, n]`: x1, y1, x2, y2 of each box, in pixels of the network input.
+        letterboxes: One for each picture.
+        picture: `[n]`: index of each box's picture.
+
+    Returns:
+        float32 `[4, n]` in pixels of the upright pictures, a new array.
+    """
+    first = letterboxes[0]
+    if all(letterbox is first for letterbox in letterboxes):  # one picture, or a camera's
+        steps = first._steps[:, :, None]
+    else:
+        steps = np.array([letterbox._steps for letterbox in letterboxes])[picture].transpose(1, 2, 0)
+    padding, scales, size = steps
+    inside: NDArray[np.float64] = (np.asarray(columns, np.float64) - padding) / scales
+    # Not np.clip: for few boxes its overhead exceeds all other work here.
+    np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
+    return inside.astype(np.float32)

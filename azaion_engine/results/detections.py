@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.letterbox import Letterbox, columns_to_pictures
 from azaion_engine.results.drawing import draw_boxes
 
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
@@ -67,11 +67,7 @@ class Detections:
         confidence: float = 0.25,
         classes: Collection[int] | None = None,
     ) -> Detections:
-        """Converts an engine's rows for one picture to boxes.
-
-        Drops rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and boxes
-        with no area inside the picture (models pad their output with such rows). Rows of equal confidence keep the
-        model's order.
+        """Converts an engine's rows for one picture to boxes: `from_batch` for a batch of one.
 
         Args:
             rows: `[k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
@@ -85,30 +81,68 @@ class Detections:
         """
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
-        # The cheap test first: few of the usual 300 rows remain. NaN compares false.
-        rows = rows[rows[:, 4] >= confidence].astype(np.float32)
-        # Speed depends on the number of NumPy calls; ufuncs and methods avoid NumPy's Python wrappers.
+        [found] = cls.from_batch(rows[None], [letterbox], names, confidence, classes)
+        return found
+
+    @classmethod
+    def from_batch(
+        cls,
+        rows: NDArray[Any],
+        letterboxes: Sequence[Letterbox],
+        names: Mapping[int, str],
+        confidence: float = 0.25,
+        classes: Collection[int] | None = None,
+    ) -> list[Detections]:
+        """Converts an engine's rows for the pictures of a batch to boxes.
+
+        Drops rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and boxes
+        with no area inside the picture (models pad their output with such rows). Rows of equal confidence keep the
+        model's order.
+
+        Args:
+            rows: `[n, k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
+            letterboxes: The transform from each picture to the network input.
+            names: Class id → class name.
+            confidence: Rows at or above it are kept, 0…1.
+            classes: Class ids to keep; None keeps all.
+
+        Returns:
+            One for each picture, in order.
+        """
+        # Speed depends on the number of NumPy calls, and on long inner loops: all pictures at once, column by column.
+        # Few of the usual 300 rows a picture pass the first test. NaN compares false.
+        [kept] = (rows[:, :, 4] >= confidence).reshape(-1).nonzero()
+        columns = rows.reshape(-1, 6).take(kept, axis=0).T.astype(np.float32, order="C")
+        picture = kept // max(1, rows.shape[1])
         # Classes are compared before the cast to int, which is undefined for values outside its range.
-        proper = np.logical_and.reduce(np.isfinite(rows), axis=1)
-        proper &= rows[:, 5] >= _MIN_CLASS
-        proper &= rows[:, 5] < _MAX_CLASS
-        rows = rows[proper]
-        boxes = letterbox.boxes_to_picture(rows[:, :4])
-        class_ids = np.rint(rows[:, 5]).astype(np.int64)
-        keep = boxes[:, 2:] > boxes[:, :2]
-        keep = keep[:, 0] & keep[:, 1]
+        proper = np.logical_and.reduce(np.isfinite(columns), axis=0)
+        proper &= columns[5] >= _MIN_CLASS
+        proper &= columns[5] < _MAX_CLASS
+        columns, picture = columns.compress(proper, axis=1), picture[proper]
+        boxes = columns_to_pictures(columns[:4], letterboxes, picture)
+        confidences, class_ids = columns[4], np.rint(columns[5]).astype(np.int64)
+        larger = boxes[2:] > boxes[:2]
+        keep = larger[0] & larger[1]
         if classes is not None:
             keep &= _of_classes(class_ids, classes)
         [order] = keep.nonzero()
-        order = order[(-rows[order, 4]).argsort(kind="stable")]
-        return cls(
-            boxes[order],
-            rows[order, 4],
-            class_ids[order],
-            picture_width=letterbox.picture_width,
-            picture_height=letterbox.picture_height,
-            names=names,
-        )
+        confidences, picture = confidences[order], picture[order]
+        if not ((confidences[1:] <= confidences[:-1]) | (picture[1:] != picture[:-1])).all():  # most models sort
+            falling = np.lexsort((-confidences, picture))  # stable: rows of equal confidence keep the model's order
+            order, confidences = order[falling], confidences[falling]
+        boxes, class_ids = np.ascontiguousarray(boxes.take(order, axis=1).T), class_ids[order]
+        ends = picture.searchsorted(np.arange(1, len(letterboxes) + 1)).tolist()
+        return [
+            cls(
+                boxes[begin:end],
+                confidences[begin:end],
+                class_ids[begin:end],
+                picture_width=letterbox.picture_width,
+                picture_height=letterbox.picture_height,
+                names=names,
+            )
+            for letterbox, begin, end in zip(letterboxes, [0, *ends], ends, strict=False)
+        ]
 
     def filter(self, confidence: float = 0.0, classes: Collection[int] | None = None) -> Detections:
         """Returns only the boxes at or above a confidence (0…1) and of some classes (None: of all)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 
 SWITCH_INTERVAL_S = 0.0001
 """Switch interval, seconds: longest wait for the GIL of a thread that returns from the GPU, NumPy or ONNX Runtime.
@@ -30,3 +31,29 @@ def freeze_garbage() -> None:
     gc.freeze()
     first, *others = gc.get_threshold()
     gc.set_threshold(_COLLECT_LESS * first, *others)
+
+
+class QuickSwitches:
+    """Context manager that sets the switch interval for a while; blocks may overlap, in any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._open:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(SWITCH_INTERVAL_S, self._before))
+            self._open += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                sys.setswitchinterval(self._before)
+
+
+quick_switches = QuickSwitches()
+"""The process's only one, as the interval is the process's."""

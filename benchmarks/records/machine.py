@@ -22,8 +22,8 @@ PACKAGES = (
     "opencv-python-headless",
     "tensorrt",
     "pycuda",
-    "nvidia-nvimgcodec-cu12",
-    "nvidia-nvimgcodec-cu13",
+    "nvidia-nvjpeg-cu12",
+    "nvidia-nvjpeg",
 )
 PEERS = ("mosec", "litserve", "bentoml", "nvidia-pytriton")
 

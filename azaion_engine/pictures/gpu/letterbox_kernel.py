@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,12 @@ def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox
         letterbox.pad_left,
         letterbox.pad_top,
     )
+
+
+@lru_cache(maxsize=256)  # cameras send one size
+def pack_record(pitch: int, orientation: int, letterbox: Letterbox) -> bytes:
+    """Packs the `RECORD` of a picture whose first stored pixel is at address 0: add the real one to `pixels`."""
+    return np.array([make_record(0, pitch, orientation, letterbox)], RECORD).tobytes()
 
 
 class LetterboxKernel:

@@ -14,13 +14,16 @@ from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.cuda.staging import Staging
 from azaion_engine.errors import MissingDependencyError, PictureError
 from azaion_engine.pictures.codec import decode
-from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder
-from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, Record, make_record
+from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
+from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, pack_record
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 logger = logging.getLogger(__name__)
+
+_Source = tuple[int, bytes]
+"""GPU address of a picture's first stored pixel, and its packed record."""
 
 _CHECKED = PictureLimits(sys.maxsize, sys.maxsize)
 """No limits: they were checked when the picture was prepared."""
@@ -83,19 +86,21 @@ class PictureLoader:
         """
         decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
         errors: list[PictureError | None] = []
-        records: list[Record] = []
+        sources: list[_Source] = []
         for picture in pictures:
             found = next(decoded) if isinstance(picture, JpegPicture) else None
             try:
-                records.append(found or self._upload(len(records), _pixels_of(picture)))
+                sources.append(found or self._upload(len(sources), _pixels_of(picture)))
                 errors.append(None)
             except PictureError as error:
                 errors.append(error)
-        if records:
-            table = self._records.host[: len(records)]
-            table.view(RECORD)[:, 0] = records
+        if sources:
+            addresses, records = zip(*sources, strict=True)
+            table = self._records.host[: len(sources)]
+            table.reshape(-1)[:] = np.frombuffer(b"".join(records), np.uint8)
+            table.view(RECORD)["pixels"][:, 0] += np.array(addresses, np.uint64)
             self._records.upload(table, self._stream)
-            self._kernel.launch(self._records.address, len(records), self._input.address, self._size, self._stream)
+            self._kernel.launch(self._records.address, len(sources), self._input.address, self._size, self._stream)
         return errors
 
     def finish(self) -> None:
@@ -113,25 +118,26 @@ class PictureLoader:
         if pixels is not None:
             pixels.free()
 
-    def _decode(self, pictures: Sequence[JpegPicture]) -> list[Record | None]:
+    def _decode(self, pictures: Sequence[JpegPicture]) -> list[_Source | None]:
         if not pictures or self._decoder is None:
             return [None] * len(pictures)
-        decoded = self._decoder.decode([picture.jpeg for picture in pictures], self._stream)
-        return [_record_of(found, picture) for found, picture in zip(decoded, pictures, strict=True)]
+        sizes = [_stored_size(picture) for picture in pictures]
+        decoded = self._decoder.decode([picture.jpeg for picture in pictures], sizes, self._stream)
+        return [
+            found and (found.address, pack_record(3 * found.width, picture.orientation, picture.letterbox))
+            for found, picture in zip(decoded, pictures, strict=True)
+        ]
 
-    def _upload(self, row: int, pixels: NDArray[np.uint8]) -> Record:
+    def _upload(self, row: int, pixels: NDArray[np.uint8]) -> _Source:
         address = int(self._pixels) + row * pixels.size
         self._staging.upload(pixels, address, pixels.dtype)
-        return make_record(address, 3 * pixels.shape[1], 1, self._identity)
+        return address, pack_record(3 * pixels.shape[1], 1, self._identity)
 
 
-def _record_of(found: DecodedPicture | None, picture: JpegPicture) -> Record | None:
-    """Returns None if decoding failed or the decoded size differs from the size that was checked."""
-    size = (picture.letterbox.picture_width, picture.letterbox.picture_height)
-    stored = size[::-1] if picture.orientation >= 5 else size
-    if found is None or (found.width, found.height) != stored:
-        return None
-    return make_record(found.address, found.pitch, picture.orientation, picture.letterbox)
+def _stored_size(picture: JpegPicture) -> tuple[int, int]:
+    """Returns (width, height) before the orientation is applied."""
+    width, height = picture.letterbox.picture_width, picture.letterbox.picture_height
+    return (height, width) if picture.orientation >= 5 else (width, height)
 
 
 def _pixels_of(picture: LoadablePicture) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from azaion_cli.commands import doctor
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.pictures.gpu import nvjpeg
 from tests.azaion_cli.conftest import Ran
 
 Cli = Callable[..., Ran]
@@ -43,19 +43,17 @@ def test_a_gpu_with_all_it_needs(azaion: Cli, h200: Any) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_gpu_without_nvimagecodec_is_slower_and_no_failure(
+def test_a_gpu_without_nvjpeg_is_slower_and_no_failure(
     azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    def find(package: str) -> str:
-        if package.startswith("nvidia-nvimgcodec") and not (there and package.endswith("cu13")):
-            raise doctor.PackageNotFoundError(package)
-        return "0.9.0"
-
-    monkeypatch.setattr(doctor, "version", find)
+    if not there:
+        monkeypatch.setattr(nvjpeg, "load_libraries", list)
     ran = azaion("doctor", "--json")
     assert ran.code == ExitCode.OK
-    check = checks(ran)["nvImageCodec"]
-    assert check["status"] == ("ok" if there else "absent")
+    check = checks(ran)["nvJPEG"]
+    assert (check["status"], check["found"]) == (
+        ("ok", "13.3.2") if there else ("absent", "not installed: JPEGs are decoded on the CPU")
+    )
     assert ("pip install" in check["advice"]) != there
 
 

@@ -61,6 +61,8 @@ class FakeCuda:
         self.decoding_hardware = True
         """Whether it has dedicated hardware for that."""
         self.decoded = 0
+        self.nvjpeg: Any = None
+        """The library that is installed, once `install` ran."""
         self.before_execution: Callable[[], None] | None = None
         self.module = self._make_module()
 

@@ -12,8 +12,9 @@ import pytest
 from azaion_engine.cuda import context as cuda_context
 from azaion_engine.cuda import libcuda
 from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.pictures.gpu import jpeg_decoder, nvjpeg
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
-from tests.azaion_engine.fakes.fake_nvimgcodec import make_nvimgcodec
+from tests.azaion_engine.fakes.fake_nvjpeg import FakeNvjpeg
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
 from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
 
@@ -32,8 +33,9 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     }
     for name, module in modules.items():
         patch.setitem(sys.modules, name, module)
-    nvidia: Any = __import__("nvidia")
-    patch.setattr(nvidia, "nvimgcodec", make_nvimgcodec(fake), raising=False)
+    decoder = fake.nvjpeg = FakeNvjpeg(fake)
+    patch.setattr(nvjpeg, "load_libraries", lambda: [(decoder, decoder)])
+    patch.setattr(jpeg_decoder, "load_libraries", nvjpeg.load_libraries)
     patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     patch.setattr(cuda_context, "_contexts", {})
     patch.setattr(cuda_context, "_begun", {})

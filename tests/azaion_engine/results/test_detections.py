@@ -156,6 +156,35 @@ def test_odd_rows_are_selected_as_one_by_one(
     assert [(tuple(box), confidence, class_id) for box, confidence, class_id in ours] == expected
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(
+                st.tuples(*[_CORNERS] * 4, st.sampled_from([0.2, 0.3, 0.9]) | _ODD, _CLASS), min_size=4, max_size=4
+            ),
+            st.tuples(*[st.integers(1, 300)] * 2),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.one_of(st.none(), st.sets(st.integers(0, 3))),
+)
+def test_a_batch_gives_each_picture_what_it_gets_alone(
+    pictures: list[tuple[list[tuple[float, ...]], tuple[int, int]]], classes: set[int] | None
+) -> None:
+    letterboxes = [Letterbox.fit(*size, 100, 120) for _, size in pictures]
+    alone = [
+        Detections.from_rows(rows(*entries), letterbox, NAMES, 0.25, classes)
+        for (entries, _), letterbox in zip(pictures, letterboxes, strict=True)
+    ]
+    together = Detections.from_batch(
+        np.stack([rows(*entries) for entries, _ in pictures]), letterboxes, NAMES, 0.25, classes
+    )
+    for one, other in zip(together, alone, strict=True):
+        assert list(one) == list(other)
+        assert (one.picture_width, one.picture_height) == (other.picture_width, other.picture_height)
+
+
 def one_by_one(
     given_rows: np.ndarray, letterbox: Letterbox, threshold: float, classes: set[int] | None
 ) -> list[tuple[tuple[float, ...], float, int]]:

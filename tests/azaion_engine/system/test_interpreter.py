@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from azaion_engine.system.interpreter import SWITCH_INTERVAL_S, freeze_garbage, switch_threads_quickly
+from azaion_engine.system.interpreter import SWITCH_INTERVAL_S, freeze_garbage, quick_switches, switch_threads_quickly
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +33,21 @@ def test_threads_switch_more_often_than_python_lets_them() -> None:
     switch_threads_quickly()
     assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
     assert sys.getswitchinterval() < 0.005
+
+
+def test_the_interval_comes_back_after_the_last_of_overlapping_blocks() -> None:
+    sys.setswitchinterval(0.004)
+    with quick_switches:
+        with quick_switches:
+            assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
+    assert sys.getswitchinterval() == pytest.approx(0.004)
+
+
+def test_a_quicker_interval_is_left_alone() -> None:
+    sys.setswitchinterval(0.00002)
+    with quick_switches:
+        assert sys.getswitchinterval() == pytest.approx(0.00002)
 
 
 def test_what_is_alive_is_never_collected_again_and_what_comes_later_is() -> None:
