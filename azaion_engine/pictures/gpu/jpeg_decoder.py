@@ -69,6 +69,7 @@ class JpegDecoder:
             stream = make_stream(self._driver)
             decoded = self.decode([grey] * batch_size, [size] * batch_size, stream)
             stream.synchronize()
+            del stream  # while the context is active: PyCUDA would leak it
         if None in decoded:
             self.free()
             raise MissingDependencyError("nvJPEG does not work here: it does not decode a plain JPEG")

@@ -22,11 +22,12 @@ pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 SIZES = [(64, 48), (200, 140), (9, 5), (333, 77)]
 
 
-def jpeg(size: tuple[int, int], **options: Any) -> bytes:
-    """Encodes a smooth picture: at sharp edges, decoders differ in how they upsample the colours."""
+def jpeg(size: tuple[int, int]) -> bytes:
+    """Encodes a picture without subsampling: decoders differ in how they upsample the colours."""
     coarse = np.random.default_rng(size[0]).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)).save(file, "JPEG", quality=95, **options)
+    scene = Image.fromarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC))
+    scene.save(file, "JPEG", quality=95, subsampling=0)
     return file.getvalue()
 
 
