@@ -157,20 +157,29 @@ class Detector:
         self,
         pictures: Sequence[PreparedPicture],
         found: Sequence[Found],
-        confidence: float | None = None,
+        confidences: Sequence[float | None] | None = None,
         classes: Collection[int] | None = None,
     ) -> list[Detections | Exception]:
-        """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors."""
-        threshold = self.confidence if confidence is None else confidence
-        pairs = [(one, picture.letterbox) for one, picture in zip(found, pictures, strict=True)]
-        rows = [(one, letterbox) for one, letterbox in pairs if not isinstance(one, Exception)]
+        """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors.
+
+        Args:
+            pictures: The pictures of the batch.
+            found: Rows or error of each.
+            confidences: Threshold of each; None, also for one of them: the detector's own.
+            classes: Class ids to keep; default: all.
+        """
+        thresholds = [self.confidence if one is None else one for one in confidences or [None] * len(found)]
+        good = [
+            (rows, picture.letterbox, threshold)
+            for rows, picture, threshold in zip(found, pictures, thresholds, strict=True)
+            if not isinstance(rows, Exception)
+        ]
         made: Iterator[Detections]
-        if len({one.shape for one, _ in rows}) == 1:
-            stacked = np.stack([one for one, _ in rows])
-            letterboxes = [letterbox for _, letterbox in rows]
-            made = iter(Detections.from_batch(stacked, letterboxes, self.names, threshold, classes))
+        if len({rows.shape for rows, _, _ in good}) == 1:
+            rows, letterboxes, kept = zip(*good, strict=True)
+            made = iter(Detections.from_batch(np.stack(rows), letterboxes, self.names, kept, classes))
         else:  # the model's number of rows varies
-            made = (Detections.from_rows(*row, self.names, threshold, classes) for row in rows)
+            made = (Detections.from_rows(rows, box, self.names, least, classes) for rows, box, least in good)
         return [one if isinstance(one, Exception) else next(made) for one in found]
 
     def detect(
@@ -231,7 +240,7 @@ class Detector:
             return self.prepare(picture() if callable(picture) else picture)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
-            return self.finish_batch(batch, self.infer(batch), confidence, classes)
+            return self.finish_batch(batch, self.infer(batch), [confidence] * len(batch), classes)
 
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
         for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):

@@ -104,11 +104,11 @@ class DetectorService:
         """
         check_confidence(confidence)
         kept = self.detector.class_ids(classes) if classes is not None else None
-        job = Job(EncodedPicture(picture, self.detector.limits))
-        rows = await self._batcher.run(job)
-        assert job.picture is not None  # set, since there are rows
-        detections = self.detector.finish(job.picture, rows, confidence, kept)
-        return Answer(detections, self._answered(job))
+        job = Job(EncodedPicture(picture, self.detector.limits), confidence=confidence)
+        await self._batcher.run(job)
+        detections = job.detections
+        assert detections is not None  # set, since there are rows
+        return Answer(detections if kept is None else detections.filter(classes=kept), self._answered(job))
 
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
         """Runs one row of the network's input, in common batches with pictures.

@@ -90,7 +90,7 @@ class Detections:
         rows: NDArray[Any],
         letterboxes: Sequence[Letterbox],
         names: Mapping[int, str],
-        confidence: float = 0.25,
+        confidence: float | Sequence[float] = 0.25,
         classes: Collection[int] | None = None,
     ) -> list[Detections]:
         """Converts an engine's rows for the pictures of a batch to boxes.
@@ -103,7 +103,7 @@ class Detections:
             rows: `[n, k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
             letterboxes: The transform from each picture to the network input.
             names: Class id → class name.
-            confidence: Rows at or above it are kept, 0…1.
+            confidence: Rows at or above it are kept, 0…1: one for all pictures, or `[n]`.
             classes: Class ids to keep; None keeps all.
 
         Returns:
@@ -111,7 +111,8 @@ class Detections:
         """
         # Speed depends on the number of NumPy calls, and on long inner loops: all pictures at once, column by column.
         # Few of the usual 300 rows a picture pass the first test. NaN compares false.
-        [kept] = (rows[:, :, 4] >= confidence).reshape(-1).nonzero()
+        least = np.asarray(confidence, rows.dtype).reshape(-1, 1)  # in the rows' precision: 0.7 is kept at 0.7
+        [kept] = (rows[:, :, 4] >= least).reshape(-1).nonzero()
         columns = rows.reshape(-1, 6).take(kept, axis=0).T.astype(np.float32, order="C")
         picture = kept // max(1, rows.shape[1])
         # Classes are compared before the cast to int, which is undefined for values outside its range.

@@ -62,12 +62,24 @@ class Batch:
         ended = time.perf_counter()
         for job in jobs:
             job.started, job.ended = started, ended
+        self._finish(jobs, found)
         by_job = dict(zip(map(id, jobs), found, strict=True))
         # A job that was given up needs a result too: @serve.batch checks their number.
         return [
             self._errors.get(index) or by_job.get(id(job), EngineClosedError("the caller gave up"))
             for index, job in enumerate(self._jobs)
         ]
+
+    def _finish(self, jobs: list[Job], found: list[Found]) -> None:
+        """Makes the boxes of all pictures at once: one by one, on the event loop, takes several times as long."""
+        pairs = [(job, rows) for job, rows in zip(jobs, found, strict=True) if job.encoded is not None]
+        finished = self._detector.finish_batch(
+            [job.picture for job, _ in pairs if job.picture is not None],
+            [rows for _, rows in pairs],
+            [job.confidence for job, _ in pairs],
+        )
+        for (job, _), detections in zip(pairs, finished, strict=True):
+            job.detections = None if isinstance(detections, Exception) else detections
 
     def _live(self) -> list[Job]:
         """Returns the prepared jobs whose callers still wait, and updates `_pictures` to match."""

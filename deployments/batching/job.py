@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from azaion_engine.detector import Detector
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.results.detections import Detections
 from deployments.batching.gate import Wave
 from deployments.watching.stage_times import StageTimes
 
@@ -19,6 +20,8 @@ class Job:
     Attributes:
         encoded: The picture as received; None if there is nothing to decode.
         picture: The prepared picture; None until it is prepared.
+        confidence: Threshold of its boxes, 0…1; None for the detector's own.
+        detections: Its boxes; None until its batch is over, and for a job that came prepared: it is after the rows.
         wave: The batch that it was let in with.
         received: When it arrived, in `time.perf_counter` seconds like `started` and `ended`.
         in_batch: Whether its batch was submitted to the engine's threads.
@@ -30,6 +33,8 @@ class Job:
 
     encoded: EncodedPicture | None = None
     picture: PreparedPicture | None = None
+    confidence: float | None = None
+    detections: Detections | None = None
     wave: Wave = field(init=False)
     received: float = field(default_factory=time.perf_counter)
     in_batch: bool = False
