@@ -63,7 +63,7 @@ def serve(
     else:
         path = str(config)
     # Clients' request ids are sanitised before Serve uses them, as in `make serve`.
-    safe_ids = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.watching.request_id:middlewares"}
+    safe_ids = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares"}
     os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], {**safe_ids, **os.environ})
 
 

@@ -18,10 +18,12 @@ from deployments.frontends.body import this_service
 from deployments.frontends.detect import routes as detect
 from deployments.frontends.detect.plain_detect import PlainDetect
 from deployments.frontends.detect.schema import TAGS
+from deployments.frontends.detect.shortcut import offer
 from deployments.frontends.failures import answer_failure
 from deployments.frontends.open_inference import http_routes as open_inference
 from deployments.frontends.page import routes as page
 from deployments.watching.middleware import RequestMiddleware
+from deployments.watching.record import RequestRecord
 
 
 def create_api() -> FastAPI:
@@ -37,8 +39,18 @@ def create_api() -> FastAPI:
         # telemetry ignore this argument.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    api.add_middleware(PlainDetect, path="/detect", answer=detect.detect_plain, on_error=answer_failure)
-    api.add_middleware(RequestMiddleware, request_over=lambda record: this_service().request_over(record))
+
+    def request_over(record: RequestRecord) -> None:
+        this_service().request_over(record)
+
+    api.add_middleware(
+        PlainDetect,
+        path="/detect",
+        answer=detect.detect_plain,
+        on_error=answer_failure,
+        offer=lambda path, answer: offer(path, RequestMiddleware(answer, request_over)),
+    )
+    api.add_middleware(RequestMiddleware, request_over=request_over)
     for frontend in (detect, page, open_inference):
         api.include_router(frontend.router)
     for error in (AzaionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):

@@ -2,29 +2,28 @@
 
 Serve takes the client's X-Request-ID as the request's id, else makes one, and sends it with every answer, its own
 errors included. It accepts any text of any length, and answers 500 to an id that is not UTF-8. The middleware here runs
-before Serve if RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.watching.request_id:middlewares is in the
-environment of Ray's start (`make serve` sets it).
+before Serve, see `deployments.frontends.ingress`.
 """
 
 from __future__ import annotations
 
 import re
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 MAX_LENGTH = 128
 """Characters of a client's id that are kept."""
 
-_HEADER = b"x-request-id"
-_DROPPED = (_HEADER, b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
+HEADER = b"x-request-id"
+"""Name of the header, as ASGI has it."""
+_DROPPED = (HEADER, b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
 """Headers that are removed. Serve would split batches by a client's model id; this service has one model."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 
 
 def request_id(scope: Scope) -> str:
     """Returns the sanitised id of a request's headers; empty if there is none."""
-    given: bytes = dict(scope["headers"]).get(_HEADER, b"")
+    given: bytes = dict(scope["headers"]).get(HEADER, b"")
     return safe_id(given.decode("latin-1"))
 
 
@@ -44,10 +43,5 @@ class SafeRequestId:
         if scope["type"] == "http":
             safe = request_id(scope).encode()
             others = [(key, value) for key, value in scope["headers"] if key not in _DROPPED]
-            scope = {**scope, "headers": [*others, (_HEADER, safe)] if safe else others}
+            scope = {**scope, "headers": [*others, (HEADER, safe)] if safe else others}
         await self._app(scope, receive, send)
-
-
-def middlewares() -> list[Middleware]:
-    """Returns the middlewares that Serve's proxies and replicas run first."""
-    return [Middleware(SafeRequestId)]

@@ -1,4 +1,4 @@
-"""PlainDetect: ASGI middleware that answers the most common request without FastAPI."""
+"""PlainDetect: answers the most common request without FastAPI."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ class _Route(NamedTuple):
     path: str
 
 
+def is_plain(scope: Scope) -> bool:
+    """Returns whether a request's body is the picture: a POST without query, multipart form or an image to accept."""
+    if scope["method"] != "POST" or scope["query_string"]:
+        return False
+    headers: dict[bytes, Any] = dict(scope["headers"])
+    form = headers.get(b"content-type", b"")[:10].lower() == b"multipart/"
+    return not form and b"image/" not in headers.get(b"accept", b"").lower()
+
+
 class PlainDetect:
-    """Takes a POST whose body is the picture, without a query, a multipart form or an image in the Accept header.
+    """ASGI middleware that answers a plain picture.
 
     This avoids FastAPI's work on route, parameters and dependencies for every request. The documented route takes all
     other requests, and would give the same answer to this one. Figures: `benchmarks/results/cpu_2_cores_speedups.json`.
@@ -26,6 +35,7 @@ class PlainDetect:
         path: str,
         answer: Callable[[Request], Awaitable[Response]],
         on_error: Callable[[Request, Exception], Awaitable[Response]],
+        offer: Callable[[str, ASGIApp], None] = lambda path, answer: None,
     ) -> None:
         """Wraps the application.
 
@@ -34,17 +44,30 @@ class PlainDetect:
             path: Path of the route.
             answer: Answers such a request.
             on_error: Answers if `answer` raises.
+            offer: Called with the whole path of each such request, and with what answers it.
         """
         self._app = app
         self._route = _Route(path)
         self._answer = answer
         self._on_error = on_error
+        self._offer = offer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers, or passes the request on."""
-        if not self.takes(scope):
+        if self.takes(scope):
+            self._offer(scope["path"], self.answer)
+            await self.answer(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    def takes(self, scope: Scope) -> bool:
+        """Returns whether this middleware answers the request."""
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) != self._route.path:
+            return False
+        return is_plain(scope)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a plain picture."""
         scope["route"] = self._route  # metrics and log read its path
         request = Request(scope, receive)
         try:
@@ -52,13 +75,3 @@ class PlainDetect:
         except Exception as error:
             response = await self._on_error(request, error)
         await response(scope, receive, send)
-
-    def takes(self, scope: Scope) -> bool:
-        """Returns whether this middleware answers the request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
-            return False
-        if scope["path"].removeprefix(scope.get("root_path", "")) != self._route.path:
-            return False
-        headers: dict[bytes, Any] = dict(scope["headers"])
-        form = headers.get(b"content-type", b"")[:10].lower() == b"multipart/"
-        return not form and b"image/" not in headers.get(b"accept", b"").lower()

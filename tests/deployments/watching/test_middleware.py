@@ -104,7 +104,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
     """Serve with the logging of the shipped configuration, sanitised request ids, and a trace of every request."""
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "deployments.watching.request_id:middlewares")
+        patch.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "deployments.frontends.ingress:middlewares")
         patch.setenv("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", "deployments.watching.tracing:otlp_exporter")
         patch.setenv("RAY_SERVE_TRACING_SAMPLING_RATIO", "1")
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")

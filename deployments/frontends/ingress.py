@@ -1,0 +1,17 @@
+"""Ingress: what runs in front of Serve's own handling of a request.
+
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.frontends.ingress:middlewares in the environment of Ray's start
+makes Serve use it in every proxy and replica; `azaion serve` sets it.
+"""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+
+from deployments.frontends.detect.shortcut import Shortcut
+from deployments.watching.request_id import SafeRequestId
+
+
+def middlewares() -> list[Middleware]:
+    """Returns the middlewares, the innermost first."""
+    return [Middleware(Shortcut), Middleware(SafeRequestId)]
