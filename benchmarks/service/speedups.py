@@ -1,7 +1,7 @@
 """Speedups: measures over HTTP what each special path of the service is worth, by leaving it out.
 
     set -a; . configs/throughput.env; set +a
-    python -m benchmarks.service.speedups [--json FILE] [--seconds 1] [--rounds 30]
+    python -m benchmarks.service.speedups [--json FILE] [--seconds 1] [--rounds 30] [--only "the shortcut"]
 
 One application per speed-up runs on one Serve, all with an engine that takes JPEGs as a GPU does and answers each with
 three boxes: what is left is the service's own cost. wrk asks them in turns and checks every answer: 32 closed-loop
@@ -29,16 +29,19 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
+from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from benchmarks.records.machine import machine
 from benchmarks.service.load import Request, put_load
 from benchmarks.service.watching import LOGGING, URL, processor_seconds
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
-from tests.stand_in import StandInEngine, grey_picture
+from tests.stand_in import StandInEngine
 
 BATCH, BATCH_S = 32, 0.004
 BOXES = 3
+PICTURE = encode_jpeg(np.random.default_rng(0).integers(114, 142, (640, 640, 3), dtype=np.uint8))
+"""A picture of the usual size for this network, 109 KB as a JPEG: receiving it is a part of the cost."""
 CLIENTS = 32
 
 
@@ -73,10 +76,18 @@ def open_shipped(settings: ServiceSettings) -> Detector:
 
 
 def open_without_plain_detect(settings: ServiceSettings) -> Detector:
-    """Sends every request through FastAPI's route."""
+    """Sends every request through Serve and FastAPI's route."""
     from deployments.frontends.detect.plain_detect import PlainDetect
 
     PlainDetect.takes = lambda self, scope: False  # type: ignore[method-assign]
+    return open_shipped(settings)
+
+
+def open_without_the_shortcut(settings: ServiceSettings) -> Detector:
+    """Lets Serve handle every request first."""
+    import deployments.frontends.asgi as asgi
+
+    asgi.offer = lambda path, answer: None
     return open_shipped(settings)
 
 
@@ -128,6 +139,7 @@ def open_without_lone_batches(settings: ServiceSettings) -> Detector:
 
 OPENERS: dict[str, Callable[[ServiceSettings], Detector]] = {
     "shipped": open_shipped,
+    "the shortcut": open_without_the_shortcut,
     "plain detect": open_without_plain_detect,
     "waiting for the next batch": open_without_waiting_for_the_next_batch,
     "freezing": open_without_freezing,
@@ -139,7 +151,7 @@ OPENERS: dict[str, Callable[[ServiceSettings], Detector]] = {
 
 def measure(path: str, pid: int, boxes: list[dict[str, Any]], seconds: float) -> dict[str, float]:
     """Returns the rate of many clients, the replica's processor time a request under it, and one client's median."""
-    request = Request(path, grey_picture(5, "JPEG", 640))
+    request = Request(path, PICTURE)
     used = processor_seconds(pid)
     many = put_load(URL, request, boxes, CLIENTS, seconds)
     used = processor_seconds(pid) - used
@@ -167,22 +179,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", action="append", choices=[*OPENERS][1:], help="Leave out only these; default: each.")
     options = parser.parse_args()
-    ray.init(num_cpus=len(OPENERS) + 2, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    openers = {name: OPENERS[name] for name in ["shipped", *(options.only or [*OPENERS][1:])]}
+    ray.init(num_cpus=len(openers) + 2, num_gpus=0, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": 8000}, logging_config=LOGGING["watched"])
     pids, boxes = {}, {}
     with httpx.Client(base_url=URL, timeout=60) as client:
-        for name, opener in OPENERS.items():
+        for name, opener in openers.items():
             path = "/" + name.replace(" ", "-")
             application = build_application(ServiceSettings(batch_size=BATCH, num_gpus=0), opener)
             serve.run(application, name=path[1:], route_prefix=path, logging_config=LOGGING["watched"])
             while (card := client.get(f"{path}/model")).status_code != 200:  # HAProxy learns of it a moment later
                 time.sleep(0.2)
             pids[name] = int(card.json()["engine"].rsplit(" ", 1)[1])
-            boxes[name] = client.post(f"{path}/detect", content=grey_picture(5, "JPEG", 640)).json()["boxes"]
-            put_load(URL, Request(f"{path}/detect", grey_picture(5, "JPEG", 640)), boxes[name], CLIENTS, 2)
+            boxes[name] = client.post(f"{path}/detect", content=PICTURE).json()["boxes"]
+            put_load(URL, Request(f"{path}/detect", PICTURE), boxes[name], CLIENTS, 2)
     rounds: list[dict[str, Any]] = []
-    names = list(OPENERS)
+    names = list(openers)
     for number in range(options.rounds):
         order = names[number % len(names) :] + names[: number % len(names)]
         rounds.append(
