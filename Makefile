@@ -44,7 +44,7 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 	@touch $@
 
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
-	RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=deployments.frontends.ingress:middlewares $(BIN)/serve run $(CONFIG)
+	$(BIN)/azaion serve $(CONFIG)
 
 RAY_TESTS = tests/azaion_client tests/deployments tests/examples
 

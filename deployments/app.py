@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 from functools import partial
 
 import ray
@@ -11,6 +12,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from deployments.deployment import DetectorDeployment, OpenDetector
+from deployments.placement import replicas_for_each_gpu
 from deployments.settings import ServiceSettings
 
 # No `from __future__ import annotations` here: Serve reads the builder's annotation to check the YAML's `args`.
@@ -19,6 +21,9 @@ logger = logging.getLogger("ray.serve")
 
 ANSWERED_AT_ONCE = 64
 """Number of concurrent requests of a replica that wait neither for a body nor for the engine."""
+
+PROXY_LIMIT = 180
+"""Pictures a second that Serve's Python proxy passes, about."""
 
 
 def build(settings: ServiceSettings) -> Application:
@@ -39,11 +44,12 @@ def __getattr__(name: str) -> Application:
 
 def build_application(settings: ServiceSettings, opener: OpenDetector | None = None) -> Application:
     """Builds the application with any opener; default: `Detector.open`, shared if a GPU has several replicas."""
-    gpus = _gpus(settings)
-    per_gpu = settings.replicas_per_gpu
-    on_gpus = (settings.autoscale.max_gpus if settings.autoscale else gpus) * per_gpu
-    opener = opener or partial(Detector.open, shared=on_gpus > 0 and per_gpu > 1)
-    replicas = on_gpus or settings.cpu_replicas
+    gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
+    per_gpu = _replicas_per_gpu(settings) if gpus else 1
+    settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
+    opener = opener or partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
+    replicas = gpus * per_gpu or settings.cpu_replicas
+    _log_choice(gpus, per_gpu, replicas)
     held = settings.max_queue
     options = {
         # The replica itself answers 503 when it holds max_queue pictures, or when bodies_at_once are arriving. The
@@ -55,7 +61,7 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
         # Serve replaces a replica after three failed checks; until then the router prefers it for its short queue.
         "health_check_period_s": 1,
         "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": 1, "num_gpus": _share_of_a_gpu(per_gpu) if on_gpus else 0},
+        "ray_actor_options": {"num_cpus": 1, "num_gpus": _share_of_a_gpu(per_gpu) if gpus else 0},
     }
     if settings.autoscale:
         options["autoscaling_config"] = {
@@ -67,6 +73,30 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     else:
         options["num_replicas"] = replicas
     return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
+
+
+def _replicas_per_gpu(settings: ServiceSettings) -> int:
+    """Returns how many replicas share each GPU."""
+    if settings.replicas_per_gpu != "auto":
+        return settings.replicas_per_gpu
+    return replicas_for_each_gpu(ray.nodes() if ray.is_initialized() else [])
+
+
+def _log_choice(gpus: int, per_gpu: int, replicas: int) -> None:
+    """Logs where the replicas run, and warns if Serve's own proxy will keep the GPUs waiting."""
+    if not gpus:
+        logger.info("replicas on the CPU: %d", replicas)
+        return
+    engine = "one engine in a process of its own" if per_gpu > 1 else "an engine in the replica's process"
+    logger.info("GPUs: %d, replicas for each: %d, with %s", gpus, per_gpu, engine)
+    # HAProxy is turned on in the environment of Ray's start, which workers inherit, and by no key of the YAML.
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") != "1":
+        logger.warning(
+            "SLOW: HAPROXY IS OFF, and Serve's Python proxy passes about %d pictures a second, however many GPUs there "
+            "are. `azaion serve FILE` turns it on; on a cluster, the variables of configs/throughput.env before "
+            "`ray start` on every node",
+            PROXY_LIMIT,
+        )
 
 
 def _share_of_a_gpu(replicas: int) -> float:

@@ -49,8 +49,12 @@ class DetectorDeployment(OpenInferenceGrpc):
         show_library_log()
         switch_threads_quickly()
         started = time.monotonic()
-        cores = max(1, available_cores() // replicas_here(replicas, settings.replicas_per_gpu))
-        detector = open_detector(settings.model_copy(update={"threads": settings.threads or cores}))
+        per_gpu = 1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu
+        here = replicas_here(replicas, per_gpu)
+        cores = max(1, available_cores() // here)
+        # The replicas of a GPU share one engine, and where that is ONNX Runtime, the cores of them all.
+        engine_cores = max(1, available_cores() // max(1, here // per_gpu))
+        detector = open_detector(settings.model_copy(update={"threads": settings.threads or engine_cores}))
         try:
             self.service = DetectorService(settings, detector, settings.decode_threads or cores)
         except BaseException:

@@ -1,10 +1,29 @@
-"""Placement: the number of replicas that share this machine's cores."""
+"""Placement: the number of replicas that share a GPU, and of those that share this machine's cores."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import ray
+
+MOST_PER_GPU = 8
+"""Maximum of `replicas_per_gpu: auto`: enough for one H100."""
+
+
+def replicas_for_each_gpu(nodes: Iterable[Mapping[str, Any]]) -> int:
+    """Returns how many replicas may share each GPU: half of the CPU cores that a GPU has on its node, 1 to 8.
+
+    The node with the fewest cores for each GPU decides, so that the replicas of every GPU fit on its node: each takes
+    one of Ray's CPUs. The other half of the cores runs the engines, HAProxy and Ray.
+
+    Args:
+        nodes: Nodes as from `ray.nodes()`; those that are dead or have no GPU do not count. With none left: 1.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
+    halves = [int(each.get("CPU", 0) / each["GPU"]) // 2 for each in resources]
+    return max(1, min(*halves, MOST_PER_GPU)) if halves else 1
 
 
 def replicas_here(replicas: int, per_gpu: int) -> int:

@@ -32,12 +32,10 @@ class ServiceSettings(DetectorSettings):
         description="GPUs to use. `auto`: every GPU of the cluster when the application starts; "
         "with none, or with 0, replicas run on the CPU.",
     )
-    replicas_per_gpu: int = Field(
-        1,
-        ge=1,
-        le=16,
-        description="Replicas that share one GPU: several receive the pictures for one engine, which then lives in a "
-        "process of its own.",
+    replicas_per_gpu: Literal["auto"] | StrictInt = Field(
+        "auto",
+        description="Replicas that share one GPU, 1 to 16: several receive the pictures for one engine, which then "
+        "lives in a process of its own. `auto`: half of the CPU cores that a GPU has on its node, 1 to 8.",
     )
     cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
     autoscale: Autoscale | None = Field(None, description="GPU replicas follow the load; replaces num_gpus.")
@@ -67,6 +65,8 @@ class ServiceSettings(DetectorSettings):
     def _consistent(self) -> ServiceSettings:
         if isinstance(self.num_gpus, int) and self.num_gpus < 0:
             raise ValueError(f"num_gpus: expected 'auto' or 0 and more, given {self.num_gpus}")
+        if isinstance(self.replicas_per_gpu, int) and not 1 <= self.replicas_per_gpu <= 16:
+            raise ValueError(f"replicas_per_gpu: expected 'auto' or 1 to 16, given {self.replicas_per_gpu}")
         if self.autoscale and self.num_gpus != "auto":
             raise ValueError("autoscale replaces num_gpus: leave one of them out")
         if self.batch_size is not None and self.max_queue < self.batch_size:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from azaion_cli.commands.serve_config import serve_config
-from azaion_cli.console import stderr
+from azaion_cli.console import say, stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
+from azaion_cli.throughput import HAPROXY, serve_environment
 from azaion_engine.errors import MissingDependencyError
 
 DEFAULT_CONFIG = Path("serve_config.yaml")
@@ -38,6 +41,13 @@ def serve(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, e.g. batch_size=8."),
     ] = None,
+    throughput: Annotated[
+        bool,
+        typer.Option(
+            "--throughput/--no-throughput",
+            help="Set Ray up for the most pictures a second, with HAProxy in front of the replicas.",
+        ),
+    ] = True,
     json_: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -62,9 +72,32 @@ def serve(
         path = _in_memory(text)
     else:
         path = str(config)
-    # Clients' request ids are sanitised before Serve uses them, as in `make serve`.
-    safe_ids = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares"}
-    os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], {**safe_ids, **os.environ})
+    address, number = _listens_on(path)
+    environment, missing = serve_environment(os.environ, number, throughput)
+    if throughput:
+        _say_mode(environment, missing, f"{address}:{number}")
+    os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], environment)
+
+
+def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> None:
+    """Says on stderr what throughput mode changes."""
+    if missing:
+        say(f"throughput mode without HAProxy, so Serve's slower Python proxy listens: {missing}", "yellow")
+    elif environment.get(HAPROXY) == "1":
+        say(f"throughput mode: HAProxy listens on {listens_on}; --no-throughput leaves it off")
+    else:
+        say(f"throughput mode, without HAProxy, as {HAPROXY} says; --no-throughput leaves it off")
+    if address := environment.get("RAY_ADDRESS"):
+        say(f"Ray at {address} keeps the environment that it was started in (configs/throughput.env)", "yellow")
+
+
+def _listens_on(config: str) -> tuple[str, int]:
+    """Returns host and port of HTTP in a configuration file; Serve itself reports what is wrong in it."""
+    try:
+        options = yaml.safe_load(Path(config).read_text())["http_options"]
+        return str(options.get("host", "0.0.0.0")), int(options.get("port", 8000))
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
+        return "0.0.0.0", 8000  # Serve's default behind HAProxy
 
 
 def _application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:

