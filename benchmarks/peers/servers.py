@@ -1,7 +1,8 @@
 """Servers: starts, asks and stops each of the compared services.
 
-`azaion` is this project's `serve run`; `azaion-throughput` is the same with `configs/throughput.env`. The others are
-the scripts in `benchmarks/peers`, in environments of their own because their dependencies conflict (`make peers`).
+`azaion-throughput` is this project's `azaion serve`; `azaion` is Ray's own `serve run`, without what that sets. The
+others are the scripts in `benchmarks/peers`, in environments of their own because their dependencies conflict
+(`make peers`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from azaion_engine.system.cores import available_cores
 from benchmarks.service.load import Box, Request
 
 ROOT = Path(__file__).resolve().parents[2]
-THROUGHPUT = ROOT / "configs" / "throughput.env"
 PORT = 8000
 PORT_FREE_S = 30.0
 """Longest wait, seconds, for the previous server to free the port: HAProxy ends its connections first."""
@@ -127,6 +127,8 @@ class Server:
         return python
 
     def _command(self, python: Path, config: Path) -> list[str]:
+        if self.name == "azaion-throughput":
+            return [str(python), "-m", "azaion_cli", "serve", str(config)]
         if self.is_ours:
             return [str(python), "-m", "ray.serve.scripts", "run", str(config)]
         if self.name == "mosec":
@@ -138,7 +140,7 @@ class Server:
 
     def _environment(self) -> dict[str, str]:
         if self.is_ours:
-            return read_environment(THROUGHPUT) if self.name == "azaion-throughput" else {}
+            return {}
         return {
             "BENCHMARK_SETTINGS": json.dumps(self.settings),
             "BENCHMARK_WORKERS": str(self.workers),
@@ -170,12 +172,6 @@ class Server:
                 answered = repr(error)
             time.sleep(0.2)
         raise SystemExit(f"{self.name} gave no answer within {patience_s:g} s, last: {answered}")
-
-
-def read_environment(file: Path) -> dict[str, str]:
-    """Reads NAME=value lines; comments start with #."""
-    lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
-    return dict(line.split("=", 1) for line in lines if line)
 
 
 def workers_of(config: Mapping[str, Any]) -> list[int]:

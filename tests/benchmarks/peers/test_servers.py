@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from azaion_cli.throughput import MIDDLEWARES, SETTINGS
 from azaion_engine.system.cores import available_cores
-from benchmarks.peers.servers import ROOT, THROUGHPUT, Server, read_environment, workers_of
+from benchmarks.peers.servers import ROOT, Server, workers_of
 
 PICTURE = bytes(range(256)) * 3 + b"\x00\x00"
 CONFIG = yaml.safe_load((ROOT / "configs" / "cpu.yaml").read_text())
@@ -72,17 +73,10 @@ def test_serve_knows_every_variable_of_the_throughput_mode() -> None:
     assert serve is not None
     assert serve.origin is not None
     constants = (Path(serve.origin).parent / "_private" / "constants.py").read_text()
-    variables = read_environment(THROUGHPUT)
+    variables = {**SETTINGS, **MIDDLEWARES}
 
     assert variables["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert [name for name in variables if name.startswith("RAY_SERVE_") and f'"{name}"' not in constants] == []
-
-
-def test_comments_of_an_environment_file_are_left_out(tmp_path: Path) -> None:
-    file = tmp_path / "some.env"
-    file.write_text("# why\nONE=1   # because\n\nTWO=a=b\n")
-
-    assert read_environment(file) == {"ONE": "1", "TWO": "a=b"}
 
 
 def test_a_port_that_is_taken_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
