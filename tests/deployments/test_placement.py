@@ -14,8 +14,34 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from azaion_engine.system.cores import available_cores
+from deployments.placement import replicas_for_each_gpu
 from tests.running_serve import RunningServe, end_ray, replicas_of, serve_on, start_serve
 from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_threads
+
+
+def node(cpus: float, gpus: float, alive: bool = True) -> dict[str, object]:
+    resources = {"CPU": cpus, "GPU": gpus, "memory": 1e9}
+    return {"Alive": alive, "Resources": {name: number for name, number in resources.items() if number}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "each"),
+    [
+        ([], 1),
+        ([node(64, 0)], 1),
+        ([node(16, 1)], 8),
+        ([node(7, 1)], 3),
+        ([node(1, 1)], 1),
+        ([node(0, 1)], 1),
+        ([node(64, 1)], 8),
+        ([node(32, 8)], 2),
+        ([node(96, 8)], 6),
+        ([node(16, 1), node(16, 4), node(64, 0)], 2),
+        ([node(16, 1), node(16, 4, alive=False)], 8),
+    ],
+)
+def test_half_of_the_cores_that_a_gpu_has_on_its_node_feed_it(nodes: list[dict[str, object]], each: int) -> None:
+    assert replicas_for_each_gpu(nodes) == each
 
 
 @pytest.fixture
@@ -39,6 +65,11 @@ def test_replicas_that_share_gpus_are_spread_evenly(four_gpus):
     devices = sorted(devices for devices, _ in seen.values())
     assert len(set(devices)) == 2
     assert devices == [devices[0]] * 3 + [devices[3]] * 3
+    four_gpus.keep_only()
+
+    shared = four_gpus.deploy(open_teller_of_threads, num_gpus=1, replicas_per_gpu=2)
+    answers = [shared.handle.describe.remote() for _ in range(12)]
+    assert {answer.result()["name"] for answer in answers} == {f"{available_cores()} threads"}  # of their one engine
 
 
 def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_process_dies(four_gpus):

@@ -25,6 +25,9 @@ from deployments.settings import ServiceSettings
         ({"cache_dir": "~nobody-at-all/engines"}, "cache_dir"),
         ({"autoscale": {"max_gpus": 2}, "num_gpus": 2}, "autoscale replaces num_gpus"),
         ({"num_gpus": True}, "num_gpus"),
+        ({"replicas_per_gpu": 0}, "replicas_per_gpu"),
+        ({"replicas_per_gpu": 17}, "replicas_per_gpu"),
+        ({"replicas_per_gpu": "many"}, "replicas_per_gpu"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(given, named):
@@ -34,6 +37,8 @@ def test_a_wrong_setting_is_refused_by_name(given, named):
 
 def test_defaults_are_valid():
     assert ServiceSettings().num_gpus == "auto"
+    assert ServiceSettings().replicas_per_gpu == "auto"
+    assert ServiceSettings(replicas_per_gpu=16).replicas_per_gpu == 16
 
 
 def test_one_request_never_holds_more_pictures_than_the_queue():

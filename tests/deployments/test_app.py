@@ -1,0 +1,78 @@
+"""The application: how many replicas share a GPU, and what it says about them at start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import ray
+
+from deployments.app import build_application
+from deployments.settings import ServiceSettings
+
+HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+
+
+@pytest.fixture
+def sixteen_cores_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of one node, as Ray describes it."""
+    resources = {"CPU": 16.0, "GPU": 2.0}
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": resources}])
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, "ray.serve"):
+        yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+def built(**settings: Any) -> tuple[int, float, int | str, partial[Any]]:
+    """Returns replicas, GPUs of each, the resolved setting, and the opener."""
+    deployment = build_application(ServiceSettings(**settings))._bound_deployment
+    resolved, _, opener = deployment.init_args
+    gpus = deployment.ray_actor_options["num_gpus"]
+    return deployment.num_replicas, gpus, resolved.replicas_per_gpu, opener
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_the_replicas_of_a_gpu_follow_its_cores_unless_their_number_is_set(said: pytest.LogCaptureFixture) -> None:
+    replicas, share, each, opener = built()
+    assert (replicas, share, each, opener.keywords) == (8, 0.25, 4, {"shared": True})
+    assert "GPUs: 2, replicas for each: 4, with one engine in a process of its own" in said.messages
+    assert built(num_gpus=1)[:3] == (4, 0.25, 4)
+    assert built(replicas_per_gpu=3)[:3] == (6, 0.3333, 3)
+    replicas, share, each, opener = built(replicas_per_gpu=1)
+    assert (replicas, share, each, opener.keywords) == (2, 1, 1, {"shared": False})
+    replicas, share, each, opener = built(num_gpus=0, cpu_replicas=2)
+    assert (replicas, share, each, opener.keywords) == (2, 0, 1, {"shared": False})
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_without_a_known_node_a_gpu_gets_one_replica() -> None:
+    assert built(num_gpus=2)[:3] == (2, 1, 1)
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+@pytest.mark.parametrize(("haproxy", "gpus", "warnings"), [("0", 2, 1), (None, 2, 1), ("1", 2, 0), ("0", 0, 0)])
+def test_gpus_behind_serves_own_proxy_are_warned_of_once(
+    said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, haproxy: str | None, gpus: int, warnings: int
+) -> None:
+    if haproxy is None:
+        monkeypatch.delenv(HAPROXY, raising=False)
+    else:
+        monkeypatch.setenv(HAPROXY, haproxy)
+    built(num_gpus=gpus)
+    texts = [record.getMessage() for record in said.records if record.levelno == logging.WARNING]
+    assert len(texts) == warnings
+    for text in texts:
+        assert "HAPROXY IS OFF" in text
+        assert "`azaion serve FILE`" in text
+        assert "configs/throughput.env" in text
