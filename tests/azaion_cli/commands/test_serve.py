@@ -1,4 +1,4 @@
-"""`azaion serve`: the command that it starts, and one real service over HTTP."""
+"""`azaion serve`: the command and environment that it starts, and one real service over HTTP in throughput mode."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from azaion_cli import throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
@@ -25,6 +27,14 @@ Cli = Callable[..., Ran]
 ROOT = Path(__file__).parents[3]
 
 
+def listeners(port: int) -> set[tuple[str, str]]:
+    """Returns name and address of every process that listens on a port."""
+    found = {
+        (c.pid, c.laddr.ip) for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port
+    }
+    return {(psutil.Process(pid).name(), address) for pid, address in found if pid and psutil.pid_exists(pid)}
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
     """Collects, instead of starting it, the command, and the configuration that its process would read."""
@@ -32,11 +42,21 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
 
     def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:
         assert program == sys.executable
-        assert "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" in environment
+        assert environment.items() >= throughput.MIDDLEWARES.items()
         calls.append((arguments, Path(arguments[-1]).read_text()))
 
     monkeypatch.setattr(os, "execve", execve)
     return calls
+
+
+@pytest.fixture
+def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """Collects, instead of starting Ray Serve, the environment that it would have."""
+    found: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda program, arguments, environment: found.append(environment))
+    for name in {name for name in os.environ if name.startswith(("RAY_", "MALLOC_"))}:
+        monkeypatch.delenv(name)
+    return found
 
 
 def test_options_become_a_configuration_like_the_shipped_one(
@@ -68,6 +88,64 @@ def test_a_configuration_in_the_folder_is_taken_and_options_replace_it(
     assert "--port" in both.err
 
 
+def test_ray_starts_in_throughput_mode_and_the_command_says_so(
+    azaion: Cli, environments: list[dict[str, str]], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": 8123}}))
+    ran = azaion("serve", config)
+    [environment] = environments
+    assert environment.items() >= {**throughput.SETTINGS, **throughput.MIDDLEWARES}.items()
+    assert environment["PATH"] == os.environ["PATH"]
+    assert ran.err == "throughput mode: HAProxy listens on 127.0.0.1:8123; --no-throughput leaves it off\n"
+    config.write_text("{")  # Serve reports what is wrong with it
+    assert "0.0.0.0:8000" in azaion("serve", config).err
+
+
+def test_without_throughput_mode_ray_keeps_its_own_settings(azaion: Cli, environments: list[dict[str, str]]) -> None:
+    assert azaion("serve", "--no-throughput", "--port", 8123).err == ""
+    assert environments == [{**os.environ, **throughput.MIDDLEWARES}]
+
+
+def test_the_users_variables_win(
+    azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+        "RAY_SERVE_HAPROXY_STATS_PORT": "8999",
+        "RAY_SERVE_LOG_TO_STDERR": "0",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "7",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "theirs:middlewares",
+    }
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    azaion("serve", "--port", 8123)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "0")
+    ran = azaion("serve", "--port", 8123)
+    for environment in environments:
+        assert environment.items() >= own.items()
+    assert environments[1]["RAY_SERVE_ENABLE_HA_PROXY"] == "0"
+    assert ran.err.startswith("throughput mode, without HAProxy")
+
+
+def test_a_running_ray_is_told_to_have_its_own_environment(
+    azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert "Ray at 10.0.0.1:6379 keeps the environment" in azaion("serve", "--port", 8123).err
+    assert "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" not in environments[0]
+
+
+def test_a_haproxy_that_does_not_run_is_left_off_visibly(
+    azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/bin/false")
+    ran = azaion("serve", "--port", 8123)
+    assert "throughput mode without HAProxy" in ran.err
+    assert "/bin/false does not run" in ran.err
+    assert environments[0].items() >= {**throughput.SETTINGS, "RAY_SERVE_ENABLE_HA_PROXY": "0"}.items()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -89,7 +167,7 @@ def test_what_the_service_would_refuse_is_refused_before_it_starts(
 
 def test_serves_boxes_over_http_from_an_empty_folder_and_ends_on_sigterm(tmp_path: Path) -> None:
     port = free_port()
-    kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
     command = [sys.executable, "-m", "azaion_cli", "serve", "--port", str(port), "--engine", "onnx"]
     with (tmp_path / "log").open("wb") as log:
@@ -106,6 +184,14 @@ def test_serves_boxes_over_http_from_an_empty_folder_and_ends_on_sigterm(tmp_pat
                 time.sleep(0.5)
         answer = httpx.post(f"{url}/detect?confidence=0.9&classes=car", content=sample_picture(), timeout=60).json()
         assert [box["class_name"] for box in answer["boxes"]] == ["car"]
+        assert listeners(port) == {("haproxy", "127.0.0.1")}
+        log = (tmp_path / "log").read_text()
+        assert f"throughput mode: HAProxy listens on 127.0.0.1:{port}" in log
+        assert "ready in" in log
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) is not None
+    deadline = time.monotonic() + 20
+    while listeners(port):
+        assert time.monotonic() < deadline, "HAProxy outlives the service"
+        time.sleep(0.2)

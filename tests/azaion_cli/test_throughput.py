@@ -1,0 +1,97 @@
+"""Throughput mode: one list of settings in two files, and a HAProxy that no other service of the machine shares."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from azaion_cli import throughput
+from azaion_cli.throughput import MIDDLEWARES, SETTINGS, serve_environment
+from azaion_engine.errors import ConfigurationError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder with a short path, as HAProxy's sockets need."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setattr(throughput, "_LONGEST_FOLDER", len(folder) + 40)
+        yield Path(folder)
+
+
+def test_the_file_for_clusters_has_the_same_settings() -> None:
+    lines = (shlex.split(line, comments=True) for line in (ROOT / "configs/throughput.env").read_text().splitlines())
+    in_file = dict(words[0].split("=", 1) for words in lines if words)
+    assert in_file == {**MIDDLEWARES, **SETTINGS}
+
+
+def test_haproxys_files_are_of_this_user_alone(temporary: Path) -> None:
+    environment, missing = serve_environment({}, 8000, throughput=True)
+    assert not missing
+    folder = temporary / f"azaion-{os.getuid()}" / "haproxy"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert environment["RAY_SERVE_HAPROXY_SERVER_STATE_BASE"] == str(folder)
+    for name in ("CONFIG_FILE_LOC", "SOCKET_PATH", "SERVER_STATE_FILE", "METRICS_SOCKET_PATH"):
+        assert Path(environment[f"RAY_SERVE_HAPROXY_{name}"]).parent == folder
+    folder.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="of this user alone"):
+        serve_environment({}, 8000, throughput=True)
+
+
+def test_sockets_lie_in_tmp_where_the_temporary_folder_has_too_long_a_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "very" / "long"))
+    environment, _ = serve_environment({}, 8000, throughput=True)
+    path = environment["RAY_SERVE_HAPROXY_SOCKET_PATH"]
+    assert path == f"/tmp/azaion-{os.getuid()}/haproxy/admin"
+
+
+@pytest.mark.usefixtures("temporary")
+def test_ports_that_are_taken_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats, metrics = "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT"
+    with socket.socket() as taken, socket.socket() as ended:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended.bind(("127.0.0.1", 0))
+        port, free = taken.getsockname()[1], ended.getsockname()[1]
+        ended.close()
+        monkeypatch.setattr(throughput, "_PORTS", {stats: port, metrics: free})
+        monkeypatch.setattr(throughput, "_REPLICAS_GRPC", range(port, port + 2 * 3, 3))
+        environment, _ = serve_environment({}, 8000, throughput=True)
+        assert environment[stats] not in (str(port), "8000")
+        assert environment[metrics] == str(free)
+        assert environment["RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"] == str(port + 3)
+        assert environment["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"] == str(port + 5)
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_stop_waits_for_no_load_balancer_unless_ray_belongs_to_others() -> None:
+    draining = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
+    assert serve_environment({}, 8000, throughput=True)[0][draining] == "1"
+    assert draining not in serve_environment({"RAY_ADDRESS": "auto"}, 8000, throughput=True)[0]
+    assert draining not in serve_environment({}, 8000, throughput=False)[0]
+
+
+@pytest.mark.parametrize("binary", ["/nowhere/haproxy", "/bin/false"])
+def test_without_a_haproxy_that_runs_the_other_settings_stay(binary: str) -> None:
+    given = {"RAY_SERVE_HAPROXY_BINARY_PATH": binary}
+    environment, missing = serve_environment(given, 8000, throughput=True)
+    assert binary in missing
+    assert environment.items() >= {**SETTINGS, "RAY_SERVE_ENABLE_HA_PROXY": "0"}.items()
+
+
+def test_a_haproxy_on_the_path_will_do_where_ray_brings_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "find_spec", lambda name: None)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "no `haproxy` on the PATH" in throughput.missing_haproxy({})
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/true")
+    assert not throughput.missing_haproxy({})
