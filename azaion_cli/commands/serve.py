@@ -1,4 +1,4 @@
-"""`azaion serve`: replaces itself by `serve run` with a configuration file, or one made from options."""
+"""`azaion serve`: replaces itself by `serve run` in throughput mode, with a configuration file or one of options."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ def serve(
 
 def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> None:
     """Says on stderr what throughput mode changes."""
-    if missing:
+    if address := environment.get("RAY_ADDRESS"):
+        say(f"Ray at {address} keeps the environment that it was started in (configs/throughput.env)", "yellow")
+    elif missing:
         say(f"throughput mode without HAProxy, so Serve's slower Python proxy listens: {missing}", "yellow")
     elif environment.get(HAPROXY) == "1":
         say(f"throughput mode: HAProxy listens on {listens_on}; --no-throughput leaves it off")
     else:
         say(f"throughput mode, without HAProxy, as {HAPROXY} says; --no-throughput leaves it off")
-    if address := environment.get("RAY_ADDRESS"):
-        say(f"Ray at {address} keeps the environment that it was started in (configs/throughput.env)", "yellow")
 
 
 def _listens_on(config: str) -> tuple[str, int]:
@@ -97,7 +97,7 @@ def _listens_on(config: str) -> tuple[str, int]:
         options = yaml.safe_load(Path(config).read_text())["http_options"]
         return str(options.get("host", "0.0.0.0")), int(options.get("port", 8000))
     except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
-        return "0.0.0.0", 8000  # Serve's default behind HAProxy
+        return "0.0.0.0", 8000  # Serve's defaults for a file
 
 
 def _application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:

@@ -132,7 +132,9 @@ def test_a_running_ray_is_told_to_have_its_own_environment(
     azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert "Ray at 10.0.0.1:6379 keeps the environment" in azaion("serve", "--port", 8123).err
+    ran = azaion("serve", "--port", 8123)
+    assert "Ray at 10.0.0.1:6379 keeps the environment" in ran.err
+    assert "listens" not in ran.err
     assert "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" not in environments[0]
 
 
