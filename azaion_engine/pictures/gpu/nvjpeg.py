@@ -21,6 +21,9 @@ _BACKENDS = (3, 2)
 _RGBI = 5
 """NVJPEG_OUTPUT_RGBI: 8 bits, RGB, interleaved, into the first channel."""
 
+_INTERPOLATED = 32
+"""NVJPEG_FLAGS_UPSAMPLING_WITH_INTERPOLATION (nvJPEG 12.1): upsamples colours as libjpeg does, hence as on the CPU."""
+
 _CPU_THREADS = 1
 """Threads of the hybrid backend; the hardware uses none."""
 
@@ -115,7 +118,7 @@ class Nvjpeg:
         reason = "it is not installed"
         for backend in _BACKENDS:
             for library, look in libraries:
-                status = library.nvjpegCreateEx(backend, None, None, 0, ctypes.byref(self._handle))
+                status = library.nvjpegCreateEx(backend, None, None, _INTERPOLATED, ctypes.byref(self._handle))
                 if not status:
                     return library, look
                 reason = f"nvjpegCreateEx failed ({status})"

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, streams
 
 SUCCESS, INVALID, BAD_JPEG, UNSUPPORTED, ARCH_MISMATCH = 0, 2, 3, 4, 7
-HARDWARE, RGBI = 3, 5
+HARDWARE, RGBI, INTERPOLATED = 3, 5, 32
 
 
 class FakeNvjpeg:
@@ -35,6 +35,7 @@ class FakeNvjpeg:
 
     def nvjpegCreateEx(self, backend: int, device: None, pinned: None, flags: int, handle: Any) -> int:
         self.cuda.check()
+        assert flags == INTERPOLATED, "colours must be upsampled as on the CPU"
         if backend == HARDWARE and not self.cuda.decoding_hardware:
             return ARCH_MISMATCH
         return self._open(handle)
