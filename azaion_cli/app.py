@@ -17,6 +17,7 @@ from azaion_cli.commands.detect import detect
 from azaion_cli.commands.doctor import doctor
 from azaion_cli.commands.inspect import inspect
 from azaion_cli.commands.serve import serve
+from azaion_cli.commands.tune import tune
 from azaion_cli.console import say_error
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
 from azaion_engine.errors import AzaionError
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, bench, serve):
+for _command in (doctor, build, inspect, detect, bench, tune, serve):
     app.command(epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 

@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     ENVIRONMENT = 3
     MODEL = 4
+    BOUND_MISSED = 5
     BUG = 70
     INTERRUPTED = 130
     PIPE_CLOSED = 141
@@ -29,7 +30,8 @@ class ExitCode(IntEnum):
 
 EPILOG = (
     "Exit codes: 0 done; 1 some pictures failed; 2 wrong usage; 3 something is missing or refused on this machine "
-    "(GPU, TensorRT, a package, the disk); 4 the model or plan cannot be used or built; 70 a bug; 130 interrupted."
+    "(GPU, TensorRT, a package, the disk); 4 the model or plan cannot be used or built; "
+    "5 no setting keeps the latency bound; 70 a bug; 130 interrupted."
 )
 """70 is EX_SOFTWARE (sysexits.h); 130 and 141 are 128 + SIGINT and 128 + SIGPIPE, as shells report them."""
 

@@ -66,7 +66,7 @@ def serve(
     if config is None and not options and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     if config is None:
-        text = serve_config(host or "127.0.0.1", port or 8000, _application_args(model, engine, set_))
+        text = serve_config(host or "127.0.0.1", port or 8000, application_args(model, engine, set_))
         if verbose:
             stderr().print(text)
         path = _in_memory(text)
@@ -100,7 +100,12 @@ def _listens_on(config: str) -> tuple[str, int]:
         return "0.0.0.0", 8000  # Serve's defaults for a file
 
 
-def _application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:
+def application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:
+    """Returns the checked `args` of the application, their paths absolute.
+
+    Raises:
+        typer.BadParameter: An unknown key, a wrong value, or no such model.
+    """
     values = {"model": "demo", **parse_assignments(assignments)}
     values |= {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
     for key in _PATHS:  # replicas may run in another folder
