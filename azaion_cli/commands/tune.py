@@ -69,6 +69,7 @@ def tune(
     if find_spec("ray") is None:
         raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'")
     from azaion_engine.model.file import ModelFile
+    from azaion_engine.settings import DetectorSettings
 
     args = application_args(model, engine, set_)
     if "autoscale" in args:
@@ -79,11 +80,13 @@ def tune(
     if dry_run:
         _show_grid(grid, seconds, as_json=json_)
         return ExitCode.OK
-    _, height, width = info.resolve(1, args.get("height"), args.get("width"))
+    settings = DetectorSettings(**{key: args[key] for key in args.keys() & DetectorSettings.model_fields.keys()})
+    _, height, width = info.resolve(1, settings.height, settings.width)
     tuner = Tuner(
         host=host,
         grid=grid,
         args=args,
+        settings=settings,
         picture=picture.read_bytes() if picture else scaled_sample(width, height),
         latency_ms=latency,
         seconds=seconds,

@@ -10,7 +10,7 @@ CORNERS = ("x1", "y1", "x2", "y2")
 SHARE_OF_PICTURE = 0.002
 """Tolerance of a corner, as a share of the picture's larger side; at least one pixel. Batches differ in last bits."""
 CONFIDENCE = 0.005
-"""Boxes this close to the lowest confidence of the first answer may be missing, and others may come."""
+"""Boxes this little above the service's threshold may be missing, and others may come: last bits decide."""
 KNOWN = 1024
 """Most different texts of right answers that are remembered."""
 
@@ -23,11 +23,12 @@ class Answers:
     Equal texts are recognised without parsing, which makes the check cheap for a load generator.
     """
 
-    def __init__(self, first: bytes) -> None:
+    def __init__(self, first: bytes, threshold: float = 0.0) -> None:
         """Reads the first answer.
 
         Args:
             first: Body of a right answer, JSON.
+            threshold: Confidence from which on the service answers boxes, 0…1.
 
         Raises:
             ValueError: It is not JSON, or has no boxes.
@@ -36,7 +37,7 @@ class Answers:
         self._boxes: list[Box] = answer["boxes"]
         size = answer.get("picture") or {}
         self._pixels = max(1.0, SHARE_OF_PICTURE * max(size.get("width", 0), size.get("height", 0)))
-        self._firm = min((box["confidence"] for box in self._boxes), default=0.0) + CONFIDENCE
+        self._firm = threshold + CONFIDENCE
         self._right = {_boxes_text(first)}
 
     def fault(self, body: bytes) -> str:

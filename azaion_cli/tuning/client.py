@@ -65,17 +65,17 @@ class RequestFailedError(Exception):
     """A request without a whole answer; the text is its kind."""
 
 
-async def run_clients(request: Request, first: bytes, clients: int, begin: float, end: float) -> Tally:
+async def run_clients(request: Request, answers: Answers, clients: int, begin: float, end: float) -> Tally:
     """Runs closed-loop clients from now on and returns what they saw.
 
     Args:
         request: Request of every client.
-        first: Body of the right answer.
+        answers: Checks each answer.
         clients: Number of clients, each with a connection of its own.
         begin: From when on failures count, monotonic seconds.
         end: When no client asks any more, monotonic seconds; the last answers are awaited.
     """
-    tally, answers, encoded = Tally(), Answers(first), request.encode()
+    tally, encoded = Tally(), request.encode()
 
     async def client() -> None:
         connection: Connection | None = None
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the transport."""
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is no subclass of it
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         """Collects an answer until it is whole."""

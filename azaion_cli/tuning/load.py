@@ -14,6 +14,7 @@ from multiprocessing.pool import Pool
 from types import TracebackType
 from typing import Any
 
+from azaion_cli.tuning.answers import Answers
 from azaion_cli.tuning.client import TIMEOUT_S, Request, Tally, run_clients
 
 MANY_CLIENTS = 32
@@ -77,12 +78,12 @@ class LoadGenerator:
         self._pool.terminate()
         self._pool.join()
 
-    def put(self, request: Request, first: bytes, clients: int, seconds: float) -> Level:
+    def put(self, request: Request, answers: Answers, clients: int, seconds: float) -> Level:
         """Puts load on a server.
 
         Args:
             request: Request of every client.
-            first: Body of the right answer.
+            answers: Checks each answer.
             clients: Closed-loop clients.
             seconds: Length of the measurement; a fifth of it before is warm-up.
 
@@ -93,7 +94,7 @@ class LoadGenerator:
         shares = [clients // processes + (index < clients % processes) for index in range(processes)]
         started = time.monotonic() + LEAD_S
         begin, end = started + seconds / 5, started + seconds * 1.2
-        work = [(request, first, share, started, begin, end) for share in shares]
+        work = [(request, answers, share, started, begin, end) for share in shares]
         try:
             tallies = self._pool.starmap_async(_drive, work, chunksize=1).get(1.2 * seconds + TIMEOUT_S + 30)
         except multiprocessing.TimeoutError as error:
@@ -146,10 +147,10 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _drive(request: Request, first: bytes, clients: int, started: float, begin: float, end: float) -> Tally:
+def _drive(request: Request, answers: Answers, clients: int, started: float, begin: float, end: float) -> Tally:
     """Runs some of the clients in this process."""
     time.sleep(max(0.0, started - time.monotonic()))
-    work = run_clients(request, first, clients, begin, end)
+    work = run_clients(request, answers, clients, begin, end)
     try:
         import uvloop  # faster; comes with uvicorn[standard], where Ray Serve installs it
     except ImportError:

@@ -37,7 +37,8 @@ _READY = re.compile(r"-- ready in [\d.]+ s: ")
 _REASON = re.compile(
     r"^\S*?\b(?:[A-Za-z_]+\.)+[A-Za-z_]*(?:Error|Exception): (?P<said>.+)$|^[A-Za-z]*Error: (?P<plain>.+)$"
 )
-_DECORATION = re.compile(r"\x1b\[[0-9;]*m|^\([^)]* pid=\d+\) ")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_SOURCE = re.compile(r"^\([^)]* pid=\d+[^)]*\) ?")
 
 
 class NotServedError(Exception):
@@ -93,15 +94,11 @@ def free_ports(count: int) -> list[int]:
 
 def reason_in(log: str) -> str:
     """Returns why a service did not start: the last error in its log, else its last line."""
-    lines = [_DECORATION.sub("", line).strip() for line in log.splitlines()]
-    found = [match for line in map(_plain, lines) if (match := _REASON.match(line))]
+    lines = [_SOURCE.sub("", _COLOUR.sub("", line)).strip() for line in log.splitlines()]
+    found = [match for line in lines if (match := _REASON.match(line))]
     if found:
         return found[-1]["said"] or found[-1]["plain"]
     return next((line for line in reversed(lines) if line), "it said nothing")
-
-
-def _plain(line: str) -> str:
-    return _DECORATION.sub("", line)
 
 
 def _first_answer(child: ChildTree, request: Request, log: Path, until: float) -> bytes:

@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from azaion_cli.tuning.answers import Answers
 from azaion_cli.tuning.candidates import Candidate, Grid, Host, worthwhile
 from azaion_cli.tuning.engine_alone import NotMeasuredError, engine_alone
 from azaion_cli.tuning.load import Level, LoadGenerator, counted
 from azaion_cli.tuning.measurement import Measurement, raise_load, search
 from azaion_cli.tuning.service import NotServedError, running_service
+
+if TYPE_CHECKING:
+    from azaion_engine.settings import DetectorSettings
 
 GPU_PATIENCE_S = 1800.0
 """Longest wait for a service that may have to build its engine, seconds."""
@@ -33,6 +37,7 @@ class Tuner:
         host: The machine.
         grid: What may be tried.
         args: Arguments of the application that all candidates share, the model among them.
+        settings: The detector's part of them.
         picture: Encoded picture that every client sends.
         latency_ms: Bound of the p99, milliseconds.
         seconds: Length of one load.
@@ -47,6 +52,7 @@ class Tuner:
     host: Host
     grid: Grid
     args: Mapping[str, Any]
+    settings: DetectorSettings
     picture: bytes
     latency_ms: float
     seconds: float
@@ -63,12 +69,12 @@ class Tuner:
         Raises:
             WrongAnswerError: A service answered wrongly.
         """
-        sizes = self._batch_sizes()
-        with LoadGenerator(self.host.cores) as load:
-            try:
+        try:
+            sizes = self._batch_sizes()
+            with LoadGenerator(self.host.cores) as load:
                 search(self.grid, sizes, lambda candidate: self._measure(candidate, load), self.latency_ms)
-            except BudgetSpentError:
-                return False
+        except BudgetSpentError:
+            return False
         return time.monotonic() < self.deadline
 
     def args_of(self, candidate: Candidate) -> dict[str, Any]:
@@ -80,11 +86,8 @@ class Tuner:
         sizes = self.grid.batch_sizes
         if len(sizes) == 1:
             return list(sizes)
-        # Not at the top: importing it takes time that `azaion --help` does not need.
-        from azaion_engine.settings import DetectorSettings
-
-        shared = {key: value for key, value in self.args.items() if key in DetectorSettings.model_fields}
-        shared["engine"] = "tensorrt" if self.grid.on_gpu else "onnx"
+        engine = "tensorrt" if self.grid.on_gpu else "onnx"
+        settings = {**self.settings.model_dump(mode="json", exclude_unset=True), "engine": engine}
         with tempfile.NamedTemporaryFile(prefix="azaion-tune-") as file:
             file.write(self.picture)
             file.flush()
@@ -92,8 +95,10 @@ class Tuner:
             for largest in sorted({size or 1 for size in sizes}, reverse=True)[::2]:
                 self.tell(f"the engine alone, up to {largest} pictures a batch")
                 try:
-                    self.alone = engine_alone(shared, largest, self.seconds, Path(file.name), self.deadline)
+                    self.alone = engine_alone(settings, largest, self.seconds, Path(file.name), self.deadline)
                 except NotMeasuredError as error:
+                    if time.monotonic() >= self.deadline:
+                        raise BudgetSpentError from error
                     self.tell(f"the engine alone, batches of {largest}: {error}")
                 else:
                     return [*worthwhile(self.alone, sizes, self.latency_ms)]
@@ -119,8 +124,9 @@ class Tuner:
         try:
             with running_service(config, replicas, self.picture, min(self.deadline, begun + patience)) as served:
                 request, first = served
+                answers = Answers(first, self.settings.confidence)
                 raise_load(
-                    lambda clients: load.put(request, first, clients, self.seconds),
+                    lambda clients: load.put(request, answers, clients, self.seconds),
                     self.latency_ms,
                     self.deadline,
                     measured,
