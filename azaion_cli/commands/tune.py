@@ -50,7 +50,8 @@ def tune(
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Length of one load.", min=0.5)] = 5.0,
     budget: Annotated[
-        float | None, typer.Option("--budget", metavar="MINUTES", help="End after this time with the best so far.")
+        float | None,
+        typer.Option("--budget", metavar="MINUTES", help="End after this time with the best so far.", min=0.01),
     ] = None,
     set_: Annotated[
         list[str] | None,

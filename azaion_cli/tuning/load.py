@@ -50,9 +50,11 @@ class Level:
     first_wrong: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the attributes for JSON, without an empty `first_wrong`."""
-        values = asdict(self)
-        return values if self.first_wrong else {k: v for k, v in values.items() if k != "first_wrong"}
+        """Returns the attributes for JSON: no infinity, which JSON lacks, and no empty `first_wrong`."""
+        values = {key: None if value == math.inf else value for key, value in asdict(self).items()}
+        if not self.first_wrong:
+            del values["first_wrong"]
+        return values
 
 
 class LoadGenerator:

@@ -154,6 +154,13 @@ def test_an_answer_counts_for_its_share_of_the_window():
     assert (level.answers, level.p50_ms, level.p99_ms) == (3, 2000.0, 4000.0)
 
 
+def test_a_level_without_answers_has_no_latencies_in_json():
+    values = summarise([Tally()], 2, begin=0.0, end=1.0).as_json()
+    assert values["p99_ms"] is None
+    assert "first_wrong" not in values
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
 def test_percentiles_are_measured_values():
     values = [float(value) for value in range(1, 101)]
     assert [percentile(values, share) for share in (0.5, 0.95, 0.99, 1.0)] == [50.0, 95.0, 99.0, 100.0]

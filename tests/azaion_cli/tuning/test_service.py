@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,11 @@ def test_the_reason_is_the_last_error_else_the_last_line():
     assert reason_in("") == "it said nothing"
 
 
-def test_free_ports_differ_and_can_be_bound():
+def test_free_ports_differ_can_be_bound_and_are_none_that_ray_or_the_system_gives_away():
     ports = free_ports(4)
     assert len(set(ports)) == 4
+    lowest_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(20_000 <= port < lowest_of_system for port in ports)
     for port in ports:
         socket.create_server(("127.0.0.1", port)).close()
 
