@@ -90,8 +90,8 @@ def running_service(
 def free_ports(count: int) -> list[int]:
     """Returns TCP ports that nothing uses now, all different.
 
-    They lie between the ports that Ray gives to its workers and those that the system gives to anybody: Ray takes dozens
-    of the latter while it starts, before Serve binds these.
+    They lie between the ports that Ray gives to its workers and those that the system gives to anybody: Ray takes
+    dozens of the latter while it starts, before Serve binds these.
     """
     lowest_of_system = int(_SYSTEM_PORTS.read_text().split()[0]) if _SYSTEM_PORTS.exists() else 32768
     candidates = list(range(_ABOVE_RAYS, lowest_of_system)) or list(range(_ABOVE_RAYS, 65536))

@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
+from azaion_cli.commands.tune import scaled_sample
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.tuning import tuner
 from azaion_cli.tuning.client import Request
@@ -103,6 +106,12 @@ def test_on_a_gpu_its_batch_sizes_and_replicas_are_listed(
     for words in ("replicas_per_gpu  1, 4, 8", "1, 4, 8, 16, 32", "building engines"):
         assert words in ran.out
     assert "cpu_replicas" in azaion("tune", "--latency", 100, "--dry-run", "--set", "num_gpus=0").out
+
+
+@pytest.mark.parametrize(("width", "height", "size"), [(64, 64, (64, 49)), (1600, 608, (800, 608))])
+def test_the_sample_fills_the_networks_input_on_one_side(width: int, height: int, size: tuple[int, int]) -> None:
+    with Image.open(BytesIO(scaled_sample(width, height))) as picture:
+        assert (picture.format, picture.size) == ("JPEG", size)
 
 
 def test_tensorrt_without_a_gpu_is_refused(azaion: Cli, tmp_path: Path, no_gpu: None) -> None:
