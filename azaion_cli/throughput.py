@@ -76,6 +76,8 @@ _LONGEST_FOLDER = 107 - len("/" + 56 * "n" + "/admin.4194304.tmp")
 def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> tuple[dict[str, str], str]:
     """Returns the environment for Ray Serve, and why HAProxy cannot run although it was wanted (empty if it can).
 
+    A Ray that runs already keeps the environment that it was started in: then there is nothing to add.
+
     Args:
         given: The user's environment, which wins.
         port: TCP port of HTTP.
@@ -84,17 +86,28 @@ def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> 
     Raises:
         ConfigurationError: The folder for HAProxy's files is not private to this user.
     """
-    if not throughput:
+    if not throughput or running_ray(given):
         return {**MIDDLEWARES, **given}, ""
     environment = {**MIDDLEWARES, **SETTINGS, **_CONSOLE, **given}
     if environment[HAPROXY] != "1":
         return environment, ""
     if missing := missing_haproxy(given):
         return {**environment, HAPROXY: "0"}, missing
-    own = _own_haproxy(port)
-    if not given.get("RAY_ADDRESS"):
-        own |= _STOP_AT_ONCE
-    return {**own, **environment}, ""
+    return {**_own_haproxy(port), **_STOP_AT_ONCE, **environment}, ""
+
+
+def running_ray(environment: Mapping[str, str]) -> str:
+    """Returns the address of the Ray that `serve run` would join; empty if it would start its own.
+
+    Looks where Ray looks: in RAY_ADDRESS, then in the file that `ray start` leaves.
+    """
+    if address := environment.get("RAY_ADDRESS"):
+        return "" if address == "local" else address
+    folder = environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
 
 
 def missing_haproxy(environment: Mapping[str, str]) -> str:

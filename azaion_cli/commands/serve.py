@@ -16,7 +16,7 @@ import yaml
 from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
-from azaion_cli.throughput import HAPROXY, serve_environment
+from azaion_cli.throughput import HAPROXY, running_ray, serve_environment
 from azaion_engine.errors import MissingDependencyError
 
 DEFAULT_CONFIG = Path("serve_config.yaml")
@@ -81,7 +81,7 @@ def serve(
 
 def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> None:
     """Says on stderr what throughput mode changes."""
-    if address := environment.get("RAY_ADDRESS"):
+    if address := running_ray(environment):
         say(f"Ray at {address} keeps the environment that it was started in (configs/throughput.env)", "yellow")
     elif missing:
         say(f"throughput mode without HAProxy, so Serve's slower Python proxy listens: {missing}", "yellow")

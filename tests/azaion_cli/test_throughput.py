@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from azaion_cli import throughput
-from azaion_cli.throughput import MIDDLEWARES, SETTINGS, serve_environment
+from azaion_cli.throughput import MIDDLEWARES, SETTINGS, running_ray, serve_environment
 from azaion_engine.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -77,8 +77,19 @@ def test_ports_that_are_taken_are_left_to_others(monkeypatch: pytest.MonkeyPatch
 def test_a_stop_waits_for_no_load_balancer_unless_ray_belongs_to_others() -> None:
     draining = "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"
     assert serve_environment({}, 8000, throughput=True)[0][draining] == "1"
+    assert serve_environment({"RAY_ADDRESS": "local"}, 8000, throughput=True)[0][draining] == "1"
     assert draining not in serve_environment({"RAY_ADDRESS": "auto"}, 8000, throughput=True)[0]
     assert draining not in serve_environment({}, 8000, throughput=False)[0]
+
+
+def test_a_ray_that_was_started_beforehand_is_found_where_ray_finds_it(tmp_path: Path) -> None:
+    given = {"TMPDIR": str(tmp_path)}
+    assert running_ray(given) == ""
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379\n")
+    assert running_ray(given) == "127.0.0.1:6379"
+    assert running_ray({**given, "RAY_ADDRESS": "local"}) == ""
+    assert serve_environment(given, 8000, throughput=True) == ({**MIDDLEWARES, **given}, "")
 
 
 @pytest.mark.parametrize("binary", ["/nowhere/haproxy", "/bin/false"])
