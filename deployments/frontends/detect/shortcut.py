@@ -6,7 +6,7 @@ HAProxy passes the requests to the replicas (`configs/throughput.env`). Of a req
 nothing: its own request metrics and its log leave it out, and its limit on ongoing requests does not count it. The
 service's own metrics, log and limits do, and a replica that stops still answers what it accepted, because its HTTP
 server waits for it. Where Serve must see every request, because it scales by their number or traces them, there is no
-shortcut.
+shortcut, nor for a request with a timeout that Serve keeps.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from deployments.watching.request_id import HEADER
 GONE_AFTER_S = 0.25
 """Seconds after its body from which on a request looks whether its client is still there; most are answered before."""
 
+_SERVE_TIMEOUT = b"x-request-timeout-seconds"
+"""Header of a client's timeout, which Serve keeps."""
+
 _routes: dict[str, tuple[ASGIApp, asyncio.AbstractEventLoop]] = {}
 """Path → what answers it, and on which event loop; a process has one replica."""
 
@@ -35,13 +38,14 @@ def offer(path: str, answer: ASGIApp) -> None:
         path: The whole path, with root path and route prefix.
         answer: Answers plain pictures on this event loop.
     """
-    if path not in _routes and not _serve_must_see_requests():
+    if path not in _routes and serve.get_trace_context() is None:
         _routes[path] = (answer, asyncio.get_running_loop())
 
 
-def _serve_must_see_requests() -> bool:
+def _autoscales() -> bool:
+    # Serve's own setting, which a configuration can change while the replica runs.
     config: Any = getattr(serve.get_replica_context(), "_deployment_config", None)
-    return config is None or config.autoscaling_config is not None or serve.get_trace_context() is not None
+    return config is None or config.autoscaling_config is not None
 
 
 class Shortcut:
@@ -54,10 +58,14 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
         answer, loop = _routes.get(scope["path"], (None, None)) if scope["type"] == "http" else (None, None)
-        if answer is None or not is_plain(scope) or loop is not asyncio.get_running_loop():
+        if answer is None or loop is not asyncio.get_running_loop() or not is_plain(scope) or _autoscales():
             await self._app(scope, receive, send)
             return
-        request_id = dict(scope["headers"]).get(HEADER)
+        headers = dict(scope["headers"])
+        if _SERVE_TIMEOUT in headers:
+            await self._app(scope, receive, send)
+            return
+        request_id = headers.get(HEADER)
         if request_id is None:
             request_id = str(uuid.uuid4()).encode()
             scope["headers"] = [*scope["headers"], (HEADER, request_id)]

@@ -111,6 +111,7 @@ def test_an_offered_path_is_answered_with_the_id_of_its_request(replica: Any) ->
         scope(query_string=b"confidence=0.5"),
         scope((b"content-type", b"multipart/form-data; boundary=x")),
         scope((b"accept", b"image/jpeg")),
+        scope((b"x-request-timeout-seconds", b"1")),
         {"type": "websocket", "path": "/a/detect"},
         {"type": "lifespan"},
     ],
@@ -138,21 +139,23 @@ def test_another_event_loop_goes_to_serve(replica: Any) -> None:
 
 
 @pytest.mark.parametrize("case", ["autoscaling", "tracing", "another version of Serve"])
-def test_nothing_is_offered_where_serve_must_see_every_request(
-    replica: Any, monkeypatch: pytest.MonkeyPatch, case: str
-) -> None:
-    if case == "autoscaling":
-        replica.autoscaling_config = object()
-    elif case == "tracing":
-        monkeypatch.setattr(serve, "get_trace_context", lambda: {"a": 1})
-    else:
-        monkeypatch.setattr(serve, "get_replica_context", SimpleNamespace)
-
-    async def run() -> None:
+def test_serve_sees_every_request_where_it_must(replica: Any, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    async def ask() -> int:
         shortcut.offer("/a/detect", answer)
+        await (exchange := Exchange(WHOLE))(scope())
+        return exchange.to_serve
 
-    asyncio.run(run())
-    assert not shortcut._routes
+    with monkeypatch.context() as patch:
+        if case == "autoscaling":
+            replica.autoscaling_config = object()
+        elif case == "tracing":
+            patch.setattr(serve, "get_trace_context", lambda: {"a": 1})
+        else:
+            patch.setattr(serve, "get_replica_context", SimpleNamespace)
+        assert asyncio.run(ask()) == 1
+    shortcut._routes.clear()
+    replica.autoscaling_config = None
+    assert asyncio.run(ask()) == 0, "else this test would pass with no shortcut at all"
 
 
 def test_a_client_that_leaves_cancels_its_request_and_nothing_else(
