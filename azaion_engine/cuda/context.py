@@ -104,7 +104,7 @@ class CudaContext:
     """The primary context of one GPU, shared with every other CUDA library in the process.
 
     Retained once per process and GPU, and released only when the process ends: PyCUDA silently skips the release
-    when a thread other than the retaining one detaches, and the runtime libraries (TensorRT, nvImageCodec) keep
+    when a thread other than the retaining one detaches, and the runtime libraries (TensorRT, nvJPEG) keep
     using the primary context anyway. An engine frees what it allocates in it.
     """
 

@@ -186,7 +186,7 @@ class TensorRTEngine(InferenceEngine):
             decoders: Decoders for this engine's batch and size that are opening already; default: opens them now.
 
         Returns:
-            `JPEG`; `PIXELS` if nvImageCodec is missing; `ARRAY` if the driver rejects the kernel. The log says
+            `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel. The log says
             what is missing.
         """
         if self._form is None:
