@@ -39,6 +39,7 @@ class ChildTree:
             start_new_session=True,
         )
         self._seen: set[Identity] = set()
+        self.look()
 
     def look(self) -> None:
         """Remembers the descendants that live now; those whose parent ends later are found no other way."""
@@ -71,7 +72,7 @@ class ChildTree:
         """Returns the child, its session, and the descendants of all processes seen so far."""
         everyone = _processes()
         family = {pid for pid, _, session, _ in everyone if session == self.process.pid}
-        family |= {pid for pid, _, _, start in everyone if (pid, start) in self._seen} | {self.process.pid}
+        family |= {pid for pid, _, _, start in everyone if (pid, start) in self._seen}
         grown = True
         while grown:
             more = {pid for pid, parent, _, _ in everyone if parent in family} - family
