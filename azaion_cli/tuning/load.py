@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.pool import Pool
+from multiprocessing.synchronize import Semaphore
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +24,7 @@ CORES_A_PROCESS = 4
 MOST_PROCESSES = 4
 LEAD_S = 0.1
 """Time that the processes get to receive their work, seconds."""
+READY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Level:
         p50_ms: Median latency of the right answers, milliseconds.
         p95_ms: Their 95th percentile.
         p99_ms: Their 99th percentile; of fewer than 100 answers the longest.
-        answers: Right answers in the window.
+        answers: Right answers that ended in the window or were under way at its end; the percentiles are theirs.
         errors: Failed requests by kind, e.g. `status 503`.
         first_wrong: What was wrong with the first wrong answer; empty without.
     """
@@ -69,7 +71,11 @@ class LoadGenerator:
         self._cores = cores
         # Not forked: the parent has threads of its own. Workers ignore Ctrl-C, and end with the parent.
         context = multiprocessing.get_context("spawn")
-        self._pool: Pool = context.Pool(processes_for(MANY_CLIENTS, cores), initializer=_ignore_interrupts)
+        ready = context.Semaphore(0)
+        count = processes_for(MANY_CLIENTS, cores)
+        self._pool: Pool = context.Pool(count, _prepare, (ready,))
+        for _ in range(count):  # else the first load would begin late in some of them
+            ready.acquire(timeout=READY_S)
 
     def __enter__(self) -> LoadGenerator:
         return self
@@ -145,8 +151,9 @@ def percentile(ascending: Sequence[float], share: float) -> float:
     return ascending[max(0, math.ceil(share * len(ascending)) - 1)] if ascending else math.inf
 
 
-def _ignore_interrupts() -> None:
+def _prepare(ready: Semaphore) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ready.release()
 
 
 def _drive(request: Request, answers: Answers, clients: int, started: float, begin: float, end: float) -> Tally:
