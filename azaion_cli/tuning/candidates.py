@@ -89,7 +89,7 @@ class Grid:
         """
         on_gpu = host.gpus > 0
         chosen = fixed.get("replicas_per_gpu" if on_gpu else "cpu_replicas")
-        counts = (int(chosen),) if chosen is not None else _replicas(host)
+        counts = _replicas(host) if chosen in (None, "auto") else (int(chosen),)
         return cls(counts, _batch_sizes(on_gpu, model_batch, fixed), on_gpu)
 
     @property

@@ -42,6 +42,7 @@ def test_batch_sizes_are_those_that_model_queue_and_user_allow(host, model_batch
 
 def test_a_fixed_key_is_not_varied():
     assert Grid.of(Host(16, gpus=1), DYNAMIC, {"replicas_per_gpu": 3, "cpu_replicas": 9}).replicas == (3,)
+    assert Grid.of(Host(16, gpus=1), DYNAMIC, {"replicas_per_gpu": "auto"}).replicas == (1, 4, 8)
     assert Grid.of(Host(16), DYNAMIC, {"replicas_per_gpu": 3, "cpu_replicas": 9}).replicas == (9,)
 
 
