@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.files.private_folder import private_folder
 
 MIDDLEWARES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares"}
 """Serve's hook for our HTTP middlewares, in either mode: request ids are sanitised, plain pictures answered at once."""
@@ -132,7 +132,7 @@ def _bundled_haproxy() -> str | None:
 
 def _own_haproxy(port: int) -> dict[str, str]:
     """Returns files and ports of a HAProxy that other services of this machine do not use."""
-    folder = _private_folder()
+    folder = _haproxy_folder()
     own = {name: str(folder / file) for name, file in _FILES.items()}
     taken = {port}
     for name, default in _PORTS.items():
@@ -145,18 +145,11 @@ def _own_haproxy(port: int) -> dict[str, str]:
     return own
 
 
-def _private_folder() -> Path:
-    """Returns the folder for HAProxy's files, created if missing; only this user may enter it."""
-    name = f"azaion-{os.getuid()}/haproxy"
-    folder = Path(tempfile.gettempdir()) / name
-    if len(str(folder)) > _LONGEST_FOLDER:
-        folder = Path("/tmp") / name
-    for each in (folder.parent, folder):
-        each.mkdir(mode=0o700, exist_ok=True)
-        status = each.lstat()
-        if each.is_symlink() or not each.is_dir() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-            raise ConfigurationError(f"{each} is not a folder of this user alone; remove it, or set TMPDIR")
-    return folder
+def _haproxy_folder() -> Path:
+    """Returns the folder for HAProxy's files, created if missing."""
+    base = Path(tempfile.gettempdir())
+    longest = _LONGEST_FOLDER - len(f"/azaion-{os.getuid()}/haproxy")
+    return private_folder("haproxy", base=base if len(str(base)) <= longest else Path("/tmp"))
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:

@@ -9,7 +9,6 @@ import pickle
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +21,8 @@ from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.host import EngineCard
 from azaion_engine.engines.shared.host_process import ON_GPU
-from azaion_engine.errors import ConfigurationError, EngineClosedError, ExecutionError, GpuLostError
+from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError
+from azaion_engine.files.private_folder import private_folder
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from azaion_engine.system.patient_lock import PatientLock
 
@@ -86,7 +86,7 @@ class SharedEngine(InferenceEngine):
             AzaionError: `make_opener` or the opener failed.
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
-        path = _folder() / name
+        path = private_folder() / name
         lock = PatientLock(path.with_suffix(".lock"))
         lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
         try:
@@ -256,13 +256,3 @@ def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> N
         raise ExecutionError("the process that was to run the engine ended without a word; its log says why")
     if (error := pickle.loads(answer)) is not None:
         raise error
-
-
-def _folder() -> Path:
-    """Returns the folder for sockets, created if missing; only this user may enter it."""
-    folder = Path(tempfile.gettempdir()) / f"azaion-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
-        raise ConfigurationError(f"{folder} is not a folder of this user alone; remove it, or set TMPDIR")
-    return folder
