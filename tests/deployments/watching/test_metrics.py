@@ -67,7 +67,9 @@ def app() -> Iterator[Deployed]:
     """A replica with a fake GPU, on a Ray that exports its metrics every second."""
     every_second = {"metrics_report_interval_ms": 1000}
     start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
-    yield start_serve().deploy(open_on_a_fake_gpu, num_gpus=1, max_picture_bytes=100_000, max_queue=16)
+    yield start_serve().deploy(
+        open_on_a_fake_gpu, num_gpus=1, replicas_per_gpu=1, max_picture_bytes=100_000, max_queue=16
+    )
     end_ray()
 
 
