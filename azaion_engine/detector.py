@@ -157,7 +157,7 @@ class Detector:
         self,
         pictures: Sequence[PreparedPicture],
         found: Sequence[Found],
-        confidences: Sequence[float | None] | None = None,
+        confidences: Sequence[float | None],
         classes: Collection[int] | None = None,
     ) -> list[Detections | Exception]:
         """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors.
@@ -165,10 +165,10 @@ class Detector:
         Args:
             pictures: The pictures of the batch.
             found: Rows or error of each.
-            confidences: Threshold of each; None, also for one of them: the detector's own.
+            confidences: Threshold of each; None: the detector's own.
             classes: Class ids to keep; default: all.
         """
-        thresholds = [self.confidence if one is None else one for one in confidences or [None] * len(found)]
+        thresholds = [self.confidence if one is None else one for one in confidences]
         good = [
             (rows, picture.letterbox, threshold)
             for rows, picture, threshold in zip(found, pictures, thresholds, strict=True)

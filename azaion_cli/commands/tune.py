@@ -27,8 +27,6 @@ from azaion_cli.tuning.report import conclusion, live_table, make_report, measur
 from azaion_cli.tuning.tuner import Tuner
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 
-JPEG_QUALITY = 90
-
 
 def tune(
     latency: Annotated[
@@ -111,18 +109,16 @@ def tune(
 
 def scaled_sample(width: int, height: int) -> bytes:
     """Returns the first sample picture as a JPEG that fills the network's input on one side, in pixels."""
-    from io import BytesIO
-
-    from PIL import Image
+    import cv2
 
     from azaion_engine.model.file import sample_picture
+    from azaion_engine.pictures.codec import decode, encode_jpeg
+    from azaion_engine.pictures.letterbox import Letterbox
 
-    with Image.open(BytesIO(sample_picture())) as sample:
-        factor = min(width / sample.width, height / sample.height)
-        size = max(1, round(sample.width * factor)), max(1, round(sample.height * factor))
-        scaled = BytesIO()
-        sample.resize(size, Image.Resampling.LANCZOS).save(scaled, "JPEG", quality=JPEG_QUALITY)
-    return scaled.getvalue()
+    sample = decode(sample_picture())
+    fitted = Letterbox.fit(sample.shape[1], sample.shape[0], height, width)
+    size = (fitted.resized_width, fitted.resized_height)
+    return encode_jpeg(cv2.resize(sample, size, interpolation=cv2.INTER_AREA))
 
 
 def _check_output(out: Path, *, force: bool) -> None:

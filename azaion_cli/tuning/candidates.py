@@ -15,7 +15,6 @@ from typing import Any
 
 GPU_BATCH_SIZES = (1, 4, 8, 16, 32)
 CPU_BATCH_SIZES = (1, 2, 4)
-MOST_REPLICAS_PER_GPU = 8
 MOST_CPU_STEPS = 4
 """Most numbers of replicas that are tried on a CPU."""
 WORTHWHILE = 1.03
@@ -140,7 +139,9 @@ def worthwhile(alone: Sequence[Mapping[str, float]], sizes: Sequence[int | None]
 
 def _replicas(host: Host) -> tuple[int, ...]:
     if host.gpus:
-        most = max(1, min(MOST_REPLICAS_PER_GPU, host.cores // 2 // host.gpus))
+        from deployments.placement import replicas_for_each_gpu  # imports Ray, which is slow
+
+        most = replicas_for_each_gpu([{"Alive": True, "Resources": {"CPU": host.cores, "GPU": host.gpus}}])
         return tuple(sorted({1, max(1, most // 2), most}))
     steps = min(MOST_CPU_STEPS, host.cores.bit_length())
     spread = [round(host.cores ** (step / max(1, steps - 1))) for step in range(steps)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,11 +13,15 @@ class _Route(NamedTuple):
     path: str
 
 
-def is_plain(scope: Scope) -> bool:
-    """Returns whether a request's body is the picture: a POST without query, multipart form or an image to accept."""
+def is_plain(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Returns whether a request's body is the picture: a POST without query, multipart form or an image to accept.
+
+    Args:
+        scope: The request.
+        headers: Its headers; of those sent several times one.
+    """
     if scope["method"] != "POST" or scope["query_string"]:
         return False
-    headers: dict[bytes, Any] = dict(scope["headers"])
     form = headers.get(b"content-type", b"")[:10].lower() == b"multipart/"
     return not form and b"image/" not in headers.get(b"accept", b"").lower()
 
@@ -64,7 +68,7 @@ class PlainDetect:
         """Returns whether this middleware answers the request."""
         if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) != self._route.path:
             return False
-        return is_plain(scope)
+        return is_plain(scope, dict(scope["headers"]))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a plain picture."""

@@ -58,11 +58,14 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
         answer, loop = _routes.get(scope["path"], (None, None)) if scope["type"] == "http" else (None, None)
-        if answer is None or loop is not asyncio.get_running_loop() or not is_plain(scope) or _autoscales():
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        if _SERVE_TIMEOUT in headers:
+        headers = {} if answer is None else dict(scope["headers"])
+        if (
+            answer is None
+            or loop is not asyncio.get_running_loop()
+            or not is_plain(scope, headers)
+            or _SERVE_TIMEOUT in headers
+            or _autoscales()
+        ):
             await self._app(scope, receive, send)
             return
         request_id = headers.get(HEADER)

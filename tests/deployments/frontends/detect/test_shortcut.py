@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +16,7 @@ import httpx
 import pytest
 from ray import serve
 
+from azaion_cli.throughput import serve_environment
 from azaion_engine.detector import Detector
 from deployments.app import build_application
 from deployments.frontends.detect import shortcut
@@ -26,7 +24,6 @@ from deployments.settings import ServiceSettings
 from tests.running_serve import end_ray, free_port, start_ray
 from tests.stand_in import StandInEngine, grey_picture, open_stand_in
 
-ROOT = Path(__file__).parents[4]
 SLOW_S = 1.5
 
 
@@ -221,23 +218,14 @@ def open_slow(settings: ServiceSettings) -> Detector:
 class Behind:
     """A real Serve behind HAProxy, in throughput mode, with a quick and a slow application."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port, self.folder = free_port(), folder
+    def __init__(self) -> None:
+        self.port = free_port()
 
     def environment(self) -> dict[str, str]:
-        lines = (ROOT / "configs" / "throughput.env").read_text().splitlines()
-        pairs = (line.split("#")[0].strip().split("=", 1) for line in lines if line.split("#")[0].strip())
-        files = {"CONFIG_FILE_LOC": "haproxy.cfg", "SOCKET_PATH": "admin.sock", "METRICS_SOCKET_PATH": "metrics.sock"}
-        return {
-            **dict(pairs),
-            **{f"RAY_SERVE_HAPROXY_{name}": str(self.folder / file) for name, file in files.items()},
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(self.folder),
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(self.folder / "server-state"),
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.1",
-            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares",
-        }
+        given = {"RAY_ADDRESS": "local", "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.1"}
+        environment, missing = serve_environment(given, self.port, throughput=True)
+        assert not missing
+        return environment
 
     def deploy(self, name: str, opener: Callable[[ServiceSettings], Detector]) -> httpx.Client:
         settings = ServiceSettings(num_gpus=0, timeout_s=20)
@@ -252,7 +240,7 @@ class Behind:
 
 @pytest.fixture(scope="module")
 def behind(last_ray_ends: None) -> Iterator[Behind]:
-    made = Behind(Path(tempfile.mkdtemp(prefix="h")))  # a socket's path must be short
+    made = Behind()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment().items():
             patch.setenv(name, value)
@@ -260,7 +248,6 @@ def behind(last_ray_ends: None) -> Iterator[Behind]:
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": made.port})
     yield made
     end_ray()
-    shutil.rmtree(made.folder, ignore_errors=True)
 
 
 def test_behind_haproxy_plain_pictures_are_answered_as_on_the_documented_route(behind: Behind) -> None:
