@@ -63,7 +63,7 @@ class InferenceEngine(ABC):
 
     @property
     def smallest_second(self) -> int:
-        """Minimum size of a batch started beside a running one; by default a full batch."""
+        """Minimum size of a batch started beside running ones; by default a full batch."""
         return self.get_batch_size()
 
     @abstractmethod

@@ -59,12 +59,12 @@ class JpegPicture:
 
     Attributes:
         letterbox: How the upright picture is fitted into the network input.
-        jpeg: The encoded picture; hardware can decode it, and its limits are checked.
+        jpeg: The encoded picture, contiguous; hardware can decode it, and its limits are checked.
         orientation: EXIF orientation 1…8.
     """
 
     letterbox: Letterbox
-    jpeg: bytes
+    jpeg: bytes | memoryview
     orientation: int = 1
 
 

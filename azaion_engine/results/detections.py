@@ -172,6 +172,8 @@ class Detections:
         # Rounded as arrays, because rounding one by one takes longer.
         boxes = self.boxes.astype(np.float64).round(2).tolist()
         confidences = self.confidences.astype(np.float64).round(4).tolist()
+        class_ids = self.class_ids.tolist()
+        names = {class_id: self.class_name(class_id) for class_id in set(class_ids)}
         return [
             {
                 "x1": x1,
@@ -180,9 +182,9 @@ class Detections:
                 "y2": y2,
                 "confidence": confidence,
                 "class_id": class_id,
-                "class_name": self.class_name(class_id),
+                "class_name": names[class_id],
             }
-            for (x1, y1, x2, y2), confidence, class_id in zip(boxes, confidences, self.class_ids.tolist(), strict=True)
+            for (x1, y1, x2, y2), confidence, class_id in zip(boxes, confidences, class_ids, strict=True)
         ]
 
     def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

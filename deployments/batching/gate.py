@@ -6,7 +6,8 @@ batches; under load it then runs many small batches. With the gate in front its 
 - An idle engine takes all waiting requests at once: a single request waits for no timer.
 - While one batch runs, another is let in only when it is full, so that the engine never waits for the event loop
   between full batches. A batch that is not full keeps collecting until the engine is free. (A shared engine adds other
-  clients' pictures; there, a second batch is let in at a smaller size, or after `QUARTER` of a batch's duration.)
+  clients' pictures; there, further batches are let in at a smaller size, the second also after `QUARTER` of a batch's
+  duration.)
 - At most one batch more than those that run is let in, so that waiting requests can still join a batch, be cancelled
   or be refused.
 """
@@ -20,8 +21,8 @@ from contextlib import suppress
 
 from deployments.batching.places import Places
 
-MAX_WAVES = 3
-"""Maximum number of batches let in: one or two that run, and a full one that starts as soon as one of them ends."""
+MAX_WAVES = 4
+"""Maximum number of batches let in: those that run, and one more that starts as soon as one of them ends."""
 
 QUARTER = 0.25
 """Share of the previous batch's duration for which a second batch that is too small keeps collecting.
@@ -56,8 +57,8 @@ class BatchGate:
             batch_size: Maximum number of requests let in together.
             max_queue: Maximum number of requests held at a time, running ones included.
             lanes: Number of batches that the engine runs concurrently.
-            second: Minimum size of a batch started beside a running one, unless it has collected for `QUARTER` of a
-                batch's duration; default: a full batch, however long it collects.
+            second: Minimum size of a batch started beside running ones; the second may be smaller once it has collected
+                for `QUARTER` of a batch's duration. Default: a full batch, however long it collects.
         """
         self._second = batch_size if second is None else second
         self._most_waves = min(lanes + 1, MAX_WAVES)
@@ -102,7 +103,7 @@ class BatchGate:
 
     def _let_in(self) -> None:
         while self._waiting and self._waves < self._most_waves:
-            if len(self._waiting) < (1, self._second, self.batch_size)[min(self._waves, 2)]:
+            if len(self._waiting) < (self._second if self._waves else 1):
                 if self._waves == 1 and self._second < self.batch_size and self._timer is None:
                     self._timer = asyncio.get_running_loop().call_later(self._took * QUARTER, self._let_second_in)
                 return

@@ -117,13 +117,13 @@ class SharedEngine(InferenceEngine):
 
     @property
     def lanes(self) -> int:
-        """Lanes of the host's engine: further batches would wait in the host, where they cannot be cancelled."""
-        return self._card.lanes
+        """One more than the host's engine has: the next pictures are there when a batch of all clients ends."""
+        return self._card.lanes + 1
 
     @property
     def smallest_second(self) -> int:
-        """A quarter of a batch: the host adds other clients' pictures. Smaller ones would need too many messages."""
-        return max(1, self.get_batch_size() // 4)
+        """An eighth of a batch: the host adds other clients' pictures. Smaller ones would need too many messages."""
+        return max(1, self.get_batch_size() // 8)
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
@@ -191,8 +191,7 @@ class SharedEngine(InferenceEngine):
 
     def _exchange(self, connection: socket.socket, method: str, *arguments: Any) -> Any:
         try:
-            engine_wire.send(connection, (method, arguments))
-            answer, error = engine_wire.receive(connection)
+            answer, error = engine_wire.exchange(connection, (method, arguments))
         except (EOFError, OSError) as gone:
             connection.close()
             raise self._remember_lost(gone) from gone
@@ -215,6 +214,7 @@ class SharedEngine(InferenceEngine):
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            engine_wire.prepare(connection)
             connection.connect(str(self._path))
         except OSError:
             connection.close()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from azaion_engine.cuda.context import cuda_context, make_stream
+from azaion_engine.cuda.memory import address_of
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.gpu.nvjpeg import Nvjpeg, NvjpegError, load_libraries
@@ -40,6 +41,11 @@ class DecodedPicture(NamedTuple):
     address: int
     width: int
     height: int
+
+
+class _Jpeg(NamedTuple):
+    address: int
+    length: int
 
 
 class JpegDecoder:
@@ -74,21 +80,24 @@ class JpegDecoder:
             self.free()
             raise MissingDependencyError("nvJPEG does not work here: it does not decode a plain JPEG")
 
-    def decode(self, jpegs: Sequence[bytes], sizes: Sequence[Size], stream: Any) -> list[DecodedPicture | None]:
+    def decode(
+        self, jpegs: Sequence[bytes | memoryview], sizes: Sequence[Size], stream: Any
+    ) -> list[DecodedPicture | None]:
         """Starts decoding on a stream; the pixels are valid there until the next call.
 
         Args:
-            jpegs: At most `batch_size` JPEGs, which must live until the stream is done.
+            jpegs: At most `batch_size` JPEGs, contiguous, which must live until the stream is done.
             sizes: (width, height) of each in pixels, as stored; memory for no more is allocated.
             stream: A `pycuda.driver.Stream` that no longer reads the previous call's pictures; its context is current.
 
         Returns:
             One for each JPEG; None if it could not be decoded, or has another size.
         """
+        data = [_Jpeg(address_of(np.frombuffer(jpeg, np.uint8)), len(jpeg)) for jpeg in jpegs]
         offsets: list[int | None] = []
         end = 0
-        for jpeg, (width, height) in zip(jpegs, sizes, strict=True):
-            if self._nvjpeg.size_of(jpeg) == (width, height):
+        for jpeg, (width, height) in zip(data, sizes, strict=True):
+            if self._nvjpeg.size_of(*jpeg) == (width, height):
                 offsets.append(end)
                 end += -(-3 * width * height // _ALIGNMENT) * _ALIGNMENT
             else:
@@ -102,7 +111,7 @@ class JpegDecoder:
             None if offset is None else DecodedPicture(begin + offset, *size)
             for offset, size in zip(offsets, sizes, strict=True)
         ]
-        return self._decode(jpegs, places, stream)
+        return self._decode(data, places, stream)
 
     def forget_large(self) -> None:
         """Frees unusually large memory; must be called after the batch is over."""
@@ -116,16 +125,16 @@ class JpegDecoder:
             self._nvjpeg.free()
 
     def _decode(
-        self, jpegs: Sequence[bytes], places: Sequence[DecodedPicture | None], stream: Any
+        self, jpegs: Sequence[_Jpeg], places: Sequence[DecodedPicture | None], stream: Any
     ) -> list[DecodedPicture | None]:
         """Decodes each JPEG that has a place; returns the places of those that could be decoded."""
         known = [(jpeg, place) for jpeg, place in zip(jpegs, places, strict=True) if place is not None]
         if not known:
             return list(places)
-        addresses = np.array([place.address for _, place in known], np.uint64)
-        pitches = np.array([3 * place.width for _, place in known], np.uint64)
+        table = [(*jpeg, place.address, 3 * place.width) for jpeg, place in known]
+        data, lengths, addresses, pitches = np.array(table, np.uint64).T.copy()
         try:
-            self._nvjpeg.decode([jpeg for jpeg, _ in known], addresses, pitches, stream.handle)
+            self._nvjpeg.decode(data, lengths, addresses, pitches, stream.handle)
         except NvjpegError as error:
             if len(jpegs) == 1:
                 logger.debug("nvJPEG does not decode a JPEG: %s", error)

@@ -143,5 +143,5 @@ def _stored_size(picture: JpegPicture) -> tuple[int, int]:
 def _pixels_of(picture: LoadablePicture) -> NDArray[np.uint8]:
     if isinstance(picture, JpegPicture):
         # The hardware could not decode it: the CPU decodes it, or raises the error that says why.
-        return picture.letterbox.apply(decode(picture.jpeg, _CHECKED))
+        return picture.letterbox.apply(decode(bytes(picture.jpeg), _CHECKED))
     return picture.pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,17 @@ class Nvjpeg:
         self._components, self._subsampling = ctypes.c_int(), ctypes.c_int()
         self._widths, self._heights = (ctypes.c_int * _CHANNELS)(), (ctypes.c_int * _CHANNELS)()
 
-    def size_of(self, jpeg: bytes) -> tuple[int, int] | None:
-        """Returns (width, height) in pixels as `decode` will write the JPEG; None if its header cannot be read."""
+    def size_of(self, address: int, length: int) -> tuple[int, int] | None:
+        """Returns (width, height) in pixels as `decode` will write a JPEG; None if its header cannot be read.
+
+        Args:
+            address: Of its first byte, in host memory.
+            length: In bytes.
+        """
         failed = self._look.nvjpegGetImageInfo(
             self._handle,
-            jpeg,
-            ctypes.c_size_t(len(jpeg)),
+            ctypes.c_void_p(address),
+            ctypes.c_size_t(length),
             ctypes.byref(self._components),
             ctypes.byref(self._subsampling),
             self._widths,
@@ -70,12 +75,18 @@ class Nvjpeg:
         return None if failed else (self._widths[0], self._heights[0])
 
     def decode(
-        self, jpegs: Sequence[bytes], addresses: NDArray[np.uint64], pitches: NDArray[np.uint64], stream: int
+        self,
+        jpegs: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        addresses: NDArray[np.uint64],
+        pitches: NDArray[np.uint64],
+        stream: int,
     ) -> None:
         """Starts decoding on a stream; the JPEGs must live until it is done.
 
         Args:
-            jpegs: At least one.
+            jpegs: Address of each JPEG in host memory; at least one.
+            lengths: Of the JPEGs, in bytes.
             addresses: Of each picture's memory on the GPU: `height × pitch` bytes of `size_of`.
             pitches: Bytes from one row to the next, at least 3 × width.
             stream: Handle of the CUDA stream.
@@ -94,8 +105,8 @@ class Nvjpeg:
                 "nvjpegDecodeBatched",
                 self._handle,
                 self._state,
-                (ctypes.c_char_p * count)(*jpegs),
-                (ctypes.c_size_t * count)(*map(len, jpegs)),
+                ctypes.c_void_p(address_of(jpegs)),
+                ctypes.c_void_p(address_of(lengths)),
                 ctypes.c_void_p(address_of(images)),
                 ctypes.c_void_p(stream),
             )

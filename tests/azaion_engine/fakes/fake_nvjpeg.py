@@ -54,7 +54,7 @@ class FakeNvjpeg:
     def nvjpegGetImageInfo(
         self,
         handle: ctypes.c_void_p,
-        data: bytes,
+        data: ctypes.c_void_p,
         length: ctypes.c_size_t,
         components: Any,
         subsampling: Any,
@@ -62,9 +62,8 @@ class FakeNvjpeg:
         heights: Any,
     ) -> int:
         self._check(handle)
-        assert length.value == len(data)
         try:
-            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            with Image.open(io.BytesIO(ctypes.string_at(data, length.value)), formats=["JPEG"]) as image:
                 widths[0], heights[0] = image.size
         except Exception:
             return BAD_JPEG
@@ -83,20 +82,21 @@ class FakeNvjpeg:
         self,
         handle: ctypes.c_void_p,
         state: ctypes.c_void_p,
-        jpegs: Any,
-        lengths: Any,
+        jpegs: ctypes.c_void_p,
+        lengths: ctypes.c_void_p,
         images: ctypes.c_void_p,
         stream: ctypes.c_void_p,
     ) -> int:
         self._check(handle, state)
         self.cuda.check()
-        assert len(jpegs) == len(lengths) == self.batches.get(state.value or 0), "not initialised for this many"
-        self.calls.append(len(jpegs))
+        count = self.batches.get(state.value or 0, 0)
+        assert count, "not initialised"
+        self.calls.append(count)
         if not self.cuda.decodes:
             return UNSUPPORTED
-        places = np.ctypeslib.as_array(ctypes.cast(images, ctypes.POINTER(ctypes.c_uint64)), (len(jpegs), 8)).copy()
-        pointers = ctypes.cast(jpegs, ctypes.POINTER(ctypes.c_void_p))
-        decoded = [_decode(ctypes.string_at(pointers[i] or 0, lengths[i])) for i in range(len(jpegs))]
+        places = _numbers(images, 8 * count).reshape(count, 8)
+        data = zip(_numbers(jpegs, count).tolist(), _numbers(lengths, count).tolist(), strict=True)
+        decoded = [_decode(ctypes.string_at(address, length)) for address, length in data]
         if any(pixels is None for pixels in decoded):
             return BAD_JPEG
         for pixels, place in zip(decoded, places, strict=True):
@@ -104,7 +104,7 @@ class FakeNvjpeg:
             assert place[4] == pixels.strides[0], "rows are packed"
             target = self.cuda.memory(int(place[0]), pixels.nbytes)
             streams[stream.value or 0].put(lambda to=target, of=pixels: ctypes.memmove(to, of.ctypes.data, of.nbytes))
-        self.cuda.decoded += len(jpegs)
+        self.cuda.decoded += count
         return SUCCESS
 
     def _open(self, handle: Any) -> int:
@@ -121,6 +121,10 @@ class FakeNvjpeg:
 
     def _check(self, *handles: ctypes.c_void_p) -> None:
         assert all(handle.value in self.open for handle in handles), "used after it was freed"
+
+
+def _numbers(address: ctypes.c_void_p, count: int) -> np.ndarray[Any, Any]:
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint64)), (count,)).copy()
 
 
 def _decode(jpeg: bytes) -> np.ndarray[Any, Any] | None:

@@ -54,6 +54,16 @@ def lengths_of(found: Sequence[Found]) -> list[int]:
     return [BROKEN if isinstance(rows, Exception) else int(rows[0, 0]) for rows in found]
 
 
+def run(gatherer: Gatherer, some: list[LoadablePicture]) -> list[Found]:
+    """Waits for what `submit` calls back with."""
+    answer: Future[list[Found] | Exception] = Future()
+    gatherer.submit(some, answer.set_result)
+    found = answer.result(10)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def until(condition: object) -> None:
     end = time.monotonic() + 5
     while not condition() and time.monotonic() < end:  # type: ignore[operator]
@@ -65,7 +75,7 @@ def busy(engine: Engine, gatherer: Gatherer) -> Iterator[tuple[ThreadPoolExecuto
     """Yields threads for clients, and a first picture that runs until the engine's gate is opened."""
     engine.gate.clear()
     with ThreadPoolExecutor(4) as pool:
-        first = pool.submit(gatherer.run, pictures(1))
+        first = pool.submit(run, gatherer, pictures(1))
         until(lambda: engine.batches)
         yield pool, first
 
@@ -73,8 +83,8 @@ def busy(engine: Engine, gatherer: Gatherer) -> Iterator[tuple[ThreadPoolExecuto
 def test_more_pictures_than_a_batch_come_back_in_their_order() -> None:
     engine = Engine(lanes=2)
     gatherer = Gatherer(engine)
-    assert lengths_of(gatherer.run(pictures(*range(1, 12)))) == list(range(1, 12))
-    assert gatherer.run([]) == []
+    assert lengths_of(run(gatherer, pictures(*range(1, 12)))) == list(range(1, 12))
+    assert run(gatherer, []) == []
     assert all(len(batch) <= 4 for batch in engine.batches)
     gatherer.close()
 
@@ -83,10 +93,10 @@ def test_while_a_batch_runs_pictures_collect_and_another_begins_only_when_it_is_
     engine = Engine(lanes=2)
     gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
-        second = pool.submit(gatherer.run, pictures(2, 3))
+        second = pool.submit(run, gatherer, pictures(2, 3))
         time.sleep(0.05)
         assert engine.batches == [[1]]
-        third = pool.submit(gatherer.run, pictures(4, 5, 6))
+        third = pool.submit(run, gatherer, pictures(4, 5, 6))
         until(lambda: len(engine.batches) == 2)
         assert engine.batches == [[1], [2, 3, 4, 5]]
         engine.gate.set()
@@ -101,10 +111,10 @@ def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkey
     gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
         began = time.monotonic()
-        second = pool.submit(gatherer.run, pictures(2))
+        second = pool.submit(run, gatherer, pictures(2))
         until(lambda: len(engine.batches) == 2)
         assert time.monotonic() - began > 0.1
-        third = pool.submit(gatherer.run, pictures(3))  # both lanes are busy
+        third = pool.submit(run, gatherer, pictures(3))  # both lanes are busy
         time.sleep(0.05)
         assert engine.batches == [[1], [2]]
         engine.gate.set()
@@ -116,8 +126,8 @@ def test_a_batch_that_fails_costs_only_the_picture_that_it_was_for() -> None:
     engine = Engine()
     gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
-        bad = pool.submit(gatherer.run, pictures(BAD, 2))
-        good = pool.submit(gatherer.run, pictures(3, BROKEN))
+        bad = pool.submit(run, gatherer, pictures(BAD, 2))
+        good = pool.submit(run, gatherer, pictures(3, BROKEN))
         time.sleep(0.05)
         engine.gate.set()
         assert lengths_of(first.result()) == [1]
@@ -125,7 +135,7 @@ def test_a_batch_that_fails_costs_only_the_picture_that_it_was_for() -> None:
         error, rows = bad.result()
         assert (type(error), str(error)) == (RuntimeError, "a bad batch")
         assert lengths_of([rows]) == [2]
-    assert lengths_of(gatherer.run(pictures(5))) == [5]
+    assert lengths_of(run(gatherer, pictures(5))) == [5]
     gatherer.close()
 
 
@@ -133,8 +143,8 @@ def test_a_lost_gpu_is_everybodys_trouble() -> None:
     engine = Engine()
     gatherer = Gatherer(engine)
     with busy(engine, gatherer) as (pool, first):
-        with_it = pool.submit(gatherer.run, pictures(LOST, 2))
-        beside_it = pool.submit(gatherer.run, pictures(3))
+        with_it = pool.submit(run, gatherer, pictures(LOST, 2))
+        beside_it = pool.submit(run, gatherer, pictures(3))
         time.sleep(0.05)
         engine.gate.set()
         assert lengths_of(first.result()) == [1]
@@ -147,7 +157,7 @@ def test_a_lost_gpu_is_everybodys_trouble() -> None:
 def test_a_closed_gatherer_runs_what_it_has_and_takes_no_more() -> None:
     engine = Engine()
     gatherer = Gatherer(engine)
-    assert lengths_of(gatherer.run(pictures(1))) == [1]
+    assert lengths_of(run(gatherer, pictures(1))) == [1]
     gatherer.close()
     with pytest.raises(EngineClosedError):
-        gatherer.run(pictures(2))
+        run(gatherer, pictures(2))
