@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from azaion_engine.cuda.context import begin_context
 from azaion_engine.engines.base import Found, InferenceEngine
-from azaion_engine.errors import InvalidParameterError, PictureError
+from azaion_engine.errors import InvalidParameterError, ModelError, PictureError
+from azaion_engine.heads.end_to_end import contradiction_of
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
@@ -20,6 +21,7 @@ from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
 from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
 from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
+from azaion_engine.pictures.selection import MOST_BOXES, Selection
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 _PREPARERS = 2
 """Threads of `detect` that prepare pictures: one cannot feed a GPU; a third has no work, since the GPU decodes."""
+
+
+_CONFIDENT = 0.1
+"""Confidence of a box that proves that the network's answers are boxes."""
 
 
 class Detector:
@@ -43,6 +49,8 @@ class Detector:
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
         info: ModelInfo | None = None,
+        iou: float | None = None,
+        max_detections: int = MOST_BOXES,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -53,6 +61,8 @@ class Detector:
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
             info: Properties of the model file, if there is one.
+            iou: Default overlap above which the less confident of two boxes is dropped, 0…1; None: the head's own.
+            max_detections: Default largest number of boxes of a picture.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -63,7 +73,12 @@ class Detector:
         self.model_name = model_name
         self.confidence = confidence
         self.info = info
-        self._preparer = Preparer(engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits())
+        self._iou, self._max_detections = iou, max_detections
+        self._default = self._selection(self.confidence, None, None)
+        self._proven = False
+        self._preparer = Preparer(
+            engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.choice.form
+        )
 
     @classmethod
     def open(
@@ -85,7 +100,7 @@ class Detector:
 
         Raises:
             ConfigurationError: The settings need something that this machine does not have.
-            ModelError: The model is not a `[batch, n, 6]` detector.
+            ModelError: The model is no detector, or needs keys of the settings, which the message names.
             EngineBuildError: TensorRT refused the model.
         """
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
@@ -104,6 +119,8 @@ class Detector:
                 confidence=settings.confidence,
                 limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
                 info=model.info,
+                iou=settings.nms_iou,
+                max_detections=settings.max_detections,
             )
         except BaseException:
             model.engine.close()
@@ -118,16 +135,45 @@ class Detector:
         """Returns where a picture is best decoded before `infer`; takes microseconds."""
         return self._preparer.place_of(picture)
 
-    def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
+    def prepare(
+        self,
+        picture: Picture | EncodedPicture,
+        confidence: float | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
+    ) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; thread-safe.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            confidence: Lowest threshold at which its boxes will be finished, 0…1; default: the detector's own. A head
+                that suppresses boxes itself makes none below it.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes; default: the detector's own.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; the message says what was given.
+            InvalidParameterError: The model suppresses boxes itself, so that its IoU cannot be changed.
         """
-        return self._preparer.prepare(picture)
+        if confidence is iou is max_detections is None:
+            return self._preparer.prepare(picture, self._default)
+        return self._preparer.prepare(picture, self._selection(confidence, iou, max_detections))
+
+    def _selection(
+        self, confidence: float | None, iou: float | None, max_detections: int | None
+    ) -> Selection | None:
+        """What a head that selects boxes is to keep; None for other heads."""
+        if not self.engine.choice.head.selective:
+            if iou is not None:
+                raise InvalidParameterError(
+                    f"iou: cannot be chosen, given {iou}: this model's head needs no suppression, or has done it"
+                )
+            return None
+        return Selection(
+            self.confidence if confidence is None else confidence,
+            self._iou if iou is None else iou,
+            self._max_detections if max_detections is None else max_detections,
+        )
 
     def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[Found]:
         """Runs prepared pictures as one batch; as many concurrent calls as the engine has lanes are useful.
@@ -140,7 +186,21 @@ class Detector:
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
-        return self.engine.run_pictures(pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures))
+        found = self.engine.run_pictures(
+            pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures)
+        )
+        if not self._proven:
+            self._prove(found)
+        return found
+
+    def _prove(self, found: Sequence[Found]) -> None:
+        """Checks the first answers that have boxes: a misread head must never be answered as boxes."""
+        for rows in found:
+            if isinstance(rows, Exception) or not len(rows):
+                continue
+            if fault := contradiction_of(rows):
+                raise ModelError(f"the network's answer is no list of boxes: {fault}; set the key `head`")
+            self._proven = self._proven or bool((rows[:, 4] >= _CONFIDENT).any())
 
     def finish(
         self,
@@ -159,6 +219,7 @@ class Detector:
         found: Sequence[Found],
         confidences: Sequence[float | None],
         classes: Collection[int] | None = None,
+        most: Sequence[int | None] | None = None,
     ) -> list[Detections | Exception]:
         """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors.
 
@@ -167,6 +228,7 @@ class Detector:
             found: Rows or error of each.
             confidences: Threshold of each; None: the detector's own.
             classes: Class ids to keep; default: all.
+            most: Largest number of boxes of each; None: all that there are.
         """
         thresholds = [self.confidence if one is None else one for one in confidences]
         good = [
@@ -180,13 +242,19 @@ class Detector:
             made = iter(Detections.from_batch(np.stack(rows), letterboxes, self.names, kept, classes))
         else:  # the model's number of rows varies
             made = (Detections.from_rows(rows, box, self.names, least, classes) for rows, box, least in good)
-        return [one if isinstance(one, Exception) else next(made) for one in found]
+        finished = [one if isinstance(one, Exception) else next(made) for one in found]
+        if most is not None and any(one is not None for one in most):
+            pairs = zip(finished, most, strict=True)
+            return [one if isinstance(one, Exception) or n is None else one.first(n) for one, n in pairs]
+        return finished
 
     def detect(
         self,
         pictures: Sequence[Picture] | Picture,
         confidence: float | None = None,
         classes: Collection[int | str] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> list[Detections]:
         """Finds the objects in pictures.
 
@@ -194,20 +262,27 @@ class Detector:
             pictures: One picture or several: encoded bytes, paths, or uint8 RGB arrays.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids or names to keep; default: all.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own.
 
         Returns:
             One `Detections` per picture, in the order given.
 
         Raises:
             PictureError: A picture cannot be decoded; the message says which one.
-            InvalidParameterError: The confidence is out of range, or the model has no such class.
+            InvalidParameterError: The confidence or IoU is out of range, the model has no such class, or its IoU cannot be
+                chosen.
         """
         if isinstance(pictures, (bytes, str, Path, np.ndarray)):
             pictures = [pictures]
         check_confidence(confidence)
+        check_suppression(iou, max_detections)
         kept = self.class_ids(classes) if classes is not None else None
         detections = []
-        for index, result in enumerate(self.detect_each(pictures, confidence=confidence, classes=kept)):
+        each = self.detect_each(
+            pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections
+        )
+        for index, result in enumerate(each):
             if isinstance(result, PictureError):
                 raise type(result)(f"picture {index}: {result}") from result
             detections.append(result)
@@ -220,6 +295,8 @@ class Detector:
         threads: int = _PREPARERS,
         confidence: float | None = None,
         classes: Collection[int] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> Iterator[Detections | PictureError]:
         """Finds the objects in any number of pictures; holds only a few batches in memory at a time.
 
@@ -228,6 +305,8 @@ class Detector:
             threads: Threads that decode.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids to keep; default: all.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own.
 
         Yields:
             For each picture, in order, its detections or its error.
@@ -237,10 +316,12 @@ class Detector:
         """
 
         def prepare(picture: Picture | Callable[[], Picture]) -> PreparedPicture:
-            return self.prepare(picture() if callable(picture) else picture)
+            return self.prepare(picture() if callable(picture) else picture, confidence, iou, max_detections)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
-            return self.finish_batch(batch, self.infer(batch), [confidence] * len(batch), classes)
+            return self.finish_batch(
+                batch, self.infer(batch), [confidence] * len(batch), classes, [max_detections] * len(batch)
+            )
 
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
         for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):
@@ -297,3 +378,15 @@ def check_confidence(confidence: float | None) -> None:
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")
+
+
+def check_suppression(iou: float | None, max_detections: int | None) -> None:
+    """Refuses an IoU outside 0…1 and a number of boxes below 1.
+
+    Raises:
+        InvalidParameterError: The message states the value.
+    """
+    if iou is not None and not 0 <= iou <= 1:
+        raise InvalidParameterError(f"iou: expected 0 to 1, given {iou}")
+    if max_detections is not None and max_detections < 1:
+        raise InvalidParameterError(f"max_detections: expected 1 or more, given {max_detections}")

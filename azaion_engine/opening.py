@@ -18,7 +18,8 @@ from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
-from azaion_engine.model.file import ModelFile
+from azaion_engine.heads.choice import Choice, choose
+from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.labels import read_labels
 from azaion_engine.plans.store import PlanStore
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"}
+_DECIDE = {
+    *("engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"),
+    *("head", "input", "task", "background", "class_offset"),
+}
 """The settings that an engine depends on; the others may differ between clients of a shared engine."""
 
 
@@ -80,9 +84,72 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
 
     Raises:
         ConfigurationError: `engine: tensorrt` without a GPU or TensorRT; the message says what is missing.
-        ModelError: The model is not a detector.
+        ModelError: The model is not a detector, or its head or its input form needs a key of the settings.
         EngineBuildError: TensorRT refused the model.
     """
+    engine = _open_chosen(model, settings, recognise(model.info, settings), progress)
+    try:
+        if not engine.choice.settled:
+            engine.choice = _settle(engine, model.info, settings)
+        _tell(engine, model.info, settings)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def recognise(info: ModelInfo, settings: DetectorSettings) -> Choice:
+    """Returns a model's head and input form as far as the file and the settings tell.
+
+    Raises:
+        ModelError: The model is not a detector, or its head or its input form needs a key of the settings.
+    """
+    _, height, width = info.resolve(1, settings.height, settings.width)
+    return choose(info.signature(height, width), settings)
+
+
+def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
+    """Runs a sample picture, which tells what the file leaves open."""
+    from azaion_engine.pictures.codec import decode
+    from azaion_engine.pictures.letterbox import Letterbox
+
+    pixels, form = decode(sample_picture()), engine.choice.form
+    size = engine.get_input_shape()
+    letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *size, form.fit)
+    answer = engine.run(letterbox.to_input(pixels, form=form)[None])
+    outputs = {name: output[:1] for name, output in zip(engine.output_names, answer, strict=True)}
+    return choose(info.signature(*size), settings, outputs)
+
+
+def _tell(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
+    """Logs what the model was recognised as, and the settings that it cannot follow."""
+    choice = engine.choice
+    logger.info("the model has %s; its input is %s", choice.family, choice.form.describe())
+    for note in choice.notes:
+        logger.warning("model: %s", note)
+    for text in unfollowed(info, settings, engine):
+        logger.warning("%s", text)
+
+
+def unfollowed(info: ModelInfo, settings: DetectorSettings, engine: InferenceEngine) -> list[str]:
+    """Returns, in words, the settings that the model cannot follow."""
+    texts = []
+    for key, used in zip(("height", "width"), engine.get_input_shape(), strict=True):
+        wish = getattr(settings, key)
+        if wish is not None and wish != used:
+            texts.append(f"{key}: {wish} is not followed, the model's input is fixed to {used}")
+    batch = engine.get_batch_size()
+    if settings.batch_size is not None and settings.batch_size != batch:
+        why = "is fixed to" if info.input.shape[0] > 0 else "was exported for"
+        texts.append(f"batch_size: {settings.batch_size} is not followed, the model {why} {batch}")
+    if not engine.choice.head.selective and settings.nms_iou is not None:
+        texts.append("nms_iou is not followed: this model's head needs no suppression, or has done it")
+    return texts
+
+
+def _open_chosen(
+    model: ModelFile, settings: DetectorSettings, choice: Choice, progress: BuildProgress | None
+) -> InferenceEngine:
     if settings.engine != "onnx":
         from azaion_engine.engines.tensorrt.run.resources import LANES
         from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
@@ -91,7 +158,7 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
             missing = missing_for_tensorrt()
             if not missing:
-                engine = open_tensorrt(model, settings, progress)
+                engine = open_tensorrt(model, settings, choice, progress)
                 engine.open_pictures(decoders)
                 return engine
         if settings.engine == "tensorrt":
@@ -103,6 +170,7 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
         height=settings.height,
         width=settings.width,
         threads=settings.threads,
+        choice=choice,
     )
 
 
@@ -144,7 +212,7 @@ def missing_for_tensorrt() -> str:
 
 
 def open_tensorrt(
-    model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None
+    model: ModelFile, settings: DetectorSettings, choice: Choice, progress: BuildProgress | None = None
 ) -> TensorRTEngine:
     """Opens the stored plan that fits, or builds and keeps one; the engine's `origin` says which.
 
@@ -160,7 +228,13 @@ def open_tensorrt(
         describe_gpu(0).engine_filename,
         plan_key(model.info, settings),
         build=partial(engine_builder.build_plan, model.data, options, progress),
-        load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
+        load=partial(
+            TensorRTEngine,
+            batch_size=options.batch_size,
+            height=options.height,
+            width=options.width,
+            choice=choice,
+        ),
     )
     engine.origin = outcome
     return engine

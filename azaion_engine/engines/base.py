@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
-from azaion_engine.heads.end_to_end import check_detection_shape
+from azaion_engine.heads.choice import Choice
 from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
+from azaion_engine.pictures.selection import Selection
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
@@ -27,16 +28,18 @@ Found = NDArray[np.float32] | Exception
 
 
 class InferenceEngine(ABC):
-    """Interface of an engine that runs one detector: float pictures in, rows of boxes out.
+    """Interface of an engine that runs one detector: `run` gives the network's outputs, `run_pictures` rows of boxes.
 
     Subclasses state their input size and implement `_run` and `_release`; those that load pictures themselves also
     override `open_pictures` and `_run_loadable`. `run` and `run_pictures` are thread-safe.
 
     Attributes:
         origin: Whether the plan store built or loaded this engine, why, and how long it took; None without a store.
+        choice: Head that makes the rows, and form of the network input.
     """
 
     origin: StoreOutcome | None = None
+    choice: Choice = Choice()
 
     def __init__(self) -> None:
         """Prepares the state shared by all engines."""
@@ -55,6 +58,11 @@ class InferenceEngine(ABC):
     @abstractmethod
     def name(self) -> str:
         """Short name of what executes the model, e.g. `onnxruntime-cpu` or `tensorrt-10.13.0`."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the arrays that `run` returns, in order."""
+        return self.choice.head.outputs
 
     @property
     def lanes(self) -> int:
@@ -78,24 +86,47 @@ class InferenceEngine(ABC):
         """Runs the network on any number of rows, in slices of the batch size.
 
         Args:
-            input_data: float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in 0…1. May be read-only or
-                non-contiguous; it is cast to the model's dtype.
+            input_data: What `choice.form` says, by default float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in
+                0…1. May be read-only or non-contiguous; it is cast to the model's dtype.
 
         Returns:
-            One float32 array per model output; the first is `[n, k, 6]` with rows
-            x1, y1, x2, y2 (pixels of the network input), confidence (0…1), class.
+            One float32 array per model output, as the network gave it, in the order of `output_names`. Of an end-to-end
+            model the first is `[n, k, 6]` with rows x1, y1, x2, y2 (pixels of the network input), confidence (0…1),
+            class.
 
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
-            ModelError: The model's output is not `[n, k, 6]`.
+            ModelError: An output has no row for each input row.
             ExecutionError: The runtime failed on these rows.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
         self._check_input(input_data)
-        outputs = self._run(input_data)
-        check_detection_shape(outputs[0].shape, "output 0")  # a dynamic shape is known only after the run
-        return outputs
+        return self._run(input_data)
+
+    def run_arrays(
+        self, input_data: NDArray[Any], selections: Sequence[Selection | None] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Runs the network on any number of rows and makes boxes of its outputs.
+
+        Args:
+            input_data: As for `run`.
+            selections: Which boxes are wanted of each row; default: every box of the head.
+
+        Returns:
+            For each row, float32 `[k, 6]` in pixels of the network input.
+
+        Raises:
+            AzaionError: As `run`.
+        """
+        self._check_input(input_data)
+        return self._run_arrays(input_data, selections or [None] * len(input_data))
+
+    def _run_arrays(
+        self, data: NDArray[Any], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        outputs = dict(zip(self.output_names, self._run(data), strict=True))
+        return self.choice.head.rows(outputs, self.get_input_shape(), selections)
 
     def run_pictures(self, pictures: PreparedBatch) -> list[Found]:
         """Runs prepared pictures as a batch; if the batch fails, runs each picture alone.
@@ -128,9 +159,10 @@ class InferenceEngine(ABC):
             rows: Number of rows.
 
         Returns:
-            float32, or float16 if the engine prefers it, `[rows, 3, height, width]`.
+            As `run` takes it: float32, or float16 if the engine prefers it, `[rows, 3, height, width]` by default.
         """
-        return np.empty((rows, 3, *self.get_input_shape()), np.float32)
+        form = self.choice.form
+        return np.empty((rows, *form.array_shape(*self.get_input_shape())), form.array_dtype)
 
     def open_pictures(self) -> PictureForm:
         """Prepares the engine for pictures and returns the form it takes; the first call may take seconds."""
@@ -139,7 +171,9 @@ class InferenceEngine(ABC):
     def warm_up(self) -> None:
         """Runs the smallest and the largest batch once, so that the first request is not slow."""
         for rows in sorted({1, self.get_batch_size()}):
-            self.run(np.zeros((rows, 3, *self.get_input_shape()), np.float32))
+            data = InferenceEngine.empty_input(self, rows)
+            data.fill(0)
+            self.run(data)
 
     def check_health(self) -> None:
         """Raises an error if the engine can never run again; does not wait for a running batch.
@@ -167,7 +201,10 @@ class InferenceEngine(ABC):
         self.close()
 
     def _run_prepared(self, pictures: PreparedBatch) -> list[Found]:
-        rows = iter(() if pictures.arrays is None else self.run(pictures.arrays)[0])
+        rows: Iterator[Found] = iter(())
+        if pictures.arrays is not None:
+            selections = [one.selection for one in pictures.pictures if isinstance(one, ArrayPicture)]
+            rows = iter(self.run_arrays(pictures.arrays, selections))
         loadable = pictures.loadable
         loaded = iter(self._run_loadable(loadable) if loadable else ())
         return [next(rows) if isinstance(picture, ArrayPicture) else next(loaded) for picture in pictures.pictures]
@@ -177,10 +214,12 @@ class InferenceEngine(ABC):
         raise InvalidTensorError(f"{self.name} takes arrays, given {type(pictures[0]).__name__}")
 
     def _check_input(self, data: NDArray[Any]) -> None:
-        size = (3, *self.get_input_shape())
+        form = self.choice.form
+        size = form.array_shape(*self.get_input_shape())
+        dtypes = ("uint8",) if form.dtype == "uint8" else ("float32", "float16")
         if not isinstance(data, np.ndarray):
             wrong = "type"
-        elif data.dtype not in (np.float32, np.float16):
+        elif data.dtype.name not in dtypes:
             wrong = "dtype"
         elif data.ndim != 4:
             wrong = "rank"
@@ -188,6 +227,6 @@ class InferenceEngine(ABC):
             wrong = "size"
         else:
             return
-        expected = f"a NumPy array float32 or float16 [n, {', '.join(map(str, size))}] with n >= 1"
+        expected = f"a NumPy array {' or '.join(dtypes)} [n, {', '.join(map(str, size))}] with n >= 1"
         given = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise InvalidTensorError(f"wrong {wrong}: expected {expected}, given {given}")

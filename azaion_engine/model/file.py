@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azaion_engine.errors import ConfigurationError, reason
-from azaion_engine.heads.end_to_end import EXPORT_HINT
+from azaion_engine.heads.evidence import EXPORT_ADVICE
 
 if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo
@@ -46,7 +46,7 @@ class ModelFile:
         path = Path(model)
         if path.suffix.lower() != ".onnx":
             raise ConfigurationError(
-                f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_HINT}"
+                f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_ADVICE}"
             )
         try:
             return cls(path.stem, path.expanduser().read_bytes())

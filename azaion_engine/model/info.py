@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.end_to_end import check_detection_shape
+from azaion_engine.heads.base import DYNAMIC, Signature, TensorInfo
+from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.labels import parse_names
 from azaion_engine.settings import DYNAMIC_SIZE
 
-DYNAMIC = -1
+__all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
+
+TARGET_SIZES = "orig_target_sizes"
+"""The second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One input or output of a model.
-
-    Attributes:
-        name: Name of the tensor.
-        dtype: NumPy name of the element type, e.g. `float32`.
-        shape: Dimensions; `DYNAMIC` (-1) for dynamic ones.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -38,10 +31,12 @@ class ModelInfo:
 
     Attributes:
         sha256: SHA-256 of the file, hex.
-        input: The picture input, `[batch, 3, height, width]`.
-        outputs: Every output; the first is `[batch, n, 6]`.
+        input: The picture input, `[batch, 3, height, width]` or `[batch, height, width, 3]`.
+        outputs: Every output.
         metadata: The file's `metadata_props`.
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
+        extras: Other inputs: none, or `orig_target_sizes`.
+        operators: How many nodes the graph has of each operator.
     """
 
     sha256: str
@@ -49,6 +44,8 @@ class ModelInfo:
     outputs: tuple[TensorInfo, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    extras: tuple[TensorInfo, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
@@ -58,7 +55,7 @@ class ModelInfo:
             model_bytes: The whole file; weights in external files are not supported.
 
         Raises:
-            ModelError: Not an ONNX file, or its inputs and outputs are not a detector's.
+            ModelError: Not an ONNX file, or it takes no pictures; `heads.choice` tells whether it is a detector.
         """
         import onnx
 
@@ -70,23 +67,7 @@ class ModelInfo:
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
         outputs = tuple(read_tensor(value) for value in graph.output)
-        if len(inputs) != 1 or not outputs:
-            raise ModelError(
-                f"expected one input [batch, 3, height, width] and an output [batch, n, 6], "
-                f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
-            )
-        picture = inputs[0]
-        if (
-            len(picture.shape) != 4
-            or picture.shape[1] not in (3, DYNAMIC)
-            or picture.dtype not in ("float32", "float16")
-        ):
-            raise ModelError(
-                f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
-                "expected float32 or float16 [batch, 3, height, width]"
-            )
-        if graph.output[0].type.tensor_type.HasField("shape"):  # else checked after the first run
-            check_detection_shape(outputs[0].shape, outputs[0].name)
+        picture, extras = _picture_and_extras(inputs, outputs)
         metadata = {p.key: p.value for p in model.metadata_props}
         return cls(
             sha256=hashlib.sha256(model_bytes).hexdigest(),
@@ -94,16 +75,108 @@ class ModelInfo:
             outputs=outputs,
             metadata=metadata,
             names=_names(metadata),
+            extras=extras,
+            operators=dict(Counter(node.op_type for node in graph.node)),
+        )
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input; `DYNAMIC` for dynamic ones."""
+        shape = self.input.shape
+        return (shape[2], shape[3]) if layout_of(shape) == "nchw" else (shape[1], shape[2])
+
+    @cached_property
+    def trained_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels, from the metadata's `imgsz`; None without."""
+        value = _literal(self.metadata.get("imgsz", ""))
+        pair = [value, value] if isinstance(value, int) else value
+        if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(s) is int and s >= 1 for s in pair):
+            return pair[0], pair[1]
+        return None
+
+    @cached_property
+    def largest_batch(self) -> int | None:
+        """Rows that one execution can answer, where suppression was exported picture by picture; None: any number.
+
+        Ultralytics' `nms=True` repeats suppression for each picture of the metadata's `batch`: further rows come back
+        empty.
+        """
+        if self.input.shape[0] > 0:
+            return None
+        repeated = self.operators.get("NonMaxSuppression", 0)
+        arguments = _literal(self.metadata.get("args", ""))
+        baked = isinstance(arguments, dict) and arguments.get("nms") is True
+        batch = _literal(self.metadata.get("batch", ""))
+        if (baked or repeated) and type(batch) is int and batch >= 1:
+            return batch
+        return repeated or (1 if baked else None)
+
+    def signature(self, height: int, width: int) -> Signature:
+        """Returns what the head is recognised by, for a network input of this size in pixels."""
+        return Signature(
+            picture=self.input,
+            extras=self.extras,
+            outputs=self.outputs,
+            metadata=self.metadata,
+            network=(height, width),
+            operators=self.operators,
+            classes=len(self.names),
         )
 
     def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:
-        """Returns (batch, height, width) to run with: the model's fixed values, else the given ones, else 1280."""
-        fixed_batch, _, fixed_height, fixed_width = self.input.shape
+        """Returns (batch, height, width) to run with.
+
+        The model's fixed values, else the given ones, else the metadata's `imgsz`, else 1280; the batch is at most
+        `largest_batch`.
+        """
+        fixed_batch, (fixed_height, fixed_width) = self.input.shape[0], self.size
+        trained_height, trained_width = self.trained_size or (DYNAMIC_SIZE, DYNAMIC_SIZE)
         return (
-            fixed_batch if fixed_batch > 0 else batch,
-            fixed_height if fixed_height > 0 else height or DYNAMIC_SIZE,
-            fixed_width if fixed_width > 0 else width or DYNAMIC_SIZE,
+            fixed_batch if fixed_batch > 0 else min(batch, self.largest_batch or batch),
+            fixed_height if fixed_height > 0 else height or trained_height,
+            fixed_width if fixed_width > 0 else width or trained_width,
         )
+
+
+def _picture_and_extras(
+    inputs: list[TensorInfo], outputs: tuple[TensorInfo, ...]
+) -> tuple[TensorInfo, tuple[TensorInfo, ...]]:
+    """Finds the input that takes the pictures.
+
+    Raises:
+        ModelError: There is none, or another input that nothing is known about.
+    """
+    pictures = [one for one in inputs if _takes_pictures(one)]
+    extras = tuple(one for one in inputs if one not in pictures)
+    known = all(one.name == TARGET_SIZES and one.dtype == "int64" and len(one.shape) == 2 for one in extras)
+    if len(pictures) == 1 and known and outputs:
+        return pictures[0], extras
+    if len(inputs) == 1 and outputs:
+        raise ModelError(
+            f"input {inputs[0].name!r} is {inputs[0].dtype} {list(inputs[0].shape)}, expected float32, float16 or uint8 "
+            "[batch, 3, height, width] or [batch, height, width, 3]"
+        )
+    raise ModelError(
+        f"expected one input [batch, 3, height, width], beside it at most {TARGET_SIZES!r}, and an output; "
+        f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
+    )
+
+
+def _takes_pictures(tensor: TensorInfo) -> bool:
+    channels = (3, DYNAMIC)
+    return (
+        len(tensor.shape) == 4
+        and (tensor.shape[1] in channels or tensor.shape[3] in channels[:1])
+        and tensor.dtype in ("float32", "float16", "uint8")
+    )
+
+
+def _literal(text: str) -> Any:
+    """Reads a Python literal; None if it is none."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _names(metadata: dict[str, str]) -> dict[int, str]:

@@ -17,7 +17,6 @@ from azaion_engine.engines.tensorrt.run.lane import Lane, picture_input
 from azaion_engine.engines.tensorrt.run.lane_pool import LanePool
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.settings import DYNAMIC_SIZE
 from azaion_engine.system.cores import available_cores
 
@@ -73,7 +72,6 @@ class EngineResources:
         outputs = [tensor for tensor in self.plan.tensors if not tensor.is_input]
         if not outputs:
             raise ModelError("the plan has no output")
-        check_detection_shape(outputs[0].shape, outputs[0].name)
         low, _, high = picture.profile
         self.batch_size = _choose_batch(picture, batch_size)
         self.size = (

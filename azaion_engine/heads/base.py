@@ -1,0 +1,137 @@
+"""Base of all heads: their interface `Head`, and the `Signature` of a model that they are recognised by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.pictures.selection import Selection
+
+DYNAMIC = -1
+
+Outputs = Mapping[str, NDArray[np.float32]]
+"""A network's outputs by name, float32 `[batch, …]`."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a model.
+
+    Attributes:
+        name: Name of the tensor.
+        dtype: NumPy name of the element type, e.g. `float32`.
+        shape: Dimensions; `DYNAMIC` (-1) for dynamic ones.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model's file tells of its head, without running it.
+
+    Attributes:
+        picture: The picture input.
+        extras: Its other inputs.
+        outputs: Every output, in the file's order.
+        metadata: The file's `metadata_props`.
+        network: (height, width) of the network input, in pixels, as it will run.
+        operators: How many nodes the graph has of each operator.
+        classes: Number of class names in the metadata; 0 if there are none.
+    """
+
+    picture: TensorInfo
+    extras: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    metadata: Mapping[str, str]
+    network: tuple[int, int]
+    operators: Mapping[str, int] = field(default_factory=dict)
+    classes: int = 0
+
+    def observed(self, outputs: Outputs) -> Signature:
+        """Returns the signature with the shapes that a run gave."""
+        seen = tuple(
+            replace(tensor, shape=outputs[tensor.name].shape) if tensor.name in outputs else tensor
+            for tensor in self.outputs
+        )
+        return replace(self, outputs=seen)
+
+
+class Head(ABC):
+    """Interface of a head: a network's outputs → rows of boxes; immutable, picklable and thread-safe.
+
+    Attributes:
+        name: Its value of the setting `head`.
+        outputs: Names of the outputs that it reads.
+        selective: Whether it suppresses overlapping boxes itself, so that IoU and number are the caller's.
+        batched: Whether outputs have one row for each picture; else the network takes one picture at a time.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    selective: bool = False
+    batched: bool = True
+
+    @abstractmethod
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """Returns the boxes of each picture of a batch.
+
+        Args:
+            outputs: The network's outputs; at least those named in `outputs`.
+            size: (height, width) of the network input, in pixels.
+            selections: One for each picture; None: every box.
+
+        Returns:
+            float32 `[k, 6]` for each: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class, by falling
+            confidence.
+
+        Raises:
+            ModelError: The outputs have a shape that this head does not have.
+        """
+
+    @abstractmethod
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """Returns why the outputs of a real picture cannot be this head's; empty if they can."""
+
+
+def wanted(selection: Selection | None) -> Selection:
+    """Returns the selection, or the one that keeps every box."""
+    return selection or Selection()
+
+
+def corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Converts centre x, centre y, width, height `[n, 4]` to x1, y1, x2, y2, a new array."""
+    half = boxes[:, 2:4] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def scale_of(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Returns width, height, width, height of the network input: the factors of boxes in 0…1."""
+    height, width = size
+    return np.array([width, height, width, height], np.float32)
+
+
+def as_rows(
+    boxes: NDArray[np.float32], confidences: NDArray[np.float32], classes: NDArray[np.generic]
+) -> NDArray[np.float32]:
+    """Puts boxes `[n, 4]`, confidences `[n]` and classes `[n]` together as rows `[n, 6]`, by falling confidence."""
+    rows = np.concatenate([boxes, confidences[:, None], classes[:, None]], axis=1, dtype=np.float32)
+    return rows[np.argsort(-confidences, kind="stable")]
+
+
+def is_share(values: NDArray[np.float32]) -> bool:
+    """Whether all values are within 0…1, but for rounding in FP16."""
+    return bool(values.size == 0 or (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1.001))
+
+
+def is_whole(values: NDArray[np.float32]) -> bool:
+    """Whether all values are whole numbers from 0 on."""
+    return bool(values.size == 0 or (np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0))

@@ -1,0 +1,79 @@
+"""Choice: which head and which input form a model has, from the user's keys, the file, and one run where these do not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Head, Outputs, Signature
+from azaion_engine.heads.evidence import Evidence
+from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.readings import Reading, read_signature
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
+from azaion_engine.settings import DetectorSettings
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a model was recognised as.
+
+    Attributes:
+        head: Makes rows of its outputs.
+        form: How its pictures are prepared.
+        family: What it was recognised as, for people.
+        notes: What was taken for granted, because the file does not say it.
+        settled: False: `choose` must be called again with the outputs of one run.
+    """
+
+    head: Head = EndToEnd()
+    form: InputForm = DEFAULT_FORM
+    family: str = "rows"
+    notes: tuple[str, ...] = ()
+    settled: bool = True
+
+
+def choose(signature: Signature, settings: DetectorSettings | None = None, answer: Outputs | None = None) -> Choice:
+    """Recognises a model's head and input form.
+
+    Args:
+        signature: What the file tells.
+        settings: The user's keys, which come first.
+        answer: Outputs of one run of a real picture, if there was one: they settle shapes that the file leaves open, and
+            which of several readings is right.
+
+    Raises:
+        ModelError: No head fits, or several do, or the file does not tell how its pictures must be prepared; the message
+            names the keys that settle it.
+    """
+    settings = settings or DetectorSettings()
+    if answer is not None:
+        signature = signature.observed(answer)
+    evidence = Evidence(signature, settings)
+    readings = read_signature(evidence)
+    if not readings:
+        raise ModelError(f"{evidence.outputs_in_words()}: no known detection head; {evidence.advice()}")
+    certain = len(readings) == 1 and readings[0].certain
+    if certain or answer is None:
+        # A reading that lacks keys refuses the model only where there is no other.
+        usable = [reading for reading in readings if evidence.given(reading.missing)]
+        return _choice((usable or readings)[0], evidence, settled=certain)
+    faults = [reading.head.contradicts(answer, signature.network) for reading in readings]
+    fitting = [reading for reading, fault in zip(readings, faults, strict=True) if not fault]
+    if not fitting:
+        tried = "; ".join(f"not {r.family}: {fault}" for r, fault in zip(readings, faults, strict=True))
+        raise ModelError(f"{evidence.outputs_in_words()}, tried on a sample picture: {tried}; {evidence.advice()}")
+    if len({reading.family for reading in fitting}) > 1 and not fitting[0].certain:
+        families = " or ".join(f"{r.family} (head: {r.head.name})" for r in fitting)
+        raise ModelError(f"{evidence.outputs_in_words()} may be {families}: set the key `head`")
+    return _choice(fitting[0], evidence, settled=True)
+
+
+def _choice(reading: Reading, evidence: Evidence, settled: bool) -> Choice:
+    if reading.missing and not evidence.given(reading.missing):
+        raise ModelError(reading.refusal(evidence))
+    form = evidence.form(reading.form)
+    notes = evidence.notes()
+    if reading.assumes and evidence.settings.input is None:
+        notes.append(f"the file does not say how pictures are prepared: {form.describe()}, as {reading.family} always")
+    return Choice(reading.head, form, reading.family, tuple(notes), settled)
+

@@ -1,0 +1,146 @@
+"""YOLO heads that leave suppression to the reader: Ultralytics' `[b, 4+nc, N]`, and `[b, N, 5+nc]` of YOLOv5 and v7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Head, Outputs, corners, is_share, wanted
+from azaion_engine.heads.suppression import select
+from azaion_engine.pictures.selection import Selection
+
+_PIXELS = 2.0
+"""Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
+
+
+@dataclass(frozen=True)
+class RawYolo(Head):
+    """Ultralytics' head without suppression: per candidate cx, cy, w, h in pixels and a score 0…1 per class.
+
+    The IoU of .7 is that of Ultralytics' `predict` (`cfg/default.yaml`).
+
+    Attributes:
+        output: Name of the output.
+        classes: Number of classes; what follows them (mask coefficients, keypoints) is ignored.
+        last: Whether candidates are the last dimension (`[b, 4+nc, N]`) or the middle one (`[b, N, 4+nc]`).
+        class_offset: Added to class ids.
+    """
+
+    output: str
+    classes: int
+    last: bool = True
+    class_offset: int = 0
+    name = "yolo"
+    selective = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one output."""
+        return (self.output,)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        return [
+            self._rows(self._columns(one), selection)
+            for one, selection in zip(outputs[self.output], selections, strict=True)
+        ]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        columns = self._columns(outputs[self.output][0])
+        return _contradicts(columns[:4], columns[4 : 4 + self.classes])
+
+    def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
+        columns = one if self.last else one.T
+        if len(columns) < 4 + self.classes:
+            raise ModelError(f"output {self.output!r} has {len(columns)} columns, expected {4 + self.classes} or more")
+        return columns
+
+    def _rows(self, columns: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+        scores = columns[4 : 4 + self.classes]
+        # One pass over all scores, then only candidates that can be kept.
+        [kept] = (scores.max(axis=0) >= wanted(selection).confidence).nonzero()
+        scores = scores[:, kept]
+        classes = scores.argmax(axis=0)
+        confidences = scores[classes, np.arange(len(kept))]
+        boxes = corners(columns[:4, kept].T)
+        return select(boxes, confidences, classes + self.class_offset, selection, 0.7)
+
+
+@dataclass(frozen=True)
+class ObjectnessYolo(Head):
+    """YOLOv5's and YOLOv7's head: per candidate cx, cy, w, h in pixels, objectness and a score 0…1 per class.
+
+    The confidence is objectness times score; a candidate's objectness must reach the threshold too, and the IoU is .45
+    (ultralytics/yolov5, `utils/general.py`, `non_max_suppression`).
+
+    Attributes:
+        output: Name of the output, `[b, N, 5+nc]`.
+        classes: Number of classes; what follows them is ignored.
+        class_offset: Added to class ids.
+    """
+
+    output: str
+    classes: int
+    class_offset: int = 0
+    name = "yolov5"
+    selective = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one output."""
+        return (self.output,)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        decoded = self._decoded(outputs[self.output], size)
+        return [self._rows(one, selection) for one, selection in zip(decoded, selections, strict=True)]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        [one] = self._decoded(outputs[self.output][:1], size)
+        return _contradicts(one[:, :4].T, one[:, 4 : 5 + self.classes])
+
+    def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        if output.ndim != 3 or output.shape[2] < 5 + self.classes:
+            raise ModelError(
+                f"output {self.output!r} is {list(output.shape)}, expected [batch, n, {5 + self.classes}]"
+            )
+        return output
+
+    def _rows(self, one: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+        least = wanted(selection).confidence
+        candidates = one[one[:, 4] >= least]
+        scores = candidates[:, 5 : 5 + self.classes] * candidates[:, 4:5]
+        classes = scores.argmax(axis=1)
+        confidences = scores[np.arange(len(scores)), classes]
+        kept = confidences >= least
+        boxes = corners(candidates[kept, :4])
+        return select(boxes, confidences[kept], classes[kept] + self.class_offset, selection, 0.45)
+
+
+@dataclass(frozen=True)
+class Yolov6(ObjectnessYolo):
+    """YOLOv6's head: YOLOv5's columns, one candidate per cell, objectness always 1 (meituan/YOLOv6, `effidehead.py`)."""
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if (outputs[self.output][0, :, 4] != 1).any():
+            return "column 4 is not 1 everywhere"
+        return super().contradicts(outputs, size)
+
+
+def _contradicts(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> str:
+    if not is_share(scores):
+        return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+    if boxes.size and np.abs(boxes).max() <= _PIXELS:
+        return "no coordinate is above 2, expected pixels"
+    return ""

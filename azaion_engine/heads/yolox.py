@@ -1,0 +1,73 @@
+"""YOLOX heads: `[b, A, 5+nc]`, decoded to pixels or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Outputs
+from azaion_engine.heads.yolo import ObjectnessYolo
+
+
+@dataclass(frozen=True)
+class Yolox(ObjectnessYolo):
+    """YOLOX's head as exported with `--decode_in_inference`: YOLOv5's columns, one candidate per cell."""
+
+    name = "yolox"
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if not _reaches_across(outputs[self.output][0], size):
+            return "centres are not in pixels"
+        return super().contradicts(outputs, size)
+
+
+@dataclass(frozen=True)
+class UndecodedYolox(ObjectnessYolo):
+    """YOLOX's head as exported by default: offsets in cells and logarithms of sizes.
+
+    Centre = (offset + cell) * stride, size = exp(value) * stride (Megvii-BaseDetection/YOLOX, `yolo_head.py`,
+    `decode_outputs`).
+
+    Attributes:
+        strides: Pixels per cell of each level.
+    """
+
+    strides: tuple[int, ...] = (8, 16, 32)
+    name = "yolox_raw"
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if _reaches_across(outputs[self.output][0], size):
+            return "centres are in pixels"
+        return super().contradicts(outputs, size)
+
+    def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        output = super()._decoded(output, size)
+        cells, strides = _grid(size, self.strides)
+        if output.shape[1] != len(cells):
+            raise ModelError(f"output {self.output!r} has {output.shape[1]} candidates, expected {len(cells)}")
+        decoded = output.copy()
+        decoded[:, :, :2] = (output[:, :, :2] + cells) * strides
+        decoded[:, :, 2:4] = np.exp(output[:, :, 2:4]) * strides
+        return decoded
+
+
+def _reaches_across(candidates: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether centres reach beyond the middle of the network input, which offsets in cells never do."""
+    return bool(np.abs(candidates[:, :2]).max() > max(size) / 2)
+
+
+@lru_cache(maxsize=8)
+def _grid(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns x, y of each cell `[A, 2]` and its stride `[A, 1]`, level by level, row by row."""
+    cells, steps = [], []
+    for stride in strides:
+        ys, xs = np.mgrid[: size[0] // stride, : size[1] // stride].reshape(2, -1)
+        cells.append(np.stack([xs, ys], axis=1))
+        steps.append(np.full((len(xs), 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(steps).astype(np.float32)
