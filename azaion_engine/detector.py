@@ -21,7 +21,7 @@ from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
 from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
 from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
-from azaion_engine.pictures.selection import MOST_BOXES, Selection
+from azaion_engine.pictures.prepared import MOST_BOXES, Selection
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
 from azaion_engine.heads.choice import Choice
 from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome

@@ -12,7 +12,7 @@ from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
 from azaion_engine.heads.choice import Choice, choose
 from azaion_engine.model.info import TARGET_SIZES, ModelInfo
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 from azaion_engine.settings import check_at_least_one
 from azaion_engine.system.cores import available_cores
 

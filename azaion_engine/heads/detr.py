@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, as_rows, corners, is_share, is_whole, scale_of, wanted
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 Background = Literal["none", "first", "last"]
 

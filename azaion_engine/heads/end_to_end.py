@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, is_share, is_whole
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are not in pixels."""

@@ -13,7 +13,7 @@ from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, is_share, is_whole, scale_of
 from azaion_engine.heads.detr import confident
 from azaion_engine.heads.suppression import select
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 Corners = Literal["xyxy", "yxyx"]
 

@@ -16,6 +16,8 @@ from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 from azaion_engine.pictures.input_form import DEFAULT_FORM, IMAGENET_MEAN, IMAGENET_STD, InputForm
 
 STRETCHED = InputForm(fit="stretch")
+ANTIALIASED = InputForm(fit="stretch", resampling="antialiased")  # torchvision's Resize, in all these repositories
+_RF_DETR = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch", resampling="antialiased")
 IMAGENET = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch")
 BGR_255 = InputForm(colour="bgr", scale=1.0, fit="top_left")
 
@@ -97,7 +99,7 @@ def _target_sizes(evidence: Evidence) -> list[Reading]:
     if not evidence.signature.extras or not evidence.has_all("labels", "boxes", "scores"):
         return []
     head = NamedOutputs("boxes", "scores", "labels", class_offset=evidence.settings.class_offset)
-    return [Reading(head, "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`", STRETCHED, assumes=True)]
+    return [Reading(head, "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`", ANTIALIASED, assumes=True)]
 
 
 def _efficient_nms(evidence: Evidence) -> list[Reading]:
@@ -128,11 +130,11 @@ def _detr(evidence: Evidence) -> list[Reading]:
         head = _detr_head(evidence, logits, boxes)
         if boxes == "dets":
             # Its losses are sigmoid focal ones; whether there is a class too many, nothing in the file tells.
-            reading = Reading(replace(head, softmax=False), "RF-DETR", IMAGENET, assumes=True, missing=("background",))
+            reading = Reading(replace(head, softmax=False), "RF-DETR", _RF_DETR, assumes=True, missing=("background",))
         elif _is_deformable(evidence):
             # Deformable attention samples by GridSample; all that select queries by TopK and see by convolutions
             # (RT-DETR, RT-DETRv2, D-FINE) have sigmoids and take 0..1.
-            reading = Reading(head, "RT-DETR or D-FINE of transformers", STRETCHED, assumes=True)
+            reading = Reading(head, "RT-DETR or D-FINE of transformers", ANTIALIASED, assumes=True)
         else:
             reading = Reading(head, "DETR", IMAGENET, assumes=True, missing=("background",))
         return [reading]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.heads.base import as_rows, wanted
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 _CLASS_OFFSET = 7680
 """Pixels by which boxes of one class are moved from those of the next, as in Ultralytics' `non_max_suppression`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, corners, is_share, wanted
 from azaion_engine.heads.suppression import select
-from azaion_engine.pictures.selection import Selection
+from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
 """Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""

@@ -13,6 +13,7 @@ Colour = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "top_left", "stretch"]
 Layout = Literal["nchw", "nhwc"]
 InputDtype = Literal["float32", "float16", "uint8"]
+Resampling = Literal["linear", "antialiased"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,6 +35,7 @@ class InputForm:
             each side scaled to the network's.
         layout: `nchw`: planes; `nhwc`: interleaved channels.
         dtype: Element type of the network input; float16 is cast by the engine.
+        resampling: `linear`: OpenCV's; `antialiased`: torchvision's, which averages where it shrinks.
     """
 
     colour: Colour = "rgb"
@@ -43,6 +45,7 @@ class InputForm:
     fit: Fit = "letterbox"
     layout: Layout = "nchw"
     dtype: InputDtype = "float32"
+    resampling: Resampling = "linear"
 
     @property
     def is_default(self) -> bool:
@@ -83,7 +86,8 @@ class InputForm:
         if self.mean != (0, 0, 0) or self.std != (1, 1, 1):
             mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
             words += f" minus ({mean}) over ({std})"
-        return f"{words}, {self.fit.replace('_', '-')}, {self.layout.upper()} {self.dtype}"
+        fit = self.fit.replace("_", "-") + " antialiased" * (self.resampling == "antialiased")
+        return f"{words}, {fit}, {self.layout.upper()} {self.dtype}"
 
 
 DEFAULT_FORM = InputForm()

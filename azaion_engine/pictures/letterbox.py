@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm
+from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm, Resampling
+from azaion_engine.pictures.resizing import resize_antialiased
 
 PAD_VALUE = 114
 """Grey value of the border, 0…255: the same as in Ultralytics' training."""
@@ -142,7 +143,7 @@ class Letterbox:
             raise InvalidTensorError(
                 f"out must be contiguous writable {dtype} {list(shape)}, given {out.dtype} {list(out.shape)}"
             )
-        resized = self._resize(picture)
+        resized = self._resize(picture, form.resampling)
         rows, columns = self._inside()
         planes = out if form.layout == "nchw" else out.transpose(2, 0, 1)
         channels = cv2.split(resized)
@@ -208,7 +209,7 @@ class Letterbox:
             slice(self.pad_left, self.pad_left + self.resized_width),
         )
 
-    def _resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _resize(self, picture: NDArray[np.uint8], resampling: Resampling = "linear") -> NDArray[np.uint8]:
         expected = (self.picture_height, self.picture_width, 3)
         if picture.dtype != np.uint8 or picture.shape != expected:
             raise InvalidTensorError(
@@ -217,6 +218,8 @@ class Letterbox:
         picture = np.ascontiguousarray(picture)
         if (self.resized_width, self.resized_height) == (self.picture_width, self.picture_height):
             return picture
+        if resampling == "antialiased":
+            return resize_antialiased(picture, self.resized_width, self.resized_height)
         resized: NDArray[np.uint8] = cv2.resize(
             picture, (self.resized_width, self.resized_height), interpolation=cv2.INTER_LINEAR
         )
