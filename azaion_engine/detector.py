@@ -19,9 +19,8 @@ from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
-from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
+from azaion_engine.pictures.prepared import MOST_BOXES, PictureForm, PreparedBatch, PreparedPicture, Selection
 from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
-from azaion_engine.pictures.prepared import MOST_BOXES, Selection
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings
@@ -159,9 +158,7 @@ class Detector:
             return self._preparer.prepare(picture, self._default)
         return self._preparer.prepare(picture, self._selection(confidence, iou, max_detections))
 
-    def _selection(
-        self, confidence: float | None, iou: float | None, max_detections: int | None
-    ) -> Selection | None:
+    def _selection(self, confidence: float | None, iou: float | None, max_detections: int | None) -> Selection | None:
         """What a head that selects boxes is to keep; None for other heads."""
         if not self.engine.choice.head.selective:
             if iou is not None:
@@ -186,9 +183,7 @@ class Detector:
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
-        found = self.engine.run_pictures(
-            pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures)
-        )
+        found = self.engine.run_pictures(pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures))
         if not self._proven:
             self._prove(found)
         return found
@@ -270,8 +265,7 @@ class Detector:
 
         Raises:
             PictureError: A picture cannot be decoded; the message says which one.
-            InvalidParameterError: The confidence or IoU is out of range, the model has no such class, or its IoU cannot be
-                chosen.
+            InvalidParameterError: A number is out of range, the model has no such class, or its IoU cannot be chosen.
         """
         if isinstance(pictures, (bytes, str, Path, np.ndarray)):
             pictures = [pictures]
@@ -279,9 +273,7 @@ class Detector:
         check_suppression(iou, max_detections)
         kept = self.class_ids(classes) if classes is not None else None
         detections = []
-        each = self.detect_each(
-            pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections
-        )
+        each = self.detect_each(pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections)
         for index, result in enumerate(each):
             if isinstance(result, PictureError):
                 raise type(result)(f"picture {index}: {result}") from result

@@ -158,7 +158,7 @@ def _open_chosen(
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
             missing = missing_for_tensorrt()
             if not missing:
-                engine = open_tensorrt(model, settings, choice, progress)
+                engine = open_tensorrt(model, settings, progress, choice)
                 engine.open_pictures(decoders)
                 return engine
         if settings.engine == "tensorrt":
@@ -212,9 +212,18 @@ def missing_for_tensorrt() -> str:
 
 
 def open_tensorrt(
-    model: ModelFile, settings: DetectorSettings, choice: Choice, progress: BuildProgress | None = None
+    model: ModelFile,
+    settings: DetectorSettings,
+    progress: BuildProgress | None = None,
+    choice: Choice | None = None,
 ) -> TensorRTEngine:
     """Opens the stored plan that fits, or builds and keeps one; the engine's `origin` says which.
+
+    Args:
+        model: The model file.
+        settings: The configuration.
+        progress: Reports a build.
+        choice: Head and input form; default: recognised.
 
     Raises:
         EngineBuildError: TensorRT refused the model.
@@ -233,7 +242,7 @@ def open_tensorrt(
             batch_size=options.batch_size,
             height=options.height,
             width=options.width,
-            choice=choice,
+            choice=choice or recognise(model.info, settings),
         ),
     )
     engine.origin = outcome

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
 from azaion_engine.heads.choice import Choice
-from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
-from azaion_engine.pictures.prepared import Selection
+from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch, Selection
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
@@ -122,9 +121,7 @@ class InferenceEngine(ABC):
         self._check_input(input_data)
         return self._run_arrays(input_data, selections or [None] * len(input_data))
 
-    def _run_arrays(
-        self, data: NDArray[Any], selections: Sequence[Selection | None]
-    ) -> list[NDArray[np.float32]]:
+    def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
         outputs = dict(zip(self.output_names, self._run(data), strict=True))
         return self.choice.head.rows(outputs, self.get_input_shape(), selections)
 

@@ -37,8 +37,7 @@ class OnnxEngine(InferenceEngine):
             model_bytes: The ONNX file.
             batch_size: Rows per execution if the model's batch is dynamic; default 1, because batches do not
                 speed up a CPU, and a single request would wait for others.
-            height: Network input height in pixels, if the model leaves it dynamic; default: its metadata's `imgsz`, else
-                1280.
+            height: Network input height in pixels, if the model leaves it dynamic; default: its `imgsz`, else 1280.
             width: Likewise for the width.
             threads: CPU threads of one execution; default every core this process may use.
             choice: Head and input form; default: recognised from the file.
@@ -105,9 +104,7 @@ class OnnxEngine(InferenceEngine):
         except ValueError as error:
             raise ModelError(f"the outputs' size depends on the picture, run one row at a time: {error}") from error
 
-    def _run_arrays(
-        self, data: NDArray[Any], selections: Sequence[Selection | None]
-    ) -> list[NDArray[np.float32]]:
+    def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
         """Reads only the outputs that the head needs; their size may depend on the picture."""
         head, batch = self.choice.head, self._batch_size
         return [

@@ -134,4 +134,6 @@ def is_share(values: NDArray[np.float32]) -> bool:
 
 def is_whole(values: NDArray[np.float32]) -> bool:
     """Whether all values are whole numbers from 0 on."""
-    return bool(values.size == 0 or (np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0))
+    if values.size == 0:
+        return True
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0)

@@ -1,4 +1,4 @@
-"""Choice: which head and which input form a model has, from the user's keys, the file, and one run where these do not say."""
+"""Choice: a model's head and input form, from the user's keys, the file, and one run where these do not say."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, Signature
-from azaion_engine.heads.evidence import Evidence
 from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.evidence import Evidence
 from azaion_engine.heads.readings import Reading, read_signature
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.settings import DetectorSettings
+
+END_TO_END = EndToEnd()
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Choice:
         settled: False: `choose` must be called again with the outputs of one run.
     """
 
-    head: Head = EndToEnd()
+    head: Head = END_TO_END
     form: InputForm = DEFAULT_FORM
     family: str = "rows"
     notes: tuple[str, ...] = ()
@@ -38,12 +40,12 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
     Args:
         signature: What the file tells.
         settings: The user's keys, which come first.
-        answer: Outputs of one run of a real picture, if there was one: they settle shapes that the file leaves open, and
-            which of several readings is right.
+        answer: Outputs of one run of a real picture, if there was one: they settle shapes that the file leaves open,
+            and which of several readings is right.
 
     Raises:
-        ModelError: No head fits, or several do, or the file does not tell how its pictures must be prepared; the message
-            names the keys that settle it.
+        ModelError: No head fits, or several do, or the file does not tell how its pictures must be prepared; the
+            message names the keys that settle it.
     """
     settings = settings or DetectorSettings()
     if answer is not None:
@@ -76,4 +78,3 @@ def _choice(reading: Reading, evidence: Evidence, settled: bool) -> Choice:
     if reading.assumes and evidence.settings.input is None:
         notes.append(f"the file does not say how pictures are prepared: {form.describe()}, as {reading.family} always")
     return Choice(reading.head, form, reading.family, tuple(notes), settled)
-

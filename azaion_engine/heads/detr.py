@@ -21,8 +21,8 @@ class Detr(Head):
     """Logits of each class and a box for each query, as two outputs.
 
     Without background class, confidences are sigmoids of the logits, and the most confident pairs of query and class
-    are kept (Deformable DETR, RT-DETR, D-FINE, RF-DETR: `post_process_object_detection` in transformers). With one, they are
-    the softmax over all classes, each query has its best class, and the background is left out (DETR, YOLOS).
+    are kept (Deformable DETR, RT-DETR, D-FINE, RF-DETR: `post_process_object_detection` in transformers). With one,
+    they are the softmax over all classes, each query has its best class, and the background is left out (DETR, YOLOS).
 
     Attributes:
         logits: Name of the output `[b, queries, classes]`.
@@ -82,7 +82,7 @@ class Detr(Head):
 
 @dataclass(frozen=True)
 class UltralyticsRtDetr(Head):
-    """Ultralytics' RT-DETR: `[b, 300, 4+nc]`, boxes in 0…1 and a score for each class, or `[b, 300, 6]` with score, class.
+    """Ultralytics' RT-DETR: `[b, 300, 4+nc]`, or `[b, 300, 6]` with score and class after the box; boxes are in 0…1.
 
     Source: ultralytics/models/rtdetr/predict.py, `postprocess`.
 

@@ -141,7 +141,7 @@ class Evidence:
             return
         if task == "obb":
             raise ModelError(
-                "the model finds oriented boxes (task: obb), which are not supported: upright boxes of it would be wrong"
+                "the model finds oriented boxes (task: obb), which are not supported; upright boxes would be wrong"
             )
         if task not in ("segment", "pose"):
             raise ModelError(f"the model is for the task {task!r}, which finds no boxes")

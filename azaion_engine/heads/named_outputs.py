@@ -1,4 +1,4 @@
-"""Heads whose outputs are boxes, scores and classes apart, in any order: TensorRT's EfficientNMS, torchvision and others."""
+"""Heads whose outputs are boxes, scores and classes apart, in any order: EfficientNMS, torchvision and others."""
 
 from __future__ import annotations
 
@@ -74,9 +74,7 @@ class NamedOutputs(Head):
             return "most boxes end before they begin"
         return ""
 
-    def _parts(
-        self, outputs: Outputs
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+    def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
         """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""
         boxes, classes = outputs[self.boxes], outputs[self.classes]
         scores = outputs[self.scores] if self.scores else boxes[..., 4]

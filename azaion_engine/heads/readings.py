@@ -76,9 +76,9 @@ def read_signature(evidence: Evidence) -> list[Reading]:
 def _ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
     decoder = evidence.metadata.get("head")
     about = evidence.metadata.get("description", "").lower()
-    if not (
-        decoder == "RTDETRDecoder" or (decoder is None and evidence.of_ultralytics and "GridSample" in evidence.operators)
-    ) and not (decoder is None and "rtdetr" in about.replace("-", "")):
+    # Files from before the key `head`: no other head of Ultralytics samples a grid.
+    older = evidence.of_ultralytics and ("GridSample" in evidence.operators or "rtdetr" in about.replace("-", ""))
+    if decoder != "RTDETRDecoder" and not (decoder is None and older):
         return []
     return [reading for tensor in evidence.tensors for reading in _rtdetr(evidence, tensor)]
 
@@ -223,9 +223,8 @@ def _of_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     if q in anchors or (q < 0 < p and (p >= 5 and p != 300 and (not known or p >= 4 + known))):
         certain = bool(known) or _is_segmenting(evidence)
         classes = _classes(evidence, tensor, p - 4)
-        return [
-            Reading(RawYolo(tensor.name, classes, True, offset), "Ultralytics' raw head", DEFAULT_FORM, certain, assumes)
-        ]
+        head = RawYolo(tensor.name, classes, True, offset)
+        return [Reading(head, "Ultralytics' raw head", certain=certain, assumes=assumes)]
     if p in {3 * count for count in anchors} and q >= 6:
         classes = _classes(evidence, tensor, q - 5)
         return [Reading(ObjectnessYolo(tensor.name, classes, offset), "YOLOv5 or YOLOv7", assumes=assumes)]
@@ -257,10 +256,11 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     readings = [replace(one, certain=False) for one in readings]
     if q >= 6 and known in (0, q - 5):
         levels = evidence.anchors[count]
+        undecoded = UndecodedYolox(name, q - 5, offset, levels)
         readings += [
             Reading(Yolov6(name, q - 5, offset), "YOLOv6", certain=False, assumes=assumes),
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
-            Reading(UndecodedYolox(name, q - 5, offset, levels), "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
+            Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
         ]
     if known == q - 4 or (not known and "Softmax" in evidence.operators and "Exp" not in evidence.operators):
         raw = Reading(RawYolo(name, q - 4, False, offset), "Ultralytics' raw head, transposed", assumes=assumes)

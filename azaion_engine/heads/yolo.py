@@ -111,9 +111,7 @@ class ObjectnessYolo(Head):
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         if output.ndim != 3 or output.shape[2] < 5 + self.classes:
-            raise ModelError(
-                f"output {self.output!r} is {list(output.shape)}, expected [batch, n, {5 + self.classes}]"
-            )
+            raise ModelError(f"output {self.output!r} is {list(output.shape)}, expected [batch, n, {5 + self.classes}]")
         return output
 
     def _rows(self, one: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
@@ -129,7 +127,7 @@ class ObjectnessYolo(Head):
 
 @dataclass(frozen=True)
 class Yolov6(ObjectnessYolo):
-    """YOLOv6's head: YOLOv5's columns, one candidate per cell, objectness always 1 (meituan/YOLOv6, `effidehead.py`)."""
+    """YOLOv6's head: YOLOv5's columns, one candidate per cell, objectness 1 (meituan/YOLOv6, `effidehead.py`)."""
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""

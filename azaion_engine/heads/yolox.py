@@ -51,7 +51,7 @@ class UndecodedYolox(ObjectnessYolo):
         cells, strides = _grid(size, self.strides)
         if output.shape[1] != len(cells):
             raise ModelError(f"output {self.output!r} has {output.shape[1]} candidates, expected {len(cells)}")
-        decoded = output.copy()
+        decoded: NDArray[np.float32] = output.copy()
         decoded[:, :, :2] = (output[:, :, :2] + cells) * strides
         decoded[:, :, 2:4] = np.exp(output[:, :, 2:4]) * strides
         return decoded

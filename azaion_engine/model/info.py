@@ -20,7 +20,7 @@ from azaion_engine.settings import DYNAMIC_SIZE
 __all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
 
 TARGET_SIZES = "orig_target_sizes"
-"""The second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
+"""Second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +153,8 @@ def _picture_and_extras(
         return pictures[0], extras
     if len(inputs) == 1 and outputs:
         raise ModelError(
-            f"input {inputs[0].name!r} is {inputs[0].dtype} {list(inputs[0].shape)}, expected float32, float16 or uint8 "
-            "[batch, 3, height, width] or [batch, height, width, 3]"
+            f"input {inputs[0].name!r} is {inputs[0].dtype} {list(inputs[0].shape)}, expected float32, float16 or "
+            "uint8 [batch, 3, height, width] or [batch, height, width, 3]"
         )
     raise ModelError(
         f"expected one input [batch, 3, height, width], beside it at most {TARGET_SIZES!r}, and an output; "

@@ -13,8 +13,14 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
-from azaion_engine.pictures.prepared import Selection
+from azaion_engine.pictures.prepared import (
+    ArrayPicture,
+    JpegPicture,
+    PictureForm,
+    PixelPicture,
+    PreparedPicture,
+    Selection,
+)
 
 Picture = bytes | Path | str | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""

@@ -73,13 +73,11 @@ def compare(path: Path, model: dict[str, Any], settings: dict[str, Any]) -> dict
 
 
 def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """Returns the largest difference of a corner between boxes paired by class and place; infinity if a box has none."""
+    """Returns the largest difference of a corner between boxes paired by class and place; infinity if one has none."""
     free = list(range(len(found)))
     worst = 0.0
     for box in expected:
-        gaps = [
-            float(np.abs(found[i, :4] - box[:4]).max()) if found[i, 5] == box[5] else np.inf for i in free
-        ]
+        gaps = [float(np.abs(found[i, :4] - box[:4]).max()) if found[i, 5] == box[5] else np.inf for i in free]
         if not gaps or not np.isfinite(min(gaps)):
             return float("inf")
         worst = max(worst, min(gaps))

@@ -20,6 +20,7 @@ from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared.connections import Client, Connections
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
+from azaion_engine.heads.choice import Choice
 from azaion_engine.pictures.prepared import PictureForm
 from azaion_engine.plans.store import StoreOutcome
 
@@ -45,6 +46,8 @@ class EngineCard:
     lanes: int
     form: PictureForm
     origin: StoreOutcome | None
+    choice: Choice
+    output_names: tuple[str, ...]
 
 
 class EngineHost:
@@ -65,6 +68,7 @@ class EngineHost:
             "card": self._card_if_well,
             "check_health": engine.check_health,
             "run": engine.run,
+            "run_arrays": engine.run_arrays,
         }
         self._callers = ThreadPoolExecutor(_CALLERS, "caller")
         self.card = EngineCard(
@@ -75,6 +79,8 @@ class EngineHost:
             engine.lanes,
             form,
             engine.origin,
+            engine.choice,
+            engine.output_names,
         )
         self._lost = False
         self._connections = Connections(path, self._handle)

@@ -224,9 +224,9 @@ def test_a_closed_engine_runs_no_picture() -> None:
         engine.run_pictures(PreparedBatch([ArrayPicture(letterbox, row) for row in make_batch(2)]))
 
 
-def test_an_output_that_is_no_list_of_boxes_is_a_model_error() -> None:
+def test_an_output_that_its_head_does_not_have_is_a_model_error() -> None:
     with pytest.raises(ModelError):
-        NumberEngine(found=(1, 7)).run(np.zeros((1, 3, SIDE, SIDE), np.float32))
+        NumberEngine(found=(1, 7)).run_arrays(np.zeros((1, 3, SIDE, SIDE), np.float32))
 
 
 def test_by_default_one_batch_gains_and_only_a_full_one_is_started_beside_it() -> None:

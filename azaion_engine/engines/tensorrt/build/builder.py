@@ -37,8 +37,7 @@ class BuildOptions:
 
     Attributes:
         batch_size: Largest batch of the profile where the model's batch is dynamic; the plan is optimised for it.
-        height: Network input height in pixels where the model leaves it dynamic; None means its metadata's `imgsz`, else
-            1280.
+        height: Network input height in pixels where the model leaves it dynamic; None means its `imgsz`, else 1280.
         width: Network input width in pixels, likewise.
         precision: `fp16` uses FP16 on GPUs with fast FP16, and FP32 for the box head.
         device_id: CUDA index of the GPU to build for.

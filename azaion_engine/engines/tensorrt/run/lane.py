@@ -42,7 +42,7 @@ class Lane:
         plan: LoadedPlan,
         compute: ComputeStream,
         batch: int,
-        size: tuple[int, int],
+        size: tuple[int, ...],
         copiers: Executor,
     ) -> None:
         """Allocates memory and records the graph of a full batch.
@@ -52,7 +52,7 @@ class Lane:
             plan: The loaded plan.
             compute: The stream of the network.
             batch: Maximum number of rows per execution, at least the plan's minimum batch size.
-            size: (height, width) of the network input.
+            size: Shape of one picture in the network input, e.g. (3, height, width).
             copiers: Threads that fill pinned memory.
 
         Raises:
@@ -77,7 +77,7 @@ class Lane:
             self.stream = make_stream(context.driver)
             self._ready, self._done = compute.make_event(), compute.make_event()
             self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
-            self._input = DeviceMemory(context.driver, (batch, 3, *size), self._picture.dtype)
+            self._input = DeviceMemory(context.driver, (batch, *size), self._picture.dtype)
             self._held.append(self._input)
             self._staging = Staging(context, self.stream, copiers, self._input.bytes)
             self._held.append(self._staging)
@@ -104,7 +104,8 @@ class Lane:
         """Starts a batch of arrays; `collect` waits for it.
 
         Args:
-            rows: `[1…batch, 3, height, width]`; must not change until `collect` returns: the GPU may read it directly.
+            rows: `[1…batch, 3, height, width]` by default; must not change until `collect` returns: the GPU may read it
+                directly.
         """
         if rows.dtype == self._input.dtype and rows.flags.c_contiguous and is_pinned(rows):
             self._context.driver.memcpy_htod_async(self._input.address, rows, self.stream)
@@ -126,24 +127,31 @@ class Lane:
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
 
-    def run_pictures(self, pictures: Sequence[LoadablePicture]) -> list[NDArray[np.float32] | PictureError]:
+    def run_pictures(
+        self, pictures: Sequence[LoadablePicture], names: Sequence[str]
+    ) -> tuple[list[PictureError | None], dict[str, NDArray[np.float32]]]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
+        Args:
+            pictures: At most `batch`.
+            names: Outputs to read.
+
         Returns:
-            One for each picture: float32 `[k, 6]`, the rows of the first output, or the picture's error.
+            For each picture its error or None, and the outputs by name, with one row for each picture without error.
         """
         loader = self.loader
         assert loader is not None
         errors = loader.load(pictures)
         count = errors.count(None)
+        outputs = [(name, self._outputs[self._plan.output_names.index(name)]) for name in names]
         if count:
             self._enqueue(count)
-            self._outputs[0].download(count, self.stream)
+            for _, output in outputs:
+                output.download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
-        # A copy: the next batch overwrites the pinned memory.
-        found = iter(np.array(self._outputs[0].host[:count], dtype=np.float32))
-        return [next(found) if error is None else error for error in errors]
+        # Copies: the next batch overwrites the pinned memory.
+        return errors, {name: np.array(output.host[:count], dtype=np.float32) for name, output in outputs}
 
     def warm_up(self) -> None:
         """Records the graphs of all batch sizes, so that no later batch waits for one."""
@@ -200,11 +208,10 @@ class Lane:
 
     def _make_work(self, rows: int) -> BatchGraph:
         context = self._plan.make_context(int(self._scratch))
-        return BatchGraph(context, self._picture.name, (rows, 3, *self._size))
+        return BatchGraph(context, self._picture.name, (rows, *self._size))
 
     def _addresses(self) -> dict[str, int]:
-        names = [tensor.name for tensor in self._plan.tensors if not tensor.is_input]
-        outputs = {name: output.address for name, output in zip(names, self._outputs, strict=True)}
+        outputs = {name: output.address for name, output in zip(self._plan.output_names, self._outputs, strict=True)}
         return {self._picture.name: self._input.address, **outputs}
 
 
@@ -215,7 +222,9 @@ def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:
         ModelError: The plan has no or several inputs, or the input takes no pictures.
     """
     inputs = [tensor for tensor in tensors if tensor.is_input]
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or 3 not in (inputs[0].shape[1], inputs[0].shape[3]):
         given = [f"{tensor.name} {list(tensor.shape)}" for tensor in inputs]
-        raise ModelError(f"expected one input [batch, 3, height, width], the plan has {given}")
+        raise ModelError(
+            f"expected one input [batch, 3, height, width] or [batch, height, width, 3], the plan has {given}"
+        )
     return inputs[0]
