@@ -15,6 +15,7 @@ from azaion_cli.options import CacheOption, JsonOption, SetOption, VerboseOption
 from azaion_engine.errors import AzaionError, ModelError
 
 if TYPE_CHECKING:
+    from azaion_engine.model.file import ModelFile
     from azaion_engine.model.info import ModelInfo
     from azaion_engine.settings import DetectorSettings
 
@@ -82,7 +83,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
-    shown = _onnx(file.data)
+    shown = _onnx(file.data) | _usable(file, settings)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
@@ -103,6 +104,8 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         ("weights", ", ".join(f"{count:,} {kind}" for kind, count in shown["parameters"].items())),
         ("layers", ", ".join(f"{count} {kind}" for kind, count in shown["operators"].items())),
         ("classes", ", ".join(f"{i} {name}" for i, name in shown["classes"].items()) or "not named in the file"),
+        *([("head", f"{shown['head']}: {shown['recognised']}"), ("pictures", shown["form"])] if shown["head"] else ()),
+        *(("note", note) for note in shown["notes"]),
         ("usable", "yes" if shown["supported"] else f"no: {shown['why_not']}"),
         ("engines", str(len(engines)) if engines else "none in the cache"),
     ]
@@ -127,9 +130,9 @@ def _onnx(data: bytes) -> dict[str, Any]:
     except Exception as error:  # protobuf's DecodeError lives in a private module that moves between versions
         raise ModelError(f"not an ONNX file ({len(data)} bytes): {error}") from error
     try:
-        names, fault = ModelInfo.from_onnx(data).names, ""
-    except ModelError as error:
-        names, fault = {}, str(error)
+        names = ModelInfo.from_onnx(data).names
+    except ModelError:  # `_usable` says why
+        names = {}
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     parameters: Counter[str] = Counter()
@@ -148,10 +151,28 @@ def _onnx(data: bytes) -> dict[str, Any]:
         "operators": dict(Counter(node.op_type for node in graph.node).most_common()),
         "classes": names,
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
-        "supported": not fault,
-        "why_not": fault,
         "layers": [{"name": node.name, "type": node.op_type} for node in graph.node],
     }
+
+
+def _usable(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
+    """Opens a model on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
+    from azaion_engine.opening import open_engine, unfollowed
+
+    try:
+        with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:
+            choice = engine.choice
+            height, width = engine.get_input_shape()
+            return {
+                "supported": True,
+                "why_not": "",
+                "head": choice.head.name,
+                "recognised": choice.family,
+                "form": f"{height} x {width}, {choice.form.describe()}",
+                "notes": [*choice.notes, *unfollowed(file.info, settings, engine)],
+            }
+    except AzaionError as error:
+        return {"supported": False, "why_not": str(error), "head": "", "recognised": "", "form": "", "notes": []}
 
 
 # --- a plan -------------------------------------------------------------------------------------
