@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.base import DYNAMIC, Signature, TensorInfo
+from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, TensorInfo
 from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.labels import parse_names
+from azaion_engine.model.plugins import cut_plugin
 from azaion_engine.settings import DYNAMIC_SIZE
 
 __all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
@@ -37,6 +38,7 @@ class ModelInfo:
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
         extras: Other inputs: none, or `orig_target_sizes`.
         operators: How many nodes the graph has of each operator.
+        suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
     """
 
     sha256: str
@@ -46,6 +48,7 @@ class ModelInfo:
     names: dict[int, str] = field(default_factory=dict)
     extras: tuple[TensorInfo, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
+    suppression: PluginSuppression | None = None
 
     @classmethod
     def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
@@ -63,6 +66,7 @@ class ModelInfo:
             model = onnx.load_model_from_string(model_bytes)
         except Exception as error:  # protobuf's DecodeError is in a private module that moves between versions
             raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
+        suppression = cut_plugin(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
@@ -77,6 +81,7 @@ class ModelInfo:
             names=_names(metadata),
             extras=extras,
             operators=dict(Counter(node.op_type for node in graph.node)),
+            suppression=suppression,
         )
 
     @cached_property
@@ -121,6 +126,7 @@ class ModelInfo:
             network=(height, width),
             operators=self.operators,
             classes=len(self.names),
+            suppression=self.suppression,
         )
 
     def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:
