@@ -129,7 +129,8 @@ class OnnxEngine(InferenceEngine):
         if self._fixed_batch and count < self._batch_size:
             padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
             rows = np.concatenate([rows, padding])
-        given = {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)}
+        pictures = np.ascontiguousarray(rows, dtype=self._dtype)
+        given = {self._input_name: pictures[0] if self.info.unbatched else pictures}
         if self.info.extras:  # boxes are scaled to this size: width, height
             given[TARGET_SIZES] = np.array([self._size[::-1]] * len(rows), np.int64)
         try:

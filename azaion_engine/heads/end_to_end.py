@@ -9,26 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, is_share, is_whole
+from azaion_engine.heads.base import Head, Outputs, is_share, scale_of
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are not in pixels."""
 
+STRAIGHT = (0, 1, 2, 3, 4, 5)
+CLASS_FIRST = (2, 3, 4, 5, 1, 0)
+CLASS_BEFORE_CONFIDENCE = (0, 1, 2, 3, 5, 4)
+"""Orders of the columns: as in `Head.rows`; class, confidence, corners; corners, class, confidence."""
+
 
 @dataclass(frozen=True)
 class EndToEnd(Head):
-    """`[batch, n, 6]` rows, in pixels of the network input; rows are given on as they are.
+    """`[batch, n, 6]` rows, by default in pixels of the network input, given on as they are.
 
     Attributes:
         output: Name of the output.
         class_offset: Added to class ids.
         columns: Columns of a row; those after the sixth (mask coefficients, keypoints) are ignored.
+        order: Columns of x1, y1, x2, y2, confidence and class, where they have another order.
+        relative: Whether coordinates are in 0…1 of the network input, not in pixels.
     """
 
     output: str = "output0"
     class_offset: int = 0
     columns: int = 6
+    order: tuple[int, ...] = STRAIGHT
+    relative: bool = False
     name = "end_to_end"
 
     @property
@@ -43,30 +52,44 @@ class EndToEnd(Head):
         rows = outputs[self.output]
         if rows.ndim != 3 or rows.shape[2] != self.columns:
             raise ModelError(f"output {self.output!r} is {list(rows.shape)}, expected [batch, n, {self.columns}]")
-        if self.columns != 6:
-            rows = np.ascontiguousarray(rows[:, :, :6])
+        if self.columns != 6 or self.order != STRAIGHT:
+            rows = np.ascontiguousarray(rows[:, :, list(self.order)])
+        if self.relative:
+            rows = rows * np.concatenate([scale_of(size), np.ones(2, np.float32)])
         if self.class_offset:
             rows = rows + np.array([0, 0, 0, 0, 0, self.class_offset], np.float32)
         return list(rows)
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        return contradiction_of(outputs[self.output][0])
+        rows = outputs[self.output][0][:, list(self.order)]
+        if not self.relative:
+            fault = contradiction_of(rows)
+        elif np.abs(rows[:, :4]).max(initial=0) > _PIXELS:
+            fault = "coordinates are above 2"
+        elif (rows[:, 2:4] < rows[:, :2])[rows[:, 4] > 0].any():  # else they can be centres and sizes
+            fault = "in some rows x2 or y2 is below x1 or y1"
+        else:
+            fault = contradiction_of(rows * np.concatenate([scale_of(size), np.ones(2, np.float32)]))
+        is_usual = self.order == STRAIGHT and not self.relative
+        if not fault and not is_usual and not ((rows[:, 4] > 0) & (rows[:, 4] < 1)).any():
+            return "no confidence lies between 0 and 1"  # an empty answer shows nothing, and 0 and 1 can be classes
+        return fault
 
 
 def contradiction_of(rows: NDArray[np.float32]) -> str:
     """Returns why rows cannot be boxes in pixels with confidence and class; empty if they can.
 
     Args:
-        rows: float32 `[k, 6]` as a network gave them for a real picture; rows without confidence are ignored.
+        rows: float32 `[k, 6]` as a network gave them for a real picture; rows of confidence 0 need only a whole class.
     """
+    if (rows[:, 5] != np.rint(rows[:, 5])).any():
+        return "column 5 holds fractions, a class is a whole number"
     rows = rows[rows[:, 4] != 0]
     if not len(rows):
         return ""
     if not is_share(rows[:, 4]):
         return f"column 4 reaches from {rows[:, 4].min():.3g} to {rows[:, 4].max():.3g}, a confidence from 0 to 1"
-    if not is_whole(rows[:, 5]):
-        return "column 5 holds fractions, a class is a whole number"
     if np.abs(rows[:, :4]).max() <= _PIXELS:
         return "no coordinate is above 2, so boxes are not in pixels"
     # Most, not any: YOLO26 gives a few such boxes of nearly no confidence.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, TensorInfo
 from azaion_engine.heads.detr import Detr, UltralyticsRtDetr
-from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.end_to_end import CLASS_BEFORE_CONFIDENCE, CLASS_FIRST, EndToEnd
 from azaion_engine.heads.evidence import Evidence
 from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredBoxes
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
@@ -260,8 +260,23 @@ def _of_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2])
     if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
         return [Reading(head, "end-to-end rows")]
-    rows = Reading(head, "end-to-end rows", missing=("input",))
-    return [rows, *(replace(one, certain=False, missing=("input",)) for one in _rtdetr(evidence, tensor))]
+    others = _rtdetr(evidence, tensor) if evidence.settings.head is None else []
+    return [
+        Reading(head, "end-to-end rows", missing=("input",)),
+        *(
+            Reading(changed, f"end-to-end rows {words}", missing=("input",))
+            for words, changed in (
+                ("of corners in 0..1", replace(head, relative=True)),
+                ("that begin with class and confidence", replace(head, order=CLASS_FIRST)),
+                ("that end with class and confidence", replace(head, order=CLASS_BEFORE_CONFIDENCE)),
+                (
+                    "that begin with class and confidence, corners in 0..1",
+                    replace(head, order=CLASS_FIRST, relative=True),
+                ),
+            )
+        ),
+        *(replace(one, certain=False, missing=("input",)) for one in others),
+    ]
 
 
 def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
@@ -346,8 +361,7 @@ def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading
     if key == "rtdetr":
         return _rtdetr(evidence, tensor)
     if key == "end_to_end":
-        missing = () if evidence.of_yolo else ("input",)
-        return [Reading(EndToEnd(name, offset, q), "end-to-end rows", missing=missing)] if q >= 6 else []
+        return _of_rows(evidence, tensor) if q >= 6 else []
     if p < 0 or q < 0:
         return [Reading(EndToEnd(name), "an output of open shape", certain=False)]
     if key == "yolo":

@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,7 @@ class ModelInfo:
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
         extras: Other inputs: none, or `orig_target_sizes`.
         operators: How many nodes the graph has of each operator.
+        unbatched: Whether the picture input has no batch dimension in the file: `input` has one of 1.
         suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
     """
 
@@ -48,6 +49,7 @@ class ModelInfo:
     names: dict[int, str] = field(default_factory=dict)
     extras: tuple[TensorInfo, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
+    unbatched: bool = False
     suppression: PluginSuppression | None = None
 
     @classmethod
@@ -71,6 +73,9 @@ class ModelInfo:
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
         outputs = tuple(read_tensor(value) for value in graph.output)
+        unbatched = len(inputs) == 1 and len(inputs[0].shape) == 3
+        if unbatched:  # torchvision's
+            inputs = [replace(inputs[0], shape=(1, *inputs[0].shape))]
         picture, extras = _picture_and_extras(inputs, outputs)
         metadata = {p.key: p.value for p in model.metadata_props}
         return cls(
@@ -81,6 +86,7 @@ class ModelInfo:
             names=_names(metadata),
             extras=extras,
             operators=dict(Counter(node.op_type for node in graph.node)),
+            unbatched=unbatched,
             suppression=suppression,
         )
 

@@ -113,6 +113,24 @@ CASES = {
         {"input": {"colour": "bgr", "scale": 1}},
         "BGR 0..255, letterbox",
     ),
+    "rows of the class first": Case(
+        lambda: s.make_model({"out": np.ascontiguousarray(s.rows()[..., [5, 4, 0, 1, 2, 3]])}),
+        "end_to_end",
+        ("input",),
+        RGB,
+    ),
+    "rows of the confidence last": Case(
+        lambda: s.make_model({"out": np.ascontiguousarray(s.rows()[..., [0, 1, 2, 3, 5, 4]])}),
+        "end_to_end",
+        ("input",),
+        RGB,
+    ),
+    "rows in 0..1": Case(
+        lambda: s.make_model({"out": np.concatenate([s.relative(s.rows()[..., :4]), s.rows()[..., 4:]], axis=2)}),
+        "end_to_end",
+        ("input",),
+        {"head": "end_to_end", **RGB},
+    ),
     "rows whose number is open": Case(
         lambda: s.make_model({"out": s.rows()}, shapes={"out": [1, "n", 6]}), "end_to_end", ("input",), RGB
     ),
@@ -267,6 +285,16 @@ CASES = {
         {"input": {"fit": "stretch"}, "class_offset": -1, "batch_size": 4},
         "RGB 0..1, stretch,",
     ),
+    "torchvision without a batch": Case(
+        lambda: s.make_model(
+            {"boxes": s.BOXES, "labels": s.CLASSES.astype(np.int64), "scores": s.CONFIDENCES},
+            input_shape=[3, s.HEIGHT, s.WIDTH],
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch,",
+    ),
     "mmdeploy": Case(
         lambda: s.make_model(
             {
@@ -364,32 +392,30 @@ def test_several_pictures_get_the_boxes_of_each(tmp_path: Path) -> None:
                 np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
 
 
-IMPOSTORS = {
-    "confidence above 1": (np.array([1, 1, 1, 1, 100, 1], np.float32), "column 4"),
-    "fractional classes": (np.array([1, 1, 1, 1, 1, 0.55], np.float32), "column 5"),
-    "corners in 0..1": (np.array([1 / s.WIDTH, 1 / s.HEIGHT, 1 / s.WIDTH, 1 / s.HEIGHT, 1, 1], np.float32), "above 2"),
+IMPOSTORS: dict[str, tuple[list[float], dict[str, str], str]] = {
+    "confidence in percent": ([1, 1, 1, 1, 100, 1], {}, "column 4"),
+    "confidence in percent, with metadata": ([1, 1, 1, 1, 100, 1], s.METADATA, "column 4"),
+    "fractional classes": ([1, 1, 1, 1, 1, 0.55], {}, "column 5"),
+    "fractional classes, with metadata": ([1, 1, 1, 1, 1, 0.55], s.METADATA, "column 5"),
+    "corners in 0..1, with metadata": ([1 / s.WIDTH, 1 / s.HEIGHT, 1 / s.WIDTH, 1 / s.HEIGHT, 1, 1], s.METADATA, "2"),
 }
 
 
-@pytest.mark.parametrize(("factors", "why"), IMPOSTORS.values(), ids=IMPOSTORS)
-@pytest.mark.parametrize("metadata", [{}, s.METADATA], ids=["anonymous", "with metadata"])
+@pytest.mark.parametrize(("factors", "metadata", "why"), IMPOSTORS.values(), ids=IMPOSTORS)
 def test_rows_that_are_no_boxes_are_never_answered(
-    factors: np.ndarray, why: str, metadata: dict[str, str], tmp_path: Path
+    factors: list[float], metadata: dict[str, str], why: str, tmp_path: Path
 ) -> None:
     rows = s.rows()
     rows[0, 2:] = [1, 1, 9, 9, 0.05, 1]
-    case = Case(lambda: s.make_model({"out": rows * factors}, metadata=metadata), "")
+    rows = rows * np.array(factors, np.float32)
+    if factors[4] > 1:
+        rows[..., 4] = np.rint(rows[..., 4])  # whole percents could be classes
+    case = Case(lambda: s.make_model({"out": rows}, metadata=metadata), "")
     with (
         pytest.raises(ModelError, match=why),
         Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector,
     ):
         detector.detect([s.picture()])
-
-
-def test_rows_that_begin_with_the_class_are_refused(tmp_path: Path) -> None:
-    case = Case(lambda: s.make_model({"out": s.rows()[..., [5, 4, 0, 1, 2, 3]]}), "")
-    with pytest.raises(ModelError, match="tried on a sample picture"):
-        Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
 
 
 def test_oriented_boxes_are_refused_in_words(tmp_path: Path) -> None:
