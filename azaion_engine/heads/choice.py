@@ -36,14 +36,27 @@ class Choice:
     refusal: str = ""
 
     def checked(self) -> Choice:
-        """Returns itself if pictures may be answered.
+        """Returns itself if the user need not set a key.
 
         Raises:
-            ModelError: They may not; the message names the keys that settle it.
+            ModelError: The user must; the message names the keys.
         """
         if self.refusal:
             raise ModelError(self.refusal)
         return self
+
+    def require_settled(self) -> None:
+        """Refuses to answer pictures before head and input form are known.
+
+        Raises:
+            ModelError: The user must set keys, or a run must show which of several heads it is.
+        """
+        if not self.settled:
+            raise ModelError(
+                "the model file leaves its head open: `Detector.open` and `opening.open_engine` run a sample picture, "
+                "which shows it"
+            )
+        self.checked()
 
 
 def choose(signature: Signature, settings: DetectorSettings | None = None, answer: Outputs | None = None) -> Choice:

@@ -16,6 +16,9 @@ from azaion_engine.pictures.prepared import Selection
 _PIXELS = 2.0
 """Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
 
+_COMMON = 0.25
+"""Score of a class that half of the candidates never reach: there are thousands, and few objects."""
+
 
 @dataclass(frozen=True)
 class RawYolo(Head):
@@ -54,7 +57,10 @@ class RawYolo(Head):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         columns = self._columns(outputs[self.output][0])
-        return _contradicts(columns[:4], columns[4 : 4 + self.classes])
+        scores = columns[4 : 4 + self.classes]
+        if (np.median(scores, axis=1) > _COMMON).any():
+            return "a score is high for most candidates, so it is an angle or a keypoint"
+        return _contradicts(columns[:4], scores)
 
     def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
         columns = one if self.last else one.T

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from azaion_engine.detector import Detector
+from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.errors import ModelError
 from tests.azaion_engine import signatures as s
 
@@ -416,6 +417,23 @@ def test_rows_that_are_no_boxes_are_never_answered(
         Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector,
     ):
         detector.detect([s.picture()])
+
+
+def test_an_angle_or_keypoints_are_not_taken_for_classes(tmp_path: Path) -> None:
+    for extra in (0.785, 40.0):  # radians within 0…1, pixels
+        candidates = s.candidates(N, 3, extra=1)
+        candidates[..., -1] = extra
+        case = Case(lambda made=candidates: s.make_model({"output0": transposed(made)}), "")
+        with pytest.raises(ModelError, match="Ultralytics' raw head"):
+            Detector.open(model=save(tmp_path, case), engine="onnx")
+
+
+def test_an_engine_whose_head_only_a_run_shows_answers_no_pictures_before(tmp_path: Path) -> None:
+    with OnnxEngine(CASES["YOLOX, undecoded"].make()) as engine:
+        batch = np.zeros((1, 3, s.HEIGHT, s.WIDTH), np.float32)
+        assert engine.run(batch)[0].shape == (1, N, 8)
+        with pytest.raises(ModelError, match="open_engine"):
+            engine.run_arrays(batch)
 
 
 def test_oriented_boxes_are_refused_in_words(tmp_path: Path) -> None:
