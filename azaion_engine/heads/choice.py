@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Head, Outputs, Signature
 from azaion_engine.heads.end_to_end import EndToEnd
-from azaion_engine.heads.evidence import Evidence
-from azaion_engine.heads.readings import Reading, read_signature
+from azaion_engine.heads.recognition.evidence import Evidence
+from azaion_engine.heads.recognition.reading import Reading
+from azaion_engine.heads.recognition.readings import read_signature
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.settings import DetectorSettings
 

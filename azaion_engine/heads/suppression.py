@@ -14,6 +14,9 @@ _CLASS_OFFSET = 7680
 _MOST_CANDIDATES = 30000
 """Most confident boxes that are compared, likewise (`max_nms`)."""
 
+_AT_ONCE = 512
+"""Candidates that are compared with each other at a time."""
+
 
 def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: float, most: int) -> NDArray[np.intp]:
     """Greedy suppression of boxes of the same class.
@@ -30,16 +33,28 @@ def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: floa
     moved = boxes + (classes.astype(np.float32) * np.float32(_CLASS_OFFSET))[:, None]
     x1, y1, x2, y2 = np.ascontiguousarray(moved.T)
     areas = (x2 - x1) * (y2 - y1)
-    left = np.arange(len(boxes))
-    kept: list[int] = []
-    while len(left) and len(kept) < most:
-        best, left = left[0], left[1:]
-        kept.append(int(best))
-        width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
-        height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
+
+    def dropped(by: NDArray[np.intp], others: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Which boxes each box drops, `[by, others]`."""
+        one = by[:, None]
+        width = np.minimum(x2[one], x2[others]) - np.maximum(x1[one], x1[others])
+        height = np.minimum(y2[one], y2[others]) - np.maximum(y1[one], y1[others])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         # Not the quotient: the union of two empty boxes is 0.
-        left = left[shared <= np.float32(iou) * (areas[best] + areas[left] - shared)]
+        over: NDArray[np.bool_] = shared > np.float32(iou) * (areas[one] + areas[others] - shared)
+        return over
+
+    kept: list[int] = []
+    # Few of many candidates are kept, and those are among the first: later ones are looked at only if they must be.
+    for start in range(0, len(boxes), _AT_ONCE):
+        left = np.arange(start, min(start + _AT_ONCE, len(boxes)))
+        if kept:
+            left = left[~dropped(np.array(kept), left).any(axis=0)]
+        while len(left) and len(kept) < most:
+            kept.append(int(left[0]))
+            left = left[1:][~dropped(left[:1], left[1:])[0]]
+        if len(kept) == most:
+            break
     return np.array(kept, np.intp)
 
 

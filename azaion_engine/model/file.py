@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azaion_engine.errors import ConfigurationError, reason
-from azaion_engine.heads.evidence import EXPORT_ADVICE
+from azaion_engine.heads.recognition.evidence import EXPORT_ADVICE
 
 if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo

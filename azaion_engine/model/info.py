@@ -13,9 +13,9 @@ from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, TensorInfo
-from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.labels import parse_names
 from azaion_engine.model.plugins import cut_plugin
+from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DYNAMIC_SIZE
 
 __all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]

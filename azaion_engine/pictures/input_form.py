@@ -97,3 +97,10 @@ class InputForm:
 
 DEFAULT_FORM = InputForm()
 """Ultralytics' form."""
+
+
+def layout_of(shape: tuple[int, ...], wish: Layout | None = None) -> Layout:
+    """Returns the layout of a picture input, `[batch, 3, height, width]` or `[batch, height, width, 3]`."""
+    if shape[1] == 3 or shape[3] != 3:
+        return "nchw" if shape[1] == 3 else wish or "nchw"
+    return "nhwc"

@@ -439,5 +439,44 @@ def test_an_engine_whose_head_only_a_run_shows_answers_no_pictures_before(tmp_pa
 def test_oriented_boxes_are_refused_in_words(tmp_path: Path) -> None:
     for shape in ((1, 8, N), (1, 300, 7)):
         made = s.make_model({"output0": np.ones(shape, np.float32)}, metadata=ultralytics(task="obb"))
-        with pytest.raises(ModelError, match="oriented"):
-            Detector.open(model=save(tmp_path, Case(lambda made=made: made, "")), engine="onnx")
+        for key in ({}, {"head": "end_to_end"}, {"task": "detect"}):
+            with pytest.raises(ModelError, match="oriented"):
+                Detector.open(model=save(tmp_path, Case(lambda made=made: made, "")), engine="onnx", **key)
+    anonymous = s.make_model({"output0": np.ones((1, 300, 7), np.float32)})
+    with pytest.raises(ModelError, match="end_to_end"):
+        Detector.open(model=save(tmp_path, Case(lambda: anonymous, "")), engine="onnx", head="end_to_end", **RGB)
+
+
+KEYS = {
+    "end_to_end": "rows of open shape",
+    "yolo": "raw YOLO without metadata",
+    "yolov5": "YOLOv5",
+    "yolox": "YOLOX, decoded, one class",
+    "yolox_raw": "YOLOX of open shape",
+    "rtdetr": "Ultralytics' RT-DETR without metadata",
+    "detr": "RT-DETR of transformers, six classes",
+    "named_outputs": "scores first",
+    "scored_boxes": "SSD",
+}
+
+
+@pytest.mark.parametrize(("key", "name"), KEYS.items(), ids=KEYS)
+def test_logits_and_boxes_of_any_name_are_a_detr_where_the_user_says_so(tmp_path: Path) -> None:
+    model = save(tmp_path, Case(lambda: queried(("first", "second"), 5, softmax=True), ""))
+    with pytest.raises(ModelError, match="`background`"):
+        Detector.open(model=model, engine="onnx")
+    with Detector.open(model=model, engine="onnx", head="detr", background="last") as detector:
+        [found] = detector.detect([s.picture()])
+        np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def test_the_user_s_head_goes_before_what_is_recognised(key: str, name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    settings = {**RGB, **case.settings, "head": key}
+    with Detector.open(model=save(tmp_path, case), engine="onnx", **settings) as detector:
+        assert detector.engine.choice.head.name == key
+        [found] = detector.detect([s.picture()])
+        np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    other = "yolo" if key != "yolo" else "scored_boxes"
+    with pytest.raises(ModelError):
+        Detector.open(model=save(tmp_path, CASES["scores first"]), engine="onnx", **RGB, head=other)

@@ -18,9 +18,9 @@ from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixe
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
-from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.plugins import cut_plugin
+from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DEFAULT_BATCH_SIZE, Precision, check_at_least_one
 
 logger = logging.getLogger(__name__)

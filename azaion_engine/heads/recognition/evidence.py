@@ -10,7 +10,7 @@ from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import Signature, TensorInfo
-from azaion_engine.pictures.input_form import InputForm
+from azaion_engine.pictures.input_form import InputForm, layout_of
 from azaion_engine.settings import DetectorSettings
 
 _LEVELS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
@@ -150,13 +150,6 @@ class Evidence:
                 f"the model is for the task {task!r}; `task: detect` takes its boxes alone, "
                 f"without {'masks' if task == 'segment' else 'keypoints'}"
             )
-
-
-def layout_of(shape: tuple[int, ...], wish: str | None = None) -> str:
-    """Returns the layout of a picture input, `[batch, 3, height, width]` or `[batch, height, width, 3]`."""
-    if shape[1] == 3 or shape[3] != 3:
-        return "nchw" if shape[1] == 3 else wish or "nchw"
-    return "nhwc"
 
 
 def shape_in_words(shape: tuple[int, ...]) -> str:

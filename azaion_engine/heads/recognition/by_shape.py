@@ -1,0 +1,137 @@
+"""Readings by shape: what one output `[batch, p, q]` can be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import TensorInfo
+from azaion_engine.heads.detr import UltralyticsRtDetr
+from azaion_engine.heads.end_to_end import CLASS_BEFORE_CONFIDENCE, CLASS_FIRST, EndToEnd
+from azaion_engine.heads.recognition.evidence import Evidence
+from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
+from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
+from azaion_engine.heads.yolox import UndecodedYolox, Yolox
+
+
+def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Readings of one output `[batch, p, q]`."""
+    _, p, q = tensor.shape
+    known, assumes = evidence.classes, not evidence.of_yolo
+    offset = evidence.settings.class_offset
+    anchors = evidence.anchors
+    if _is_raw(evidence, p, q):
+        certain = bool(known) or _is_segmenting(evidence)
+        classes = count_classes(evidence, tensor, p - 4)
+        head = RawYolo(tensor.name, classes, True, offset)
+        return [Reading(head, "Ultralytics' raw head", certain=certain, assumes=assumes)]
+    if p in {3 * count for count in anchors} and q >= 6:
+        classes = count_classes(evidence, tensor, q - 5)
+        return [Reading(ObjectnessYolo(tensor.name, classes, offset), "YOLOv5 or YOLOv7", assumes=assumes)]
+    if p in anchors and q >= 5:
+        return _of_cells(evidence, tensor)
+    if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
+        return read_rows(evidence, tensor)
+    if 0 < p <= 1000 and q >= 5:
+        return [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
+    if p < 0 or q < 0:
+        return [Reading(EndToEnd(tensor.name), "an output of open shape", certain=False)]
+    return []
+
+
+def _is_raw(evidence: Evidence, p: int, q: int) -> bool:
+    """Whether `[batch, p, q]` has a column p for each box side and class, and a candidate q for each cell."""
+    if p < 5 or p < 4 + evidence.classes:
+        return False
+    # With class names the number of columns tells, whatever the strides.
+    told = evidence.of_yolo and (p == 4 + evidence.classes or evidence.task in ("segment", "pose"))
+    return q in evidence.anchors or (told and q > p) or (q < 0 and p != 300)
+
+
+def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """End-to-end rows; without metadata in any order, and RT-DETR's, which look alike."""
+    head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2])
+    if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
+        return [Reading(head, "end-to-end rows")]
+    others = read_rtdetr(evidence, tensor) if evidence.settings.head is None else []
+    return [
+        Reading(head, "end-to-end rows", missing=("input",)),
+        *(
+            Reading(changed, f"end-to-end rows {words}", missing=("input",))
+            for words, changed in (
+                ("of corners in 0..1", replace(head, relative=True)),
+                ("that begin with class and confidence", replace(head, order=CLASS_FIRST)),
+                ("that end with class and confidence", replace(head, order=CLASS_BEFORE_CONFIDENCE)),
+                (
+                    "that begin with class and confidence, corners in 0..1",
+                    replace(head, order=CLASS_FIRST, relative=True),
+                ),
+            )
+        ),
+        *(replace(one, certain=False, missing=("input",)) for one in others),
+    ]
+
+
+def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Readings of one candidate per cell, `[batch, A, q]`; which of them is right, only a run shows."""
+    _, count, q = tensor.shape
+    name, known, offset = tensor.name, evidence.classes, evidence.settings.class_offset
+    assumes = not evidence.of_yolo
+    readings = read_rows(evidence, tensor) if q == 6 else []
+    if q >= 6 and known in (0, q - 5):
+        levels = evidence.anchors[count]
+        undecoded = UndecodedYolox(name, q - 5, offset, levels)
+        readings += [
+            Reading(Yolov6(name, q - 5, offset), "YOLOv6", assumes=assumes),
+            Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
+            Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
+        ]
+    if known == q - 4 or (not known and "Softmax" in evidence.operators and "Exp" not in evidence.operators):
+        raw = Reading(RawYolo(name, q - 4, False, offset), "Ultralytics' raw head, transposed", assumes=assumes)
+        readings = [one for one in readings if not isinstance(one.head, Yolox | UndecodedYolox)]
+        readings.append(replace(raw, certain=False))
+    return readings
+
+
+def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
+    """Returns how many of the columns are classes: the file may have masks, keypoints or angles behind them.
+
+    Raises:
+        ModelError: It has them, and the user has not said that the boxes alone are wanted.
+    """
+    known = evidence.classes or (columns - 32 if _is_segmenting(evidence) else columns)
+    if columns == known:
+        return columns
+    if columns < known:
+        raise ModelError(
+            f"output {tensor.name!r} is {list(tensor.shape)}: {columns} classes, but the metadata names {known}"
+        )
+    if columns == known + 1 and evidence.task == "":
+        raise ModelError(
+            f"output {tensor.name!r} is {list(tensor.shape)}: one column more than the {known} classes; oriented boxes "
+            "are not supported"
+        )
+    if evidence.settings.task != "detect":
+        raise ModelError(
+            f"output {tensor.name!r} is {list(tensor.shape)}: {columns - known} columns more than the {known} classes, "
+            "for masks or keypoints; `task: detect` takes the boxes alone"
+        )
+    return known
+
+
+def _is_segmenting(evidence: Evidence) -> bool:
+    """Whether there are mask prototypes `[batch, 32, h, w]` beside the candidates."""
+    return any(len(t.shape) == 4 and t.shape[1] == 32 for t in evidence.signature.outputs)
+
+
+def read_rtdetr(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Ultralytics' RT-DETR: a score for each class, or score and class."""
+    columns, offset = tensor.shape[2], evidence.settings.class_offset
+    family = "Ultralytics' RT-DETR"
+    ranked = Reading(UltralyticsRtDetr(tensor.name, True, offset), family, STRETCHED)
+    scores = Reading(UltralyticsRtDetr(tensor.name, False, offset), family, STRETCHED)
+    if columns == 6:  # two classes, or score and class: only a run shows
+        if evidence.classes not in (0, 2):
+            return [ranked]
+        return [replace(ranked, certain=False), replace(scores, certain=False)]
+    return [replace(scores, certain=columns >= 5)]

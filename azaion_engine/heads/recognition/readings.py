@@ -1,0 +1,90 @@
+"""Readings: what a model's outputs can be, from the user's key `head`, metadata, names and shapes."""
+
+from __future__ import annotations
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import TensorInfo
+from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.recognition import by_name, by_shape
+from azaion_engine.heads.recognition.evidence import Evidence
+from azaion_engine.heads.recognition.reading import BGR_255, IMAGENET, Reading
+from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
+from azaion_engine.heads.yolox import UndecodedYolox, Yolox
+
+_BY_NAME = (
+    by_name.read_ultralytics_rtdetr,
+    by_name.read_target_sizes,
+    by_name.read_efficient_nms,
+    by_name.read_tensorflow,
+)
+
+
+def read_signature(evidence: Evidence) -> list[Reading]:
+    """Returns the possible readings of a model, the likeliest first; empty if none is known.
+
+    Raises:
+        ModelError: The model is for another task.
+    """
+    evidence.require_detection()
+    if evidence.settings.head:
+        return _of_key(evidence, evidence.settings.head)
+    for find in (*_BY_NAME, by_name.read_detr, by_name.read_apart, by_name.read_scored):
+        if found := find(evidence):
+            return found
+    found = [reading for tensor in evidence.tensors for reading in by_shape.read_tensor(evidence, tensor)]
+    unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
+    return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]
+
+
+# --- by the user's key --------------------------------------------------------------------------
+
+
+def _of_key(evidence: Evidence, key: str) -> list[Reading]:
+    found: list[Reading] = []
+    if key == "detr":
+        found = by_name.read_detr(evidence) or _detr_of_any_name(evidence)
+    elif key == "named_outputs":
+        for find in (*_BY_NAME[1:], by_name.read_apart):
+            found = found or find(evidence)
+    elif key == "scored_boxes":
+        found = by_name.read_scored(evidence)
+    else:
+        found = [reading for tensor in evidence.tensors for reading in _of_single(evidence, tensor, key)]
+    if not found:
+        raise ModelError(f"head: {key} needs other outputs than {evidence.outputs_in_words()}")
+    return found
+
+
+def _detr_of_any_name(evidence: Evidence) -> list[Reading]:
+    boxes = [t for t in evidence.tensors if t.shape[2] == 4]
+    logits = [t for t in evidence.tensors if t not in boxes]
+    if len(boxes) != 1 or len(logits) != 1:
+        return []
+    head = by_name.detr_head(evidence, logits[0].name, boxes[0].name)
+    return [Reading(head, "DETR", IMAGENET, assumes=True, missing=("background",))]
+
+
+def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading]:
+    """The head that the user named, on one output `[batch, p, q]`."""
+    _, p, q = tensor.shape
+    name, offset = tensor.name, evidence.settings.class_offset
+    if key == "rtdetr":
+        return by_shape.read_rtdetr(evidence, tensor)
+    if q < 0 or (p < 0 and key != "end_to_end"):
+        return [Reading(EndToEnd(name), "an output of open shape", certain=False)]
+    if key == "end_to_end":  # seven columns are an oriented box's
+        is_rows = q == 6 or (q > 7 and evidence.settings.task == "detect")
+        return by_shape.read_rows(evidence, tensor) if is_rows else []
+    if key == "yolo":
+        last = q >= p
+        classes = by_shape.count_classes(evidence, tensor, (p if last else q) - 4)
+        return [Reading(RawYolo(name, classes, last, offset), "Ultralytics' raw head")] if classes > 0 else []
+    if q < 6:
+        return []
+    classes = by_shape.count_classes(evidence, tensor, q - 5)
+    if key == "yolov5":
+        return [Reading(ObjectnessYolo(name, classes, offset), "YOLOv5 or YOLOv7")]
+    if key == "yolox":
+        return [Reading(Yolox(name, classes, offset), "YOLOX, decoded", BGR_255, assumes=True)]
+    levels = evidence.anchors.get(p, (8, 16, 32))
+    return [Reading(UndecodedYolox(name, classes, offset, levels), "YOLOX, undecoded", BGR_255, assumes=True)]
