@@ -460,7 +460,6 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize(("key", "name"), KEYS.items(), ids=KEYS)
 def test_logits_and_boxes_of_any_name_are_a_detr_where_the_user_says_so(tmp_path: Path) -> None:
     model = save(tmp_path, Case(lambda: queried(("first", "second"), 5, softmax=True), ""))
     with pytest.raises(ModelError, match="`background`"):
@@ -470,6 +469,7 @@ def test_logits_and_boxes_of_any_name_are_a_detr_where_the_user_says_so(tmp_path
         np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
 
 
+@pytest.mark.parametrize(("key", "name"), KEYS.items(), ids=KEYS)
 def test_the_user_s_head_goes_before_what_is_recognised(key: str, name: str, tmp_path: Path) -> None:
     case = CASES[name]
     settings = {**RGB, **case.settings, "head": key}
