@@ -12,19 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
+from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm
 
 PAD_VALUE = 114
 """Grey value of the border, 0…255: the same as in Ultralytics' training."""
 
-# x / 255, correctly rounded as by float32 division; a table look-up is the fastest exact way.
-_UNIT: NDArray[np.float32] = np.arange(256, dtype=np.float32) / np.float32(255)
-
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Fits a picture, with its aspect ratio, centred on a grey canvas of the network's size.
+    """Fits a picture onto a grey canvas of the network's size: with its aspect ratio, unless it is stretched.
 
-    Equals Ultralytics' `LetterBox` (its default: centred, enlarging allowed) to the pixel. For the way back,
+    Centred, it equals Ultralytics' `LetterBox` (its default, enlarging allowed) to the pixel; at the top left YOLOX's
+    `preproc`. For the way back,
     Ultralytics divides both axes by the unrounded gain. Here each axis is divided by its actual scale, so the picture's
     border maps onto itself even where rounding to whole pixels changed the aspect ratio (usually by up to half a
     network pixel, by far more for a 1-pixel-wide picture).
@@ -53,8 +52,15 @@ class Letterbox:
 
     @classmethod
     @lru_cache(maxsize=256)  # cameras send one size; the objects are immutable
-    def fit(cls, picture_width: int, picture_height: int, network_height: int, network_width: int) -> Letterbox:
-        """Computes the transform; sizes are in pixels, at least 1.
+    def fit(
+        cls,
+        picture_width: int,
+        picture_height: int,
+        network_height: int,
+        network_width: int,
+        kind: Fit = "letterbox",
+    ) -> Letterbox:
+        """Computes the transform; sizes are in pixels, at least 1, `kind` is as in `InputForm.fit`.
 
         Note the order: pictures are width × height, networks are (height, width) as `get_input_shape` gives them.
 
@@ -67,8 +73,11 @@ class Letterbox:
                 f"network {network_width}×{network_height}"
             )
         scale = min(network_height / picture_height, network_width / picture_width)
-        resized_width = min(max(round(picture_width * scale), 1), network_width)
-        resized_height = min(max(round(picture_height * scale), 1), network_height)
+        whole = int if kind == "top_left" else round  # YOLOX truncates
+        resized_width = min(max(whole(picture_width * scale), 1), network_width)
+        resized_height = min(max(whole(picture_height * scale), 1), network_height)
+        if kind == "stretch":
+            resized_width, resized_height = network_width, network_height
         return cls(
             picture_width=picture_width,
             picture_height=picture_height,
@@ -78,8 +87,8 @@ class Letterbox:
             resized_width=resized_width,
             resized_height=resized_height,
             # An odd border is one pixel wider to the right and below.
-            pad_left=round((network_width - resized_width) / 2 - 0.1),
-            pad_top=round((network_height - resized_height) / 2 - 0.1),
+            pad_left=0 if kind == "top_left" else round((network_width - resized_width) / 2 - 0.1),
+            pad_top=0 if kind == "top_left" else round((network_height - resized_height) / 2 - 0.1),
         )
 
     @property
@@ -109,16 +118,19 @@ class Letterbox:
         canvas[rows, columns] = self._resize(picture)
         return canvas
 
-    def to_input(self, picture: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def to_input(
+        self, picture: NDArray[np.uint8], out: NDArray[np.float32] | None = None, form: InputForm = DEFAULT_FORM
+    ) -> NDArray[np.float32]:
         """Resizes and pads a picture into float planes; the slow part releases the GIL.
 
         Args:
             picture: uint8 `[picture_height, picture_width, 3]`, RGB.
             out: float32 `[3, network_height, network_width]` to write into, e.g. one row of a batch; every element
                 is overwritten.
+            form: Colour order and values; its fit is that of this transform already.
 
         Returns:
-            `out`, or a new array like it: RGB planes, values in 0…1.
+            `out`, or a new array like it: planes in the network's order and values.
 
         Raises:
             InvalidTensorError: The picture or `out` has the wrong dtype, size or memory layout.
@@ -133,15 +145,19 @@ class Letterbox:
         resized = self._resize(picture)
         rows, columns = self._inside()
         if resized.shape[:2] != shape[1:]:
-            border = _UNIT[PAD_VALUE]
+            border = form.tables[:, PAD_VALUE, None, None]
             out[:, : rows.start] = border
             out[:, rows.stop :] = border
             out[:, rows, : columns.start] = border
             out[:, rows, columns.stop :] = border
-        # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy multiply.
-        for plane, channel in zip(out, cv2.split(resized), strict=True):
+        channels = cv2.split(resized)
+        # A table look-up is exact, and faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split
+        # and NumPy multiply.
+        for plane, channel, table in zip(
+            out, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
+        ):
             # OpenCV fills dst in place only if it has the right type and shape; else it allocates.
-            cv2.LUT(channel, _UNIT, dst=plane[rows, columns])
+            cv2.LUT(channel, table, dst=plane[rows, columns])
         return out
 
     def boxes_to_picture(self, boxes: NDArray[Any]) -> NDArray[np.float32]:

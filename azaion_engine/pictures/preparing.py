@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from azaion_engine.errors import PictureError, reason
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
 
@@ -42,15 +43,23 @@ class Preparer:
         limits: Largest accepted pictures.
     """
 
-    def __init__(self, size: tuple[int, int], form: PictureForm, limits: PictureLimits) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        form: PictureForm,
+        limits: PictureLimits,
+        input_form: InputForm = DEFAULT_FORM,
+    ) -> None:
         """Stores the settings.
 
         Args:
             size: (height, width) of the network input, in pixels.
             form: Form that the engine takes.
             limits: Largest accepted pictures.
+            input_form: How the network wants them.
         """
         self._size = size
+        self._input_form = input_form
         self.form = form
         self.limits = limits
 
@@ -84,7 +93,7 @@ class Preparer:
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
         if header is None:
             return self._prepare_pixels(picture.decode())
-        letterbox = Letterbox.fit(header.width, header.height, *self._size)
+        letterbox = Letterbox.fit(header.width, header.height, *self._size, self._input_form.fit)
         return JpegPicture(letterbox, picture.data, header.orientation)
 
     def _prepare_pixels(self, pixels: NDArray[np.uint8]) -> PreparedPicture:
@@ -92,9 +101,9 @@ class Preparer:
             raise PictureError(
                 f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
             )
-        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self._size)
+        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self._size, self._input_form.fit)
         if self.form is PictureForm.ARRAY:
-            return ArrayPicture(letterbox, letterbox.to_input(pixels))
+            return ArrayPicture(letterbox, letterbox.to_input(pixels, form=self._input_form))
         return PixelPicture(letterbox, letterbox.apply(pixels))
 
 
