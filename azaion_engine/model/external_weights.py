@@ -107,6 +107,8 @@ def with_external_weights(model_bytes: bytes, path: Path) -> tuple[bytes, tuple[
         return model.SerializeToString(), tuple(by_location)
     except ModelError as error:
         raise ModelError(f"model: {str(path)!r}: {error}") from error
+    except OSError as error:
+        raise ModelError(f"model: {str(path)!r}: the weights beside it cannot be read: {reason(error)}") from error
 
 
 def _external_tensors(model: Any) -> Iterator[Any]:
@@ -195,15 +197,12 @@ def _resolve(path: Path, location: str) -> Path:
 
 @contextmanager
 def _open_beside(path: Path, location: str) -> Iterator[BinaryIO]:
-    real = _resolve(path, location)
-    try:
-        # O_NOFOLLOW: the real path has no link, unless one was put there since. O_NONBLOCK: never wait for a pipe.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ModelError(f"its weights {location!r} cannot be read: {reason(error)}") from error
+    # O_NOFOLLOW: the real path has no link, unless one was put there since. O_NONBLOCK: never wait for a pipe.
+    descriptor = os.open(_resolve(path, location), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ModelError(f"its weights {location!r} are no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ModelError(f"its weights {location!r} are no regular file")
         yield file
 
 

@@ -28,7 +28,8 @@ class FileKind:
 
     Attributes:
         name: Predicate for a message, e.g. `a ZIP archive`.
-        advice: What to do, as the second half of that message; `{path}` stands for the path, quoted for a shell.
+        advice: What to do, as the second half of that message; `{path}` stands for the path, quoted for a shell,
+            `{pt}` for the same with the suffix .pt.
         group: `onnx` can be read as a model, `engine` is a TensorRT engine, `folder` is no model in any format,
             `unknown` is no known kind.
     """
@@ -44,13 +45,14 @@ class FileKind:
 
     def advice_for(self, path: Path) -> str:
         """Returns the advice for the file at this path."""
-        return self.advice.replace("{path}", shlex.quote(str(path)))
+        texts = {"{path}": path, "{pt}": path.with_suffix(".pt")}
+        return re.sub(r"{path}|{pt}", lambda place: shlex.quote(str(texts[place[0]])), self.advice)
 
 
 TOO_LARGE_ADVICE = "export it in FP16 (Ultralytics: half=True), which halves it, or take a smaller model of its family"
 _DOWNLOAD = "download the file itself (GitHub: its raw file; Hugging Face: /resolve/ instead of /blob/ in the address)"
 _AGAIN = "the download or export was cut short or failed: repeat it"
-_EXPORT = "{rename}export it (Ultralytics: yolo export model={pt} format=onnx; other networks: torch.onnx.export)"
+_EXPORT = "export it (Ultralytics: yolo export model={path} format=onnx; other networks: torch.onnx.export)"
 _CONVERT = "convert it: pip install tf2onnx, then python -m tf2onnx.convert {option} --output model.onnx"
 _NETWORK = "export the network that it was made from to ONNX"
 _GIVE = "give the network's ONNX file as the model"
@@ -64,6 +66,8 @@ ENGINE = FileKind(
     group="engine",
 )
 _EMPTY = FileKind("an empty file", _AGAIN)
+_TORCH = FileKind("a PyTorch checkpoint", _EXPORT)
+_MISNAMED_TORCH = FileKind("a PyTorch checkpoint", "rename it to {pt} and " + _EXPORT.replace("{path}", "{pt}"))
 _PICKLE = FileKind("a Python pickle", "if a PyTorch network is in it, load it there and export it: torch.onnx.export")
 _TAR = FileKind("a tar archive", f"{_UNPACK}tar -xf {{path}}")
 _GZIP = FileKind("a gzip archive", f"{_UNPACK}gunzip {{path}}")
@@ -163,11 +167,7 @@ def foreign_kind(head: bytes, path: Path, size: int) -> FileKind | None:
 
 
 def _torch(path: Path) -> FileKind:
-    renamed = path if path.suffix in _TORCH_SUFFIXES else path.with_suffix(".pt")
-    rename = "" if renamed == path else f"rename it to {shlex.quote(renamed.name)} and "
-    return FileKind(
-        "a PyTorch checkpoint", _EXPORT.replace("{rename}", rename).replace("{pt}", shlex.quote(str(renamed)))
-    )
+    return _TORCH if path.suffix in _TORCH_SUFFIXES else _MISNAMED_TORCH
 
 
 def _zip(head: bytes, path: Path) -> FileKind:

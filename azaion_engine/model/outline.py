@@ -24,10 +24,10 @@ _MAX_FIELDS = 20_000
 
 @dataclass(frozen=True)
 class Outline:
-    """The top-level fields of a protobuf message, as far as they are those of an ONNX model.
+    """The top-level fields of a protobuf message, up to the first that an ONNX model cannot have.
 
     Attributes:
-        fields: Numbers of the fields that are whole.
+        fields: Numbers of the fields that are whole; fields of later versions of ONNX may be among them.
         missing_bytes: Bytes that the last field has beyond the end of the file; 0 if it ends where it should.
         garbled_at: Offset of the first field that an ONNX model cannot have; None if there is none.
     """
@@ -39,7 +39,7 @@ class Outline:
     @property
     def like_onnx(self) -> bool:
         """Whether the file begins as an ONNX model does, whole or damaged."""
-        return not self.fields.isdisjoint({IR_VERSION, GRAPH}) and self.fields <= _WIRE_TYPES.keys()
+        return not self.fields.isdisjoint({IR_VERSION, GRAPH})
 
 
 def read_outline(file: RawIOBase, size: int) -> Outline:
