@@ -70,7 +70,7 @@ _TORCH = FileKind("a PyTorch checkpoint", _EXPORT)
 _MISNAMED_TORCH = FileKind("a PyTorch checkpoint", "rename it to {pt} and " + _EXPORT.replace("{path}", "{pt}"))
 _PICKLE = FileKind("a Python pickle", "if a PyTorch network is in it, load it there and export it: torch.onnx.export")
 _TAR = FileKind("a tar archive", f"{_UNPACK}tar -xf {{path}}")
-_GZIP = FileKind("a gzip archive", f"{_UNPACK}gunzip {{path}}")
+_GZIP = FileKind("a gzip archive", f"{_UNPACK}gunzip < {{path}} > unpacked.onnx")
 
 _STARTS = (
     # 8.6 writes ftrt, TensorRT-RTX 1.7 vtrt (files of both were looked at), old versions ptrt (Netron, tensorrt.js).
@@ -79,9 +79,9 @@ _STARTS = (
     (b"ptrt", ENGINE),
     (b"\x89HDF\r\n\x1a\n", FileKind("a Keras model (HDF5)", _CONVERT.replace("{option}", "--keras {path}"))),
     (b"\x1f\x8b", _GZIP),
-    (b"BZh", FileKind("a bzip2 archive", f"{_UNPACK}bunzip2 {{path}}")),
-    (b"\xfd7zXZ\x00", FileKind("an xz archive", f"{_UNPACK}unxz {{path}}")),
-    (b"\x28\xb5\x2f\xfd", FileKind("a Zstandard archive", f"{_UNPACK}unzstd {{path}}")),
+    (b"BZh", FileKind("a bzip2 archive", f"{_UNPACK}bunzip2 < {{path}} > unpacked.onnx")),
+    (b"\xfd7zXZ\x00", FileKind("an xz archive", f"{_UNPACK}unxz < {{path}} > unpacked.onnx")),
+    (b"\x28\xb5\x2f\xfd", FileKind("a Zstandard archive", f"{_UNPACK}unzstd < {{path}} > unpacked.onnx")),
     (b"7z\xbc\xaf\x27\x1c", FileKind("a 7z archive", f"{_UNPACK}7z x {{path}}")),
     (b"Rar!\x1a\x07", FileKind("a RAR archive", f"{_UNPACK}unrar x {{path}}")),
     (b"GGUF", FileKind("a GGUF file", f"it holds a language model: {_GIVE}")),

@@ -64,7 +64,7 @@ class ModelInfo:
             ModelError: Not an ONNX file, or weights are missing, or its inputs and outputs are not a detector's.
         """
         model = parse_model(model_bytes)
-        check_self_contained(model, model_bytes)
+        check_self_contained(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]

@@ -249,9 +249,13 @@ def test_the_size_counts_the_model_and_every_file(split: Path, monkeypatch: pyte
     assert "the limit is" in refusal(split)
 
 
-def test_bytes_alone_are_refused_by_every_engine(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_alone_are_refused_by_every_engine_and_one_file_is_not(
+    split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(split.parent)  # where ONNX Runtime would find the weights, or another model's
     data = split.read_bytes()
     for use in (ModelInfo.from_onnx, OnnxEngine, build_plan):
         with pytest.raises(ModelError, match=r"weights are in the file 'tiny\.onnx\.data'.*open the model by its path"):
             use(data)
+    onnx.save(onnx.load(split), "one.onnx")
+    OnnxEngine(Path("one.onnx").read_bytes()).close()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import pickle
 import shlex
+import shutil
 import socket
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -61,7 +66,7 @@ CASES = [
     ("net.onnx", zipped({"best.onnx": b"x"}), "a ZIP archive", "unzip {path}"),
     ("net.tar", tarred(), "a tar archive", "tar -xf {path}"),
     ("net.tar.gz", b"\x1f\x8b\x08" + b"\0" * 9, "a tar archive", "tar -xf {path}"),
-    ("net.onnx.gz", b"\x1f\x8b\x08" + b"\0" * 9, "a gzip archive", "gunzip {path}"),
+    ("net.onnx.gz", b"\x1f\x8b\x08" + b"\0" * 9, "a gzip archive", "gunzip < {path} > unpacked.onnx"),
     ("lfs.onnx", LFS_POINTER, "a Git LFS pointer to a file of 12.7 MB", "git lfs pull"),
     ("page.onnx", b"\n<!DOCTYPE html>\n<html><head>", "an HTML page", "/resolve/"),
     ("page.onnx", b"<!-- saved --><HTML lang=en>", "an HTML page", "/resolve/"),
@@ -112,6 +117,29 @@ def test_the_commands_in_advice_quote_the_path(tmp_path: Path) -> None:
     assert f"yolo export model={shlex.quote(str(path))} format=onnx" in str(raised.value)
     with pytest.raises(ModelError, match=f"unzip '{archive}'"):
         ModelFile.read(str(archive))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "gz", "xz", "bz2"])
+def test_the_advice_on_an_archive_gives_the_model_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, path = make_detector(), tmp_path / f"packed.{kind}"
+    Path("unpacked.onnx").write_bytes(data)
+    if "tar" in kind:
+        with tarfile.open(path, "w:gz" if kind == "tar.gz" else "w") as archive:
+            archive.add("unpacked.onnx")
+    else:
+        pack = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+        path.write_bytes(pack[kind](data) if kind in pack else zipped({"unpacked.onnx": data}))
+    Path("unpacked.onnx").unlink()
+    with pytest.raises(ModelError) as raised:
+        ModelFile.read(str(path))
+    command = str(raised.value).partition("give the ONNX file in it: ")[2]
+    if not shutil.which(command.split()[0]):
+        pytest.skip(f"no {command.split()[0]} here")
+    subprocess.run(["sh", "-c", command], check=True)
+    assert ModelFile.read("unpacked.onnx").data == data
 
 
 def bytes_read() -> int:
