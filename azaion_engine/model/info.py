@@ -9,7 +9,10 @@ from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.end_to_end import check_detection_shape
+from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
+from azaion_engine.model.other_task import other_task
+from azaion_engine.model.parsing import parse_model
 from azaion_engine.settings import DYNAMIC_SIZE
 
 DYNAMIC = -1
@@ -37,7 +40,7 @@ class ModelInfo:
     """An ONNX detector's identity, tensors and metadata.
 
     Attributes:
-        sha256: SHA-256 of the file, hex.
+        sha256: SHA-256 of the model's bytes, hex (`ModelFile.sha256`).
         input: The picture input, `[batch, 3, height, width]`.
         outputs: Every output; the first is `[batch, n, 6]`.
         metadata: The file's `metadata_props`.
@@ -55,17 +58,13 @@ class ModelInfo:
         """Reads an ONNX file.
 
         Args:
-            model_bytes: The whole file; weights in external files are not supported.
+            model_bytes: The model with all its weights, as `ModelFile.data` has it.
 
         Raises:
-            ModelError: Not an ONNX file, or its inputs and outputs are not a detector's.
+            ModelError: Not an ONNX file, or weights are missing, or its inputs and outputs are not a detector's.
         """
-        import onnx
-
-        try:
-            model = onnx.load_model_from_string(model_bytes)
-        except Exception as error:  # protobuf's DecodeError is in a private module that moves between versions
-            raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
+        model = parse_model(model_bytes)
+        check_self_contained(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
@@ -85,9 +84,11 @@ class ModelInfo:
                 f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
                 "expected float32 or float16 [batch, 3, height, width]"
             )
+        metadata = {p.key: p.value for p in model.metadata_props}
+        if task := other_task(picture.shape, [output.shape for output in outputs], metadata):
+            raise ModelError(f"the model is {task}")
         if graph.output[0].type.tensor_type.HasField("shape"):  # else checked after the first run
             check_detection_shape(outputs[0].shape, outputs[0].name)
-        metadata = {p.key: p.value for p in model.metadata_props}
         return cls(
             sha256=hashlib.sha256(model_bytes).hexdigest(),
             input=picture,
