@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from azaion_engine.cuda.context import begin_context
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.errors import InvalidParameterError, PictureError
+from azaion_engine.heads.base import Selection
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
@@ -43,6 +45,7 @@ class Detector:
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
         info: ModelInfo | None = None,
+        max_detections: int = 300,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -53,6 +56,7 @@ class Detector:
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
             info: Properties of the model file, if there is one.
+            max_detections: Default for the number of a picture's boxes, where the model leaves it open.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -63,7 +67,10 @@ class Detector:
         self.model_name = model_name
         self.confidence = confidence
         self.info = info
-        self._preparer = Preparer(engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits())
+        self._selection = Selection(confidence, None, max_detections)
+        self._preparer = Preparer(
+            engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.input_form
+        )
 
     @classmethod
     def open(
@@ -104,6 +111,7 @@ class Detector:
                 confidence=settings.confidence,
                 limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
                 info=model.info,
+                max_detections=settings.max_detections,
             )
         except BaseException:
             model.engine.close()
@@ -129,8 +137,20 @@ class Detector:
         """
         return self._preparer.prepare(picture)
 
-    def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[Found]:
+    def selection(self, confidence: float | None = None) -> Selection:
+        """Returns which boxes `infer` finds: those above a confidence, 0…1; default: the detector's own."""
+        return self._selection if confidence is None else replace(self._selection, confidence=confidence)
+
+    def infer(
+        self,
+        pictures: PreparedBatch | Sequence[PreparedPicture],
+        confidences: Sequence[float | None] | None = None,
+    ) -> list[Found]:
         """Runs prepared pictures as one batch; as many concurrent calls as the engine has lanes are useful.
+
+        Args:
+            pictures: Any number.
+            confidences: Threshold of each, 0…1; None: the detector's own. Boxes below may be found all the same.
 
         Returns:
             For each picture, float32 `[k, 6]` in pixels of the network input, or its error if the GPU cannot decode it
@@ -140,7 +160,8 @@ class Detector:
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
-        return self.engine.run_pictures(pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures))
+        batch = pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures)
+        return self.engine.run_pictures(batch, [self.selection(one) for one in confidences or [None] * len(batch)])
 
     def finish(
         self,
@@ -240,7 +261,9 @@ class Detector:
             return self.prepare(picture() if callable(picture) else picture)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
-            return self.finish_batch(batch, self.infer(batch), [confidence] * len(batch), classes)
+            return self.finish_batch(
+                batch, self.infer(batch, [confidence] * len(batch)), [confidence] * len(batch), classes
+            )
 
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
         for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):

@@ -6,7 +6,9 @@ import json
 import logging
 import os
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.onnx_engine import OnnxEngine
@@ -18,9 +20,13 @@ from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
-from azaion_engine.model.file import ModelFile
+from azaion_engine.heads.choice import choose
+from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.labels import read_labels
+from azaion_engine.pictures.codec import decode
+from azaion_engine.pictures.input_form import InputForm
+from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.plans.store import PlanStore
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.version import __version__
@@ -30,7 +36,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_DECIDE = {"engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"}
+_DECIDE = {
+    *("engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"),
+    *("head", "input", "task", "nms_iou"),
+}
 """The settings that an engine depends on; the others may differ between clients of a shared engine."""
 
 
@@ -92,18 +101,29 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
             missing = missing_for_tensorrt()
             if not missing:
                 engine = open_tensorrt(model, settings, progress)
-                engine.open_pictures(decoders)
+                try:
+                    recognise(engine, model.info, settings)
+                    engine.open_pictures(decoders)
+                except BaseException:
+                    engine.close()
+                    raise
                 return engine
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
-    return OnnxEngine(
+    on_cpu = OnnxEngine(
         model.data,
         batch_size=settings.batch_size,
         height=settings.height,
         width=settings.width,
         threads=settings.threads,
     )
+    try:
+        recognise(on_cpu, model.info, settings)
+    except BaseException:
+        on_cpu.close()
+        raise
+    return on_cpu
 
 
 def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:
@@ -125,6 +145,26 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
         return partial(open_engine, model, settings)
 
     return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
+
+
+def recognise(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
+    """Sets the engine's head and input form; runs the sample picture where the file leaves them open.
+
+    Raises:
+        ModelError: The model has no head that is known, or is none; the message names the settings that help.
+        ConfigurationError: The settings do not fit the model.
+    """
+
+    def look(form: InputForm) -> dict[str, NDArray[Any]]:
+        picture = decode(sample_picture())
+        letterbox = Letterbox.fit(picture.shape[1], picture.shape[0], *engine.get_input_shape(), form.fit)
+        outputs = engine.run(letterbox.to_input(picture, form=form)[None])
+        return dict(zip(engine.output_names, outputs, strict=True))
+
+    choice = choose(info.signature(engine.get_input_shape()), settings, look)
+    engine.head, engine.input_form, engine.notes = choice.head, choice.form, choice.notes
+    for note in choice.notes:
+        logger.warning("assumed of the model: %s", note)
 
 
 def missing_for_tensorrt() -> str:

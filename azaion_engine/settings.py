@@ -5,18 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
 
 from azaion_engine.errors import ConfigurationError
 
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
 Precision = Literal["fp16", "fp32"]
+HeadName = Literal["rows", "yolo", "yolov5", "yolox", "yolox_grid"]
 
 DYNAMIC_SIZE = 1280
 """Height and width, in pixels, used where the model leaves them dynamic (-1)."""
 
 DEFAULT_BATCH_SIZE = 16
 """Pictures per execution on a GPU: larger batches do not raise the throughput."""
+
+
+class InputSettings(BaseModel):
+    """How a network wants its pictures, where its file does not say it: see `pictures.input_form.InputForm`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    colour: Literal["rgb", "bgr"] | None = Field(None, description="Order of the channels.")
+    scale: float | None = Field(None, gt=0, description="Value of a white pixel: 1 for 0…1, 255 for 0…255.")
+    mean: tuple[float, float, float] | None = Field(None, description="Subtracted from each channel, after scaling.")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(None, description="Divides each channel.")
+    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(None, description="How a picture fills the input.")
+    layout: Literal["nchw", "nhwc"] | None = Field(None, description="Order of the input's dimensions.")
 
 
 class DetectorSettings(BaseModel):
@@ -47,6 +61,11 @@ class DetectorSettings(BaseModel):
     )
     cache_dir: Path | None = Field(None, description="Where built engines are kept; default: the user's cache.")
     threads: int | None = Field(None, ge=1, description="CPU threads of ONNX Runtime; default: every core, shared.")
+    head: HeadName | None = Field(None, description="Family of the model's outputs; default: recognised.")
+    input: InputSettings | None = Field(None, description="How the model wants its pictures; default: as its family.")
+    task: Literal["detect"] | None = Field(None, description="`detect` takes the boxes alone of another task's model.")
+    nms_iou: float | None = Field(None, ge=0, le=1, description="IoU above which the better of two boxes stays.")
+    max_detections: int = Field(300, ge=1, le=3000, description="Boxes of a picture, where the model leaves it open.")
     confidence: float = Field(0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
     max_picture_bytes: int = Field(32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
     max_picture_pixels: int = Field(100_000_000, ge=1, description="Largest picture, in pixels.")

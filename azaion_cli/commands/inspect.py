@@ -12,7 +12,7 @@ import typer
 from azaion_cli.commands.cache import describe, print_plans
 from azaion_cli.console import make_table, megabytes, print_json, print_pairs, print_table
 from azaion_cli.options import CacheOption, JsonOption, SetOption, VerboseOption, existing_model, read_settings
-from azaion_engine.errors import AzaionError, ModelError
+from azaion_engine.errors import AzaionError
 
 if TYPE_CHECKING:
     from azaion_engine.model.file import ModelFile
@@ -101,7 +101,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
-    shown = _onnx(file)
+    shown = _onnx(file) | _as_detector(file, settings)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
@@ -124,6 +124,8 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         ("layers", ", ".join(f"{count} {kind}" for kind, count in shown["operators"].items())),
         ("classes", ", ".join(f"{i} {name}" for i, name in shown["classes"].items()) or "not named in the file"),
         ("usable", "yes" if shown["supported"] else f"no: {shown['why_not']}"),
+        *([("head", shown["head"]), ("pictures", shown["input"])] if shown["supported"] else []),
+        *(("assumed", note) for note in shown["assumed"]),
         ("engines", str(len(engines)) if engines else "none in the cache"),
     ]
     print_pairs(pairs)
@@ -144,10 +146,6 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
     from azaion_engine.model.parsing import parse_model
 
     model = parse_model(file.data)
-    try:
-        names, fault = file.info.names, ""
-    except ModelError as error:
-        names, fault = {}, str(error)
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     parameters: Counter[str] = Counter()
@@ -165,12 +163,23 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
         "outputs": [vars(read_tensor(value)) for value in graph.output],
         "parameters": dict(parameters.most_common()),
         "operators": dict(Counter(node.op_type for node in graph.node).most_common()),
-        "classes": names,
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
-        "supported": not fault,
-        "why_not": fault,
         "layers": [{"name": node.name, "type": node.op_type} for node in graph.node],
     }
+
+
+def _as_detector(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
+    """Opens the model with ONNX Runtime and returns what it is as a detector, JSON-ready, or why it is none."""
+    from azaion_engine.opening import open_engine
+
+    shown: dict[str, Any] = {"supported": False, "why_not": "", "head": "", "input": "", "assumed": [], "classes": {}}
+    try:
+        shown["classes"] = file.info.names
+        with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:
+            opened = {"supported": True, "head": engine.head.name, "input": str(engine.input_form)}
+            return shown | opened | {"assumed": list(engine.notes)}
+    except AzaionError as error:
+        return shown | {"why_not": str(error)}
 
 
 # --- a plan -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
-from azaion_engine.heads.end_to_end import check_detection_shape
+from azaion_engine.heads.base import ANY, Head, Selection
+from azaion_engine.heads.end_to_end import EndToEndHead
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
 
 if TYPE_CHECKING:
@@ -34,9 +36,15 @@ class InferenceEngine(ABC):
 
     Attributes:
         origin: Whether the plan store built or loaded this engine, why, and how long it took; None without a store.
+        head: Makes rows of the network's outputs.
+        input_form: How the network wants its pictures.
+        notes: What was assumed of the model, in sentences.
     """
 
     origin: StoreOutcome | None = None
+    head: Head = EndToEndHead()
+    input_form: InputForm = DEFAULT_FORM
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """Prepares the state shared by all engines."""
@@ -55,6 +63,11 @@ class InferenceEngine(ABC):
     @abstractmethod
     def name(self) -> str:
         """Short name of what executes the model, e.g. `onnxruntime-cpu` or `tensorrt-10.13.0`."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in the order in which `run` returns them."""
+        return self.head.outputs
 
     @property
     def lanes(self) -> int:
@@ -82,26 +95,24 @@ class InferenceEngine(ABC):
                 non-contiguous; it is cast to the model's dtype.
 
         Returns:
-            One float32 array per model output; the first is `[n, k, 6]` with rows
-            x1, y1, x2, y2 (pixels of the network input), confidence (0…1), class.
+            One float32 array per model output, as the network gives it; `run_pictures` makes rows of them.
 
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
-            ModelError: The model's output is not `[n, k, 6]`.
+            ModelError: An output has no row for each picture.
             ExecutionError: The runtime failed on these rows.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
         self._check_input(input_data)
-        outputs = self._run(input_data)
-        check_detection_shape(outputs[0].shape, "output 0")  # a dynamic shape is known only after the run
-        return outputs
+        return self._run(input_data)
 
-    def run_pictures(self, pictures: PreparedBatch) -> list[Found]:
+    def run_pictures(self, pictures: PreparedBatch, selections: Sequence[Selection] | None = None) -> list[Found]:
         """Runs prepared pictures as a batch; if the batch fails, runs each picture alone.
 
         Args:
             pictures: Any number. Every engine runs `ArrayPicture`s; other forms only if `open_pictures` returned them.
+            selections: Which boxes of each picture are wanted, if the head leaves it open; default: `ANY` of each.
 
         Returns:
             For each picture, its rows or its error: PictureError if the GPU could not decode it, else the runtime's
@@ -111,15 +122,21 @@ class InferenceEngine(ABC):
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
+        if selections is None:
+            selections = [ANY] * len(pictures)
         try:
-            return self._run_prepared(pictures)
+            return self._run_prepared(pictures, selections)
         except (GpuLostError, EngineClosedError):
             raise
         except Exception as error:
             if len(pictures) == 1:
                 return [error]
             logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
-            return [found for picture in pictures.pictures for found in self.run_pictures(PreparedBatch([picture]))]
+            return [
+                found
+                for picture, selection in zip(pictures.pictures, selections, strict=True)
+                for found in self.run_pictures(PreparedBatch([picture]), [selection])
+            ]
 
     def empty_input(self, rows: int) -> NDArray[Any]:
         """Allocates an array for `run`, not initialised, in the memory that this engine reads fastest.
@@ -166,13 +183,24 @@ class InferenceEngine(ABC):
     ) -> None:
         self.close()
 
-    def _run_prepared(self, pictures: PreparedBatch) -> list[Found]:
-        rows = iter(() if pictures.arrays is None else self.run(pictures.arrays)[0])
-        loadable = pictures.loadable
-        loaded = iter(self._run_loadable(loadable) if loadable else ())
+    def rows_of(self, arrays: NDArray[Any], selections: Sequence[Selection]) -> Sequence[Found]:
+        """Runs arrays as `run` does, and makes the rows of each picture; raises likewise."""
+        outputs = dict(zip(self.output_names, self.run(arrays), strict=False))
+        return self.head.rows(outputs, self.get_input_shape(), selections)
+
+    def _run_prepared(self, pictures: PreparedBatch, selections: Sequence[Selection]) -> list[Found]:
+        wanted = list(zip(pictures.pictures, selections, strict=True))
+        arrays, loadable = pictures.arrays, pictures.loadable
+        rows: Iterator[Found] = iter(())
+        loaded: Iterator[Found] = iter(())
+        if arrays is not None:
+            rows = iter(self.rows_of(arrays, [one for picture, one in wanted if isinstance(picture, ArrayPicture)]))
+        if loadable:
+            others = [one for picture, one in wanted if not isinstance(picture, ArrayPicture)]
+            loaded = iter(self._run_loadable(loadable, others))
         return [next(rows) if isinstance(picture, ArrayPicture) else next(loaded) for picture in pictures.pictures]
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
         """Runs pictures that the engine loads itself; engines that only take arrays refuse them."""
         raise InvalidTensorError(f"{self.name} takes arrays, given {type(pictures[0]).__name__}")
 

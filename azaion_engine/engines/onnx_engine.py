@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
+from azaion_engine.heads.end_to_end import EndToEndHead
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.settings import check_at_least_one
 from azaion_engine.system.cores import available_cores
@@ -40,7 +41,7 @@ class OnnxEngine(InferenceEngine):
 
         Raises:
             ConfigurationError: A size, batch or number of threads below 1.
-            ModelError: The model cannot be read or is not a `[batch, n, 6]` detector.
+            ModelError: The model cannot be read.
         """
         super().__init__()
         if kwargs:
@@ -66,11 +67,18 @@ class OnnxEngine(InferenceEngine):
         self._size = (size[0], size[1])
         self._dtype = np.dtype(self.info.input.dtype)
         self._input_name = self.info.input.name
+        self._output_names = tuple(output.name for output in self.info.outputs)
+        self.head = EndToEndHead(self._output_names[0])
 
     @property
     def name(self) -> str:
         """Name and provider of the runtime."""
         return "onnxruntime-cpu"
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the model's outputs, in the file's order."""
+        return self._output_names
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
@@ -97,6 +105,10 @@ class OnnxEngine(InferenceEngine):
         if self._fixed_batch and count < self._batch_size:
             padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
             rows = np.concatenate([rows, padding])
+        if self.info.channels_last:
+            rows = rows.transpose(0, 2, 3, 1)
+        if self._dtype.kind == "u":
+            rows = np.rint(rows)
         try:
             outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
         except Exception as error:  # onnxruntime's exceptions have no common base

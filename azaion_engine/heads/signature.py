@@ -16,17 +16,15 @@ class TensorInfo:
         name: Name of the tensor.
         dtype: NumPy name of the element type, e.g. `float32`.
         shape: Dimensions; `DYNAMIC` (-1) for dynamic ones.
-        known: Whether the file states a shape at all.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    known: bool = True
 
     def __str__(self) -> str:
         dims = ", ".join("?" if size == DYNAMIC else str(size) for size in self.shape)
-        return f"{self.name} {self.dtype} [{dims}]" if self.known else f"{self.name} {self.dtype}"
+        return f"{self.name} {self.dtype} [{dims}]"
 
 
 @dataclass(frozen=True)

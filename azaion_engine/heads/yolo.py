@@ -66,7 +66,8 @@ class YoloHead(Head):
     ) -> NDArray[np.float32]:
         """Makes boxes `[n, 4]` of corners from values `[4, n]` of the anchors with these indices."""
         centre, half = values[:2], values[2:] / 2
-        return np.concatenate([centre - half, centre + half]).T
+        boxes: NDArray[np.float32] = np.concatenate([centre - half, centre + half]).T
+        return boxes
 
 
 class AnchorYoloHead(YoloHead):

@@ -151,8 +151,8 @@ class Letterbox:
             out[:, rows, : columns.start] = border
             out[:, rows, columns.stop :] = border
         channels = cv2.split(resized)
-        # A table look-up is exact, and faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split
-        # and NumPy multiply.
+        # A table look-up is exact, and faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or
+        # split and NumPy multiply.
         for plane, channel, table in zip(
             out, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
         ):

@@ -29,6 +29,7 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
+from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from benchmarks.records.machine import machine
@@ -64,7 +65,7 @@ class JpegEngine(StandInEngine):
         """Asks for JPEGs."""
         return PictureForm.JPEG
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> list[Found]:
         time.sleep(self._seconds)
         return [self._rows] * len(pictures)
 

@@ -23,6 +23,7 @@ from azaion_engine.engines.shared.host import EngineCard
 from azaion_engine.engines.shared.host_process import ON_GPU
 from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
+from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from azaion_engine.system.patient_lock import PatientLock
 
@@ -67,6 +68,7 @@ class SharedEngine(InferenceEngine):
             self._control.close()
             raise
         self.origin = self._card.origin
+        self.head, self.input_form, self.notes = self._card.head, self._card.input_form, self._card.notes
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
 
@@ -155,9 +157,16 @@ class SharedEngine(InferenceEngine):
         outputs: list[NDArray[Any]] = self._call("run", data)
         return outputs
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+    def rows_of(self, arrays: NDArray[Any], selections: Sequence[Selection]) -> Sequence[Found]:
+        """Runs arrays in the host, which makes the rows: they are smaller than the network's outputs."""
+        self._check_input(arrays)
+        found: Sequence[Found] = self._call("rows_of", arrays, selections)
+        return found
+
+    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
         """Runs pictures, in batches with those of other clients."""
-        found: list[Found] = self._call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
+        to_send = [engine_wire.to_send(picture) for picture in pictures]
+        found: list[Found] = self._call("run_pictures", to_send, selections)
         return found
 
     def _watch_host(self) -> None:

@@ -28,6 +28,9 @@ from azaion_engine.errors import (
     ExecutionError,
     GpuLostError,
 )
+from azaion_engine.heads.base import Selection
+from azaion_engine.heads.end_to_end import EndToEndHead
+from azaion_engine.pictures.input_form import DEFAULT_FORM
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -67,7 +70,7 @@ class TensorRTEngine(InferenceEngine):
         Raises:
             PlanError: The plan cannot be used on this machine.
             ConfigurationError: No such GPU, too little GPU memory, or a batch or size outside the plan's profile.
-            ModelError: The plan is not a `[batch, n, 6]` detector.
+            ModelError: The plan does not take pictures `[batch, 3, height, width]`.
             MissingDependencyError: TensorRT or PyCUDA is not installed.
         """
         super().__init__()
@@ -89,11 +92,17 @@ class TensorRTEngine(InferenceEngine):
         except BaseException:
             self._finalizer()
             raise
+        self.head = EndToEndHead(self.output_names[0])
 
     @property
     def name(self) -> str:
         """Flavour and version of TensorRT, e.g. `tensorrt-8.6.0`."""
         return f"{self._trt.flavour}-{self._trt.version}"
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the plan's outputs, in its order."""
+        return self._resources.output_names
 
     @property
     def lanes(self) -> int:
@@ -186,9 +195,11 @@ class TensorRTEngine(InferenceEngine):
             decoders: Decoders for this engine's batch and size that are opening already; default: opens them now.
 
         Returns:
-            `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel. The log says
-            what is missing.
+            `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel, which the log says, or if
+            the network wants another input form than the kernel makes.
         """
+        if self.input_form != DEFAULT_FORM:
+            return PictureForm.ARRAY
         if self._form is None:
             from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
@@ -212,13 +223,14 @@ class TensorRTEngine(InferenceEngine):
             return PictureForm.ARRAY
         return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
         """Runs pictures that are decoded and letterboxed on the GPU."""
         self.open_pictures()
+        batch = self._resources.batch_size
         with self._on_lanes(1, len(pictures)) as (lane,):
             parts = [
-                lane.run_pictures(pictures[start : start + self._resources.batch_size])
-                for start in range(0, len(pictures), self._resources.batch_size)
+                lane.run_pictures(pictures[start : start + batch], self.head, selections[start : start + batch])
+                for start in range(0, len(pictures), batch)
             ]
         return [found for part in parts for found in part]
 

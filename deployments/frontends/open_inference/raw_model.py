@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.model.info import DYNAMIC, TensorInfo
+from azaion_engine.heads.signature import DYNAMIC, TensorInfo
 from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor

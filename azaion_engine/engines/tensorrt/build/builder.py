@@ -16,7 +16,6 @@ from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixe
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
-from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.settings import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, Precision, check_at_least_one
 
@@ -168,8 +167,6 @@ def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
 def _check_outputs(network: Any) -> None:
     if network.num_outputs < 1:
         raise ModelError("the model has no output")
-    output = network.get_output(0)
-    check_detection_shape(tuple(int(size) for size in output.shape), str(output.name))
 
 
 def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:

@@ -18,6 +18,7 @@ from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_siz
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
+from azaion_engine.heads.base import Head, Selection
 from azaion_engine.pictures.prepared import LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -67,6 +68,7 @@ class Lane:
         self._smallest = self._picture.profile[0][0]
         self._works: dict[int, BatchGraph] = {}
         self._outputs: list[DeviceBuffer] = []
+        self._by_name: dict[str, DeviceBuffer] = {}
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
@@ -126,11 +128,18 @@ class Lane:
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
 
-    def run_pictures(self, pictures: Sequence[LoadablePicture]) -> list[NDArray[np.float32] | PictureError]:
+    def run_pictures(
+        self, pictures: Sequence[LoadablePicture], head: Head, selections: Sequence[Selection]
+    ) -> list[NDArray[np.float32] | PictureError]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
+        Args:
+            pictures: At most `batch`.
+            head: Makes rows of the outputs.
+            selections: Which boxes of each picture are wanted.
+
         Returns:
-            One for each picture: float32 `[k, 6]`, the rows of the first output, or the picture's error.
+            One for each picture: its rows, or its error.
         """
         loader = self.loader
         assert loader is not None
@@ -138,11 +147,14 @@ class Lane:
         count = errors.count(None)
         if count:
             self._enqueue(count)
-            self._outputs[0].download(count, self.stream)
+            for name in head.outputs:
+                self._by_name[name].download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
-        # A copy: the next batch overwrites the pinned memory.
-        found = iter(np.array(self._outputs[0].host[:count], dtype=np.float32))
+        # Copies: the next batch overwrites the pinned memory.
+        outputs = {name: np.array(self._by_name[name].host[:count], dtype=np.float32) for name in head.outputs}
+        wanted = [selection for selection, error in zip(selections, errors, strict=True) if error is None]
+        found = iter(head.rows(outputs, self._size, wanted))
         return [next(found) if error is None else error for error in errors]
 
     def warm_up(self) -> None:
@@ -192,6 +204,7 @@ class Lane:
                 raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
             if not tensor.is_input:
                 self._outputs.append(DeviceBuffer(self._context.driver, shape, tensor.dtype))
+                self._by_name[tensor.name] = self._outputs[-1]
                 self._held.append(self._outputs[-1])
         # Must be finite: rows beyond the batch are computed too.
         self._input.clear(self.stream)

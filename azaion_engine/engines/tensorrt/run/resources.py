@@ -17,7 +17,6 @@ from azaion_engine.engines.tensorrt.run.lane import Lane, picture_input
 from azaion_engine.engines.tensorrt.run.lane_pool import LanePool
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.end_to_end import check_detection_shape
 from azaion_engine.settings import DYNAMIC_SIZE
 from azaion_engine.system.cores import available_cores
 
@@ -43,8 +42,10 @@ class EngineResources:
         batch_size: Rows per execution.
         size: (height, width) of the network input, in pixels.
         dtype: Element type of the network input.
+        output_names: Names of the outputs, in the plan's order.
     """
 
+    output_names: tuple[str, ...]
     batch_size: int
     size: tuple[int, int]
     dtype: np.dtype[Any]
@@ -64,7 +65,7 @@ class EngineResources:
         Raises:
             PlanError: The plan cannot be used here.
             ConfigurationError: A batch or size outside the plan's profile, or not enough memory.
-            ModelError: The plan is not a `[batch, n, 6]` detector.
+            ModelError: The plan has no output, or takes no pictures.
             pycuda.driver.Error: Not enough memory.
             ExecutionFailedError: TensorRT refuses a shape.
         """
@@ -73,7 +74,7 @@ class EngineResources:
         outputs = [tensor for tensor in self.plan.tensors if not tensor.is_input]
         if not outputs:
             raise ModelError("the plan has no output")
-        check_detection_shape(outputs[0].shape, outputs[0].name)
+        self.output_names = tuple(tensor.name for tensor in outputs)
         low, _, high = picture.profile
         self.batch_size = _choose_batch(picture, batch_size)
         self.size = (
