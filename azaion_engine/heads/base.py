@@ -36,6 +36,27 @@ class Selection:
 ANY = Selection()
 
 
+@dataclass(frozen=True)
+class RawLayout:
+    """What a raw output means, for a GPU that makes the rows itself.
+
+    Attributes:
+        output: Name of the output: each anchor's box as centre and size, its objectness if there is one, its scores.
+        anchors_first: `[batch, anchors, values]` instead of `[batch, values, anchors]`.
+        classes: Number of classes.
+        objectness: Whether an anchor's fifth value multiplies its class scores.
+        grid: Whether boxes are offsets and logarithms on YOLOX's grid.
+        iou: Threshold where a selection names none, 0…1.
+    """
+
+    output: str
+    anchors_first: bool
+    classes: int
+    objectness: bool
+    grid: bool
+    iou: float
+
+
 class Head(ABC):
     """Makes rows of a network's outputs.
 
@@ -44,15 +65,21 @@ class Head(ABC):
         outputs: Names of the outputs that `rows` reads; all others are ignored.
         selects: Whether `iou` and `max_detections` of a selection have an effect; else they are part of the network.
         iou: Threshold where a selection names none, 0…1.
+        most: Maximum number of rows of a picture, whatever a selection says.
     """
 
     name: ClassVar[str]
     selects: ClassVar[bool] = False
     iou: float = 0.7
+    most: int = 300
 
     def __init__(self, outputs: Sequence[str]) -> None:
         """Stores the names of the outputs."""
         self.outputs = tuple(outputs)
+
+    def raw_layout(self) -> RawLayout | None:
+        """Returns what a GPU needs to make the rows itself; None if only `rows` can."""
+        return None
 
     @abstractmethod
     def rows(self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection]) -> list[Rows]:

@@ -84,6 +84,7 @@ def choose(
                 f"nms_iou: the model selects its boxes itself (head {choice.head.name!r}): nothing is left to suppress"
             )
         choice.head.iou = settings.nms_iou
+    choice.head.most = settings.max_detections
     if look is not None and isinstance(choice.head, EndToEndHead):
         _check_rows(look(choice.form)[choice.head.outputs[0]], choice.head.outputs[0])
     return choice

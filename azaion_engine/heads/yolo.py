@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.heads.base import Head, Outputs, Rows, Selection
+from azaion_engine.heads.base import Head, Outputs, RawLayout, Rows, Selection
 from azaion_engine.heads.suppression import suppress
 
 
@@ -21,6 +21,7 @@ class YoloHead(Head):
     name = "yolo"
     selects = True
     objectness: ClassVar[bool] = False
+    grid: ClassVar[bool] = False
 
     def __init__(self, output: str, classes: int, anchors_first: bool = False) -> None:
         """Describes the output.
@@ -33,6 +34,10 @@ class YoloHead(Head):
         super().__init__([output])
         self.classes = classes
         self.anchors_first = anchors_first
+
+    def raw_layout(self) -> RawLayout:
+        """Returns what the GPU's kernels need."""
+        return RawLayout(self.outputs[0], self.anchors_first, self.classes, self.objectness, self.grid, self.iou)
 
     def rows(self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection]) -> list[Rows]:
         """Makes the rows of each picture: threshold, then suppression."""
@@ -58,7 +63,7 @@ class YoloHead(Head):
             best[good],
             scores[:, good].argmax(axis=0).astype(np.float32),
             self.iou if selection.iou is None else selection.iou,
-            selection.max_detections,
+            min(selection.max_detections, self.most),
         )
 
     def _boxes(

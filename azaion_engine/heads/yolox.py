@@ -20,6 +20,7 @@ class YoloxGridHead(YoloxHead):
     """YOLOX's default head: boxes as offsets from their grid cell and logarithms of sizes, in strides."""
 
     name = "yolox_grid"
+    grid = True
 
     def _boxes(
         self, values: NDArray[np.float32], anchors: NDArray[np.intp], size: tuple[int, int]

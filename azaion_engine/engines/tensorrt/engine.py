@@ -218,6 +218,8 @@ class TensorRTEngine(InferenceEngine):
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
         try:
             loaders = [lane.open_loader(decoders.take) for lane in lanes]
+            for lane in lanes:
+                lane.open_selector(self.head)
         except self._context.driver.Error as error:
             _logger.warning("pictures are letterboxed on the CPU: %s", error)
             return PictureForm.ARRAY

@@ -19,6 +19,7 @@ from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.heads.base import Head, Selection
+from azaion_engine.heads.gpu.select_kernel import SelectKernel
 from azaion_engine.pictures.prepared import LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -72,6 +73,7 @@ class Lane:
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
+        self._selector: SelectKernel | None = None
         self.stream: Any = None
         self._ready: Any = None
         self._done: Any = None
@@ -101,6 +103,19 @@ class Lane:
 
         self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
         return self.loader
+
+    def open_selector(self, head: Head) -> None:
+        """Prepares `run_pictures` for a head whose rows the GPU makes; does nothing for others.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernels.
+        """
+        raw = head.raw_layout()
+        if raw is not None:
+            output = self._by_name[raw.output]
+            self._selector = SelectKernel(
+                self._context.driver, raw, output.shape, output.dtype, self._size, head.most, self.stream
+            )
 
     def start(self, rows: NDArray[Any]) -> None:
         """Starts a batch of arrays; `collect` waits for it.
@@ -145,16 +160,23 @@ class Lane:
         assert loader is not None
         errors = loader.load(pictures)
         count = errors.count(None)
+        wanted = [selection for selection, error in zip(selections, errors, strict=True) if error is None]
+        read = [self._by_name[name] for name in head.outputs]
         if count:
             self._enqueue(count)
-            for name in head.outputs:
-                self._by_name[name].download(count, self.stream)
+            if self._selector is not None:
+                self._selector.launch(read[0].address, wanted, self.stream)
+                read = [self._selector.rows]
+            for output in read:
+                output.download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
         # Copies: the next batch overwrites the pinned memory.
-        outputs = {name: np.array(self._by_name[name].host[:count], dtype=np.float32) for name in head.outputs}
-        wanted = [selection for selection, error in zip(selections, errors, strict=True) if error is None]
-        found = iter(head.rows(outputs, self._size, wanted))
+        outputs = [np.array(output.host[:count], dtype=np.float32) for output in read]
+        if self._selector is not None:
+            found = iter(outputs[0])
+        else:
+            found = iter(head.rows(dict(zip(head.outputs, outputs, strict=True)), self._size, wanted))
         return [next(found) if error is None else error for error in errors]
 
     def warm_up(self) -> None:
@@ -170,6 +192,9 @@ class Lane:
         if self.loader is not None:
             self.loader.free()
             self.loader = None
+        if self._selector is not None:
+            self._selector.free()
+            self._selector = None
         for memory in self._held:
             memory.free()
         self._held.clear()
