@@ -60,9 +60,12 @@ class OnnxEngine(InferenceEngine):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about unused initialisers are of no use here
         try:
-            self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+            # The fallback would try the same provider again and print to stdout.
+            self._session = onnxruntime.InferenceSession(
+                model_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from error
         self._fixed_batch = self.info.input.shape[0] > 0
         self._batch_size, *size = self.info.resolve(batch_size or 1, height, width)
         self._size = (size[0], size[1])

@@ -14,7 +14,10 @@ from typing import Any
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import DYNAMIC, Signature, TensorInfo
 from azaion_engine.heads.evidence import layout_of
+from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
+from azaion_engine.model.other_task import other_task
+from azaion_engine.model.parsing import parse_model
 from azaion_engine.settings import DYNAMIC_SIZE
 
 __all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
@@ -30,7 +33,7 @@ class ModelInfo:
     """An ONNX detector's identity, tensors and metadata.
 
     Attributes:
-        sha256: SHA-256 of the file, hex.
+        sha256: SHA-256 of the model's bytes, hex (`ModelFile.sha256`).
         input: The picture input, `[batch, 3, height, width]` or `[batch, height, width, 3]`.
         outputs: Every output.
         metadata: The file's `metadata_props`.
@@ -52,23 +55,22 @@ class ModelInfo:
         """Reads an ONNX file.
 
         Args:
-            model_bytes: The whole file; weights in external files are not supported.
+            model_bytes: The model with all its weights, as `ModelFile.data` has it.
 
         Raises:
-            ModelError: Not an ONNX file, or it takes no pictures; `heads.choice` tells whether it is a detector.
+            ModelError: Not an ONNX file, or weights are missing, or it takes no pictures, or is for another task;
+                `heads.choice` tells whether it is a detector.
         """
-        import onnx
-
-        try:
-            model = onnx.load_model_from_string(model_bytes)
-        except Exception as error:  # protobuf's DecodeError is in a private module that moves between versions
-            raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
+        model = parse_model(model_bytes)
+        check_self_contained(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
         outputs = tuple(read_tensor(value) for value in graph.output)
         picture, extras = _picture_and_extras(inputs, outputs)
         metadata = {p.key: p.value for p in model.metadata_props}
+        if task := other_task(picture.shape, [output.shape for output in outputs], metadata):
+            raise ModelError(f"the model is {task}")
         return cls(
             sha256=hashlib.sha256(model_bytes).hexdigest(),
             input=picture,

@@ -202,3 +202,13 @@ def test_a_model_may_leave_its_outputs_rank_open_and_not_its_type():
     model.graph.input[0].type.tensor_type.elem_type = 99
     with pytest.raises(ModelError, match="unknown"):
         OnnxEngine(model.SerializeToString())
+
+
+def test_what_onnx_runtime_refuses_is_one_line_and_nothing_on_stdout(capfd):
+    garbled = make_detector().replace(b"Sigmoid", b"\xff" * 7)
+    unknown = make_detector(unknown_op=True)
+    for model in (garbled, unknown):
+        with pytest.raises(ModelError, match="ONNX Runtime cannot load the model: ") as raised:
+            OnnxEngine(model)
+        assert "\n" not in str(raised.value)
+    assert capfd.readouterr().out == ""
