@@ -76,10 +76,12 @@ def eval_(
     """
     from azaion_engine.errors import InvalidParameterError
     from azaion_engine.evaluation.reader import read_data_set
+    from azaion_engine.evaluation.score import Scorer, require_pycocotools
 
     if json_ not in (None, _STDOUT) and not json_.absolute().parent.is_dir():
         raise typer.BadParameter(f"no such folder: {str(json_.parent)!r}", param_hint="'--json'")
     settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
+    require_pycocotools()  # before the engine is built, which may take minutes
     try:
         labelled = read_data_set(data.expanduser(), split=split, limit=limit, pictures=pictures)
     except InvalidParameterError as error:
@@ -88,7 +90,6 @@ def eval_(
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
     from azaion_engine.evaluation.classes import match_classes
-    from azaion_engine.evaluation.score import Scorer
 
     with Detector.open(settings, progress=build_progress()) as detector:
         only = detector.class_ids(classes.split(",")) if classes is not None else None

@@ -71,6 +71,20 @@ class Score:
     classes: tuple[ClassScore, ...]
 
 
+def require_pycocotools() -> None:
+    """Loads pycocotools, so that a long run does not end without it.
+
+    Raises:
+        MissingDependencyError: It is not installed; the message names the extra.
+    """
+    try:
+        import pycocotools.cocoeval  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"pycocotools cannot be loaded ({error}): pip install 'azaion-engine[eval]'"
+        ) from error
+
+
 class Scorer:
     """Collects labels and detections of pictures, then scores them."""
 
@@ -84,12 +98,7 @@ class Scorer:
         Raises:
             MissingDependencyError: pycocotools is not installed.
         """
-        try:
-            import pycocotools.cocoeval  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"pycocotools cannot be loaded ({error}): pip install 'azaion-engine[eval]'"
-            ) from error
+        require_pycocotools()
         self._classes = classes
         self._scored = np.array(sorted(set(classes.model_ids.values())), np.int64)
         self._max_detections = max_detections

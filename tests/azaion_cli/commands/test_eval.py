@@ -190,6 +190,15 @@ def test_limit_confidence_and_max_detections_are_followed(azaion: Cli, labelled:
     assert (nothing_sure["map50"], nothing_sure["confidence"]) == (0, 1)
 
 
+def test_runs_on_tensorrt_and_tells_its_precision(
+    azaion: Cli, labelled: Path, tiny: Path, tmp_path: Path, h200: Any
+) -> None:
+    common = ("eval", tiny, "--engine", "tensorrt", "--data", labelled, "--set", f"cache_dir={tmp_path}")
+    result = azaion(*common, "--set", "precision=fp32", "--json", "-").json
+    assert (result["precision"], result["pictures"], result["map50"]) == ("fp32", 5, 1)
+    assert f"{result['engine']} fp16, input 64x64" in azaion(*common).out
+
+
 def test_wrong_data_is_wrong_usage_and_missing_pycocotools_names_the_extra(
     azaion: Cli, labelled: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
