@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _STDOUT = Path("-")
 
+_CONFIDENCE = "confidence=0.001"
+"""Default, before the user's own settings: as Ultralytics' `val`, low enough for the end of the curve."""
+
 
 def eval_(
     data: Annotated[
@@ -54,11 +57,15 @@ def eval_(
     ] = None,
     by_id: Annotated[bool, typer.Option("--by-id", help="Compare class ids, whatever the names are.")] = False,
     confidence: Annotated[
-        float, typer.Option("--confidence", "-c", help="Threshold, 0 to 1: low, to see the whole curve.", min=0, max=1)
-    ] = 0.001,
+        float | None,
+        typer.Option(
+            "--confidence", "-c", help="Threshold, 0 to 1; default 0.001, to see the whole curve.", min=0, max=1
+        ),
+    ] = None,
     max_detections: Annotated[
-        int, typer.Option("--max-detections", help="Boxes of a picture that count, the most confident ones.", min=1)
-    ] = 300,
+        int | None,
+        typer.Option("--max-detections", help="Boxes of a picture that count, the surest ones; default 300.", min=1),
+    ] = None,
     batch_size: BatchOption = None,
     set_: SetOption = None,
     json_: Annotated[
@@ -80,7 +87,8 @@ def eval_(
 
     if json_ not in (None, _STDOUT) and not json_.absolute().parent.is_dir():
         raise typer.BadParameter(f"no such folder: {str(json_.parent)!r}", param_hint="'--json'")
-    settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
+    given = {"model": model, "engine": engine, "confidence": confidence, "max_detections": max_detections}
+    settings = read_settings([_CONFIDENCE, *(set_ or ())], batch_size=batch_size, **given)
     require_pycocotools()  # before the engine is built, which may take minutes
     try:
         labelled = read_data_set(data.expanduser(), split=split, limit=limit, pictures=pictures)
@@ -97,14 +105,14 @@ def eval_(
         notes = [*labelled.notes, *matched.notes]
         for note in notes:
             say(f"note: {note}")
-        scorer = Scorer(matched, max_detections=max_detections)
+        scorer = Scorer(matched, max_detections=settings.max_detections)
         detector.warm_up()
         run = _Run(as_json=json_ is not None)
         run.over(labelled, detector, scorer)
     result = {
         **_setting(detector, settings, labelled),
-        "confidence": confidence,
-        "max_detections": max_detections,
+        "confidence": settings.confidence,
+        "max_detections": settings.max_detections,
         **_scores(scorer.score()),
         "failed": run.failures,
         "seconds": round(run.seconds, 3),

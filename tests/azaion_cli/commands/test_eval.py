@@ -186,8 +186,10 @@ def test_limit_confidence_and_max_detections_are_followed(azaion: Cli, labelled:
     one_a_picture = azaion(*common, "--max-detections", 1).json
     assert one_a_picture["map50"] < 0.6
     assert (one_a_picture["max_detections"], one_a_picture["labels"]) == (1, azaion(*common).json["labels"])
-    nothing_sure = azaion(*common, "--confidence", 1).json
-    assert (nothing_sure["map50"], nothing_sure["confidence"]) == (0, 1)
+    for given in (("--confidence", 1), ("--set", "confidence=1")):
+        nothing_sure = azaion(*common, *given).json
+        assert (nothing_sure["map50"], nothing_sure["confidence"]) == (0, 1)
+    assert azaion(*common, "--set", "max_detections=1").json["map50"] == one_a_picture["map50"]
 
 
 def test_runs_on_tensorrt_and_tells_its_precision(
@@ -197,6 +199,24 @@ def test_runs_on_tensorrt_and_tells_its_precision(
     result = azaion(*common, "--set", "precision=fp32", "--json", "-").json
     assert (result["precision"], result["pictures"], result["map50"]) == ("fp32", 5, 1)
     assert f"{result['engine']} fp16, input 64x64" in azaion(*common).out
+
+
+def test_a_raw_head_is_asked_for_as_many_boxes_as_count(azaion: Cli, data: Path, tmp_path: Path) -> None:
+    """Suppression stops at the setting, which is 300 by default: more could not be counted."""
+    raw, annotations = tmp_path / "raw.onnx", data / "a.json"
+    raw.write_bytes(make_detector(seed=13, output="raw", height=192, width=192))
+    common = ("--engine", "onnx", "--set", "nms_iou=1", "--set", "head=yolo")
+    several = (*common, "--model", raw, "--set", "max_detections=500", "-c", 0.001)
+    ran = azaion("detect", data / "images/0.png", *several, "--format", "coco", "--output", annotations)
+    assert ran.code == ExitCode.OK, ran.err
+    assert len(json.loads(annotations.read_text())["annotations"]) > 350
+    few, many = (
+        azaion("eval", raw, *common, "--data", data, "--json", "-", *given).json
+        for given in ((), ("--max-detections", 500))
+    )
+    assert (few["max_detections"], many["max_detections"]) == (300, 500)
+    assert few["map50"] < 0.9
+    assert many["map50"] == 1
 
 
 def test_wrong_data_is_wrong_usage_and_missing_pycocotools_names_the_extra(
