@@ -38,8 +38,8 @@ def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: floa
         width = np.minimum(x2[best], x2[left]) - np.maximum(x1[best], x1[left])
         height = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
-        # Not the quotient: the union of two empty boxes is 0.
-        left = left[shared <= np.float32(iou) * (areas[best] + areas[left] - shared)]
+        with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area: NaN is not above
+            left = left[~(shared / (areas[best] + areas[left] - shared) > np.float32(iou))]
     return np.array(kept, np.intp)
 
 

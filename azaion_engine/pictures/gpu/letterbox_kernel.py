@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from azaion_engine.pictures.gpu.compile_ptx import PTX
 from azaion_engine.pictures.letterbox import Letterbox
+
+PTX = Path(__file__).with_name("letterbox.ptx")
 
 RECORD = np.dtype(
     [

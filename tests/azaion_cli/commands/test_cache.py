@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.plans.store import PlanStore
 from tests.azaion_cli.conftest import Ran
+from tests.azaion_engine.heads.graphs import network
 from tests.azaion_engine.keys import KEY
-from tests.azaion_engine.models import make_detector
 
 Cli = Callable[..., Ran]
 FILENAME = "azaion.cc_9.0_sm_132.engine"
@@ -130,9 +130,7 @@ def test_inspect_shows_an_onnx_file_and_its_engines(azaion: Cli, h200: Any, tiny
 
 def test_inspect_says_why_a_model_is_no_detector(azaion: Cli, tmp_path: Path) -> None:
     model = tmp_path / "raw.onnx"
-    raw = onnx.load_model_from_string(make_detector(output="raw"))
-    raw.graph.output[0].type.tensor_type.shape.dim[2].dim_value = 64
-    model.write_bytes(raw.SerializeToString())
+    model.write_bytes(network({"scores": np.zeros((5, 4), np.float32)}))
     shown = azaion("inspect", model, "--cache-dir", tmp_path, "--json").json
     assert not shown["supported"]
-    assert "expected [batch, n, 6]" in shown["why_not"]
+    assert "known are rows, yolo" in shown["why_not"]

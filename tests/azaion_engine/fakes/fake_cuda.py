@@ -20,6 +20,7 @@ import numpy as np
 
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, RUN
 from azaion_engine.pictures.letterbox import Letterbox
+from tests.azaion_engine.fakes.fake_select import FakeSelect
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class FakeCuda:
         def module_from_buffer(ptx: bytes) -> Any:
             cuda.check()
             assert ptx.endswith(b"\0"), "the driver reads on to a zero"
-            return SimpleNamespace(get_function=lambda name: FakeLetterbox(cuda, ptx, name))
+            kernels = {"letterbox": FakeLetterbox, "candidates": FakeSelect, "suppress": FakeSelect}
+            return SimpleNamespace(get_function=lambda name: kernels[name.split("_")[0]](cuda, ptx, name))
 
         def mem_get_info() -> tuple[int, int]:
             cuda.check()

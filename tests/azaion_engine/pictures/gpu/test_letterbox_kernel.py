@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from azaion_engine.pictures.gpu.compile_ptx import PTX, SOURCE, compile_ptx
-from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.gpu.letterbox_kernel import PTX, RECORD, LetterboxKernel, make_record
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.pixels import turn_upright
+from tests.azaion_engine.cu_as_cpp import compile_as_cpp
 
-AS_CPP = """
-#include <math.h>
-#include <algorithm>
-using std::max; using std::min;
-struct Index { int x, y, z; };
-static Index blockIdx, threadIdx;
-static const Index blockDim = {1, 1, 1};
-#define __device__
-#define __global__
-#define __float2int_rn(value) ((int)lrintf(value))
-#define __fmaf_rn fmaf
-#include SOURCE
+GLUE = """
 extern "C" int record_size() { return sizeof(Picture); }
 extern "C" void run(int half, const Picture* pictures, int count, void* input, int width, int height) {
     for (blockIdx.z = 0; blockIdx.z < count; ++blockIdx.z)
@@ -37,6 +24,8 @@ extern "C" void run(int half, const Picture* pictures, int count, void* input, i
                      : letterbox_float32(pictures, (float*)input, width, height);
 }
 """
+
+SOURCE = PTX.with_suffix(".cu")
 
 Fill = Callable[[list[np.ndarray[Any, Any]], list[int], tuple[int, int], type], np.ndarray[Any, Any]]
 """Stored pictures, their orientations, (height, width), element type → the network's input."""
@@ -49,27 +38,7 @@ def letterboxes(pictures: list[Any], orientations: list[int], size: tuple[int, i
 
 @pytest.fixture(scope="module")
 def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
-    compiler = shutil.which("g++")
-    if not compiler:
-        pytest.skip("no g++ here; on a GPU the PTX itself is tested")
-    folder = tmp_path_factory.mktemp("letterbox")
-    (folder / "letterbox.cpp").write_text(AS_CPP)
-    subprocess.run(
-        [
-            compiler,
-            "-O1",
-            "-ffp-contract=off",
-            "-shared",
-            "-fPIC",
-            f'-DSOURCE="{SOURCE}"',
-            "letterbox.cpp",
-            "-o",
-            "l.so",
-        ],
-        cwd=folder,
-        check=True,
-    )
-    library = ctypes.CDLL(str(folder / "l.so"))
+    library = compile_as_cpp(SOURCE, GLUE, tmp_path_factory.mktemp("letterbox"))
     assert library.record_size() == RECORD.itemsize
 
     def fill(pictures: list[Any], orientations: list[int], size: tuple[int, int], dtype: type) -> Any:
@@ -160,14 +129,3 @@ def test_a_pitch_wider_than_the_row_is_stepped_over(fill_as_cpp: Fill) -> None:
     np.testing.assert_array_equal(
         fill_as_cpp([cut], [6], (64, 64), np.float32), fill_as_cpp([cut.copy()], [6], (64, 64), np.float32)
     )
-
-
-def test_the_ptx_was_made_from_the_source_beside_it() -> None:
-    assert compile_ptx(SOURCE.read_text(encoding="utf-8")) == PTX.read_bytes(), "run `make ptx`"
-    with pytest.raises(ValueError, match=r"letterbox.cu\(1\): error"):
-        compile_ptx("nonsense")
-
-
-def test_the_ptx_is_read_by_every_driver_of_cuda_12() -> None:
-    version = next(line for line in PTX.read_text().splitlines() if line.startswith(".version"))
-    assert version == ".version 8.0"
