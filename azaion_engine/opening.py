@@ -105,7 +105,7 @@ def recognise(info: ModelInfo, settings: DetectorSettings) -> Choice:
         ModelError: The model is not a detector, or its head or its input form needs a key of the settings.
     """
     _, height, width = info.resolve(1, settings.height, settings.width)
-    return choose(info.signature(height, width), settings)
+    return choose(info.signature(height, width), settings).checked()
 
 
 def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
@@ -118,7 +118,7 @@ def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings
     letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *size, form.fit)
     answer = engine.run(letterbox.to_input(pixels, form=form)[None])
     outputs = {name: output[:1] for name, output in zip(engine.output_names, answer, strict=True)}
-    return choose(info.signature(*size), settings, outputs)
+    return choose(info.signature(*size), settings, outputs).checked()
 
 
 def _tell(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:

@@ -101,7 +101,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
-    shown = _onnx(file)
+    shown = _onnx(file) | _usable(file, settings)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
@@ -123,6 +123,8 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         ("weights", ", ".join(f"{count:,} {kind}" for kind, count in shown["parameters"].items())),
         ("layers", ", ".join(f"{count} {kind}" for kind, count in shown["operators"].items())),
         ("classes", ", ".join(f"{i} {name}" for i, name in shown["classes"].items()) or "not named in the file"),
+        *([("head", f"{shown['head']}: {shown['recognised']}"), ("pictures", shown["form"])] if shown["head"] else ()),
+        *(("note", note) for note in shown["notes"]),
         ("usable", "yes" if shown["supported"] else f"no: {shown['why_not']}"),
         ("engines", str(len(engines)) if engines else "none in the cache"),
     ]
@@ -145,9 +147,9 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
 
     model = parse_model(file.data)
     try:
-        names, fault = file.info.names, ""
-    except ModelError as error:
-        names, fault = {}, str(error)
+        names = file.info.names
+    except ModelError:  # `_usable` says why
+        names = {}
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     parameters: Counter[str] = Counter()
@@ -167,10 +169,28 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
         "operators": dict(Counter(node.op_type for node in graph.node).most_common()),
         "classes": names,
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
-        "supported": not fault,
-        "why_not": fault,
         "layers": [{"name": node.name, "type": node.op_type} for node in graph.node],
     }
+
+
+def _usable(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
+    """Opens a model on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
+    from azaion_engine.opening import open_engine, unfollowed
+
+    try:
+        with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:
+            choice = engine.choice
+            height, width = engine.get_input_shape()
+            return {
+                "supported": True,
+                "why_not": "",
+                "head": choice.head.name,
+                "recognised": choice.family,
+                "form": f"{height} x {width}, {choice.form.describe()}",
+                "notes": [*choice.notes, *unfollowed(file.info, settings, engine)],
+            }
+    except AzaionError as error:
+        return {"supported": False, "why_not": str(error), "head": "", "recognised": "", "form": "", "notes": []}
 
 
 # --- a plan -------------------------------------------------------------------------------------

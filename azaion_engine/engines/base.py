@@ -119,6 +119,7 @@ class InferenceEngine(ABC):
             AzaionError: As `run`.
         """
         self._check_input(input_data)
+        self.choice.checked()
         return self._run_arrays(input_data, selections or [None] * len(input_data))
 
     def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:

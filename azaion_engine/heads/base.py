@@ -55,9 +55,12 @@ class Signature:
     classes: int = 0
 
     def observed(self, outputs: Outputs) -> Signature:
-        """Returns the signature with the shapes that a run gave."""
+        """Returns the signature with the shapes that a run gave, where the file leaves them open."""
+        # Outputs without a batch have got one meanwhile: their shapes stay the file's.
         seen = tuple(
-            replace(tensor, shape=outputs[tensor.name].shape) if tensor.name in outputs else tensor
+            replace(tensor, shape=outputs[tensor.name].shape)
+            if tensor.name in outputs and len(tensor.shape) in (0, outputs[tensor.name].ndim)
+            else tensor
             for tensor in self.outputs
         )
         return replace(self, outputs=seen)

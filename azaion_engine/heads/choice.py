@@ -25,6 +25,7 @@ class Choice:
         family: What it was recognised as, for people.
         notes: What was taken for granted, because the file does not say it.
         settled: False: `choose` must be called again with the outputs of one run.
+        refusal: Why pictures must not be answered before the user sets the keys that this names; empty if they may.
     """
 
     head: Head = END_TO_END
@@ -32,6 +33,17 @@ class Choice:
     family: str = "rows"
     notes: tuple[str, ...] = ()
     settled: bool = True
+    refusal: str = ""
+
+    def checked(self) -> Choice:
+        """Returns itself if pictures may be answered.
+
+        Raises:
+            ModelError: They may not; the message names the keys that settle it.
+        """
+        if self.refusal:
+            raise ModelError(self.refusal)
+        return self
 
 
 def choose(signature: Signature, settings: DetectorSettings | None = None, answer: Outputs | None = None) -> Choice:
@@ -44,8 +56,8 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
             and which of several readings is right.
 
     Raises:
-        ModelError: No head fits, or several do, or the file does not tell how its pictures must be prepared; the
-            message names the keys that settle it.
+        ModelError: No head fits, or several do; the message names the keys that settle it.
+        ConfigurationError: The file cannot follow a key.
     """
     settings = settings or DetectorSettings()
     if answer is not None:
@@ -71,10 +83,9 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
 
 
 def _choice(reading: Reading, evidence: Evidence, settled: bool) -> Choice:
-    if reading.missing and not evidence.given(reading.missing):
-        raise ModelError(reading.refusal(evidence))
+    refusal = "" if evidence.given(reading.missing) else reading.refusal(evidence)
     form = evidence.form(reading.form)
     notes = evidence.notes()
     if reading.assumes and evidence.settings.input is None:
         notes.append(f"the file does not say how pictures are prepared: {form.describe()}, as {reading.family} always")
-    return Choice(reading.head, form, reading.family, tuple(notes), settled)
+    return Choice(reading.head, form, reading.family, tuple(notes), settled, refusal)

@@ -120,6 +120,9 @@ class UltralyticsRtDetr(Head):
             return f"columns reach from {shares.min():.3g} to {shares.max():.3g}, expected 0 to 1"
         if self.ranked and not is_whole(one[:, 5]):
             return "column 5 holds fractions, a class is a whole number"
+        boxes = one[one[:, 4:].max(axis=1) > 0]
+        if len(boxes) and (boxes[:, 2:4] >= boxes[:, :2]).all():
+            return "columns 2 and 3 are never below 0 and 1, so they are corners in 0 to 1, not sizes"
         return ""
 
     def _rows(

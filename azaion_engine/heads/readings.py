@@ -37,7 +37,8 @@ class Reading:
         head: Makes rows of them.
         family: What it is, for people.
         form: How pictures are prepared, as the family's always are.
-        certain: Whether no run of a picture is needed if this is the only reading, or the first that fits.
+        certain: Whether no run of a picture is needed if this is the only reading; and whether it is right, if there are
+            others, where a run does not contradict it.
         assumes: Whether `form` is the family's habit, and nothing in the file says so.
         missing: Keys of the settings without which the reading is not used, because the file cannot tell.
     """
@@ -67,7 +68,9 @@ def read_signature(evidence: Evidence) -> list[Reading]:
     for find in (_ultralytics_rtdetr, _target_sizes, _efficient_nms, _tensorflow, _detr, _apart, _scored):
         if found := find(evidence):
             return found
-    return [reading for tensor in evidence.tensors for reading in _of_tensor(evidence, tensor)]
+    found = [reading for tensor in evidence.tensors for reading in _of_tensor(evidence, tensor)]
+    unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
+    return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]
 
 
 # --- by metadata and names ----------------------------------------------------------------------
@@ -220,7 +223,7 @@ def _of_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     known, assumes = evidence.classes, not evidence.of_yolo
     offset = evidence.settings.class_offset
     anchors = evidence.anchors
-    if q in anchors or (q < 0 < p and (p >= 5 and p != 300 and (not known or p >= 4 + known))):
+    if _is_raw(evidence, p, q):
         certain = bool(known) or _is_segmenting(evidence)
         classes = _classes(evidence, tensor, p - 4)
         head = RawYolo(tensor.name, classes, True, offset)
@@ -239,11 +242,20 @@ def _of_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     return []
 
 
+def _is_raw(evidence: Evidence, p: int, q: int) -> bool:
+    """Whether `[batch, p, q]` has a column p for each box side and class, and a candidate q for each cell."""
+    if p < 5 or p < 4 + evidence.classes:
+        return False
+    # With class names the number of columns tells, whatever the strides.
+    told = evidence.of_yolo and (p == 4 + evidence.classes or evidence.task in ("segment", "pose"))
+    return q in evidence.anchors or (told and q > p) or (q < 0 and p != 300)
+
+
 def _of_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2])
     if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
         return [Reading(head, "end-to-end rows")]
-    rows = Reading(head, "end-to-end rows", certain=False, missing=("input",))
+    rows = Reading(head, "end-to-end rows", missing=("input",))
     return [rows, *(replace(one, certain=False, missing=("input",)) for one in _rtdetr(evidence, tensor))]
 
 
@@ -253,12 +265,11 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     name, known, offset = tensor.name, evidence.classes, evidence.settings.class_offset
     assumes = not evidence.of_yolo
     readings = _of_rows(evidence, tensor) if q == 6 else []
-    readings = [replace(one, certain=False) for one in readings]
     if q >= 6 and known in (0, q - 5):
         levels = evidence.anchors[count]
         undecoded = UndecodedYolox(name, q - 5, offset, levels)
         readings += [
-            Reading(Yolov6(name, q - 5, offset), "YOLOv6", certain=False, assumes=assumes),
+            Reading(Yolov6(name, q - 5, offset), "YOLOv6", assumes=assumes),
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
             Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
         ]

@@ -133,4 +133,4 @@ def test_inspect_says_why_a_model_is_no_detector(azaion: Cli, tmp_path: Path) ->
     model.write_bytes(network({"scores": np.zeros((5, 4), np.float32)}))
     shown = azaion("inspect", model, "--cache-dir", tmp_path, "--json").json
     assert not shown["supported"]
-    assert "known are rows, yolo" in shown["why_not"]
+    assert "no known detection head" in shown["why_not"]

@@ -6,11 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azaion_engine.heads import suppression
-from azaion_engine.heads.suppression import suppress
+from azaion_engine.heads.suppression import select
+from azaion_engine.pictures.prepared import Selection
+
+
+def suppress(boxes, scores, classes, iou, most, agnostic=False):  # type: ignore[no-untyped-def]
+    return select(boxes, scores, classes, Selection(0, iou, most, agnostic), 0.7)
 
 
 def plainly(boxes, scores, classes, iou, most):  # type: ignore[no-untyped-def]
-    """Says the same as `suppress`, pair by pair."""
+    """Says the same as `select`, pair by pair."""
     kept: list[int] = []
     for index in np.argsort(-scores, kind="stable"):
         box = boxes[index]
@@ -56,16 +61,19 @@ def test_boxes_of_two_classes_never_suppress_each_other() -> None:
     np.testing.assert_allclose(rows[:, 4:], [[0.9, 79], [0.8, 0]], atol=1e-6)
 
 
-def test_a_long_run_of_suppressed_boxes_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suppression, "_STEP", 4)
-    boxes = np.array([[0, 0, 10, 10]] * 50 + [[100, 100, 110, 110]], np.float32)
-    scores = np.linspace(0.9, 0.5, 51, dtype=np.float32)
-    rows = suppress(boxes, scores, np.zeros(51, np.float32), 0.5, 10)
-    np.testing.assert_array_equal(rows[:, 0], [0, 100])
+def test_boxes_of_two_classes_do_if_asked() -> None:
+    boxes = np.array([[0, 0, 20, 10]] * 3, np.float32)
+    rows = suppress(boxes, np.array([0.5, 0.9, 0.8], np.float32), np.array([0, 79, 0], np.float32), 0.5, 10, True)
+    np.testing.assert_allclose(rows[:, 4:], [[0.9, 79]], atol=1e-6)
+
+
+def test_boxes_without_area_both_stay() -> None:
+    rows = suppress(np.ones((2, 4), np.float32), np.array([0.9, 0.8], np.float32), np.zeros(2, np.float32), 0.5, 10)
+    assert len(rows) == 2
 
 
 def test_only_the_most_confident_candidates_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suppression, "MOST_CANDIDATES", 2)
+    monkeypatch.setattr(suppression, "_MOST_CANDIDATES", 2)
     boxes = np.array([[0, 0, 5, 5], [50, 0, 55, 5], [100, 0, 105, 5]], np.float32)
     rows = suppress(boxes, np.array([0.3, 0.9, 0.6], np.float32), np.zeros(3, np.float32), 0.5, 10)
     np.testing.assert_array_equal(rows[:, 0], [50, 100])

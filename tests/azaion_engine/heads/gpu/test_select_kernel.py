@@ -16,7 +16,6 @@ from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 from azaion_engine.pictures.prepared import MOST_BOXES, Selection
 from tests.azaion_engine.cu_as_cpp import compile_as_cpp
-from tests.azaion_engine.heads.graphs import anchors_of
 
 GLUE = """
 extern "C" int layout_size() { return sizeof(Layout); }
@@ -35,6 +34,7 @@ extern "C" void run(
 """
 
 SIZE = (320, 448)
+CELLS = sum((SIZE[0] // stride) * (SIZE[1] // stride) for stride in (8, 16, 32))
 Select = Callable[[Head, NDArray[Any], Sequence[Selection]], NDArray[np.float32]]
 """A head, its output of a batch, what is wanted → float32 `[batch, MOST_BOXES, 6]`."""
 
@@ -103,7 +103,7 @@ def output_of(head: Head, batch: int, lively: float, seed: int) -> NDArray[np.fl
     random = np.random.default_rng(seed)
     raw = head.raw_layout()
     assert raw is not None
-    anchors = anchors_of(SIZE) * (3 if type(head) is ObjectnessYolo else 1)
+    anchors = CELLS * (3 if type(head) is ObjectnessYolo else 1)
     first = 5 if raw.objectness else 4
     values = np.zeros((batch, first + raw.classes, anchors), np.float32)
     centres = random.uniform(40, 280, (12, 2))[random.integers(0, 12, (batch, anchors))]
@@ -164,6 +164,6 @@ def test_of_equal_scores_the_earlier_anchor_comes_first(select: Select) -> None:
 
 def test_boxes_without_area_suppress_nothing(select: Select) -> None:
     head = RawYolo("o", 1)
-    values = np.zeros((1, 5, anchors_of(SIZE)), np.float32)
+    values = np.zeros((1, 5, CELLS), np.float32)
     values[0, :, :3] = np.array([[10, 10, 0, 0, 0.9], [10, 10, 0, 0, 0.8], [10, 10, 4, 4, 0.7]]).T
     assert assert_same(head, values, [Selection()], select(head, values, [Selection()])) == 3
