@@ -37,8 +37,8 @@ class Reading:
         head: Makes rows of them.
         family: What it is, for people.
         form: How pictures are prepared, as the family's always are.
-        certain: Whether no run of a picture is needed if this is the only reading; and whether it is right, if there
-            are others, where a run does not contradict it.
+        certain: Whether no run of a picture is needed if this is the only reading; and whether it is right among
+            others, if a run does not contradict it.
         assumes: Whether `form` is the family's habit, and nothing in the file says so.
         missing: Keys of the settings without which the reading is not used, because the file cannot tell.
     """

@@ -136,9 +136,8 @@ def candidates(count: int, classes: int, objectness: float | None = None, extra:
     """
     columns = 4 + (objectness is not None) + classes
     made = np.full((count, columns + extra), 0.001, np.float32)
-    made[:, :4] = centred(
-        np.add(np.random.default_rng(1).uniform(0, 40, (count, 4)).astype(np.float32), [0, 0, 45, 20])
-    )
+    corners = np.random.default_rng(1).uniform([0, 0, 45, 40], [40, 30, 95, 60], (count, 4))
+    made[:, :4] = centred(corners.astype(np.float32))
     made[:, columns:] = 7.5
     nearly = BOXES[0] + np.array([1, 0, 1, 0], np.float32)
     boxes = np.concatenate([BOXES, nearly[None]])
