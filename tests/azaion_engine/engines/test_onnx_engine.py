@@ -129,7 +129,7 @@ def test_what_finds_no_boxes_is_refused_with_what_is_read():
     model = onnx.load_model_from_string(make_detector())
     del model.graph.output[0].type.tensor_type.shape.dim[1:]
     model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 1000
-    with pytest.raises(ModelError, match=r"'output0' \[\?, 1000\].*`head`.*yolo export"):
+    with pytest.raises(ModelError, match="classifier"):
         OnnxEngine(model.SerializeToString())
 
 
