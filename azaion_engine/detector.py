@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 
 from azaion_engine.cuda.context import begin_context
 from azaion_engine.engines.base import Found, InferenceEngine
-from azaion_engine.errors import InvalidParameterError, PictureError
-from azaion_engine.heads.base import Selection
+from azaion_engine.errors import InvalidParameterError, ModelError, PictureError
+from azaion_engine.heads.end_to_end import contradiction_of
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
-from azaion_engine.pictures.prepared import PictureForm, PreparedBatch, PreparedPicture
+from azaion_engine.pictures.prepared import MOST_BOXES, PictureForm, PreparedBatch, PreparedPicture, Selection
 from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
@@ -31,6 +30,10 @@ if TYPE_CHECKING:
 
 _PREPARERS = 2
 """Threads of `detect` that prepare pictures: one cannot feed a GPU; a third has no work, since the GPU decodes."""
+
+
+_CONFIDENT = 0.1
+"""Confidence of a box that proves that the network's answers are boxes."""
 
 
 class Detector:
@@ -45,7 +48,8 @@ class Detector:
         confidence: float = 0.25,
         limits: PictureLimits | None = None,
         info: ModelInfo | None = None,
-        max_detections: int = 300,
+        iou: float | None = None,
+        max_detections: int = MOST_BOXES,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -56,7 +60,8 @@ class Detector:
             confidence: Default threshold, 0…1.
             limits: Largest accepted pictures.
             info: Properties of the model file, if there is one.
-            max_detections: Default for the number of a picture's boxes, where the model leaves it open.
+            iou: Default overlap above which the less confident of two boxes is dropped, 0…1; None: the head's own.
+            max_detections: Default largest number of boxes of a picture.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -67,9 +72,11 @@ class Detector:
         self.model_name = model_name
         self.confidence = confidence
         self.info = info
-        self._selection = Selection(confidence, None, max_detections)
+        self._iou, self._max_detections = iou, max_detections
+        self._default = self._selection(self.confidence, None, None)
+        self._proven = False
         self._preparer = Preparer(
-            engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.input_form
+            engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.choice.form
         )
 
     @classmethod
@@ -92,7 +99,7 @@ class Detector:
 
         Raises:
             ConfigurationError: The settings need something that this machine does not have.
-            ModelError: The model is not a `[batch, n, 6]` detector.
+            ModelError: The model is no detector, or needs keys of the settings, which the message names.
             EngineBuildError: TensorRT refused the model.
         """
         given = settings.model_dump(include=set(DetectorSettings.model_fields)) if settings else {}
@@ -111,6 +118,7 @@ class Detector:
                 confidence=settings.confidence,
                 limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
                 info=model.info,
+                iou=settings.nms_iou,
                 max_detections=settings.max_detections,
             )
         except BaseException:
@@ -126,31 +134,46 @@ class Detector:
         """Returns where a picture is best decoded before `infer`; takes microseconds."""
         return self._preparer.place_of(picture)
 
-    def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
+    def prepare(
+        self,
+        picture: Picture | EncodedPicture,
+        confidence: float | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
+    ) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; thread-safe.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            confidence: Lowest threshold at which its boxes will be finished, 0…1; default: the detector's own. A head
+                that suppresses boxes itself makes none below it.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes; default: the detector's own.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; the message says what was given.
+            InvalidParameterError: The model suppresses boxes itself, so that its IoU cannot be changed.
         """
-        return self._preparer.prepare(picture)
+        if confidence is iou is max_detections is None:
+            return self._preparer.prepare(picture, self._default)
+        return self._preparer.prepare(picture, self._selection(confidence, iou, max_detections))
 
-    def selection(self, confidence: float | None = None) -> Selection:
-        """Returns which boxes `infer` finds: those above a confidence, 0…1; default: the detector's own."""
-        return self._selection if confidence is None else replace(self._selection, confidence=confidence)
+    def _selection(self, confidence: float | None, iou: float | None, max_detections: int | None) -> Selection | None:
+        """What a head that selects boxes is to keep; None for other heads."""
+        if not self.engine.choice.head.selective:
+            if iou is not None:
+                raise InvalidParameterError(
+                    f"iou: cannot be chosen, given {iou}: this model's head needs no suppression, or has done it"
+                )
+            return None
+        return Selection(
+            self.confidence if confidence is None else confidence,
+            self._iou if iou is None else iou,
+            self._max_detections if max_detections is None else max_detections,
+        )
 
-    def infer(
-        self,
-        pictures: PreparedBatch | Sequence[PreparedPicture],
-        confidences: Sequence[float | None] | None = None,
-    ) -> list[Found]:
+    def infer(self, pictures: PreparedBatch | Sequence[PreparedPicture]) -> list[Found]:
         """Runs prepared pictures as one batch; as many concurrent calls as the engine has lanes are useful.
-
-        Args:
-            pictures: Any number.
-            confidences: Threshold of each, 0…1; None: the detector's own. Boxes below may be found all the same.
 
         Returns:
             For each picture, float32 `[k, 6]` in pixels of the network input, or its error if the GPU cannot decode it
@@ -160,8 +183,19 @@ class Detector:
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
-        batch = pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures)
-        return self.engine.run_pictures(batch, [self.selection(one) for one in confidences or [None] * len(batch)])
+        found = self.engine.run_pictures(pictures if isinstance(pictures, PreparedBatch) else PreparedBatch(pictures))
+        if not self._proven:
+            self._prove(found)
+        return found
+
+    def _prove(self, found: Sequence[Found]) -> None:
+        """Checks the first answers that have boxes: a misread head must never be answered as boxes."""
+        for rows in found:
+            if isinstance(rows, Exception) or not len(rows):
+                continue
+            if fault := contradiction_of(rows):
+                raise ModelError(f"the network's answer is no list of boxes: {fault}; set the key `head`")
+            self._proven = self._proven or bool((rows[:, 4] >= _CONFIDENT).any())
 
     def finish(
         self,
@@ -180,6 +214,7 @@ class Detector:
         found: Sequence[Found],
         confidences: Sequence[float | None],
         classes: Collection[int] | None = None,
+        most: Sequence[int | None] | None = None,
     ) -> list[Detections | Exception]:
         """Converts what `infer` found in a batch, as `finish` does for one picture; its errors stay errors.
 
@@ -188,6 +223,7 @@ class Detector:
             found: Rows or error of each.
             confidences: Threshold of each; None: the detector's own.
             classes: Class ids to keep; default: all.
+            most: Largest number of boxes of each; None: all that there are.
         """
         thresholds = [self.confidence if one is None else one for one in confidences]
         good = [
@@ -201,13 +237,19 @@ class Detector:
             made = iter(Detections.from_batch(np.stack(rows), letterboxes, self.names, kept, classes))
         else:  # the model's number of rows varies
             made = (Detections.from_rows(rows, box, self.names, least, classes) for rows, box, least in good)
-        return [one if isinstance(one, Exception) else next(made) for one in found]
+        finished = [one if isinstance(one, Exception) else next(made) for one in found]
+        if most is not None and any(one is not None for one in most):
+            pairs = zip(finished, most, strict=True)
+            return [one if isinstance(one, Exception) or n is None else one.first(n) for one, n in pairs]
+        return finished
 
     def detect(
         self,
         pictures: Sequence[Picture] | Picture,
         confidence: float | None = None,
         classes: Collection[int | str] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> list[Detections]:
         """Finds the objects in pictures.
 
@@ -215,20 +257,24 @@ class Detector:
             pictures: One picture or several: encoded bytes, paths, or uint8 RGB arrays.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids or names to keep; default: all.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own.
 
         Returns:
             One `Detections` per picture, in the order given.
 
         Raises:
             PictureError: A picture cannot be decoded; the message says which one.
-            InvalidParameterError: The confidence is out of range, or the model has no such class.
+            InvalidParameterError: A number is out of range, the model has no such class, or its IoU cannot be chosen.
         """
         if isinstance(pictures, (bytes, str, Path, np.ndarray)):
             pictures = [pictures]
         check_confidence(confidence)
+        check_suppression(iou, max_detections)
         kept = self.class_ids(classes) if classes is not None else None
         detections = []
-        for index, result in enumerate(self.detect_each(pictures, confidence=confidence, classes=kept)):
+        each = self.detect_each(pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections)
+        for index, result in enumerate(each):
             if isinstance(result, PictureError):
                 raise type(result)(f"picture {index}: {result}") from result
             detections.append(result)
@@ -241,6 +287,8 @@ class Detector:
         threads: int = _PREPARERS,
         confidence: float | None = None,
         classes: Collection[int] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> Iterator[Detections | PictureError]:
         """Finds the objects in any number of pictures; holds only a few batches in memory at a time.
 
@@ -249,6 +297,8 @@ class Detector:
             threads: Threads that decode.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids to keep; default: all.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own.
 
         Yields:
             For each picture, in order, its detections or its error.
@@ -258,11 +308,11 @@ class Detector:
         """
 
         def prepare(picture: Picture | Callable[[], Picture]) -> PreparedPicture:
-            return self.prepare(picture() if callable(picture) else picture)
+            return self.prepare(picture() if callable(picture) else picture, confidence, iou, max_detections)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
             return self.finish_batch(
-                batch, self.infer(batch, [confidence] * len(batch)), [confidence] * len(batch), classes
+                batch, self.infer(batch), [confidence] * len(batch), classes, [max_detections] * len(batch)
             )
 
         batch, lanes = self.engine.get_batch_size(), self.engine.lanes
@@ -320,3 +370,15 @@ def check_confidence(confidence: float | None) -> None:
     """
     if confidence is not None and not 0 <= confidence <= 1:
         raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")
+
+
+def check_suppression(iou: float | None, max_detections: int | None) -> None:
+    """Refuses an IoU outside 0…1 and a number of boxes below 1.
+
+    Raises:
+        InvalidParameterError: The message states the value.
+    """
+    if iou is not None and not 0 <= iou <= 1:
+        raise InvalidParameterError(f"iou: expected 0 to 1, given {iou}")
+    if max_detections is not None and max_detections < 1:
+        raise InvalidParameterError(f"max_detections: expected 1 or more, given {max_detections}")

@@ -6,9 +6,7 @@ import json
 import logging
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.onnx_engine import OnnxEngine
@@ -20,13 +18,10 @@ from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
-from azaion_engine.heads.choice import choose
+from azaion_engine.heads.choice import Choice, choose
 from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.labels import read_labels
-from azaion_engine.pictures.codec import decode
-from azaion_engine.pictures.input_form import InputForm
-from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.plans.store import PlanStore
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.version import __version__
@@ -38,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _DECIDE = {
     *("engine", "batch_size", "height", "width", "precision", "optimization_level", "cache_dir", "threads"),
-    *("head", "input", "task", "nms_iou"),
+    *("head", "input", "task", "background", "class_offset"),
 }
 """The settings that an engine depends on; the others may differ between clients of a shared engine."""
 
@@ -89,9 +84,72 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
 
     Raises:
         ConfigurationError: `engine: tensorrt` without a GPU or TensorRT; the message says what is missing.
-        ModelError: The model is not a detector.
+        ModelError: The model is not a detector, or its head or its input form needs a key of the settings.
         EngineBuildError: TensorRT refused the model.
     """
+    engine = _open_chosen(model, settings, recognise(model.info, settings), progress)
+    try:
+        if not engine.choice.settled:
+            engine.choice = _settle(engine, model.info, settings)
+        _tell(engine, model.info, settings)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def recognise(info: ModelInfo, settings: DetectorSettings) -> Choice:
+    """Returns a model's head and input form as far as the file and the settings tell.
+
+    Raises:
+        ModelError: The model is not a detector, or its head or its input form needs a key of the settings.
+    """
+    _, height, width = info.resolve(1, settings.height, settings.width)
+    return choose(info.signature(height, width), settings).checked()
+
+
+def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
+    """Runs a sample picture, which tells what the file leaves open."""
+    from azaion_engine.pictures.codec import decode
+    from azaion_engine.pictures.letterbox import Letterbox
+
+    pixels, form = decode(sample_picture()), engine.choice.form
+    size = engine.get_input_shape()
+    letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *size, form.fit)
+    answer = engine.run(letterbox.to_input(pixels, form=form)[None])
+    outputs = {name: output[:1] for name, output in zip(engine.output_names, answer, strict=True)}
+    return choose(info.signature(*size), settings, outputs).checked()
+
+
+def _tell(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
+    """Logs what the model was recognised as, and the settings that it cannot follow."""
+    choice = engine.choice
+    logger.info("the model has %s; its input is %s", choice.family, choice.form.describe())
+    for note in choice.notes:
+        logger.warning("model: %s", note)
+    for text in unfollowed(info, settings, engine):
+        logger.warning("%s", text)
+
+
+def unfollowed(info: ModelInfo, settings: DetectorSettings, engine: InferenceEngine) -> list[str]:
+    """Returns, in words, the settings that the model cannot follow."""
+    texts = []
+    for key, used in zip(("height", "width"), engine.get_input_shape(), strict=True):
+        wish = getattr(settings, key)
+        if wish is not None and wish != used:
+            texts.append(f"{key}: {wish} is not followed, the model's input is fixed to {used}")
+    batch = engine.get_batch_size()
+    if settings.batch_size is not None and settings.batch_size != batch:
+        why = "is fixed to" if info.input.shape[0] > 0 else "was exported for"
+        texts.append(f"batch_size: {settings.batch_size} is not followed, the model {why} {batch}")
+    if not engine.choice.head.selective and settings.nms_iou is not None:
+        texts.append("nms_iou is not followed: this model's head needs no suppression, or has done it")
+    return texts
+
+
+def _open_chosen(
+    model: ModelFile, settings: DetectorSettings, choice: Choice, progress: BuildProgress | None
+) -> InferenceEngine:
     if settings.engine != "onnx":
         from azaion_engine.engines.tensorrt.run.resources import LANES
         from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
@@ -100,30 +158,20 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
         with JpegDecoders(LANES, batch, (height, width)) as decoders:
             missing = missing_for_tensorrt()
             if not missing:
-                engine = open_tensorrt(model, settings, progress)
-                try:
-                    recognise(engine, model.info, settings)
-                    engine.open_pictures(decoders)
-                except BaseException:
-                    engine.close()
-                    raise
+                engine = open_tensorrt(model, settings, progress, choice)
+                engine.open_pictures(decoders)
                 return engine
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
-    on_cpu = OnnxEngine(
+    return OnnxEngine(
         model.data,
         batch_size=settings.batch_size,
         height=settings.height,
         width=settings.width,
         threads=settings.threads,
+        choice=choice,
     )
-    try:
-        recognise(on_cpu, model.info, settings)
-    except BaseException:
-        on_cpu.close()
-        raise
-    return on_cpu
 
 
 def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:
@@ -147,26 +195,6 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
     return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
 
 
-def recognise(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
-    """Sets the engine's head and input form; runs the sample picture where the file leaves them open.
-
-    Raises:
-        ModelError: The model has no head that is known, or is none; the message names the settings that help.
-        ConfigurationError: The settings do not fit the model.
-    """
-
-    def look(form: InputForm) -> dict[str, NDArray[Any]]:
-        picture = decode(sample_picture())
-        letterbox = Letterbox.fit(picture.shape[1], picture.shape[0], *engine.get_input_shape(), form.fit)
-        outputs = engine.run(letterbox.to_input(picture, form=form)[None])
-        return dict(zip(engine.output_names, outputs, strict=True))
-
-    choice = choose(info.signature(engine.get_input_shape()), settings, look)
-    engine.head, engine.input_form, engine.notes = choice.head, choice.form, choice.notes
-    for note in choice.notes:
-        logger.warning("assumed of the model: %s", note)
-
-
 def missing_for_tensorrt() -> str:
     """Returns why TensorRT cannot be used on this machine; empty if it can."""
     from azaion_engine.cuda.gpu import gpu_available
@@ -184,9 +212,18 @@ def missing_for_tensorrt() -> str:
 
 
 def open_tensorrt(
-    model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None
+    model: ModelFile,
+    settings: DetectorSettings,
+    progress: BuildProgress | None = None,
+    choice: Choice | None = None,
 ) -> TensorRTEngine:
     """Opens the stored plan that fits, or builds and keeps one; the engine's `origin` says which.
+
+    Args:
+        model: The model file.
+        settings: The configuration.
+        progress: Reports a build.
+        choice: Head and input form; default: recognised.
 
     Raises:
         EngineBuildError: TensorRT refused the model.
@@ -200,7 +237,13 @@ def open_tensorrt(
         describe_gpu(0).engine_filename,
         plan_key(model.info, settings),
         build=partial(engine_builder.build_plan, model.data, options, progress),
-        load=partial(TensorRTEngine, batch_size=options.batch_size, height=options.height, width=options.width),
+        load=partial(
+            TensorRTEngine,
+            batch_size=options.batch_size,
+            height=options.height,
+            width=options.width,
+            choice=choice or recognise(model.info, settings),
+        ),
     )
     engine.origin = outcome
     return engine

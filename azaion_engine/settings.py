@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from azaion_engine.errors import ConfigurationError
 
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
 Precision = Literal["fp16", "fp32"]
-HeadName = Literal["rows", "yolo", "yolov5", "yolox", "yolox_grid"]
+HeadName = Literal[
+    "end_to_end", "yolo", "yolov5", "yolox", "yolox_raw", "rtdetr", "detr", "named_outputs", "scored_boxes"
+]
+Background = Literal["none", "first", "last"]
 
 DYNAMIC_SIZE = 1280
 """Height and width, in pixels, used where the model leaves them dynamic (-1)."""
@@ -21,16 +24,39 @@ DEFAULT_BATCH_SIZE = 16
 
 
 class InputSettings(BaseModel):
-    """How a network wants its pictures, where its file does not say it: see `pictures.input_form.InputForm`."""
+    """How the network wants its pictures, where the model file does not say; a key left out is as its family's.
+
+    A value v of 0…255 becomes `(v * scale - mean) / std`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     colour: Literal["rgb", "bgr"] | None = Field(None, description="Order of the channels.")
-    scale: float | None = Field(None, gt=0, description="Value of a white pixel: 1 for 0…1, 255 for 0…255.")
-    mean: tuple[float, float, float] | None = Field(None, description="Subtracted from each channel, after scaling.")
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(None, description="Divides each channel.")
-    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(None, description="How a picture fills the input.")
-    layout: Literal["nchw", "nhwc"] | None = Field(None, description="Order of the input's dimensions.")
+    scale: float | None = Field(None, gt=0, description="`1/255` for values 0..1, 1 for 0..255.")
+    mean: tuple[float, float, float] | None = Field(None, description="Of the scaled channels, e.g. ImageNet's.")
+    std: tuple[float, float, float] | None = Field(None, description="Of the scaled channels, likewise.")
+    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(
+        None, description="`letterbox`: centred on grey; `top_left`: at the upper left; `stretch`: aspect ignored."
+    )
+    layout: Literal["nchw", "nhwc"] | None = Field(None, description="Order of the dimensions.")
+
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _fraction(cls, scale: Any) -> Any:
+        return 1 / 255 if scale == "1/255" else scale
+
+    @field_validator("scale")
+    @classmethod
+    def _exact(cls, scale: float | None) -> float | None:
+        """Takes 0.00392 for 1/255."""
+        return 1 / 255 if scale is not None and abs(scale * 255 - 1) < 1e-3 else scale
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, std: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if std is not None and min(std) <= 0:
+            raise ValueError("must be above 0")
+        return std
 
 
 class DetectorSettings(BaseModel):
@@ -61,12 +87,20 @@ class DetectorSettings(BaseModel):
     )
     cache_dir: Path | None = Field(None, description="Where built engines are kept; default: the user's cache.")
     threads: int | None = Field(None, ge=1, description="CPU threads of ONNX Runtime; default: every core, shared.")
-    head: HeadName | None = Field(None, description="Family of the model's outputs; default: recognised.")
-    input: InputSettings | None = Field(None, description="How the model wants its pictures; default: as its family.")
-    task: Literal["detect"] | None = Field(None, description="`detect` takes the boxes alone of another task's model.")
-    nms_iou: float | None = Field(None, ge=0, le=1, description="IoU above which the better of two boxes stays.")
-    max_detections: int = Field(300, ge=1, le=3000, description="Boxes of a picture, where the model leaves it open.")
     confidence: float = Field(0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
+    head: HeadName | None = Field(None, description="What the outputs mean; default: recognised from the model file.")
+    input: InputSettings | None = Field(None, description="How the network wants its pictures; default: likewise.")
+    task: Literal["detect"] | None = Field(
+        None, description="`detect` takes the boxes alone of a model for segmentation or poses."
+    )
+    background: Background | None = Field(
+        None, description="Which class is the background; with one, `logits` of a DETR are a softmax."
+    )
+    class_offset: int = Field(0, ge=-1000, le=1000, description="Added to the class ids that the network gives.")
+    nms_iou: float | None = Field(
+        None, ge=0, le=1, description="Overlap above which the less confident box is dropped; default: the family's."
+    )
+    max_detections: int = Field(300, ge=1, le=30000, description="Largest number of boxes of a picture.")
     max_picture_bytes: int = Field(32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
     max_picture_pixels: int = Field(100_000_000, ge=1, description="Largest picture, in pixels.")
 

@@ -18,7 +18,6 @@ from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import GpuLostError, UndecodablePictureError
-from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, PixelPicture
 from deployments.service import Answer
@@ -98,7 +97,7 @@ class TwoLaneStandInEngine(StandInEngine):
     def open_pictures(self) -> PictureForm:
         return PictureForm.PIXELS
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> list[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
         with self._counting:
             self._now += 1
             self._most = max(self._most, self._now)

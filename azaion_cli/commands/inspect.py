@@ -12,7 +12,7 @@ import typer
 from azaion_cli.commands.cache import describe, print_plans
 from azaion_cli.console import make_table, megabytes, print_json, print_pairs, print_table
 from azaion_cli.options import CacheOption, JsonOption, SetOption, VerboseOption, existing_model, read_settings
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, ModelError
 
 if TYPE_CHECKING:
     from azaion_engine.model.file import ModelFile
@@ -101,7 +101,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
-    shown = _onnx(file) | _as_detector(file, settings)
+    shown = _onnx(file) | _usable(file, settings)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
@@ -123,9 +123,9 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         ("weights", ", ".join(f"{count:,} {kind}" for kind, count in shown["parameters"].items())),
         ("layers", ", ".join(f"{count} {kind}" for kind, count in shown["operators"].items())),
         ("classes", ", ".join(f"{i} {name}" for i, name in shown["classes"].items()) or "not named in the file"),
+        *([("head", f"{shown['head']}: {shown['recognised']}"), ("pictures", shown["form"])] if shown["head"] else ()),
+        *(("note", note) for note in shown["notes"]),
         ("usable", "yes" if shown["supported"] else f"no: {shown['why_not']}"),
-        *([("head", shown["head"]), ("pictures", shown["input"])] if shown["supported"] else []),
-        *(("assumed", note) for note in shown["assumed"]),
         ("engines", str(len(engines)) if engines else "none in the cache"),
     ]
     print_pairs(pairs)
@@ -146,6 +146,10 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
     from azaion_engine.model.parsing import parse_model
 
     model = parse_model(file.data)
+    try:
+        names = file.info.names
+    except ModelError:  # `_usable` says why
+        names = {}
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     parameters: Counter[str] = Counter()
@@ -163,23 +167,30 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
         "outputs": [vars(read_tensor(value)) for value in graph.output],
         "parameters": dict(parameters.most_common()),
         "operators": dict(Counter(node.op_type for node in graph.node).most_common()),
+        "classes": names,
         "metadata": {entry.key: entry.value for entry in model.metadata_props},
         "layers": [{"name": node.name, "type": node.op_type} for node in graph.node],
     }
 
 
-def _as_detector(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
-    """Opens the model with ONNX Runtime and returns what it is as a detector, JSON-ready, or why it is none."""
-    from azaion_engine.opening import open_engine
+def _usable(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
+    """Opens a model on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
+    from azaion_engine.opening import open_engine, unfollowed
 
-    shown: dict[str, Any] = {"supported": False, "why_not": "", "head": "", "input": "", "assumed": [], "classes": {}}
     try:
-        shown["classes"] = file.info.names
         with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:
-            opened = {"supported": True, "head": engine.head.name, "input": str(engine.input_form)}
-            return shown | opened | {"assumed": list(engine.notes)}
+            choice = engine.choice
+            height, width = engine.get_input_shape()
+            return {
+                "supported": True,
+                "why_not": "",
+                "head": choice.head.name,
+                "recognised": choice.family,
+                "form": f"{height} x {width}, {choice.form.describe()}",
+                "notes": [*choice.notes, *unfollowed(file.info, settings, engine)],
+            }
     except AzaionError as error:
-        return shown | {"why_not": str(error)}
+        return {"supported": False, "why_not": str(error), "head": "", "recognised": "", "form": "", "notes": []}
 
 
 # --- a plan -------------------------------------------------------------------------------------

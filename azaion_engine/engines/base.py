@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
-from azaion_engine.heads.base import ANY, Head, Selection
-from azaion_engine.heads.end_to_end import EndToEndHead
-from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
-from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch
+from azaion_engine.heads.choice import Choice
+from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch, Selection
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
@@ -29,22 +27,18 @@ Found = NDArray[np.float32] | Exception
 
 
 class InferenceEngine(ABC):
-    """Interface of an engine that runs one detector: float pictures in, rows of boxes out.
+    """Interface of an engine that runs one detector: `run` gives the network's outputs, `run_pictures` rows of boxes.
 
     Subclasses state their input size and implement `_run` and `_release`; those that load pictures themselves also
     override `open_pictures` and `_run_loadable`. `run` and `run_pictures` are thread-safe.
 
     Attributes:
         origin: Whether the plan store built or loaded this engine, why, and how long it took; None without a store.
-        head: Makes rows of the network's outputs.
-        input_form: How the network wants its pictures.
-        notes: What was assumed of the model, in sentences.
+        choice: Head that makes the rows, and form of the network input.
     """
 
     origin: StoreOutcome | None = None
-    head: Head = EndToEndHead()
-    input_form: InputForm = DEFAULT_FORM
-    notes: tuple[str, ...] = ()
+    choice: Choice = Choice()
 
     def __init__(self) -> None:
         """Prepares the state shared by all engines."""
@@ -66,8 +60,8 @@ class InferenceEngine(ABC):
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the network's outputs, in the order in which `run` returns them."""
-        return self.head.outputs
+        """Names of the arrays that `run` returns, in order."""
+        return self.choice.head.outputs
 
     @property
     def lanes(self) -> int:
@@ -91,15 +85,17 @@ class InferenceEngine(ABC):
         """Runs the network on any number of rows, in slices of the batch size.
 
         Args:
-            input_data: float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in 0…1. May be read-only or
-                non-contiguous; it is cast to the model's dtype.
+            input_data: What `choice.form` says, by default float32 or float16 `[n, 3, height, width]`, n ≥ 1, RGB in
+                0…1. May be read-only or non-contiguous; it is cast to the model's dtype.
 
         Returns:
-            One float32 array per model output, as the network gives it; `run_pictures` makes rows of them.
+            One float32 array per model output, as the network gave it, in the order of `output_names`. Of an end-to-end
+            model the first is `[n, k, 6]` with rows x1, y1, x2, y2 (pixels of the network input), confidence (0…1),
+            class.
 
         Raises:
             InvalidTensorError: Wrong dtype, rank or size; names expected and given.
-            ModelError: An output has no row for each picture.
+            ModelError: An output has no row for each input row.
             ExecutionError: The runtime failed on these rows.
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
@@ -107,12 +103,34 @@ class InferenceEngine(ABC):
         self._check_input(input_data)
         return self._run(input_data)
 
-    def run_pictures(self, pictures: PreparedBatch, selections: Sequence[Selection] | None = None) -> list[Found]:
+    def run_arrays(
+        self, input_data: NDArray[Any], selections: Sequence[Selection | None] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Runs the network on any number of rows and makes boxes of its outputs.
+
+        Args:
+            input_data: As for `run`.
+            selections: Which boxes are wanted of each row; default: every box of the head.
+
+        Returns:
+            For each row, float32 `[k, 6]` in pixels of the network input.
+
+        Raises:
+            AzaionError: As `run`.
+        """
+        self._check_input(input_data)
+        self.choice.checked()
+        return self._run_arrays(input_data, selections or [None] * len(input_data))
+
+    def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
+        outputs = dict(zip(self.output_names, self._run(data), strict=True))
+        return self.choice.head.rows(outputs, self.get_input_shape(), selections)
+
+    def run_pictures(self, pictures: PreparedBatch) -> list[Found]:
         """Runs prepared pictures as a batch; if the batch fails, runs each picture alone.
 
         Args:
             pictures: Any number. Every engine runs `ArrayPicture`s; other forms only if `open_pictures` returned them.
-            selections: Which boxes of each picture are wanted, if the head leaves it open; default: `ANY` of each.
 
         Returns:
             For each picture, its rows or its error: PictureError if the GPU could not decode it, else the runtime's
@@ -122,21 +140,15 @@ class InferenceEngine(ABC):
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost.
         """
-        if selections is None:
-            selections = [ANY] * len(pictures)
         try:
-            return self._run_prepared(pictures, selections)
+            return self._run_prepared(pictures)
         except (GpuLostError, EngineClosedError):
             raise
         except Exception as error:
             if len(pictures) == 1:
                 return [error]
             logger.exception("a batch of %d failed; each picture is tried alone", len(pictures))
-            return [
-                found
-                for picture, selection in zip(pictures.pictures, selections, strict=True)
-                for found in self.run_pictures(PreparedBatch([picture]), [selection])
-            ]
+            return [found for picture in pictures.pictures for found in self.run_pictures(PreparedBatch([picture]))]
 
     def empty_input(self, rows: int) -> NDArray[Any]:
         """Allocates an array for `run`, not initialised, in the memory that this engine reads fastest.
@@ -145,9 +157,10 @@ class InferenceEngine(ABC):
             rows: Number of rows.
 
         Returns:
-            float32, or float16 if the engine prefers it, `[rows, 3, height, width]`.
+            As `run` takes it: float32, or float16 if the engine prefers it, `[rows, 3, height, width]` by default.
         """
-        return np.empty((rows, 3, *self.get_input_shape()), np.float32)
+        form = self.choice.form
+        return np.empty((rows, *form.array_shape(*self.get_input_shape())), form.array_dtype)
 
     def open_pictures(self) -> PictureForm:
         """Prepares the engine for pictures and returns the form it takes; the first call may take seconds."""
@@ -156,7 +169,9 @@ class InferenceEngine(ABC):
     def warm_up(self) -> None:
         """Runs the smallest and the largest batch once, so that the first request is not slow."""
         for rows in sorted({1, self.get_batch_size()}):
-            self.run(np.zeros((rows, 3, *self.get_input_shape()), np.float32))
+            data = InferenceEngine.empty_input(self, rows)
+            data.fill(0)
+            self.run(data)
 
     def check_health(self) -> None:
         """Raises an error if the engine can never run again; does not wait for a running batch.
@@ -183,32 +198,26 @@ class InferenceEngine(ABC):
     ) -> None:
         self.close()
 
-    def rows_of(self, arrays: NDArray[Any], selections: Sequence[Selection]) -> Sequence[Found]:
-        """Runs arrays as `run` does, and makes the rows of each picture; raises likewise."""
-        outputs = dict(zip(self.output_names, self.run(arrays), strict=False))
-        return self.head.rows(outputs, self.get_input_shape(), selections)
-
-    def _run_prepared(self, pictures: PreparedBatch, selections: Sequence[Selection]) -> list[Found]:
-        wanted = list(zip(pictures.pictures, selections, strict=True))
-        arrays, loadable = pictures.arrays, pictures.loadable
+    def _run_prepared(self, pictures: PreparedBatch) -> list[Found]:
         rows: Iterator[Found] = iter(())
-        loaded: Iterator[Found] = iter(())
-        if arrays is not None:
-            rows = iter(self.rows_of(arrays, [one for picture, one in wanted if isinstance(picture, ArrayPicture)]))
-        if loadable:
-            others = [one for picture, one in wanted if not isinstance(picture, ArrayPicture)]
-            loaded = iter(self._run_loadable(loadable, others))
+        if pictures.arrays is not None:
+            selections = [one.selection for one in pictures.pictures if isinstance(one, ArrayPicture)]
+            rows = iter(self.run_arrays(pictures.arrays, selections))
+        loadable = pictures.loadable
+        loaded = iter(self._run_loadable(loadable) if loadable else ())
         return [next(rows) if isinstance(picture, ArrayPicture) else next(loaded) for picture in pictures.pictures]
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         """Runs pictures that the engine loads itself; engines that only take arrays refuse them."""
         raise InvalidTensorError(f"{self.name} takes arrays, given {type(pictures[0]).__name__}")
 
     def _check_input(self, data: NDArray[Any]) -> None:
-        size = (3, *self.get_input_shape())
+        form = self.choice.form
+        size = form.array_shape(*self.get_input_shape())
+        dtypes = ("uint8",) if form.dtype == "uint8" else ("float32", "float16")
         if not isinstance(data, np.ndarray):
             wrong = "type"
-        elif data.dtype not in (np.float32, np.float16):
+        elif data.dtype.name not in dtypes:
             wrong = "dtype"
         elif data.ndim != 4:
             wrong = "rank"
@@ -216,6 +225,6 @@ class InferenceEngine(ABC):
             wrong = "size"
         else:
             return
-        expected = f"a NumPy array float32 or float16 [n, {', '.join(map(str, size))}] with n >= 1"
+        expected = f"a NumPy array {' or '.join(dtypes)} [n, {', '.join(map(str, size))}] with n >= 1"
         given = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise InvalidTensorError(f"wrong {wrong}: expected {expected}, given {given}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
-from azaion_engine.heads.end_to_end import EndToEndHead
-from azaion_engine.model.info import ModelInfo
+from azaion_engine.heads.choice import Choice, choose
+from azaion_engine.model.info import TARGET_SIZES, ModelInfo
+from azaion_engine.pictures.prepared import Selection
 from azaion_engine.settings import check_at_least_one
 from azaion_engine.system.cores import available_cores
 
@@ -26,6 +28,7 @@ class OnnxEngine(InferenceEngine):
         height: int | None = None,
         width: int | None = None,
         threads: int | None = None,
+        choice: Choice | None = None,
         **kwargs: Any,
     ) -> None:
         """Opens the session.
@@ -34,14 +37,15 @@ class OnnxEngine(InferenceEngine):
             model_bytes: The ONNX file.
             batch_size: Rows per execution if the model's batch is dynamic; default 1, because batches do not
                 speed up a CPU, and a single request would wait for others.
-            height: Network input height in pixels, if the model leaves it dynamic; default 1280.
+            height: Network input height in pixels, if the model leaves it dynamic; default: its `imgsz`, else 1280.
             width: Likewise for the width.
             threads: CPU threads of one execution; default every core this process may use.
+            choice: Head and input form; default: recognised from the file.
             **kwargs: Options of other engines; any raises TypeError, which names them.
 
         Raises:
             ConfigurationError: A size, batch or number of threads below 1.
-            ModelError: The model cannot be read.
+            ModelError: The model cannot be read or is no detector.
         """
         super().__init__()
         if kwargs:
@@ -67,18 +71,14 @@ class OnnxEngine(InferenceEngine):
         self._size = (size[0], size[1])
         self._dtype = np.dtype(self.info.input.dtype)
         self._input_name = self.info.input.name
-        self._output_names = tuple(output.name for output in self.info.outputs)
-        self.head = EndToEndHead(self._output_names[0])
+        self.choice = choice or choose(self.info.signature(*self._size))
+        if not self.choice.head.batched:
+            self._batch_size = 1
 
     @property
     def name(self) -> str:
         """Name and provider of the runtime."""
         return "onnxruntime-cpu"
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the model's outputs, in the file's order."""
-        return self._output_names
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
@@ -88,37 +88,62 @@ class OnnxEngine(InferenceEngine):
         """Returns the maximum number of rows per execution."""
         return self._batch_size
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Every output of the model."""
+        return tuple(tensor.name for tensor in self.info.outputs)
+
     def warm_up(self) -> None:
         """Runs each size twice: ONNX Runtime plans its memory in the first run and allocates it in the second."""
         for _ in range(2):
             super().warm_up()
 
     def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
+        parts = self._run_parts(data, self.output_names)
+        if len(parts) == 1:
+            return parts[0]
+        try:
+            return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+        except ValueError as error:
+            raise ModelError(f"the outputs' size depends on the picture, run one row at a time: {error}") from error
+
+    def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
+        """Reads only the outputs that the head needs; their size may depend on the picture."""
+        head, batch = self.choice.head, self._batch_size
+        return [
+            rows
+            for start, outputs in zip(range(0, len(data), batch), self._run_parts(data, head.outputs), strict=True)
+            for rows in head.rows(
+                dict(zip(head.outputs, outputs, strict=True)), self._size, selections[start : start + batch]
+            )
+        ]
+
+    def _run_parts(self, data: NDArray[Any], names: Sequence[str]) -> list[list[NDArray[Any]]]:
         batch = self._batch_size
         with self._lock:
             self.check_health()
-            parts = [self._run_batch(data[i : i + batch]) for i in range(0, len(data), batch)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+            return [self._run_batch(data[i : i + batch], names) for i in range(0, len(data), batch)]
 
-    def _run_batch(self, rows: NDArray[Any]) -> list[NDArray[Any]]:
+    def _run_batch(self, rows: NDArray[Any], names: Sequence[str]) -> list[NDArray[Any]]:
         count = len(rows)
         if self._fixed_batch and count < self._batch_size:
             padding = np.zeros((self._batch_size - count, *rows.shape[1:]), rows.dtype)
             rows = np.concatenate([rows, padding])
-        if self.info.channels_last:
-            rows = rows.transpose(0, 2, 3, 1)
-        if self._dtype.kind == "u":
-            rows = np.rint(rows)
+        given = {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)}
+        if self.info.extras:  # boxes are scaled to this size: width, height
+            given[TARGET_SIZES] = np.array([self._size[::-1]] * len(rows), np.int64)
         try:
-            outputs = self._session.run(None, {self._input_name: np.ascontiguousarray(rows, dtype=self._dtype)})
+            outputs = self._session.run(list(names), given)
         except Exception as error:  # onnxruntime's exceptions have no common base
             odd = any(side % 32 for side in self._size)
             hint = "; most detectors need a height and width in multiples of 32" if odd else ""
             raise ExecutionError(f"ONNX Runtime failed on {list(rows.shape)}: {error}{hint}") from error
-        for tensor, output in zip(self.info.outputs, outputs, strict=True):
+        if not self.choice.head.batched:
+            outputs = [output[None] for output in outputs]
+        for name, output in zip(names, outputs, strict=True):
             if output.ndim == 0 or len(output) != len(rows):
                 raise ModelError(
-                    f"output {tensor.name!r} is {list(output.shape)} for {len(rows)} pictures, expected a row for each"
+                    f"output {name!r} is {list(output.shape)} for {len(rows)} pictures, expected a row for each"
                 )
         return [np.asarray(output[:count], dtype=np.float32) for output in outputs]
 

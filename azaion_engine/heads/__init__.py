@@ -1,1 +1,1 @@
-"""Heads: the meaning of a detector's outputs, as rows. `results` has the boxes in pixels of the picture."""
+"""Heads: the meaning of a detector's outputs, one file a family, as rows. `results` has the boxes of the picture."""

@@ -1,39 +1,69 @@
-"""Base of all heads: their interface `Head`, and `Selection`, which boxes a caller wants."""
+"""Base of all heads: their interface `Head`, and the `Signature` of a model that they are recognised by."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float32]
-"""Boxes of one picture, float32 `[k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class."""
+from azaion_engine.pictures.prepared import Selection
 
-Outputs = Mapping[str, NDArray[Any]]
-"""Output name → array, the pictures of a batch first."""
+DYNAMIC = -1
+
+Outputs = Mapping[str, NDArray[np.float32]]
+"""A network's outputs by name, float32 `[batch, …]`."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which of a picture's boxes a caller wants.
+class TensorInfo:
+    """One input or output of a model.
 
     Attributes:
-        confidence: Boxes above it, 0…1.
-        iou: Of two boxes of a class that overlap by more than this (intersection over union, 0…1) the better one
-            stays; None: the head's own.
-        max_detections: At most this many boxes, the most confident ones.
+        name: Name of the tensor.
+        dtype: NumPy name of the element type, e.g. `float32`.
+        shape: Dimensions; `DYNAMIC` (-1) for dynamic ones.
     """
 
-    confidence: float = 0.25
-    iou: float | None = None
-    max_detections: int = 300
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
-ANY = Selection()
+@dataclass(frozen=True)
+class Signature:
+    """What a model's file tells of its head, without running it.
+
+    Attributes:
+        picture: The picture input.
+        extras: Its other inputs.
+        outputs: Every output, in the file's order.
+        metadata: The file's `metadata_props`.
+        network: (height, width) of the network input, in pixels, as it will run.
+        operators: How many nodes the graph has of each operator.
+        classes: Number of class names in the metadata; 0 if there are none.
+    """
+
+    picture: TensorInfo
+    extras: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    metadata: Mapping[str, str]
+    network: tuple[int, int]
+    operators: Mapping[str, int] = field(default_factory=dict)
+    classes: int = 0
+
+    def observed(self, outputs: Outputs) -> Signature:
+        """Returns the signature with the shapes that a run gave, where the file leaves them open."""
+        # Outputs without a batch have got one meanwhile: their shapes stay the file's.
+        seen = tuple(
+            replace(tensor, shape=outputs[tensor.name].shape)
+            if tensor.name in outputs and len(tensor.shape) in (0, outputs[tensor.name].ndim)
+            else tensor
+            for tensor in self.outputs
+        )
+        return replace(self, outputs=seen)
 
 
 @dataclass(frozen=True)
@@ -41,58 +71,99 @@ class RawLayout:
     """What a raw output means, for a GPU that makes the rows itself.
 
     Attributes:
-        output: Name of the output: each anchor's box as centre and size, its objectness if there is one, its scores.
-        anchors_first: `[batch, anchors, values]` instead of `[batch, values, anchors]`.
+        output: Name of the output: each candidate's box as centre and size, its objectness if there is one, its scores.
+        anchors_first: `[batch, candidates, values]` instead of `[batch, values, candidates]`.
         classes: Number of classes.
-        objectness: Whether an anchor's fifth value multiplies its class scores.
-        grid: Whether boxes are offsets and logarithms on YOLOX's grid.
+        objectness: Whether a candidate's fifth value multiplies its class scores.
+        grid: Whether boxes are offsets and logarithms on YOLOX's grid of strides 8, 16 and 32.
         iou: Threshold where a selection names none, 0…1.
+        class_offset: Added to class ids.
     """
 
     output: str
     anchors_first: bool
     classes: int
-    objectness: bool
-    grid: bool
-    iou: float
+    objectness: bool = False
+    grid: bool = False
+    iou: float = 0.7
+    class_offset: int = 0
 
 
 class Head(ABC):
-    """Makes rows of a network's outputs.
+    """Interface of a head: a network's outputs → rows of boxes; immutable, picklable and thread-safe.
 
     Attributes:
-        name: Short name of the family, as the setting `head` has it.
-        outputs: Names of the outputs that `rows` reads; all others are ignored.
-        selects: Whether `iou` and `max_detections` of a selection have an effect; else they are part of the network.
-        iou: Threshold where a selection names none, 0…1.
-        most: Maximum number of rows of a picture, whatever a selection says.
+        name: Its value of the setting `head`.
+        outputs: Names of the outputs that it reads.
+        selective: Whether it suppresses overlapping boxes itself, so that IoU and number are the caller's.
+        batched: Whether outputs have one row for each picture; else the network takes one picture at a time.
     """
 
-    name: ClassVar[str]
-    selects: ClassVar[bool] = False
-    iou: float = 0.7
-    most: int = 300
+    name: str
+    outputs: tuple[str, ...]
+    selective: bool = False
+    batched: bool = True
 
-    def __init__(self, outputs: Sequence[str]) -> None:
-        """Stores the names of the outputs."""
-        self.outputs = tuple(outputs)
+    @abstractmethod
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """Returns the boxes of each picture of a batch.
+
+        Args:
+            outputs: The network's outputs; at least those named in `outputs`.
+            size: (height, width) of the network input, in pixels.
+            selections: One for each picture; None: every box.
+
+        Returns:
+            float32 `[k, 6]` for each: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class, by falling
+            confidence.
+
+        Raises:
+            ModelError: The outputs have a shape that this head does not have.
+        """
 
     def raw_layout(self) -> RawLayout | None:
         """Returns what a GPU needs to make the rows itself; None if only `rows` can."""
         return None
 
     @abstractmethod
-    def rows(self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection]) -> list[Rows]:
-        """Makes the rows of each picture of a batch.
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """Returns why the outputs of a real picture cannot be this head's; empty if they can."""
 
-        Args:
-            outputs: At least those named in `outputs`; float32, or as the network gives them.
-            size: (height, width) of the network input, in pixels.
-            selections: One for each picture. Rows at or below its confidence may still be there.
 
-        Returns:
-            The rows of each picture, the most confident first.
+def wanted(selection: Selection | None) -> Selection:
+    """Returns the selection, or the one that keeps every box."""
+    return selection or Selection()
 
-        Raises:
-            ModelError: The values are not what this head means.
-        """
+
+def corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Converts centre x, centre y, width, height `[n, 4]` to x1, y1, x2, y2, a new array."""
+    half = boxes[:, 2:4] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+
+
+def scale_of(size: tuple[int, int]) -> NDArray[np.float32]:
+    """Returns width, height, width, height of the network input: the factors of boxes in 0…1."""
+    height, width = size
+    return np.array([width, height, width, height], np.float32)
+
+
+def as_rows(
+    boxes: NDArray[np.float32], confidences: NDArray[np.float32], classes: NDArray[np.generic]
+) -> NDArray[np.float32]:
+    """Puts boxes `[n, 4]`, confidences `[n]` and classes `[n]` together as rows `[n, 6]`, by falling confidence."""
+    rows = np.concatenate([boxes, confidences[:, None], classes[:, None]], axis=1, dtype=np.float32)
+    return rows[np.argsort(-confidences, kind="stable")]
+
+
+def is_share(values: NDArray[np.float32]) -> bool:
+    """Whether all values are within 0…1, but for rounding in FP16."""
+    return bool(values.size == 0 or (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1.001))
+
+
+def is_whole(values: NDArray[np.float32]) -> bool:
+    """Whether all values are whole numbers from 0 on."""
+    if values.size == 0:
+        return True
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0)

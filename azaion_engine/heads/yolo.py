@@ -1,88 +1,156 @@
-"""YOLO heads: raw boxes and class scores of each anchor, as Ultralytics, YOLOv5 and YOLOv7 export them."""
+"""YOLO heads that leave suppression to the reader: Ultralytics' `[b, 4+nc, N]`, and `[b, N, 5+nc]` of YOLOv5 and v7."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.heads.base import Head, Outputs, RawLayout, Rows, Selection
-from azaion_engine.heads.suppression import suppress
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Head, Outputs, RawLayout, corners, is_share, wanted
+from azaion_engine.heads.suppression import select
+from azaion_engine.pictures.prepared import Selection
+
+_ULTRALYTICS_IOU, _YOLOV5_IOU = 0.7, 0.45
+
+_PIXELS = 2.0
+"""Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
 
 
-class YoloHead(Head):
-    """Ultralytics' raw head: `[batch, 4 + classes + more, anchors]`, boxes as centre and size in network pixels.
+@dataclass(frozen=True)
+class RawYolo(Head):
+    """Ultralytics' head without suppression: per candidate cx, cy, w, h in pixels and a score 0…1 per class.
 
-    Scores are probabilities already. Further columns (masks, keypoints) are ignored.
+    The IoU of .7 is that of Ultralytics' `predict` (`cfg/default.yaml`).
+
+    Attributes:
+        output: Name of the output.
+        classes: Number of classes; what follows them (mask coefficients, keypoints) is ignored.
+        last: Whether candidates are the last dimension (`[b, 4+nc, N]`) or the middle one (`[b, N, 4+nc]`).
+        class_offset: Added to class ids.
     """
 
+    output: str
+    classes: int
+    last: bool = True
+    class_offset: int = 0
     name = "yolo"
-    selects = True
-    objectness: ClassVar[bool] = False
-    grid: ClassVar[bool] = False
+    selective = True
 
-    def __init__(self, output: str, classes: int, anchors_first: bool = False) -> None:
-        """Describes the output.
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one output."""
+        return (self.output,)
 
-        Args:
-            output: Its name.
-            classes: Number of classes.
-            anchors_first: Whether it is `[batch, anchors, 4 + classes]` instead.
-        """
-        super().__init__([output])
-        self.classes = classes
-        self.anchors_first = anchors_first
-
-    def raw_layout(self) -> RawLayout:
-        """Returns what the GPU's kernels need."""
-        return RawLayout(self.outputs[0], self.anchors_first, self.classes, self.objectness, self.grid, self.iou)
-
-    def rows(self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection]) -> list[Rows]:
-        """Makes the rows of each picture: threshold, then suppression."""
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
         return [
-            self._rows(values.T if self.anchors_first else values, size, selection)
-            for values, selection in zip(outputs[self.outputs[0]], selections, strict=True)
+            self._rows(self._columns(one), selection)
+            for one, selection in zip(outputs[self.output], selections, strict=True)
         ]
 
-    def _rows(self, values: NDArray[np.float32], size: tuple[int, int], selection: Selection) -> Rows:
-        """Makes the rows of one picture: values are `[4 + …, anchors]`."""
-        threshold = np.float32(selection.confidence)
-        if self.objectness:
-            [kept] = (values[4] > threshold).nonzero()  # the product with a class's score is no larger
-            scores = values[5 : 5 + self.classes, kept] * values[4, kept]
-        else:
-            scores = values[4 : 4 + self.classes]
-            kept = np.arange(scores.shape[1])
-        best = scores.max(axis=0)
-        [good] = (best > threshold).nonzero()
-        kept = kept[good]
-        return suppress(
-            self._boxes(values[:4, kept], kept, size),
-            best[good],
-            scores[:, good].argmax(axis=0).astype(np.float32),
-            self.iou if selection.iou is None else selection.iou,
-            min(selection.max_detections, self.most),
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        columns = self._columns(outputs[self.output][0])
+        return _contradicts(columns[:4], columns[4 : 4 + self.classes])
+
+    def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
+        columns = one if self.last else one.T
+        if len(columns) < 4 + self.classes:
+            raise ModelError(f"output {self.output!r} has {len(columns)} columns, expected {4 + self.classes} or more")
+        return columns
+
+    def _rows(self, columns: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+        scores = columns[4 : 4 + self.classes]
+        # One pass over all scores, then only candidates that can be kept.
+        [kept] = (scores.max(axis=0) >= wanted(selection).confidence).nonzero()
+        scores = scores[:, kept]
+        classes = scores.argmax(axis=0)
+        confidences = scores[classes, np.arange(len(kept))]
+        boxes = corners(columns[:4, kept].T)
+        return select(boxes, confidences, classes + self.class_offset, selection, _ULTRALYTICS_IOU)
+
+    def raw_layout(self) -> RawLayout:
+        """See `Head.raw_layout`."""
+        return RawLayout(self.output, not self.last, self.classes, iou=_ULTRALYTICS_IOU, class_offset=self.class_offset)
+
+
+@dataclass(frozen=True)
+class ObjectnessYolo(Head):
+    """YOLOv5's and YOLOv7's head: per candidate cx, cy, w, h in pixels, objectness and a score 0…1 per class.
+
+    The confidence is objectness times score; a candidate's objectness must reach the threshold too, and the IoU is .45
+    (ultralytics/yolov5, `utils/general.py`, `non_max_suppression`).
+
+    Attributes:
+        output: Name of the output, `[b, N, 5+nc]`.
+        classes: Number of classes; what follows them is ignored.
+        class_offset: Added to class ids.
+    """
+
+    output: str
+    classes: int
+    class_offset: int = 0
+    name = "yolov5"
+    selective = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one output."""
+        return (self.output,)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        decoded = self._decoded(outputs[self.output], size)
+        return [self._rows(one, selection) for one, selection in zip(decoded, selections, strict=True)]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        [one] = self._decoded(outputs[self.output][:1], size)
+        return _contradicts(one[:, :4].T, one[:, 4 : 5 + self.classes])
+
+    def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        if output.ndim != 3 or output.shape[2] < 5 + self.classes:
+            raise ModelError(f"output {self.output!r} is {list(output.shape)}, expected [batch, n, {5 + self.classes}]")
+        return output
+
+    def _rows(self, one: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+        least = wanted(selection).confidence
+        candidates = one[one[:, 4] >= least]
+        scores = candidates[:, 5 : 5 + self.classes] * candidates[:, 4:5]
+        classes = scores.argmax(axis=1)
+        confidences = scores[np.arange(len(scores)), classes]
+        kept = confidences >= least
+        boxes = corners(candidates[kept, :4])
+        return select(boxes, confidences[kept], classes[kept] + self.class_offset, selection, _YOLOV5_IOU)
+
+    def raw_layout(self) -> RawLayout | None:
+        """See `Head.raw_layout`."""
+        return RawLayout(
+            self.output, True, self.classes, objectness=True, iou=_YOLOV5_IOU, class_offset=self.class_offset
         )
 
-    def _boxes(
-        self, values: NDArray[np.float32], anchors: NDArray[np.intp], size: tuple[int, int]
-    ) -> NDArray[np.float32]:
-        """Makes boxes `[n, 4]` of corners from values `[4, n]` of the anchors with these indices."""
-        centre, half = values[:2], values[2:] / 2
-        boxes: NDArray[np.float32] = np.concatenate([centre - half, centre + half]).T
-        return boxes
+
+@dataclass(frozen=True)
+class Yolov6(ObjectnessYolo):
+    """YOLOv6's head: YOLOv5's columns, one candidate per cell, objectness 1 (meituan/YOLOv6, `effidehead.py`)."""
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if (outputs[self.output][0, :, 4] != 1).any():
+            return "column 4 is not 1 everywhere"
+        return super().contradicts(outputs, size)
 
 
-class AnchorYoloHead(YoloHead):
-    """YOLOv5's and YOLOv7's head: `[batch, anchors, 5 + classes + more]`; confidence = objectness × class score."""
-
-    name = "yolov5"
-    objectness = True
-    iou = 0.45
-    """Their `non_max_suppression`'s default."""
-
-    def __init__(self, output: str, classes: int, anchors_first: bool = True) -> None:
-        """As `YoloHead`; the output is `[batch, anchors, 5 + classes]` unless `anchors_first` is False."""
-        super().__init__(output, classes, anchors_first)
+def _contradicts(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> str:
+    if not is_share(scores):
+        return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+    if boxes.size and np.abs(boxes).max() <= _PIXELS:
+        return "no coordinate is above 2, expected pixels"
+    return ""

@@ -1,35 +1,78 @@
-"""YOLOX heads: decoded boxes, or offsets and logarithms on a grid."""
+"""YOLOX heads: `[b, A, 5+nc]`, decoded to pixels or not."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.heads.yolo import AnchorYoloHead
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Outputs, RawLayout
+from azaion_engine.heads.yolo import ObjectnessYolo
 
-STRIDES = (8, 16, 32)
 
-
-class YoloxHead(AnchorYoloHead):
-    """YOLOX's decoded head (`--decode_in_inference`): `[batch, anchors, 5 + classes]`, boxes in network pixels."""
+@dataclass(frozen=True)
+class Yolox(ObjectnessYolo):
+    """YOLOX's head as exported with `--decode_in_inference`: YOLOv5's columns, one candidate per cell."""
 
     name = "yolox"
 
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if not _reaches_across(outputs[self.output][0], size):
+            return "centres are not in pixels"
+        return super().contradicts(outputs, size)
 
-class YoloxGridHead(YoloxHead):
-    """YOLOX's default head: boxes as offsets from their grid cell and logarithms of sizes, in strides."""
 
-    name = "yolox_grid"
-    grid = True
+@dataclass(frozen=True)
+class UndecodedYolox(ObjectnessYolo):
+    """YOLOX's head as exported by default: offsets in cells and logarithms of sizes.
 
-    def _boxes(
-        self, values: NDArray[np.float32], anchors: NDArray[np.intp], size: tuple[int, int]
-    ) -> NDArray[np.float32]:
-        # YOLOX, yolox/utils/demo_utils.py: (xy + grid) × stride, exp(wh) × stride; rows of the finest grid first.
-        grids = [(size[0] // stride, size[1] // stride, stride) for stride in STRIDES]
-        cells = np.concatenate([np.indices((height, width)).reshape(2, -1)[::-1] for height, width, _ in grids], axis=1)
-        strides = np.repeat(STRIDES, [height * width for height, width, _ in grids]).astype(np.float32)[anchors]
-        decoded = np.concatenate(
-            [(values[:2] + cells[:, anchors].astype(np.float32)) * strides, np.exp(values[2:]) * strides]
-        )
-        return super()._boxes(decoded, anchors, size)
+    Centre = (offset + cell) * stride, size = exp(value) * stride (Megvii-BaseDetection/YOLOX, `yolo_head.py`,
+    `decode_outputs`).
+
+    Attributes:
+        strides: Pixels per cell of each level.
+    """
+
+    strides: tuple[int, ...] = (8, 16, 32)
+    name = "yolox_raw"
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        if _reaches_across(outputs[self.output][0], size):
+            return "centres are in pixels"
+        return super().contradicts(outputs, size)
+
+    def raw_layout(self) -> RawLayout | None:
+        """See `Head.raw_layout`."""
+        plain = super().raw_layout()
+        return replace(plain, grid=True) if plain is not None and self.strides == (8, 16, 32) else None
+
+    def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        output = super()._decoded(output, size)
+        cells, strides = _grid(size, self.strides)
+        if output.shape[1] != len(cells):
+            raise ModelError(f"output {self.output!r} has {output.shape[1]} candidates, expected {len(cells)}")
+        decoded: NDArray[np.float32] = output.copy()
+        decoded[:, :, :2] = (output[:, :, :2] + cells) * strides
+        decoded[:, :, 2:4] = np.exp(output[:, :, 2:4]) * strides
+        return decoded
+
+
+def _reaches_across(candidates: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether centres reach beyond the middle of the network input, which offsets in cells never do."""
+    return bool(np.abs(candidates[:, :2]).max() > max(size) / 2)
+
+
+@lru_cache(maxsize=8)
+def _grid(size: tuple[int, int], strides: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns x, y of each cell `[A, 2]` and its stride `[A, 1]`, level by level, row by row."""
+    cells, steps = [], []
+    for stride in strides:
+        ys, xs = np.mgrid[: size[0] // stride, : size[1] // stride].reshape(2, -1)
+        cells.append(np.stack([xs, ys], axis=1))
+        steps.append(np.full((len(xs), 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(steps).astype(np.float32)

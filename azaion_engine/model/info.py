@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import logging
-from ast import literal_eval
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.signature import DYNAMIC, Signature, TensorInfo
+from azaion_engine.heads.base import DYNAMIC, Signature, TensorInfo
+from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
 from azaion_engine.model.other_task import other_task
 from azaion_engine.model.parsing import parse_model
 from azaion_engine.settings import DYNAMIC_SIZE
+
+__all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
+
+TARGET_SIZES = "orig_target_sizes"
+"""Second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +38,8 @@ class ModelInfo:
         outputs: Every output.
         metadata: The file's `metadata_props`.
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
-        operators: Operator type → number of such nodes.
+        extras: Other inputs: none, or `orig_target_sizes`.
+        operators: How many nodes the graph has of each operator.
     """
 
     sha256: str
@@ -38,7 +47,8 @@ class ModelInfo:
     outputs: tuple[TensorInfo, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
-    operators: dict[str, int] = field(default_factory=dict)
+    extras: tuple[TensorInfo, ...] = ()
+    operators: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
@@ -48,7 +58,8 @@ class ModelInfo:
             model_bytes: The model with all its weights, as `ModelFile.data` has it.
 
         Raises:
-            ModelError: Not an ONNX file, or weights are missing, or its inputs and outputs are not a detector's.
+            ModelError: Not an ONNX file, or weights are missing, or it takes no pictures, or is for another task;
+                `heads.choice` tells whether it is a detector.
         """
         model = parse_model(model_bytes)
         check_self_contained(model)
@@ -56,21 +67,7 @@ class ModelInfo:
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
         outputs = tuple(read_tensor(value) for value in graph.output)
-        if len(inputs) != 1 or not outputs:
-            raise ModelError(
-                "expected one input [batch, 3, height, width] and an output, "
-                f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
-            )
-        picture = inputs[0]
-        if (
-            len(picture.shape) != 4
-            or not {picture.shape[1], picture.shape[3]} & {3, DYNAMIC}
-            or picture.dtype not in ("float32", "float16", "uint8")
-        ):
-            raise ModelError(
-                f"input {picture.name!r} is {picture.dtype} {list(picture.shape)}, "
-                "expected float32, float16 or uint8 [batch, 3, height, width] or [batch, height, width, 3]"
-            )
+        picture, extras = _picture_and_extras(inputs, outputs)
         metadata = {p.key: p.value for p in model.metadata_props}
         if task := other_task(picture.shape, [output.shape for output in outputs], metadata):
             raise ModelError(f"the model is {task}")
@@ -80,59 +77,108 @@ class ModelInfo:
             outputs=outputs,
             metadata=metadata,
             names=_names(metadata),
+            extras=extras,
             operators=dict(Counter(node.op_type for node in graph.node)),
         )
 
-    @property
-    def channels_last(self) -> bool:
-        """Whether the input is `[batch, height, width, 3]`."""
-        return self.input.shape[1] not in (3, DYNAMIC)
-
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the input in pixels; `DYNAMIC` where it is open."""
-        _, *sides = self.input.shape
-        return (sides[0], sides[1]) if self.channels_last else (sides[1], sides[2])
+        """(height, width) of the input; `DYNAMIC` for dynamic ones."""
+        shape = self.input.shape
+        return (shape[2], shape[3]) if layout_of(shape) == "nchw" else (shape[1], shape[2])
 
-    def signature(self, size: tuple[int, int]) -> Signature:
-        """Returns what the head is recognised by, at a (height, width) of the input in pixels."""
-        return Signature((self.input,), self.outputs, self.operators, self.metadata, size)
+    @cached_property
+    def trained_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels, from the metadata's `imgsz`; None without."""
+        value = _literal(self.metadata.get("imgsz", ""))
+        pair = [value, value] if isinstance(value, int) else value
+        if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(s) is int and s >= 1 for s in pair):
+            return pair[0], pair[1]
+        return None
+
+    @cached_property
+    def largest_batch(self) -> int | None:
+        """Rows that one execution can answer, where suppression was exported picture by picture; None: any number.
+
+        Ultralytics' `nms=True` repeats suppression for each picture of the metadata's `batch`: further rows come back
+        empty.
+        """
+        if self.input.shape[0] > 0:
+            return None
+        repeated = self.operators.get("NonMaxSuppression", 0)
+        arguments = _literal(self.metadata.get("args", ""))
+        baked = isinstance(arguments, dict) and arguments.get("nms") is True
+        batch = _literal(self.metadata.get("batch", ""))
+        if (baked or repeated) and type(batch) is int and batch >= 1:
+            return batch
+        return repeated or (1 if baked else None)
+
+    def signature(self, height: int, width: int) -> Signature:
+        """Returns what the head is recognised by, for a network input of this size in pixels."""
+        return Signature(
+            picture=self.input,
+            extras=self.extras,
+            outputs=self.outputs,
+            metadata=self.metadata,
+            network=(height, width),
+            operators=self.operators,
+            classes=len(self.names),
+        )
 
     def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:
         """Returns (batch, height, width) to run with.
 
-        Args:
-            batch: Wanted batch.
-            height: Wanted height in pixels, or None.
-            width: Likewise.
-
-        Returns:
-            The model's fixed values; else the wanted ones, the batch at most the one that the metadata states; sizes
-            default to the metadata's `imgsz`, else 1280.
+        The model's fixed values, else the given ones, else the metadata's `imgsz`, else 1280; the batch is at most
+        `largest_batch`.
         """
-        fixed_height, fixed_width = self.size
-        known_height, known_width = self._trained_size()
+        fixed_batch, (fixed_height, fixed_width) = self.input.shape[0], self.size
+        trained_height, trained_width = self.trained_size or (DYNAMIC_SIZE, DYNAMIC_SIZE)
         return (
-            self.input.shape[0] if self.input.shape[0] > 0 else min(batch, self.most_rows or batch),
-            fixed_height if fixed_height > 0 else height or known_height,
-            fixed_width if fixed_width > 0 else width or known_width,
+            fixed_batch if fixed_batch > 0 else min(batch, self.largest_batch or batch),
+            fixed_height if fixed_height > 0 else height or trained_height,
+            fixed_width if fixed_width > 0 else width or trained_width,
         )
 
-    @property
-    def most_rows(self) -> int | None:
-        """Largest batch that an unrolled suppression in the network answers; None: any.
 
-        Ultralytics' `nms=True` unrolls it for the export's `batch`: rows beyond it come back empty.
-        """
-        return self.operators.get("NonMaxSuppression") or None
+def _picture_and_extras(
+    inputs: list[TensorInfo], outputs: tuple[TensorInfo, ...]
+) -> tuple[TensorInfo, tuple[TensorInfo, ...]]:
+    """Finds the input that takes the pictures.
 
-    def _trained_size(self) -> tuple[int, int]:
-        try:
-            sides = literal_eval(self.metadata.get("imgsz", ""))
-            height, width = (int(side) for side in (sides if isinstance(sides, (list, tuple)) else (sides, sides)))
-        except (ValueError, SyntaxError, TypeError):
-            return DYNAMIC_SIZE, DYNAMIC_SIZE
-        return (height, width) if min(height, width) >= 1 else (DYNAMIC_SIZE, DYNAMIC_SIZE)
+    Raises:
+        ModelError: There is none, or another input that nothing is known about.
+    """
+    pictures = [one for one in inputs if _takes_pictures(one)]
+    extras = tuple(one for one in inputs if one not in pictures)
+    known = all(one.name == TARGET_SIZES and one.dtype == "int64" and len(one.shape) == 2 for one in extras)
+    if len(pictures) == 1 and known and outputs:
+        return pictures[0], extras
+    if len(inputs) == 1 and outputs:
+        raise ModelError(
+            f"input {inputs[0].name!r} is {inputs[0].dtype} {list(inputs[0].shape)}, expected float32, float16 or "
+            "uint8 [batch, 3, height, width] or [batch, height, width, 3]"
+        )
+    raise ModelError(
+        f"expected one input [batch, 3, height, width], beside it at most {TARGET_SIZES!r}, and an output; "
+        f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
+    )
+
+
+def _takes_pictures(tensor: TensorInfo) -> bool:
+    channels = (3, DYNAMIC)
+    return (
+        len(tensor.shape) == 4
+        and (tensor.shape[1] in channels or tensor.shape[3] in channels[:1])
+        and tensor.dtype in ("float32", "float16", "uint8")
+    )
+
+
+def _literal(text: str) -> Any:
+    """Reads a Python literal; None if it is none."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _names(metadata: dict[str, str]) -> dict[int, str]:

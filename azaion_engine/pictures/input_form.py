@@ -1,4 +1,4 @@
-"""InputForm: how a network wants its pictures: fit, colour order and values."""
+"""InputForm: how a network wants its pictures: colours, scale, normalisation, fit, layout and element type."""
 
 from __future__ import annotations
 
@@ -12,52 +12,83 @@ from numpy.typing import NDArray
 Colour = Literal["rgb", "bgr"]
 Fit = Literal["letterbox", "top_left", "stretch"]
 Layout = Literal["nchw", "nhwc"]
+InputDtype = Literal["float32", "float16", "uint8"]
+Resampling = Literal["linear", "antialiased"]
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels in 0…1, RGB: torchvision's and the transformers' default."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's RGB values in 0…1 (torchvision's documentation of its models)."""
 
 
 @dataclass(frozen=True)
 class InputForm:
     """How a network wants its pictures; the default is Ultralytics'.
 
-    A value of the input is `(pixel / 255 × scale − mean) / std`.
+    A value v of 0…255 becomes `(v * scale - mean) / std`.
 
     Attributes:
         colour: Order of the channels.
-        scale: Value of a white pixel: 1 for 0…1, 255 for 0…255.
-        mean: Of each channel in the network's order, in units of `scale`.
-        std: Likewise, above 0.
-        fit: `letterbox`: aspect ratio kept, centred on grey; `top_left`: the same, the border only to the right and
-            below; `stretch`: each side resized to the network's.
-        layout: Order of the input's dimensions: batch, channels, height and width, or channels last.
+        scale: Factor of the pixels' values: 1/255 for 0…1, 1 for 0…255.
+        mean: Subtracted from each channel after scaling, in the network's channel order.
+        std: Divides each channel after that, likewise.
+        fit: `letterbox`: aspect kept, centred on grey; `top_left`: aspect kept, at the upper left of grey; `stretch`:
+            each side scaled to the network's.
+        layout: `nchw`: planes; `nhwc`: interleaved channels.
+        dtype: Element type of the network input; float16 is cast by the engine.
+        resampling: `linear`: OpenCV's; `antialiased`: torchvision's, which averages where it shrinks.
     """
 
     colour: Colour = "rgb"
-    scale: float = 1.0
+    scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fit: Fit = "letterbox"
     layout: Layout = "nchw"
+    dtype: InputDtype = "float32"
+    resampling: Resampling = "linear"
+
+    @property
+    def is_default(self) -> bool:
+        """Whether pictures become centred RGB planes in 0…1, which the GPU's letterbox kernel makes."""
+        return self == InputForm(dtype=self.dtype) and self.dtype != "uint8"
+
+    @property
+    def array_dtype(self) -> np.dtype[np.generic]:
+        """Element type of prepared arrays: uint8, else float32."""
+        return np.dtype(np.uint8 if self.dtype == "uint8" else np.float32)
 
     @cached_property
-    def tables(self) -> NDArray[np.float32]:
-        """Input value of each pixel value: float32 `[3, 256]`, channels in the network's order."""
-        # Unit values as float32 division gives them, which is how the networks were trained; then in double precision.
-        unit = np.arange(256, dtype=np.float32) / np.float32(255)
-        if self.scale == 255:
-            unit = np.arange(256, dtype=np.float32)
+    def tables(self) -> tuple[NDArray[np.generic], ...]:
+        """The network's value for each value 0…255, one table of 256 per channel, in the network's channel order."""
+        if self.dtype == "uint8":
+            return (np.arange(256, dtype=np.uint8),) * 3
+        # Division by 255 is correctly rounded; multiplication by the rounded 1/255 would not be.
+        values = np.arange(256, dtype=np.float32)
+        if self.scale == 1 / 255:
+            values = values / np.float32(255)
         elif self.scale != 1:
-            unit = unit * np.float32(self.scale)
-        return np.stack(
-            [((unit - mean) / std).astype(np.float32) for mean, std in zip(self.mean, self.std, strict=True)]
+            values = values * np.float32(self.scale)
+        if self.mean == (0, 0, 0) and self.std == (1, 1, 1):
+            return (values,) * 3
+        return tuple(
+            ((values - np.float32(mean)) / np.float32(std)).astype(np.float32)
+            for mean, std in zip(self.mean, self.std, strict=True)
         )
 
-    def __str__(self) -> str:
-        values = f"0…{self.scale:g}"
-        if (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
-            values += f", minus {list(self.mean)}, divided by {list(self.std)}"
-        return f"{self.colour.upper()} {values}, {self.fit.replace('_', ' ')}, {self.layout.upper()}"
+    def array_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of one prepared picture, without the batch."""
+        return (3, height, width) if self.layout == "nchw" else (height, width, 3)
+
+    def describe(self) -> str:
+        """One line, e.g. `RGB 0..1, letterbox`."""
+        span = {1 / 255: "0..1", 1.0: "0..255"}.get(self.scale, f"times {self.scale:g}")
+        words = f"{self.colour.upper()} {span}"
+        if self.mean != (0, 0, 0) or self.std != (1, 1, 1):
+            mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+            words += f" minus ({mean}) over ({std})"
+        fit = self.fit.replace("_", "-") + " antialiased" * (self.resampling == "antialiased")
+        return f"{words}, {fit}, {self.layout.upper()} {self.dtype}"
 
 
 DEFAULT_FORM = InputForm()
+"""Ultralytics' form."""

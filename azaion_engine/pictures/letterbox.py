@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm
+from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm, Resampling
+from azaion_engine.pictures.resizing import resize_antialiased
 
 PAD_VALUE = 114
 """Grey value of the border, 0…255: the same as in Ultralytics' training."""
@@ -20,24 +21,25 @@ PAD_VALUE = 114
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Fits a picture onto a grey canvas of the network's size: with its aspect ratio, unless it is stretched.
+    """Fits a picture into the network's size; by default with its aspect ratio, centred on a grey canvas.
 
-    Centred, it equals Ultralytics' `LetterBox` (its default, enlarging allowed) to the pixel; at the top left YOLOX's
-    `preproc`. For the way back,
+    The default equals Ultralytics' `LetterBox` (centred, enlarging allowed) to the pixel. For the way back,
     Ultralytics divides both axes by the unrounded gain. Here each axis is divided by its actual scale, so the picture's
     border maps onto itself even where rounding to whole pixels changed the aspect ratio (usually by up to half a
-    network pixel, by far more for a 1-pixel-wide picture).
+    network pixel, by far more for a 1-pixel-wide picture). `top_left` is YOLOX's: sizes are truncated, and boxes are
+    divided by the unrounded scale, as in YOLOX's training (yolox/data/data_augment.py, `preproc`).
 
     Attributes:
         picture_width: Width of the upright picture, in pixels.
         picture_height: Height of the upright picture, in pixels.
         network_width: Width of the network input, in pixels.
         network_height: Height of the network input, in pixels.
-        scale: Network pixels per picture pixel before rounding to whole pixels.
+        scale: Network pixels per picture pixel before rounding to whole pixels; the smaller one if stretched.
         resized_width: Width of the picture on the canvas, in pixels, at least 1.
         resized_height: Height of the picture on the canvas, in pixels, at least 1.
         pad_left: Border to the left, in whole pixels.
         pad_top: Border above, in whole pixels.
+        kind: How the picture is fitted.
     """
 
     picture_width: int
@@ -49,18 +51,14 @@ class Letterbox:
     resized_height: int
     pad_left: int
     pad_top: int
+    kind: Fit = "letterbox"
 
     @classmethod
     @lru_cache(maxsize=256)  # cameras send one size; the objects are immutable
     def fit(
-        cls,
-        picture_width: int,
-        picture_height: int,
-        network_height: int,
-        network_width: int,
-        kind: Fit = "letterbox",
+        cls, picture_width: int, picture_height: int, network_height: int, network_width: int, kind: Fit = "letterbox"
     ) -> Letterbox:
-        """Computes the transform; sizes are in pixels, at least 1, `kind` is as in `InputForm.fit`.
+        """Computes the transform; sizes are in pixels, at least 1.
 
         Note the order: pictures are width × height, networks are (height, width) as `get_input_shape` gives them.
 
@@ -73,11 +71,13 @@ class Letterbox:
                 f"network {network_width}×{network_height}"
             )
         scale = min(network_height / picture_height, network_width / picture_width)
-        whole = int if kind == "top_left" else round  # YOLOX truncates
-        resized_width = min(max(whole(picture_width * scale), 1), network_width)
-        resized_height = min(max(whole(picture_height * scale), 1), network_height)
         if kind == "stretch":
             resized_width, resized_height = network_width, network_height
+        else:
+            whole = round if kind == "letterbox" else int
+            resized_width = min(max(whole(picture_width * scale), 1), network_width)
+            resized_height = min(max(whole(picture_height * scale), 1), network_height)
+        centred = kind == "letterbox"
         return cls(
             picture_width=picture_width,
             picture_height=picture_height,
@@ -87,19 +87,20 @@ class Letterbox:
             resized_width=resized_width,
             resized_height=resized_height,
             # An odd border is one pixel wider to the right and below.
-            pad_left=0 if kind == "top_left" else round((network_width - resized_width) / 2 - 0.1),
-            pad_top=0 if kind == "top_left" else round((network_height - resized_height) / 2 - 0.1),
+            pad_left=round((network_width - resized_width) / 2 - 0.1) if centred else 0,
+            pad_top=round((network_height - resized_height) / 2 - 0.1) if centred else 0,
+            kind=kind,
         )
 
     @property
     def scale_x(self) -> float:
-        """Horizontal network pixels per picture pixel, after rounding to whole pixels."""
-        return self.resized_width / self.picture_width
+        """Horizontal network pixels per picture pixel, for boxes."""
+        return self.scale if self.kind == "top_left" else self.resized_width / self.picture_width
 
     @property
     def scale_y(self) -> float:
-        """Vertical network pixels per picture pixel, after rounding to whole pixels."""
-        return self.resized_height / self.picture_height
+        """Vertical network pixels per picture pixel, for boxes."""
+        return self.scale if self.kind == "top_left" else self.resized_height / self.picture_height
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resizes and pads a picture for display; `to_input` makes the network input.
@@ -119,45 +120,49 @@ class Letterbox:
         return canvas
 
     def to_input(
-        self, picture: NDArray[np.uint8], out: NDArray[np.float32] | None = None, form: InputForm = DEFAULT_FORM
-    ) -> NDArray[np.float32]:
-        """Resizes and pads a picture into float planes; the slow part releases the GIL.
+        self, picture: NDArray[np.uint8], out: NDArray[Any] | None = None, form: InputForm = DEFAULT_FORM
+    ) -> NDArray[Any]:
+        """Resizes and pads a picture into the network's input; the slow part releases the GIL.
 
         Args:
             picture: uint8 `[picture_height, picture_width, 3]`, RGB.
-            out: float32 `[3, network_height, network_width]` to write into, e.g. one row of a batch; every element
-                is overwritten.
-            form: Colour order and values; its fit is that of this transform already.
+            out: The array to write into, e.g. one row of a batch; every element is overwritten.
+            form: What the network takes; its `fit` is this transform's already.
 
         Returns:
-            `out`, or a new array like it: planes in the network's order and values.
+            `out`, or a new array: `form.array_shape` of `form.array_dtype`, by default float32
+            `[3, network_height, network_width]`, RGB planes, values in 0…1.
 
         Raises:
             InvalidTensorError: The picture or `out` has the wrong dtype, size or memory layout.
         """
-        shape = (3, self.network_height, self.network_width)
+        shape, dtype = form.array_shape(self.network_height, self.network_width), form.array_dtype
         if out is None:
-            out = np.empty(shape, np.float32)
-        elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+            out = np.empty(shape, dtype)
+        elif out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
             raise InvalidTensorError(
-                f"out must be contiguous writable float32 {list(shape)}, given {out.dtype} {list(out.shape)}"
+                f"out must be contiguous writable {dtype} {list(shape)}, given {out.dtype} {list(out.shape)}"
             )
-        resized = self._resize(picture)
+        resized = self._resize(picture, form.resampling)
         rows, columns = self._inside()
-        if resized.shape[:2] != shape[1:]:
-            border = form.tables[:, PAD_VALUE, None, None]
-            out[:, : rows.start] = border
-            out[:, rows.stop :] = border
-            out[:, rows, : columns.start] = border
-            out[:, rows, columns.stop :] = border
+        planes = out if form.layout == "nchw" else out.transpose(2, 0, 1)
         channels = cv2.split(resized)
-        # A table look-up is exact, and faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or
-        # split and NumPy multiply.
         for plane, channel, table in zip(
-            out, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
+            planes, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
         ):
-            # OpenCV fills dst in place only if it has the right type and shape; else it allocates.
-            cv2.LUT(channel, table, dst=plane[rows, columns])
+            if resized.shape[:2] != plane.shape:
+                border = table[PAD_VALUE]
+                plane[: rows.start] = border
+                plane[rows.stop :] = border
+                plane[rows, : columns.start] = border
+                plane[rows, columns.stop :] = border
+            inside = plane[rows, columns]
+            if form.layout == "nchw":
+                # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy multiply.
+                # OpenCV fills dst in place only if it has the right type and shape; else it allocates.
+                cv2.LUT(channel, table, dst=inside)
+            else:
+                inside[...] = cv2.LUT(channel, table)
         return out
 
     def boxes_to_picture(self, boxes: NDArray[Any]) -> NDArray[np.float32]:
@@ -204,7 +209,7 @@ class Letterbox:
             slice(self.pad_left, self.pad_left + self.resized_width),
         )
 
-    def _resize(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _resize(self, picture: NDArray[np.uint8], resampling: Resampling = "linear") -> NDArray[np.uint8]:
         expected = (self.picture_height, self.picture_width, 3)
         if picture.dtype != np.uint8 or picture.shape != expected:
             raise InvalidTensorError(
@@ -213,6 +218,8 @@ class Letterbox:
         picture = np.ascontiguousarray(picture)
         if (self.resized_width, self.resized_height) == (self.picture_width, self.picture_height):
             return picture
+        if resampling == "antialiased":
+            return resize_antialiased(picture, self.resized_width, self.resized_height)
         resized: NDArray[np.uint8] = cv2.resize(
             picture, (self.resized_width, self.resized_height), interpolation=cv2.INTER_LINEAR
         )

@@ -1,17 +1,41 @@
-"""PreparedPicture: a picture in the form that an engine takes."""
+"""PreparedPicture: a picture in the form that an engine takes, and what its caller wants of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # engines import this module and need no OpenCV
     from azaion_engine.pictures.letterbox import Letterbox
+
+
+MOST_BOXES = 300
+"""Boxes a picture by default, as Ultralytics' `max_det`."""
+
+LEAST_CONFIDENCE = 0.001
+"""Threshold for pictures whose caller names none yet: boxes below it are noise in every detector."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a caller wants of one picture; only heads that suppress overlapping boxes themselves follow it.
+
+    Attributes:
+        confidence: Boxes at or above it are kept, 0…1.
+        iou: Boxes that overlap a more confident one by more than this are dropped, 0…1; None: as the head's family.
+        max_detections: Largest number of boxes, the most confident ones.
+        class_agnostic: Whether a box also suppresses boxes of other classes.
+    """
+
+    confidence: float = LEAST_CONFIDENCE
+    iou: float | None = None
+    max_detections: int = MOST_BOXES
+    class_agnostic: bool = False
 
 
 class PictureForm(Enum):
@@ -33,11 +57,13 @@ class ArrayPicture:
 
     Attributes:
         letterbox: How the upright picture is fitted into the network input.
-        array: float32 or float16 `[3, network_height, network_width]`, RGB in 0…1.
+        array: From `Letterbox.to_input`; by default float32 or float16 `[3, network_height, network_width]`, RGB 0…1.
+        selection: Which boxes its caller wants; None: every box of the head.
     """
 
     letterbox: Letterbox
-    array: NDArray[np.float32]
+    array: NDArray[Any]
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +73,12 @@ class PixelPicture:
     Attributes:
         letterbox: How the upright picture is fitted into the network input.
         pixels: uint8 `[network_height, network_width, 3]`, RGB.
+        selection: Which boxes its caller wants; None: every box of the head.
     """
 
     letterbox: Letterbox
     pixels: NDArray[np.uint8]
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)
@@ -61,11 +89,13 @@ class JpegPicture:
         letterbox: How the upright picture is fitted into the network input.
         jpeg: The encoded picture, contiguous; hardware can decode it, and its limits are checked.
         orientation: EXIF orientation 1…8.
+        selection: Which boxes its caller wants; None: every box of the head.
     """
 
     letterbox: Letterbox
     jpeg: bytes | memoryview
     orientation: int = 1
+    selection: Selection | None = None
 
 
 LoadablePicture = PixelPicture | JpegPicture
@@ -84,7 +114,7 @@ class PreparedBatch:
     def __init__(self, pictures: Sequence[PreparedPicture]) -> None:
         """Stores the pictures; copies nothing yet."""
         self.pictures = pictures
-        self._arrays: NDArray[np.float32] | None = None
+        self._arrays: NDArray[Any] | None = None
 
     @property
     def loadable(self) -> list[LoadablePicture]:
@@ -92,8 +122,8 @@ class PreparedBatch:
         return [picture for picture in self.pictures if not isinstance(picture, ArrayPicture)]
 
     @property
-    def arrays(self) -> NDArray[np.float32] | None:
-        """The `ArrayPicture`s stacked in order: `[k, 3, network_height, network_width]`; None if there are none.
+    def arrays(self) -> NDArray[Any] | None:
+        """The `ArrayPicture`s stacked in order, e.g. `[k, 3, network_height, network_width]`; None if there are none.
 
         Stacking copies unless there is only one: read this property before the batch's turn.
 

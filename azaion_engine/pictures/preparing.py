@@ -13,7 +13,14 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
+from azaion_engine.pictures.prepared import (
+    ArrayPicture,
+    JpegPicture,
+    PictureForm,
+    PixelPicture,
+    PreparedPicture,
+    Selection,
+)
 
 Picture = bytes | Path | str | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
@@ -56,7 +63,7 @@ class Preparer:
             size: (height, width) of the network input, in pixels.
             form: Form that the engine takes.
             limits: Largest accepted pictures.
-            input_form: How the network wants them.
+            input_form: What the network takes; forms other than the default need `PictureForm.ARRAY`.
         """
         self._size = size
         self._input_form = input_form
@@ -77,34 +84,35 @@ class Preparer:
         is_tiny = jpeg.plain and len(picture.data) <= HERE_BYTES and pixels <= HERE_PIXELS
         return DecodePlace.HERE if is_tiny else DecodePlace.THREAD
 
-    def prepare(self, picture: Picture | EncodedPicture) -> PreparedPicture:
+    def prepare(self, picture: Picture | EncodedPicture, selection: Selection | None = None) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            selection: Which boxes its caller wants; None: every box of the head.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; the message says what was given.
         """
         if isinstance(picture, np.ndarray):
-            return self._prepare_pixels(picture)
+            return self._prepare_pixels(picture, selection)
         if not isinstance(picture, EncodedPicture):
             picture = EncodedPicture(_read(picture), self.limits)
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
         if header is None:
-            return self._prepare_pixels(picture.decode())
-        letterbox = Letterbox.fit(header.width, header.height, *self._size, self._input_form.fit)
-        return JpegPicture(letterbox, picture.data, header.orientation)
+            return self._prepare_pixels(picture.decode(), selection)
+        letterbox = Letterbox.fit(header.width, header.height, *self._size)
+        return JpegPicture(letterbox, picture.data, header.orientation, selection)
 
-    def _prepare_pixels(self, pixels: NDArray[np.uint8]) -> PreparedPicture:
+    def _prepare_pixels(self, pixels: NDArray[np.uint8], selection: Selection | None) -> PreparedPicture:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise PictureError(
                 f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
             )
         letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self._size, self._input_form.fit)
         if self.form is PictureForm.ARRAY:
-            return ArrayPicture(letterbox, letterbox.to_input(pixels, form=self._input_form))
-        return PixelPicture(letterbox, letterbox.apply(pixels))
+            return ArrayPicture(letterbox, letterbox.to_input(pixels, form=self._input_form), selection)
+        return PixelPicture(letterbox, letterbox.apply(pixels), selection)
 
 
 def _read(picture: bytes | Path | str) -> bytes:

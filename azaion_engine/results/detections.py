@@ -150,6 +150,14 @@ class Detections:
         keep = (self.confidences >= confidence) & _of_classes(self.class_ids, classes)
         return replace(self, boxes=self.boxes[keep], confidences=self.confidences[keep], class_ids=self.class_ids[keep])
 
+    def first(self, most: int) -> Detections:
+        """Returns the most confident boxes, at most this many."""
+        if len(self) <= most:
+            return self
+        return replace(
+            self, boxes=self.boxes[:most], confidences=self.confidences[:most], class_ids=self.class_ids[:most]
+        )
+
     def class_name(self, class_id: int) -> str:
         """Returns the name of a class, `class_{id}` if it has none."""
         return self.names.get(class_id, f"class_{class_id}")

@@ -1,86 +1,89 @@
-"""Zoo: tries third-party ONNX detectors and compares their boxes with their own exporter's.
+"""Compares the boxes of third-party detectors with those in a manifest.
 
-    python -m benchmarks.library.zoo FOLDER [--json FILE]
-
-FOLDER has ONNX files and a `manifest.json`: `{"models": [{"file", "settings", "reference": {picture: [[x1, y1, x2, y2,
-score, class], …]}}, …]}`, boxes in pixels of a sample picture that ships with the package. `settings` is the user's
-word; without it a refusal that names the settings counts as right, too. The exit code is 1 if a file is answered
-wrongly.
+Run with `python -m benchmarks.library.zoo FOLDER`. The folder holds ONNX files and `manifest.json`:
+`{"models": [{"file": …, "reference": {"sample_1.jpg": [[x1, y1, x2, y2, confidence, class], …]}, "settings": {…}}]}`;
+`settings` are the keys of `DetectorSettings` that the file needs, if any. Prints, for each file, what it was recognised
+as, the number of boxes found and expected, and the largest difference of a corner, in pixels.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from azaion_engine import Detector, DetectorSettings
+from azaion_engine.detector import Detector
 from azaion_engine.errors import AzaionError
 from azaion_engine.model.file import sample_picture
 
-NEAR_PX = 1.0
-"""Largest difference of a coordinate, pixels, at which two boxes count as the same."""
+CONFIDENCE = 0.25
+"""Threshold of the manifest's boxes."""
 
 
-def try_model(path: Path, settings: dict[str, Any], references: list[dict[str, Any]]) -> dict[str, Any]:
-    """Opens a model and compares its boxes with the references, of which one has to agree."""
-    tried: dict[str, Any] = {"file": path.name, "settings": settings}
-    try:
-        with Detector.open(DetectorSettings(model=str(path), engine="onnx", **settings)) as detector:
-            tried |= {"head": detector.engine.head.name, "input": str(detector.engine.input_form)}
-            tried["notes"] = list(detector.engine.notes)
-            results = []
-            for reference in references:
-                found = {name: detector.detect(sample_picture(name))[0] for name in reference}
-                compared = [
-                    compare(
-                        np.column_stack([one.boxes, one.confidences, one.class_ids]), np.array(reference[name], float)
-                    )
-                    for name, one in found.items()
-                ]
-                results.append(max(compared, key=lambda one: (not one["right"], one["largest_px"])))
-            return tried | min(results, key=lambda one: (not one["right"], one["largest_px"]))
-    except AzaionError as error:
-        return tried | {"right": None, "refused": str(error)}
-
-
-def compare(found: Any, reference: Any) -> dict[str, Any]:
-    """Returns whether each reference box has a box of its class nearby, and the largest difference of a coordinate."""
-    left = list(found)
-    largest = 0.0
-    for box in reference:
-        same = [(float(np.abs(row[:4] - box[:4]).max()), at) for at, row in enumerate(left) if row[5] == box[5]]
-        if not same:
-            return {"right": False, "boxes": len(found), "expected": len(reference), "largest_px": float("inf")}
-        distance, at = min(same)
-        largest = max(largest, distance)
-        left.pop(at)
-    right = not left and largest <= NEAR_PX
-    return {"right": right, "boxes": len(found), "expected": len(reference), "largest_px": round(largest, 3)}
-
-
-def main() -> None:
-    """Command line."""
+def main() -> int:
+    """Prints the table; returns 1 if a file was answered wrongly."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    manifest = json.loads((options.folder / "manifest.json").read_text("utf-8"))
-    rows = []
-    for model in manifest["models"]:
-        references = [model[key] for key in ("reference", "reference_square") if key in model]
-        rows.append(try_model(options.folder / model["file"], model.get("settings", {}), references))
-        row = rows[-1]
-        verdict = {True: "right", False: "WRONG", None: "refused"}[row["right"]]
-        shown = row.get("refused") or f"{row['head']}, {row['boxes']} of {row['expected']}, {row['largest_px']} px"
-        print(f"{verdict:8} {row['file']}: {shown}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    raise SystemExit(any(row["right"] is False for row in rows))
+    parser.add_argument("--settings", type=Path, help="JSON of settings by file name, which go before the manifest's")
+    parser.add_argument("--json", type=Path, help="also write the table there")
+    parser.add_argument("--only", help="part of the names of the files to try")
+    args = parser.parse_args()
+    keys = json.loads(args.settings.read_text()) if args.settings else {}
+    models = json.loads((args.folder / "manifest.json").read_text())["models"]
+    table = [
+        compare(args.folder / model["file"], model, keys.get(model["file"], model.get("settings", {})))
+        for model in sorted(models, key=lambda model: str(model["file"]))
+        if not args.only or args.only in model["file"]
+    ]
+    print("| file | keys | recognised as | boxes / expected | largest difference, px |")
+    print("|---|---|---|---|---|")
+    for row in table:
+        keys_in_words = json.dumps(row["settings"]) if row["settings"] else ""
+        print(f"| {row['file']} | {keys_in_words} | {row['recognised']} | {row['boxes']} | {row['difference']} |")
+    if args.json:
+        args.json.write_text(json.dumps(table, indent=1) + "\n")
+    return int(any(row["wrong"] for row in table))
+
+
+def compare(path: Path, model: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Detects the sample pictures with one file and compares the boxes."""
+    row: dict[str, Any] = {"file": path.name, "settings": settings, "wrong": False}
+    try:
+        with Detector.open(model=str(path), engine="onnx", **settings) as detector:
+            row["recognised"] = detector.engine.choice.family
+            found, worst, wanted = 0, 0.0, 0
+            references = model.get("reference_square") or model["reference"]
+            for name, reference in references.items():
+                [answer] = detector.detect(sample_picture(name), confidence=CONFIDENCE)
+                mine = np.column_stack([answer.boxes, answer.confidences, answer.class_ids])
+                expected = np.array(reference, np.float64).reshape(-1, 6)
+                found, wanted = found + len(mine), wanted + len(expected)
+                worst = max(worst, largest_difference(mine, expected))
+    except AzaionError as error:
+        row |= {"recognised": f"refused: {error}", "boxes": "", "difference": ""}
+        return row
+    row |= {"boxes": f"{found} / {wanted}", "difference": f"{worst:.3f}"}
+    row["wrong"] = found != wanted or not worst <= 1.0
+    return row
+
+
+def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """Returns the largest difference of a corner between boxes paired by class and place; infinity if one has none."""
+    free = list(range(len(found)))
+    worst = 0.0
+    for box in expected:
+        gaps = [float(np.abs(found[i, :4] - box[:4]).max()) if found[i, 5] == box[5] else np.inf for i in free]
+        if not gaps or not np.isfinite(min(gaps)):
+            return float("inf")
+        worst = max(worst, min(gaps))
+        free.pop(int(np.argmin(gaps)))
+    return worst if not free else float("inf")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -29,7 +29,6 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
-from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 from benchmarks.records.machine import machine
@@ -65,7 +64,7 @@ class JpegEngine(StandInEngine):
         """Asks for JPEGs."""
         return PictureForm.JPEG
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> list[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
         time.sleep(self._seconds)
         return [self._rows] * len(pictures)
 

@@ -56,7 +56,7 @@ class Batch:
         if jobs:
             self._on_batch(len(jobs))
             try:
-                found = self._detector.infer(self._pictures, [job.confidence for job in jobs])
+                found = self._detector.infer(self._pictures)
             except Exception as error:  # the engine is lost or closed
                 found = [error] * len(jobs)
         ended = time.perf_counter()

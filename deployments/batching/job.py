@@ -54,7 +54,7 @@ class Job:
         """
         if self.picture is None and self.encoded is not None:
             began = time.perf_counter()
-            self.picture = detector.prepare(self.encoded)
+            self.picture = detector.prepare(self.encoded, self.confidence)
             self.decode_s = time.perf_counter() - began
 
     def times(self) -> StageTimes:

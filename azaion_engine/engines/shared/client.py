@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.engines.base import Found, InferenceEngine
@@ -23,8 +24,7 @@ from azaion_engine.engines.shared.host import EngineCard
 from azaion_engine.engines.shared.host_process import ON_GPU
 from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
-from azaion_engine.heads.base import Selection
-from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
+from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, Selection
 from azaion_engine.system.patient_lock import PatientLock
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ class SharedEngine(InferenceEngine):
         except BaseException:
             self._control.close()
             raise
-        self.origin = self._card.origin
-        self.head, self.input_form, self.notes = self._card.head, self._card.input_form, self._card.notes
+        self.origin, self.choice = self._card.origin, self._card.choice
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
 
@@ -135,6 +134,11 @@ class SharedEngine(InferenceEngine):
         """Returns the maximum number of rows per execution."""
         return self._card.batch_size
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the host's outputs."""
+        return self._card.output_names
+
     def open_pictures(self) -> PictureForm:
         """Returns the form in which the engine takes pictures; the host prepared it at its start."""
         return self._card.form
@@ -157,16 +161,14 @@ class SharedEngine(InferenceEngine):
         outputs: list[NDArray[Any]] = self._call("run", data)
         return outputs
 
-    def rows_of(self, arrays: NDArray[Any], selections: Sequence[Selection]) -> Sequence[Found]:
-        """Runs arrays in the host, which makes the rows: they are smaller than the network's outputs."""
-        self._check_input(arrays)
-        found: Sequence[Found] = self._call("rows_of", arrays, selections)
-        return found
+    def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
+        """Runs arrays; rows are made in the host, because raw outputs are large."""
+        rows: list[NDArray[np.float32]] = self._call("run_arrays", data, list(selections))
+        return rows
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         """Runs pictures, in batches with those of other clients."""
-        to_send = [engine_wire.to_send(picture) for picture in pictures]
-        found: list[Found] = self._call("run_pictures", to_send, selections)
+        found: list[Found] = self._call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
         return found
 
     def _watch_host(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.errors import EngineClosedError
-from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.prepared import LoadablePicture, PreparedBatch
 
 CLOSE_S = 10.0
@@ -31,9 +30,8 @@ Done = Callable[[list[Found] | Exception], object]
 
 
 class _Request:
-    def __init__(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection], done: Done) -> None:
+    def __init__(self, pictures: Sequence[LoadablePicture], done: Done) -> None:
         self.pictures = pictures
-        self.selections = selections
         self.done = done
         self.taken = 0
         self.found: list[Any] = [None] * len(pictures)
@@ -68,19 +66,18 @@ class Gatherer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection], done: Done) -> None:
+    def submit(self, pictures: Sequence[LoadablePicture], done: Done) -> None:
         """Runs pictures in batches with those of other calls; does not wait.
 
         Args:
             pictures: Any number.
-            selections: One for each.
             done: Called once, on any thread, with the result of each picture, or with EngineClosedError if the gatherer
                 was closed, or GpuLostError.
         """
         if not pictures:
             done([])
             return
-        request = _Request(pictures, selections, done)
+        request = _Request(pictures, done)
         with self._changed:
             if not self._closed:
                 self._requests.append(request)
@@ -138,10 +135,9 @@ class Gatherer:
 
     def _run(self, places: list[_Place]) -> None:
         batch = PreparedBatch([request.pictures[index] for request, index in places])
-        selections = [request.selections[index] for request, index in places]
         counts = Counter(request for request, _ in places)
         try:
-            found = self._engine.run_pictures(batch, selections)
+            found = self._engine.run_pictures(batch)
         except Exception as error:  # the engine is lost or closed
             for request in counts:
                 self._fail(request, error)

@@ -20,8 +20,7 @@ from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared.connections import Client, Connections
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
-from azaion_engine.heads.base import Head
-from azaion_engine.pictures.input_form import InputForm
+from azaion_engine.heads.choice import Choice
 from azaion_engine.pictures.prepared import PictureForm
 from azaion_engine.plans.store import StoreOutcome
 
@@ -46,10 +45,9 @@ class EngineCard:
     batch_size: int
     lanes: int
     form: PictureForm
-    head: Head
-    input_form: InputForm
-    notes: tuple[str, ...]
     origin: StoreOutcome | None
+    choice: Choice
+    output_names: tuple[str, ...]
 
 
 class EngineHost:
@@ -70,7 +68,7 @@ class EngineHost:
             "card": self._card_if_well,
             "check_health": engine.check_health,
             "run": engine.run,
-            "rows_of": engine.rows_of,
+            "run_arrays": engine.run_arrays,
         }
         self._callers = ThreadPoolExecutor(_CALLERS, "caller")
         self.card = EngineCard(
@@ -80,10 +78,9 @@ class EngineHost:
             engine.get_batch_size(),
             engine.lanes,
             form,
-            engine.head,
-            engine.input_form,
-            engine.notes,
             engine.origin,
+            engine.choice,
+            engine.output_names,
         )
         self._lost = False
         self._connections = Connections(path, self._handle)
@@ -106,8 +103,8 @@ class EngineHost:
     def _handle(self, client: Client, message: Any) -> None:
         method, arguments = message
         if method == "run_pictures":
-            pictures, selections = arguments
-            self._gatherer.submit(pictures, selections, partial(self._answer_pictures, client))
+            [pictures] = arguments
+            self._gatherer.submit(pictures, partial(self._answer_pictures, client))
         else:
             self._callers.submit(self._call, client, method, arguments)
 

@@ -28,9 +28,9 @@ from azaion_engine.errors import (
     ExecutionError,
     GpuLostError,
 )
-from azaion_engine.heads.base import Selection
-from azaion_engine.heads.end_to_end import EndToEndHead
-from azaion_engine.pictures.input_form import DEFAULT_FORM
+from azaion_engine.heads.base import Signature, TensorInfo
+from azaion_engine.heads.choice import Choice, choose
+from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -54,6 +54,7 @@ class TensorRTEngine(InferenceEngine):
         height: int | None = None,
         width: int | None = None,
         device_id: int = 0,
+        choice: Choice | None = None,
         **kwargs: Any,
     ) -> None:
         """Deserialises the plan and allocates memory.
@@ -65,12 +66,13 @@ class TensorRTEngine(InferenceEngine):
                 size that the plan's profile allows.
             width: Likewise for the width.
             device_id: CUDA index of the GPU as this process sees it.
+            choice: Head and input form; default: recognised from the plan's tensors.
             **kwargs: Options of other engines; any raises TypeError, which names them.
 
         Raises:
             PlanError: The plan cannot be used on this machine.
             ConfigurationError: No such GPU, too little GPU memory, or a batch or size outside the plan's profile.
-            ModelError: The plan does not take pictures `[batch, 3, height, width]`.
+            ModelError: The plan is no detector.
             MissingDependencyError: TensorRT or PyCUDA is not installed.
         """
         super().__init__()
@@ -86,13 +88,13 @@ class TensorRTEngine(InferenceEngine):
         try:
             with self._context.active():
                 self._resources.load(self._trt, model_bytes, batch_size, height, width)
+            self.choice = choice or _choice_of(self._resources)
         except (self._context.driver.Error, ExecutionFailedError) as error:
             self._finalizer()
             raise ConfigurationError(f"GPU {device_id} cannot hold this engine: {error}") from error
         except BaseException:
             self._finalizer()
             raise
-        self.head = EndToEndHead(self.output_names[0])
 
     @property
     def name(self) -> str:
@@ -100,14 +102,14 @@ class TensorRTEngine(InferenceEngine):
         return f"{self._trt.flavour}-{self._trt.version}"
 
     @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the plan's outputs, in its order."""
-        return self._resources.output_names
-
-    @property
     def lanes(self) -> int:
         """Number of batches that overlap on the GPU: 2, or 1 if GPU memory is short."""
         return len(self._resources.lanes)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Every output of the plan."""
+        return self._resources.output_names
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
@@ -126,15 +128,15 @@ class TensorRTEngine(InferenceEngine):
             rows: Number of rows.
 
         Returns:
-            `[rows, 3, height, width]` in the network's dtype. It may be refilled once `run` has returned, and it
-            stays valid after the engine is closed.
+            As `run` takes it, in the network's dtype: `[rows, 3, height, width]` by default. It may be refilled once
+            `run` has returned, and it stays valid after the engine is closed.
 
         Raises:
             EngineClosedError: The engine was closed.
             ConfigurationError: The machine cannot pin that much memory.
         """
         self._pool()  # raises EngineClosedError
-        return pinned_empty(self._context, (rows, 3, *self._resources.size), self._resources.dtype)
+        return pinned_empty(self._context, (rows, *self._resources.picture_shape), self._resources.dtype)
 
     @staticmethod
     def get_gpu_memory_bytes(device_id: int = 0) -> int:
@@ -195,11 +197,12 @@ class TensorRTEngine(InferenceEngine):
             decoders: Decoders for this engine's batch and size that are opening already; default: opens them now.
 
         Returns:
-            `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel, which the log says, or if
-            the network wants another input form than the kernel makes.
+            `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel, or the kernel does not make
+            the network's input form. The log says what is missing.
         """
-        if self.input_form != DEFAULT_FORM:
-            return PictureForm.ARRAY
+        if self._form is None and not self.choice.form.is_default:
+            _logger.warning("pictures are prepared on the CPU: %s", self.choice.form.describe())
+            self._form = PictureForm.ARRAY
         if self._form is None:
             from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
 
@@ -219,22 +222,30 @@ class TensorRTEngine(InferenceEngine):
         try:
             loaders = [lane.open_loader(decoders.take) for lane in lanes]
             for lane in lanes:
-                lane.open_selector(self.head)
+                lane.open_selector(self.choice.head)
         except self._context.driver.Error as error:
             _logger.warning("pictures are letterboxed on the CPU: %s", error)
             return PictureForm.ARRAY
         return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         """Runs pictures that are decoded and letterboxed on the GPU."""
         self.open_pictures()
-        batch = self._resources.batch_size
+        head, batch = self.choice.head, self._resources.batch_size
         with self._on_lanes(1, len(pictures)) as (lane,):
             parts = [
-                lane.run_pictures(pictures[start : start + batch], self.head, selections[start : start + batch])
-                for start in range(0, len(pictures), batch)
+                (part, *lane.run_pictures(part, head.outputs))
+                for part in (pictures[start : start + batch] for start in range(0, len(pictures), batch))
             ]
-        return [found for part in parts for found in part]
+        # Rows that the GPU does not make are made here, where the next batch already has the lane.
+        found: list[Found] = []
+        for part, errors, outputs, made in parts:
+            selections = [one.selection for one, error in zip(part, errors, strict=True) if error is None]
+            rows: Iterator[Found] = iter(()) if made is None else iter(made)
+            if made is None and selections:
+                rows = iter(head.rows(outputs, self.get_input_shape(), selections))
+            found += [next(rows) if error is None else error for error in errors]
+        return found
 
     def warm_up(self) -> None:
         """Creates execution contexts and CUDA graphs for every batch size of every lane."""
@@ -296,3 +307,14 @@ class TensorRTEngine(InferenceEngine):
 
     def _release(self) -> None:
         self._finalizer()
+
+
+def _choice_of(resources: EngineResources) -> Choice:
+    """Recognises the head of a plan, which has no metadata."""
+    assert resources.plan is not None
+    tensors = [TensorInfo(t.name, t.dtype.name, t.shape) for t in resources.plan.tensors]
+    outputs = tuple(t for t, io in zip(tensors, resources.plan.tensors, strict=True) if not io.is_input)
+    if len(outputs[0].shape) == 3 and outputs[0].shape[2] == 6:  # what this engine's plans are by contract
+        return Choice(EndToEnd(outputs[0].name))
+    picture = next(t for t, io in zip(tensors, resources.plan.tensors, strict=True) if io.is_input)
+    return choose(Signature(picture, (), outputs, {}, resources.size))

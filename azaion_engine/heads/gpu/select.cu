@@ -18,6 +18,7 @@ struct Layout {
     int width;
     int capacity;  // keys of a picture: a power of two, at least `anchors`
     int most;      // rows of a picture
+    int class_offset;  // added to class ids
 };
 
 // What is wanted of one picture.
@@ -25,6 +26,7 @@ struct Wanted {
     float confidence;
     float iou;
     int most;
+    int agnostic;  // 1: a box suppresses boxes of other classes, too
 };
 
 enum { THREADS = 256, COLUMNS = 6, FAST = 2048, MOST_CANDIDATES = 30000 };
@@ -91,7 +93,7 @@ __device__ static void candidates(
     const Element* scores = at + 4LL * layout.value;
     if (layout.objectness) {
         object = load(scores);
-        if (!(object > threshold)) return;  // the product is no larger
+        if (!(object >= threshold)) return;  // the product is no larger
         scores += layout.value;
     }
     float best = -1.0f;
@@ -101,7 +103,7 @@ __device__ static void candidates(
         if (layout.objectness) score *= object;
         if (score > best) best = score, best_class = i;
     }
-    if (!(best > threshold)) return;
+    if (!(best >= threshold)) return;
     float centre[2], size[2];
     for (int i = 0; i < 2; ++i) {
         centre[i] = load(at + (long long)i * layout.value);
@@ -114,11 +116,11 @@ __device__ static void candidates(
         row[i + 2] = centre[i] + size[i] / 2.0f;
     }
     row[4] = best;
-    row[5] = (float)best_class;
-    // Scores are positive here, so their bits have their order; of equal ones, the smaller anchor has the larger key.
+    row[5] = (float)(best_class + layout.class_offset);
+    // Scores are not negative here, so their bits have their order; of equal ones, the smaller anchor has the larger key.
     int slot = atomicAdd(counts + picture, 1);
     keys[(long long)picture * layout.capacity + slot] =
-        (unsigned long long)bits_of(best) << 32 | (0xFFFFFFFFu - (unsigned)anchor);
+        (unsigned long long)bits_of(best + 0.0f) << 32 | (0xFFFFFFFFu - (unsigned)anchor);
 }
 
 // Sorts the largest first: a bitonic network, whose steps are independent of each other.
@@ -164,7 +166,7 @@ __device__ static void suppress(
     count = min(count, (int)MOST_CANDIDATES);
     EACH(i, 0, count) {
         const float* row = found + (long long)(0xFFFFFFFFu - (unsigned)sorted[i]) * COLUMNS;
-        float shift = row[5] * CLASS_SHIFT;
+        float shift = want.agnostic ? 0.0f : row[5] * CLASS_SHIFT;
         for (int side = 0; side < 4; ++side) moved[i * 4 + side] = row[side] + shift;
         alive[i] = 1;
     }

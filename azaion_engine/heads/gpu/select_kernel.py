@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
-from azaion_engine.heads.base import RawLayout, Selection
+from azaion_engine.heads.base import RawLayout, wanted
+from azaion_engine.pictures.prepared import Selection
 
 PTX = Path(__file__).with_name("select.ptx")
 
@@ -27,11 +28,13 @@ LAYOUT = np.dtype(
         ("width", np.int32),
         ("capacity", np.int32),
         ("most", np.int32),
-    ]
+        ("class_offset", np.int32),
+    ],
+    align=True,
 )
 """`struct Layout` of select.cu."""
 
-WANTED = np.dtype([("confidence", np.float32), ("iou", np.float32), ("most", np.int32)])
+WANTED = np.dtype([("confidence", np.float32), ("iou", np.float32), ("most", np.int32), ("agnostic", np.int32)])
 """`struct Wanted` of select.cu."""
 
 COLUMNS = 6
@@ -53,7 +56,9 @@ def make_layout(raw: RawLayout, shape: tuple[int, ...], size: tuple[int, int], m
     steps = (values, 1) if raw.anchors_first else (1, anchors)
     capacity = 1 << max(anchors - 1, 1).bit_length()
     flags = (int(raw.objectness), int(raw.grid))
-    return np.array([(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most)], LAYOUT)
+    return np.array(
+        [(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most, raw.class_offset)], LAYOUT
+    )
 
 
 class SelectKernel:
@@ -106,33 +111,37 @@ class SelectKernel:
             self.free()
             raise
 
-    def launch(self, values: int, selections: Sequence[Selection], stream: Any) -> None:
+    def takes(self, selections: Sequence[Selection | None]) -> bool:
+        """Returns whether nobody wants more boxes than there is room for."""
+        return all(wanted(one).max_detections <= self._most for one in selections)
+
+    def launch(self, values: int, selections: Sequence[Selection | None], stream: Any) -> None:
         """Starts the kernels that make the rows of a batch's first pictures.
 
         `rows` has them when the stream is done: float32 `[batch, most, 6]`, zeros after a picture's last row.
 
         Args:
             values: GPU address of the network's output.
-            selections: One for each picture.
+            selections: One for each picture; `takes` them.
             stream: The stream of the construction, on which the values are ready.
         """
         count = len(selections)
         table = self._wanted.host[:count].reshape(-1).view(WANTED)
         table[:] = [
-            (one.confidence, self._iou if one.iou is None else one.iou, min(one.max_detections, self._most))
-            for one in selections
+            (one.confidence, self._iou if one.iou is None else one.iou, one.max_detections, one.class_agnostic)
+            for one in map(wanted, selections)
         ]
         self._wanted.upload(self._wanted.host[:count], stream)
-        layout, wanted = np.uint64(self._layout.address), np.uint64(self._wanted.address)
+        layout, table_at = np.uint64(self._layout.address), np.uint64(self._wanted.address)
         keys, found = np.uint64(self._keys.address), np.uint64(self._found.address)
         counts = np.uint64(self._counts.address)
         block = (THREADS, 1, 1)
         self._candidates(
-            np.uint64(values), layout, wanted, keys, found, counts,
+            np.uint64(values), layout, table_at, keys, found, counts,
             block=block, grid=(self._blocks, 1, count), stream=stream,
         )  # fmt: skip
         self._suppress(
-            layout, wanted, keys, found, np.uint64(self._moved.address), counts, np.uint64(self.rows.address),
+            layout, table_at, keys, found, np.uint64(self._moved.address), counts, np.uint64(self.rows.address),
             block=block, grid=(1, 1, count), stream=stream,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
 
-_CONTENTS = {"BYTES": "bytes_contents", "FP32": "fp32_contents", "INT32": "int_contents"}
+_CONTENTS = {"BYTES": "bytes_contents", "FP32": "fp32_contents", "INT32": "int_contents", "UINT8": "uint_contents"}
 """Fields of `InferTensorContents`; it has none for FP16."""
 
 

@@ -21,7 +21,13 @@ from deployments.watching.stage_times import StageTimes
 VERSION = "1"
 """The only version of each model; a changed model is another deployment."""
 
-_CONFIG_TYPES = {"BYTES": "TYPE_STRING", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32", "INT32": "TYPE_INT32"}
+_CONFIG_TYPES = {
+    "BYTES": "TYPE_STRING",
+    "FP16": "TYPE_FP16",
+    "FP32": "TYPE_FP32",
+    "INT32": "TYPE_INT32",
+    "UINT8": "TYPE_UINT8",
+}
 _TRITONS_OWN = {
     "binary_data_output",
     *("sequence_id", "sequence_start", "sequence_end", "priority", "timeout"),

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.heads.signature import DYNAMIC, TensorInfo
+from azaion_engine.model.info import DYNAMIC, TensorInfo
 from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
 from deployments.service import DetectorService
 from deployments.watching.stage_times import StageTimes
 
-_DATATYPES = {"float32": "FP32", "float16": "FP16"}
+_DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}
 _JSON_BYTES_PER_VALUE = 24
 """Bytes of a double in full, with its comma and a space."""
 _MOST_JSON_BYTES = 2**27
@@ -24,10 +24,10 @@ _HEADER_BYTES = 2**20
 
 
 class RawModel(OpenModel):
-    """Takes pictures prepared by the client, `[n, 3, height, width]`; gives rows `[n, k, 6]` in their pixels.
+    """Takes pictures prepared by the client, e.g. `[n, 3, height, width]`; gives rows `[n, k, 6]` in their pixels.
 
-    Names and datatypes are the model file's own. Input may be FP32 or FP16; rows are always FP32, because FP16 numbers
-    from 1024 on are a whole pixel apart.
+    Names and datatypes are the model file's own; rows of a head that has none are named `rows`. A float input may be
+    FP32 or FP16; rows are always FP32, because FP16 numbers from 1024 on are a whole pixel apart.
     """
 
     def __init__(self, service: DetectorService) -> None:
@@ -38,14 +38,18 @@ class RawModel(OpenModel):
             tensor, rows = detector.info.input, detector.info.outputs[0]
         else:  # an engine without a model file: Ultralytics' names
             tensor, rows = TensorInfo("images", "float32", ()), TensorInfo("output0", "float32", (DYNAMIC, DYNAMIC, 6))
+        if detector.engine.choice.head.name != "end_to_end":  # rows are made of the outputs, and none has their name
+            rows = TensorInfo("rows", "float32", (DYNAMIC, DYNAMIC, 6))
         datatype = _DATATYPES[tensor.dtype]
-        other = "FP16" if datatype == "FP32" else "FP32"
+        others = {"FP32": ("FP16",), "FP16": ("FP32",)}.get(datatype, ())
         count = rows.shape[1] if len(rows.shape) == 3 else DYNAMIC
         most = min(detector.engine.get_batch_size(), service.settings.max_queue)
         super().__init__(
             service,
             f"{detector.model_name}_raw",
-            TensorSpec(tensor.name, datatype, (-1, 3, height, width), also=(other,)),
+            TensorSpec(
+                tensor.name, datatype, (-1, *detector.engine.choice.form.array_shape(height, width)), also=others
+            ),
             (TensorSpec(rows.name, "FP32", (-1, count, 6)),),
             most=most,
             max_batch_size=most,

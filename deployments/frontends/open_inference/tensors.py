@@ -16,6 +16,7 @@ from deployments.errors import InvalidRequestError
 
 NUMPY: dict[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
+    "UINT8": np.dtype("u1"),
     "FP16": np.dtype("<f2"),
     "FP32": np.dtype("<f4"),
     "BYTES": np.dtype(object),

@@ -14,8 +14,8 @@ from filelock import FileLock
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.plans.store import PlanStore
 from tests.azaion_cli.conftest import Ran
-from tests.azaion_engine.heads.graphs import network
 from tests.azaion_engine.keys import KEY
+from tests.azaion_engine.signatures import make_model
 
 Cli = Callable[..., Ran]
 FILENAME = "azaion.cc_9.0_sm_132.engine"
@@ -130,7 +130,7 @@ def test_inspect_shows_an_onnx_file_and_its_engines(azaion: Cli, h200: Any, tiny
 
 def test_inspect_says_why_a_model_is_no_detector(azaion: Cli, tmp_path: Path) -> None:
     model = tmp_path / "raw.onnx"
-    model.write_bytes(network({"scores": np.zeros((5, 4), np.float32)}))
+    model.write_bytes(make_model({"scores": np.zeros((1, 5, 4), np.float32)}))
     shown = azaion("inspect", model, "--cache-dir", tmp_path, "--json").json
     assert not shown["supported"]
-    assert "known are rows, yolo" in shown["why_not"]
+    assert "no known detection head" in shown["why_not"]

@@ -21,7 +21,6 @@ from azaion_engine.errors import (
     ModelError,
     UndecodablePictureError,
 )
-from azaion_engine.heads.base import Selection
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, LoadablePicture, PixelPicture, PreparedBatch
 from tests.azaion_engine.models import make_batch, make_detector
@@ -67,7 +66,7 @@ class NumberEngine(InferenceEngine):
 class LoadingEngine(NumberEngine):
     """Loads pictures itself as well, and finds the odd JPEGs damaged."""
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> Sequence[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         found: list[Found] = list(self._find([number_of(picture) for picture in pictures]))
         for i, picture in enumerate(pictures):
             if isinstance(picture, JpegPicture) and number_of(picture) % 2:
@@ -196,10 +195,8 @@ def test_an_engine_of_arrays_refuses_other_forms_and_runs_the_arrays_beside_them
 
 def test_a_picture_without_a_row_is_an_error_and_no_other_pictures_rows() -> None:
     class ForgetfulEngine(LoadingEngine):
-        def _run_loadable(
-            self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]
-        ) -> Sequence[Found]:
-            return super()._run_loadable(pictures, selections)[1:]
+        def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
+            return super()._run_loadable(pictures)[1:]
 
     found = ForgetfulEngine().run_pictures(PreparedBatch([pixels(1), pixels(2), array(3)]))
     assert isinstance(found[0], Exception)
@@ -227,9 +224,9 @@ def test_a_closed_engine_runs_no_picture() -> None:
         engine.run_pictures(PreparedBatch([ArrayPicture(letterbox, row) for row in make_batch(2)]))
 
 
-def test_an_output_that_is_no_list_of_boxes_is_a_model_error() -> None:
-    [found] = NumberEngine(found=(1, 5)).run_pictures(PreparedBatch([array(1)]))
-    assert isinstance(found, ModelError)
+def test_an_output_that_its_head_does_not_have_is_a_model_error() -> None:
+    with pytest.raises(ModelError):
+        NumberEngine(found=(1, 7)).run_arrays(np.zeros((1, 3, SIDE, SIDE), np.float32))
 
 
 def test_by_default_one_batch_gains_and_only_a_full_one_is_started_beside_it() -> None:

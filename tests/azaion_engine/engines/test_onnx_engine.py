@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -116,12 +117,20 @@ def test_closing_twice_is_fine_and_running_after_it_is_not():
         engine.check_health()
 
 
-def test_outputs_are_returned_under_their_names_as_the_network_gives_them():
-    engine = OnnxEngine(make_detector(output="raw"))
-    [output] = engine.run(make_batch(2, 64, 64))
-    assert len(engine.output_names) == 1
-    assert output.ndim >= 2
-    assert len(output) == 2
+def test_a_raw_head_is_given_as_the_network_gave_it():
+    model, batch = make_detector(output="raw"), make_batch(3, 64, 64)
+    with OnnxEngine(model, batch_size=2) as engine:
+        [found] = engine.run(batch)
+        assert engine.output_names == ("output0",)
+    np.testing.assert_allclose(found, reference_run(model, batch)[0], rtol=1e-4, atol=1e-3)
+
+
+def test_what_finds_no_boxes_is_refused_with_what_is_read():
+    model = onnx.load_model_from_string(make_detector())
+    del model.graph.output[0].type.tensor_type.shape.dim[1:]
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 1000
+    with pytest.raises(ModelError, match="classifier"):
+        OnnxEngine(model.SerializeToString())
 
 
 def test_what_is_no_onnx_file_is_refused():
@@ -146,9 +155,9 @@ def test_warming_up_runs_each_size_twice(monkeypatch: pytest.MonkeyPatch) -> Non
     ran: list[int] = []
     run_batch = OnnxEngine._run_batch
 
-    def noted(engine: OnnxEngine, rows: np.ndarray) -> list[np.ndarray]:
+    def noted(engine: OnnxEngine, rows: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
         ran.append(len(rows))
-        return run_batch(engine, rows)
+        return run_batch(engine, rows, names)
 
     monkeypatch.setattr(OnnxEngine, "_run_batch", noted)
     with OnnxEngine(make_detector(height=32, width=32), batch_size=3) as engine:

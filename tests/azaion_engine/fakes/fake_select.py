@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from azaion_engine.heads.base import Selection
+from azaion_engine.heads.base import Head
 from azaion_engine.heads.gpu.select_kernel import COLUMNS, LAYOUT, THREADS, WANTED
-from azaion_engine.heads.yolo import AnchorYoloHead, YoloHead
-from azaion_engine.heads.yolox import YoloxGridHead
+from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
+from azaion_engine.heads.yolox import UndecodedYolox
+from azaion_engine.pictures.prepared import Selection
 
 if TYPE_CHECKING:
     from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeStream
@@ -42,20 +43,20 @@ class FakeSelect:
 
     def _suppress(self, layout: int, wanted: int, keys: int, rows: int, count: int) -> None:
         [one] = self._view(layout, (1,), LAYOUT)
-        first = 5 if one["objectness"] else 4
         columns = int(one["picture"]) // int(one["anchors"])
         anchors_first = bool(one["value"] == 1)
         shape = (int(one["anchors"]), columns) if anchors_first else (columns, int(one["anchors"]))
         address, dtype = _values[keys]
         values = self._view(address, (count, *shape), dtype).astype(np.float32)
-        kind = YoloxGridHead if one["grid"] else AnchorYoloHead if first == 5 else YoloHead
-        head = kind("values", int(one["classes"]), anchors_first)
-        head.most = int(one["most"])
+        classes, offset, most = int(one["classes"]), int(one["class_offset"]), int(one["most"])
+        head: Head = RawYolo("values", classes, not anchors_first, offset)
+        if one["objectness"]:
+            head = (UndecodedYolox if one["grid"] else ObjectnessYolo)("values", classes, offset)
         selections = [
-            Selection(float(want["confidence"]), float(want["iou"]), int(want["most"]))
+            Selection(float(want["confidence"]), float(want["iou"]), int(want["most"]), bool(want["agnostic"]))
             for want in self._view(wanted, (count,), WANTED)
         ]
-        out = self._view(rows, (count, head.most, COLUMNS), np.dtype(np.float32))
+        out = self._view(rows, (count, most, COLUMNS), np.dtype(np.float32))
         out[:] = 0
         found = head.rows({"values": values}, (int(one["height"]), int(one["width"])), selections)
         for target, made in zip(out, found, strict=True):

@@ -1,71 +1,75 @@
+"""Suppression, against a reader that compares each pair of boxes."""
+
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from azaion_engine.heads import suppression
-from azaion_engine.heads.suppression import suppress
+from azaion_engine.heads.suppression import select, suppress
+from azaion_engine.pictures.prepared import Selection
 
 
-def plainly(boxes, scores, classes, iou, most):  # type: ignore[no-untyped-def]
-    """Says the same as `suppress`, pair by pair."""
+def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    shared = width * height
+    union = (one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared
+    return shared / union if union else 0.0
+
+
+def read_pairwise(boxes: NDArray[np.float32], classes: NDArray[np.int64], iou: float, most: int) -> list[int]:
     kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        box = boxes[index]
-        for other in kept:
-            against = boxes[other]
-            width = max(0.0, min(box[2], against[2]) - max(box[0], against[0]))
-            height = max(0.0, min(box[3], against[3]) - max(box[1], against[1]))
-            area = (box[2] - box[0]) * (box[3] - box[1]) + (against[2] - against[0]) * (against[3] - against[1])
-            union = area - width * height
-            if classes[index] == classes[other] and union > 0 and width * height / union > iou:
-                break
-        else:
-            kept.append(int(index))
-    return kept[:most]
+    for i in range(len(boxes)):
+        rivals = (k for k in kept if classes[k] == classes[i])
+        if len(kept) < most and not any(overlap(*boxes[[k, i]].astype(np.float64)) > iou for k in rivals):
+            kept.append(i)
+    return kept
 
 
-# Whole pixels in a small field: overlaps are common, and exact in float32 although classes are shifted apart.
-side = st.integers(0, 40)
-box = st.tuples(side, side, st.integers(1, 20), st.integers(1, 20), st.integers(0, 100), st.integers(0, 2))
+@st.composite
+def scenes(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    # Whole pixels: every product is exact in float32, so that equal overlaps are equal.
+    count = draw(st.integers(0, 30))
+    corners = draw(st.lists(st.tuples(*[st.integers(0, 20)] * 2), min_size=count, max_size=count))
+    sizes = draw(st.lists(st.tuples(*[st.integers(0, 12)] * 2), min_size=count, max_size=count))
+    classes = draw(st.lists(st.integers(0, 2), min_size=count, max_size=count))
+    first, size = (np.array(values, np.float32).reshape(-1, 2) for values in (corners, sizes))
+    return np.concatenate([first, first + size], axis=1), np.array(classes, np.int64)
 
 
-@given(st.lists(box, max_size=30), st.sampled_from([0.0, 0.3, 0.45, 0.7, 1.0]), st.integers(1, 30))
-def test_the_boxes_that_stay_are_those_of_a_plain_reader(found: list[tuple[int, ...]], iou: float, most: int) -> None:
-    values = np.array(found, np.float32).reshape(-1, 6)
-    boxes = np.column_stack([values[:, :2], values[:, :2] + values[:, 2:4]])
-    scores, classes = values[:, 4] / 100, values[:, 5]
-    rows = suppress(boxes, scores, classes, iou, most)
-    kept = plainly(boxes.astype(np.float64), scores, classes, np.float32(iou), most)
-    np.testing.assert_array_equal(rows, np.column_stack([boxes, scores, classes])[kept])
-    assert rows.dtype == np.float32
+@settings(max_examples=300, deadline=None)
+@given(scenes(), st.sampled_from([0.0, 0.25, 0.45, 0.7, 1.0]), st.integers(1, 30))
+def test_it_keeps_what_comparing_each_pair_keeps(
+    scene: tuple[NDArray[np.float32], NDArray[np.int64]], iou: float, most: int
+) -> None:
+    boxes, classes = scene
+    assert suppress(boxes, classes, iou, most).tolist() == read_pairwise(boxes, classes, iou, most)
 
 
-def test_boxes_that_touch_at_exactly_the_threshold_both_stay() -> None:
-    boxes = np.array([[0, 0, 20, 10], [10, 0, 30, 10]], np.float32)  # a third of their union
-    scores, classes = np.array([0.9, 0.8], np.float32), np.zeros(2, np.float32)
-    assert len(suppress(boxes, scores, classes, 0.34, 10)) == 2
-    assert len(suppress(boxes, scores, classes, 0.33, 10)) == 1
+TWO = np.array([[0, 0, 10, 10], [1, 0, 11, 10]], np.float32)
+CONFIDENCES = np.array([0.5, 0.9], np.float32)
 
 
-def test_boxes_of_two_classes_never_suppress_each_other() -> None:
-    boxes = np.array([[0, 0, 20, 10]] * 3, np.float32)
-    rows = suppress(boxes, np.array([0.5, 0.9, 0.8], np.float32), np.array([0, 79, 0], np.float32), 0.5, 10)
-    np.testing.assert_allclose(rows[:, 4:], [[0.9, 79], [0.8, 0]], atol=1e-6)
+def test_boxes_of_other_classes_stay_unless_the_caller_minds() -> None:
+    classes = np.array([0, 1])
+    assert len(select(TWO, CONFIDENCES, classes, Selection(), 0.45)) == 2
+    assert select(TWO, CONFIDENCES, classes, Selection(class_agnostic=True), 0.45)[:, 5].tolist() == [1]
 
 
-def test_a_long_run_of_suppressed_boxes_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suppression, "_STEP", 4)
-    boxes = np.array([[0, 0, 10, 10]] * 50 + [[100, 100, 110, 110]], np.float32)
-    scores = np.linspace(0.9, 0.5, 51, dtype=np.float32)
-    rows = suppress(boxes, scores, np.zeros(51, np.float32), 0.5, 10)
-    np.testing.assert_array_equal(rows[:, 0], [0, 100])
+def test_the_caller_s_overlap_goes_before_the_family_s() -> None:
+    classes = np.zeros(2)
+    assert len(select(TWO, CONFIDENCES, classes, None, 0.45)) == 1  # they overlap by 9/11
+    assert len(select(TWO, CONFIDENCES, classes, Selection(iou=0.9), 0.45)) == 2
 
 
-def test_only_the_most_confident_candidates_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suppression, "MOST_CANDIDATES", 2)
-    boxes = np.array([[0, 0, 5, 5], [50, 0, 55, 5], [100, 0, 105, 5]], np.float32)
-    rows = suppress(boxes, np.array([0.3, 0.9, 0.6], np.float32), np.zeros(3, np.float32), 0.5, 10)
-    np.testing.assert_array_equal(rows[:, 0], [50, 100])
+def test_rows_come_by_falling_confidence_and_at_most_as_many_as_wanted() -> None:
+    rows = select(TWO, CONFIDENCES, np.array([3, 4]), None, 0.45)
+    np.testing.assert_array_equal(rows[:, 4:], np.array([[0.9, 4], [0.5, 3]], np.float32))
+    assert len(select(TWO, CONFIDENCES, np.array([3, 4]), Selection(max_detections=1), 0.45)) == 1
+
+
+def test_eighty_classes_of_a_large_picture_do_not_touch_each_other() -> None:
+    boxes = np.tile(np.array([[1000, 1000, 1270, 1270]], np.float32), (80, 1))
+    assert len(suppress(boxes, np.arange(80), 0.7, 300)) == 80

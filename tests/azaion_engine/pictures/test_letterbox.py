@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 
 SIDE = st.integers(1, 9000)
@@ -139,31 +138,3 @@ def test_wrong_sizes_are_refused() -> None:
             box.to_input(picture(40, 60), out=out)  # type: ignore[arg-type]
     with pytest.raises(InvalidTensorError, match="at least 1"):
         Letterbox.fit(0, 40, 32, 32)
-
-
-def test_a_picture_at_the_top_left_has_its_border_to_the_right_and_below() -> None:
-    letterbox = Letterbox.fit(100, 75, 64, 64, "top_left")
-    assert (letterbox.resized_width, letterbox.resized_height) == (64, 48)
-    pixels = np.full((75, 100, 3), 200, np.uint8)
-    canvas = letterbox.apply(pixels)
-    assert (canvas[:48] == 200).all()
-    assert (canvas[48:] == 114).all()
-    corner = np.array([[10, 20, 100, 75]], np.float32)
-    np.testing.assert_allclose(letterbox.boxes_to_picture(letterbox.boxes_to_network(corner)), corner, atol=1e-4)
-    assert Letterbox.fit(1000, 999, 416, 416, "top_left").resized_height == 415, "truncated, as YOLOX does"
-
-
-def test_a_stretched_picture_has_no_border_and_two_scales() -> None:
-    letterbox = Letterbox.fit(200, 50, 64, 64, "stretch")
-    assert (letterbox.apply(np.full((50, 200, 3), 7, np.uint8)) == 7).all()
-    np.testing.assert_allclose(letterbox.boxes_to_picture(np.array([[16, 32, 64, 64]])), [[50, 25, 200, 50]])
-
-
-def test_the_input_follows_the_form_in_colour_order_and_values_border_included() -> None:
-    form = InputForm("bgr", 255, mean=(1, 2, 3), std=(2, 4, 8))
-    letterbox = Letterbox.fit(64, 32, 64, 64)
-    pixels = np.zeros((32, 64, 3), np.uint8)
-    pixels[:] = (10, 20, 30)
-    planes = letterbox.to_input(pixels, form=form)
-    np.testing.assert_allclose(planes[:, 32, 5], [(30 - 1) / 2, (20 - 2) / 4, (10 - 3) / 8])
-    np.testing.assert_allclose(planes[:, 0, 0], [(114 - 1) / 2, (114 - 2) / 4, (114 - 3) / 8])

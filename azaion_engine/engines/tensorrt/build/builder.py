@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import numpy as np
+
 from azaion_engine.cuda.context import CudaContext, cuda_context
 from azaion_engine.cuda.gpu import gpu_available
 from azaion_engine.engines.tensorrt import api as tensorrt_api
@@ -16,8 +18,9 @@ from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixe
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
+from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.settings import DEFAULT_BATCH_SIZE, DYNAMIC_SIZE, Precision, check_at_least_one
+from azaion_engine.settings import DEFAULT_BATCH_SIZE, Precision, check_at_least_one
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class BuildOptions:
 
     Attributes:
         batch_size: Largest batch of the profile where the model's batch is dynamic; the plan is optimised for it.
-        height: Network input height in pixels where the model leaves it dynamic; None means 1280.
+        height: Network input height in pixels where the model leaves it dynamic; None means its `imgsz`, else 1280.
         width: Network input width in pixels, likewise.
         precision: `fp16` uses FP16 on GPUs with fast FP16, and FP32 for the box head.
         device_id: CUDA index of the GPU to build for.
@@ -60,7 +63,7 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress:
     """Builds a TensorRT plan; takes seconds to many minutes and logs its progress at least every 10 s.
 
     Args:
-        onnx_model: The ONNX file: one input `[batch, 3, height, width]`, first output `[batch, n, 6]`.
+        onnx_model: The ONNX file of a detector.
         options: Batch, size and precision; default `BuildOptions()`.
         progress: Receives and logs every stage; must not be started yet.
 
@@ -68,7 +71,7 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress:
         The serialised plan, without any header.
 
     Raises:
-        ModelError: Not an ONNX file, or its inputs and outputs are not a detector's.
+        ModelError: Not an ONNX file, or it takes no pictures.
         EngineBuildError: TensorRT refused the model; carries the parser's errors and the nodes they name.
             Also any other failure, with its cause.
         ConfigurationError: This process sees no such GPU; only TensorRT-RTX builds without one.
@@ -103,7 +106,8 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
         network = trt.create_network(builder)
         names = [f"{node.name or f'#{index}'} ({node.op_type})" for index, node in enumerate(model.graph.node)]
         parser = trt.parse(network, model.SerializeToString(), names)
-        _check_outputs(network)
+        if network.num_outputs < 1:
+            raise ModelError("the model has no output")
 
         config = trt.create_config(builder, _workspace(context), options.optimization_level, progress)
         _add_profile(builder, network, config, options)
@@ -157,16 +161,17 @@ def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
 
     model = onnx.load_model_from_string(onnx_model)
     picture = next(value for value in model.graph.input if value.name == info.input.name)
-    wanted = (None, 3, options.height or DYNAMIC_SIZE, options.width or DYNAMIC_SIZE)
+    _, height, width = info.resolve(1, options.height, options.width)
+    planes = layout_of(info.input.shape) == "nchw"
+    wanted = (None, 3, height, width) if planes else (None, height, width, 3)
+    for extra in info.extras:  # boxes are scaled to this size: width, height
+        value = next(value for value in model.graph.input if value.name == extra.name)
+        model.graph.input.remove(value)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[width, height]], np.int64), extra.name))
     for dim, given, size in zip(picture.type.tensor_type.shape.dim, info.input.shape, wanted, strict=True):
         if given < 0 and size is not None:
             dim.dim_value = size
     return model
-
-
-def _check_outputs(network: Any) -> None:
-    if network.num_outputs < 1:
-        raise ModelError("the model has no output")
 
 
 def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:

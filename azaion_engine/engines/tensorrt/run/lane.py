@@ -18,9 +18,9 @@ from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_siz
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
-from azaion_engine.heads.base import Head, Selection
+from azaion_engine.heads.base import Head
 from azaion_engine.heads.gpu.select_kernel import SelectKernel
-from azaion_engine.pictures.prepared import LoadablePicture
+from azaion_engine.pictures.prepared import MOST_BOXES, LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
@@ -44,7 +44,7 @@ class Lane:
         plan: LoadedPlan,
         compute: ComputeStream,
         batch: int,
-        size: tuple[int, int],
+        size: tuple[int, ...],
         copiers: Executor,
     ) -> None:
         """Allocates memory and records the graph of a full batch.
@@ -54,7 +54,7 @@ class Lane:
             plan: The loaded plan.
             compute: The stream of the network.
             batch: Maximum number of rows per execution, at least the plan's minimum batch size.
-            size: (height, width) of the network input.
+            size: Shape of one picture in the network input, e.g. (3, height, width).
             copiers: Threads that fill pinned memory.
 
         Raises:
@@ -69,7 +69,6 @@ class Lane:
         self._smallest = self._picture.profile[0][0]
         self._works: dict[int, BatchGraph] = {}
         self._outputs: list[DeviceBuffer] = []
-        self._by_name: dict[str, DeviceBuffer] = {}
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
@@ -81,7 +80,7 @@ class Lane:
             self.stream = make_stream(context.driver)
             self._ready, self._done = compute.make_event(), compute.make_event()
             self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
-            self._input = DeviceMemory(context.driver, (batch, 3, *size), self._picture.dtype)
+            self._input = DeviceMemory(context.driver, (batch, *size), self._picture.dtype)
             self._held.append(self._input)
             self._staging = Staging(context, self.stream, copiers, self._input.bytes)
             self._held.append(self._staging)
@@ -104,24 +103,12 @@ class Lane:
         self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
         return self.loader
 
-    def open_selector(self, head: Head) -> None:
-        """Prepares `run_pictures` for a head whose rows the GPU makes; does nothing for others.
-
-        Raises:
-            pycuda.driver.Error: Not enough memory, or the driver does not take the kernels.
-        """
-        raw = head.raw_layout()
-        if raw is not None:
-            output = self._by_name[raw.output]
-            self._selector = SelectKernel(
-                self._context.driver, raw, output.shape, output.dtype, self._size, head.most, self.stream
-            )
-
     def start(self, rows: NDArray[Any]) -> None:
         """Starts a batch of arrays; `collect` waits for it.
 
         Args:
-            rows: `[1…batch, 3, height, width]`; must not change until `collect` returns: the GPU may read it directly.
+            rows: `[1…batch, 3, height, width]` by default; must not change until `collect` returns: the GPU may read it
+                directly.
         """
         if rows.dtype == self._input.dtype and rows.flags.c_contiguous and is_pinned(rows):
             self._context.driver.memcpy_htod_async(self._input.address, rows, self.stream)
@@ -143,41 +130,57 @@ class Lane:
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
 
+    def open_selector(self, head: Head) -> None:
+        """Prepares `run_pictures` for a head whose rows the GPU makes; does nothing for others.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernels.
+        """
+        raw = head.raw_layout()
+        if raw is not None:
+            output = self._output(raw.output)
+            size = (self._size[1], self._size[2])  # pictures come here in the default form only
+            self._selector = SelectKernel(
+                self._context.driver, raw, output.shape, output.dtype, size, MOST_BOXES, self.stream
+            )
+
     def run_pictures(
-        self, pictures: Sequence[LoadablePicture], head: Head, selections: Sequence[Selection]
-    ) -> list[NDArray[np.float32] | PictureError]:
+        self, pictures: Sequence[LoadablePicture], names: Sequence[str]
+    ) -> tuple[list[PictureError | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
         Args:
             pictures: At most `batch`.
-            head: Makes rows of the outputs.
-            selections: Which boxes of each picture are wanted.
+            names: Outputs to read, unless the GPU makes the rows.
 
         Returns:
-            One for each picture: its rows, or its error.
+            For each picture its error or None; then, with one row for each picture without error, the outputs by name,
+            or the rows float32 `[count, k, 6]` if the GPU made them, zeros after the last.
         """
         loader = self.loader
         assert loader is not None
         errors = loader.load(pictures)
         count = errors.count(None)
-        wanted = [selection for selection, error in zip(selections, errors, strict=True) if error is None]
-        read = [self._by_name[name] for name in head.outputs]
+        selections = [one.selection for one, error in zip(pictures, errors, strict=True) if error is None]
+        selector = self._selector if self._selector is not None and self._selector.takes(selections) else None
+        read = [self._output(name) for name in names]
         if count:
             self._enqueue(count)
-            if self._selector is not None:
-                self._selector.launch(read[0].address, wanted, self.stream)
-                read = [self._selector.rows]
+            if selector is not None:
+                selector.launch(read[0].address, selections, self.stream)
+                read = [selector.rows]
             for output in read:
                 output.download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
         # Copies: the next batch overwrites the pinned memory.
-        outputs = [np.array(output.host[:count], dtype=np.float32) for output in read]
-        if self._selector is not None:
-            found = iter(outputs[0])
-        else:
-            found = iter(head.rows(dict(zip(head.outputs, outputs, strict=True)), self._size, wanted))
-        return [next(found) if error is None else error for error in errors]
+        arrays = [np.array(output.host[:count], dtype=np.float32) for output in read]
+        if selector is not None and count:
+            return errors, {}, arrays[0]
+        return errors, dict(zip(names, arrays, strict=True)), None
+
+    def _output(self, name: str) -> DeviceBuffer:
+        return self._outputs[self._plan.output_names.index(name)]
 
     def warm_up(self) -> None:
         """Records the graphs of all batch sizes, so that no later batch waits for one."""
@@ -229,7 +232,6 @@ class Lane:
                 raise ModelError(f"{tensor.name!r} is {list(shape)}: its size must not depend on the picture's content")
             if not tensor.is_input:
                 self._outputs.append(DeviceBuffer(self._context.driver, shape, tensor.dtype))
-                self._by_name[tensor.name] = self._outputs[-1]
                 self._held.append(self._outputs[-1])
         # Must be finite: rows beyond the batch are computed too.
         self._input.clear(self.stream)
@@ -238,11 +240,10 @@ class Lane:
 
     def _make_work(self, rows: int) -> BatchGraph:
         context = self._plan.make_context(int(self._scratch))
-        return BatchGraph(context, self._picture.name, (rows, 3, *self._size))
+        return BatchGraph(context, self._picture.name, (rows, *self._size))
 
     def _addresses(self) -> dict[str, int]:
-        names = [tensor.name for tensor in self._plan.tensors if not tensor.is_input]
-        outputs = {name: output.address for name, output in zip(names, self._outputs, strict=True)}
+        outputs = {name: output.address for name, output in zip(self._plan.output_names, self._outputs, strict=True)}
         return {self._picture.name: self._input.address, **outputs}
 
 
@@ -253,7 +254,9 @@ def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:
         ModelError: The plan has no or several inputs, or the input takes no pictures.
     """
     inputs = [tensor for tensor in tensors if tensor.is_input]
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] != 3:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or 3 not in (inputs[0].shape[1], inputs[0].shape[3]):
         given = [f"{tensor.name} {list(tensor.shape)}" for tensor in inputs]
-        raise ModelError(f"expected one input [batch, 3, height, width], the plan has {given}")
+        raise ModelError(
+            f"expected one input [batch, 3, height, width] or [batch, height, width, 3], the plan has {given}"
+        )
     return inputs[0]

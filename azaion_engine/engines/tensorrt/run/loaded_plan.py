@@ -16,6 +16,7 @@ class LoadedPlan:
 
     Attributes:
         tensors: Inputs and outputs.
+        output_names: Names of the outputs, in order.
         scratch_bytes: GPU memory that an execution needs besides inputs, outputs and weights.
         shares: Whether all contexts use one engine. False for plans that TensorRT 8.6 built without profile sharing:
             their optimisation profile belongs to one context, so each further context gets its own engine and weights.
@@ -35,6 +36,7 @@ class LoadedPlan:
         self._loaded = [trt.deserialize(plan)]
         engine = self._loaded[0][1]
         self.tensors: list[IoTensor] = trt.io_tensors(engine)
+        self.output_names = tuple(tensor.name for tensor in self.tensors if not tensor.is_input)
         self.scratch_bytes = trt.scratch_bytes(engine)
         self.shares = True
         self._used = False

@@ -41,13 +41,15 @@ class EngineResources:
         pool: Hands the lanes out; None before `load` and after `free`.
         batch_size: Rows per execution.
         size: (height, width) of the network input, in pixels.
+        picture_shape: Shape of one picture in the network input.
+        output_names: Names of the outputs, in order.
         dtype: Element type of the network input.
-        output_names: Names of the outputs, in the plan's order.
     """
 
-    output_names: tuple[str, ...]
     batch_size: int
     size: tuple[int, int]
+    picture_shape: tuple[int, ...]
+    output_names: tuple[str, ...]
     dtype: np.dtype[Any]
 
     def __init__(self, context: CudaContext) -> None:
@@ -65,26 +67,27 @@ class EngineResources:
         Raises:
             PlanError: The plan cannot be used here.
             ConfigurationError: A batch or size outside the plan's profile, or not enough memory.
-            ModelError: The plan has no output, or takes no pictures.
+            ModelError: The plan takes no pictures or has no output.
             pycuda.driver.Error: Not enough memory.
             ExecutionFailedError: TensorRT refuses a shape.
         """
         self.plan = LoadedPlan(trt, plan)
         picture = picture_input(self.plan.tensors)
-        outputs = [tensor for tensor in self.plan.tensors if not tensor.is_input]
-        if not outputs:
+        self.output_names = self.plan.output_names
+        if not self.output_names:
             raise ModelError("the plan has no output")
-        self.output_names = tuple(tensor.name for tensor in outputs)
         low, _, high = picture.profile
         self.batch_size = _choose_batch(picture, batch_size)
+        rows, columns = (2, 3) if picture.shape[1] == 3 else (1, 2)
         self.size = (
-            _choose_size("height", picture.shape[2], low[2], high[2], height),
-            _choose_size("width", picture.shape[3], low[3], high[3], width),
+            _choose_size("height", picture.shape[rows], low[rows], high[rows], height),
+            _choose_size("width", picture.shape[columns], low[columns], high[columns], width),
         )
+        self.picture_shape = (3, *self.size) if rows == 2 else (*self.size, 3)
         self.dtype = picture.dtype
-        rows = max(self.batch_size, low[0])
+        most = max(self.batch_size, low[0])
         self.compute = ComputeStream(self.context.driver)
-        make_lane = partial(Lane, self.context, self.plan, self.compute, rows, self.size, self.copiers)
+        make_lane = partial(Lane, self.context, self.plan, self.compute, most, self.picture_shape, self.copiers)
         self.lanes.append(make_lane())
         while len(self.lanes) < LANES:
             try:

@@ -41,7 +41,7 @@ class JpegStandInEngine(TwoLaneStandInEngine):
     def open_pictures(self) -> PictureForm:
         return PictureForm.JPEG
 
-    def _run_loadable(self, pictures, selections):  # type: ignore[no-untyped-def]
+    def _run_loadable(self, pictures):  # type: ignore[no-untyped-def]
         return [np.full((300, 6), len(picture.jpeg) % 251, np.float32) for picture in pictures]
 
 

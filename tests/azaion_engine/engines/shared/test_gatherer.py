@@ -13,7 +13,6 @@ from azaion_engine.engines.base import Found
 from azaion_engine.engines.shared import gatherer as gatherer_module
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import EngineClosedError, GpuLostError, UndecodablePictureError
-from azaion_engine.heads.base import ANY, Selection
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 from tests.stand_in import StandInEngine
@@ -35,7 +34,7 @@ class Engine(StandInEngine):
     def lanes(self) -> int:
         return self._lanes
 
-    def _run_loadable(self, pictures: Sequence[LoadablePicture], selections: Sequence[Selection]) -> list[Found]:
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
         lengths = [len(picture.jpeg) for picture in pictures if isinstance(picture, JpegPicture)]
         self.batches.append(lengths)
         assert self.gate.wait(10)
@@ -58,7 +57,7 @@ def lengths_of(found: Sequence[Found]) -> list[int]:
 def run(gatherer: Gatherer, some: list[LoadablePicture]) -> list[Found]:
     """Waits for what `submit` calls back with."""
     answer: Future[list[Found] | Exception] = Future()
-    gatherer.submit(some, [ANY] * len(some), answer.set_result)
+    gatherer.submit(some, answer.set_result)
     found = answer.result(10)
     if isinstance(found, Exception):
         raise found

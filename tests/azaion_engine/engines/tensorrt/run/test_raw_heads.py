@@ -10,16 +10,17 @@ import pytest
 
 from azaion_engine import Detector
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
-from azaion_engine.heads.base import Selection
-from azaion_engine.heads.yolo import YoloHead
+from azaion_engine.heads.choice import Choice
+from azaion_engine.heads.yolo import RawYolo
 from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch
+from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch, Selection
 from tests.azaion_engine.conftest import Cuda
 from tests.azaion_engine.pictures.gpu.test_loader import MIXED
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
+CHOICE = Choice(RawYolo("output0", 3))
 BOX = Letterbox.fit(64, 64, 64, 64)
 WANTED = [Selection(0.2), Selection(0.5, iou=0.2), Selection(0.001, max_detections=3)]
 
@@ -33,14 +34,15 @@ def test_the_rows_are_those_of_the_head_for_the_same_outputs(
     cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str
 ) -> None:
     engine = make_engine(plan)
-    engine.head = YoloHead("output0", 3)
+    engine.choice = CHOICE
     engine.open_pictures()
     for count in (1, 3, 2):
         pixels = scenes(count)
         arrays = np.stack([BOX.to_input(one) for one in pixels])
-        expected = engine.head.rows({"output0": engine.run(arrays)[0]}, (64, 64), WANTED[:count])
-        found = engine.run_pictures(PreparedBatch([PixelPicture(BOX, one) for one in pixels]), WANTED[:count])
-        as_arrays = engine.run_pictures(PreparedBatch([ArrayPicture(BOX, one) for one in arrays]), WANTED[:count])
+        expected = CHOICE.head.rows({"output0": engine.run(arrays)[0]}, (64, 64), WANTED[:count])
+        pairs = list(zip(pixels, arrays, WANTED, strict=False))
+        found = engine.run_pictures(PreparedBatch([PixelPicture(BOX, one, want) for one, _, want in pairs]))
+        as_arrays = engine.run_pictures(PreparedBatch([ArrayPicture(BOX, one, want) for _, one, want in pairs]))
         for rows, ours, alike in zip(expected, found, as_arrays, strict=True):
             assert 1 <= len(rows) <= 60
             np.testing.assert_allclose(ours[: len(rows)], rows, atol=1e-4)
@@ -50,18 +52,32 @@ def test_the_rows_are_those_of_the_head_for_the_same_outputs(
 
 def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Callable[..., TensorRTEngine]) -> None:
     engine = make_engine("raw")
-    engine.head = YoloHead("output0", 3)
+    engine.choice = CHOICE
     with Detector(engine, confidence=0.5) as detector:
-        pictures = [detector.prepare(data) for data in list(MIXED.values())[:4]]
-        few, many = detector.infer(pictures), detector.infer(pictures, [0.01] * 4)
+        data = list(MIXED.values())[:4]
+        few = detector.infer([detector.prepare(one) for one in data])
+        many = detector.infer([detector.prepare(one, confidence=0.01) for one in data])
         for sparse, dense in zip(few, many, strict=True):
             assert not isinstance(sparse, Exception)
             assert not isinstance(dense, Exception)
             assert (sparse[:, 4] > 0.5).sum() < (dense[:, 4] > 0.01).sum()
-            assert ((sparse[:, 4] > 0.5) | (sparse[:, 4] == 0)).all()
+            assert ((sparse[:, 4] >= 0.5) | (sparse[:, 4] == 0)).all()
+
+
+def test_more_boxes_than_the_gpu_has_room_for_are_selected_on_the_cpu(
+    make_engine: Callable[..., TensorRTEngine],
+) -> None:
+    engine = make_engine("raw")
+    engine.choice = CHOICE
+    with Detector(engine, confidence=0.001) as detector:
+        data = next(iter(MIXED.values()))
+        [usual] = detector.infer([detector.prepare(data)])
+        [many] = detector.infer([detector.prepare(data, max_detections=1000)])
+        assert len(usual) == 300, "padded with zeros"
+        np.testing.assert_array_equal(usual[: len(many)], many)
 
 
 def test_another_input_form_is_made_on_the_cpu(make_engine: Callable[..., TensorRTEngine]) -> None:
     engine = make_engine("raw")
-    engine.input_form = InputForm(colour="bgr")
+    engine.choice = Choice(RawYolo("output0", 3), InputForm(colour="bgr"))
     assert engine.open_pictures() is PictureForm.ARRAY

@@ -1,0 +1,161 @@
+"""Heads whose outputs are boxes, scores and classes apart, in any order: EfficientNMS, torchvision and others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import Head, Outputs, is_share, is_whole, scale_of
+from azaion_engine.heads.detr import confident
+from azaion_engine.heads.suppression import select
+from azaion_engine.pictures.prepared import Selection
+
+Corners = Literal["xyxy", "yxyx"]
+
+_PIXELS = 2.0
+"""Boxes none of whose coordinates is above this are in 0…1."""
+
+
+@dataclass(frozen=True)
+class NamedOutputs(Head):
+    """Boxes that the network has suppressed itself, with a confidence and a class each.
+
+    Attributes:
+        boxes: Name of the output `[b, n, 4]`, or `[b, n, 5]` with the confidence last.
+        scores: Name of the output `[b, n]`; empty: the confidence is the boxes' fifth column.
+        classes: Name of the output `[b, n]`.
+        count: Name of the output `[b, 1]` or `[b]` that tells how many rows are valid; empty: all are.
+        corners: Order of a box's coordinates.
+        relative: Whether coordinates are in 0…1 of the network input, not in pixels.
+        batched: As in `Head`: without, the outputs have no batch dimension.
+        class_offset: Added to class ids.
+    """
+
+    boxes: str
+    scores: str
+    classes: str
+    count: str = ""
+    corners: Corners = "xyxy"
+    relative: bool = False
+    batched: bool = True
+    class_offset: int = 0
+    name = "named_outputs"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """All that it reads."""
+        return tuple(name for name in (self.boxes, self.scores, self.classes, self.count) if name)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        factors = scale_of(size) if self.relative else np.float32(1)
+        return [
+            confident(boxes * factors, scores, classes + self.class_offset, selection)
+            for (boxes, scores, classes), selection in zip(self._parts(outputs), selections, strict=True)
+        ]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        boxes, scores, classes = self._parts(outputs)[0]
+        if not is_share(scores):
+            return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+        if not is_whole(classes):
+            return "classes are not whole numbers"
+        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+            return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
+        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
+            return "most boxes end before they begin"
+        return ""
+
+    def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
+        """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""
+        boxes, classes = outputs[self.boxes], outputs[self.classes]
+        scores = outputs[self.scores] if self.scores else boxes[..., 4]
+        if (
+            boxes.ndim != 3
+            or boxes.shape[2] != (4 if self.scores else 5)
+            or scores.shape != boxes.shape[:2]
+            or classes.shape != boxes.shape[:2]
+        ):
+            given = ", ".join(f"{name!r} {list(outputs[name].shape)}" for name in self.outputs)
+            raise ModelError(f"expected boxes [batch, n, 4], scores and classes [batch, n], given {given}")
+        boxes = boxes[..., :4]
+        if self.corners == "yxyx":
+            boxes = boxes[..., [1, 0, 3, 2]]
+        parts = list(zip(boxes, scores, classes, strict=True))
+        if self.count:
+            counts = outputs[self.count].reshape(len(boxes)).astype(np.intp)
+            parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
+        return parts
+
+
+@dataclass(frozen=True)
+class ScoredBoxes(Head):
+    """Decoded boxes with a score for each class, not suppressed yet: SSD and its kin.
+
+    Attributes:
+        boxes: Name of the output `[b, n, 4]` of x1, y1, x2, y2.
+        scores: Name of the output `[b, n, classes]`, 0…1.
+        relative: Whether coordinates are in 0…1 of the network input, not in pixels.
+        background: Which class is the background.
+        class_offset: Added to class ids.
+    """
+
+    boxes: str
+    scores: str
+    relative: bool
+    background: Literal["none", "first", "last"]
+    class_offset: int = 0
+    name = "scored_boxes"
+    selective = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Boxes and scores."""
+        return (self.boxes, self.scores)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        boxes, scores = outputs[self.boxes], outputs[self.scores]
+        if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[:2] != scores.shape[:2] or boxes.shape[2] != 4:
+            raise ModelError(
+                f"outputs {self.boxes!r} {list(boxes.shape)} and {self.scores!r} {list(scores.shape)}: "
+                "expected [batch, n, 4] and [batch, n, classes]"
+            )
+        factors = scale_of(size) if self.relative else np.float32(1)
+        return [
+            self._rows(box * factors, score, selection)
+            for box, score, selection in zip(boxes, scores, selections, strict=True)
+        ]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        boxes, scores = outputs[self.boxes][0], outputs[self.scores][0]
+        if not is_share(scores):
+            return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+            return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
+        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
+            return "most boxes end before they begin"
+        return ""
+
+    def _rows(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], selection: Selection | None
+    ) -> NDArray[np.float32]:
+        if self.background != "none":
+            scores = scores[:, 1:] if self.background == "first" else scores[:, :-1]
+        least = (selection or Selection()).confidence
+        [kept] = (scores.max(axis=1) >= least).nonzero()
+        scores = scores[kept]
+        classes = scores.argmax(axis=1)
+        confidences = scores[np.arange(len(kept)), classes]
+        return select(boxes[kept], confidences, classes + self.class_offset, selection, 0.45)

@@ -1,0 +1,399 @@
+"""Every family's outputs give the right boxes, or a refusal that names the keys with which they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import ModelError
+from tests.azaion_engine import signatures as s
+
+RGB: dict[str, Any] = {"input": {"colour": "rgb"}}
+N = s.CELLS
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the head it must be recognised as, and the keys that it needs.
+
+    Attributes:
+        make: Makes the model.
+        head: Name of the head.
+        needs: Keys without which the model is refused, with the words that the refusal has.
+        settings: Values of these keys, and others.
+        form: Words of the input form.
+        one_class: Whether the model has one class only.
+        offset: Added to the class ids by the settings.
+    """
+
+    make: Callable[[], bytes]
+    head: str
+    needs: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    form: str = "RGB 0..1, letterbox"
+    one_class: bool = False
+    offset: int = 0
+
+
+def ultralytics(**more: str) -> dict[str, str]:
+    return {**s.METADATA, **more}
+
+
+def transposed(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array.transpose(0, 2, 1))
+
+
+def apart(**changed: Any) -> dict[str, np.ndarray]:
+    """Boxes, scores and classes `[1, 2, …]`."""
+    return {
+        "boxes": s.BOXES[None],
+        "scores": s.CONFIDENCES[None],
+        "classes": s.CLASSES[None].astype(np.int64),
+        **changed,
+    }
+
+
+def efficient_nms(count: int, boxes: np.ndarray = s.BOXES) -> dict[str, np.ndarray]:
+    filler = np.zeros((count - 2, 4), np.float32)
+    return {
+        "num_dets": np.array([[2]], np.int32),
+        "det_boxes": np.concatenate([boxes, filler])[None],
+        # Rows beyond the count are rubbish.
+        "det_scores": np.concatenate([s.CONFIDENCES, np.full(count - 2, 0.99, np.float32)])[None],
+        "det_classes": np.concatenate([s.CLASSES, np.zeros(count - 2)]).astype(np.int32)[None],
+    }
+
+
+def tensorflow() -> dict[str, np.ndarray]:
+    return {
+        "num_detections": np.array([2], np.float32),
+        "detection_scores": s.CONFIDENCES[None],
+        "detection_boxes": s.relative(s.BOXES)[:, [1, 0, 3, 2]][None],
+        "detection_classes": s.CLASSES[None].astype(np.float32),
+    }
+
+
+def rtdetr(ranked: bool) -> np.ndarray:
+    logits, boxes = s.queries(3)
+    scores = 1 / (1 + np.exp(-logits))
+    if ranked:
+        scores = np.stack([scores.max(axis=2), scores.argmax(axis=2)], axis=2)
+    return np.concatenate([boxes, scores], axis=2, dtype=np.float32)
+
+
+def queried(names: tuple[str, str], classes: int, softmax: bool = False, **options: Any) -> bytes:
+    logits, boxes = s.shares(classes) if softmax else s.queries(classes)
+    return s.make_model(dict(zip(names, (logits, boxes), strict=True)), **options)
+
+
+def ssd(background: bool, **options: Any) -> bytes:
+    scores = np.full((1, 20, 3), 0.01, np.float32)
+    boxes = np.full((1, 20, 4), [1, 1, 5, 5], np.float32)
+    for place, box, confidence, class_id in zip((3, 4), s.BOXES, s.CONFIDENCES, s.CLASSES, strict=True):
+        scores[0, place, class_id + background] = confidence
+        boxes[0, place] = box
+    scores[0, 5], boxes[0, 5] = scores[0, 3] / 2, boxes[0, 3]
+    return s.make_model({"scores": scores, "boxes": boxes}, **options)
+
+
+CASES = {
+    "rows with metadata": Case(lambda: s.make_model({"output0": s.rows()}, metadata=s.METADATA), "end_to_end"),
+    "rows without": Case(lambda: s.make_model({"out": s.rows()}), "end_to_end", ("input",), RGB),
+    "rows of BGR": Case(
+        lambda: s.make_model({"out": s.rows()}),
+        "end_to_end",
+        ("input",),
+        {"input": {"colour": "bgr", "scale": 1}},
+        "BGR 0..255, letterbox",
+    ),
+    "rows whose number is open": Case(
+        lambda: s.make_model({"out": s.rows()}, shapes={"out": [1, "n", 6]}), "end_to_end", ("input",), RGB
+    ),
+    "rows of open shape": Case(
+        lambda: s.make_model({"out": s.rows()}, shapes={"out": ["b", "n", "c"]}), "end_to_end", ("input",), RGB
+    ),
+    "rows after other outputs": Case(
+        lambda: s.make_model({"features": np.ones((2, 7), np.float32), "output0": s.rows()}, metadata=s.METADATA),
+        "end_to_end",
+    ),
+    "rows as many as cells": Case(lambda: s.make_model({"out": s.rows(N)}), "end_to_end", ("input",), RGB),
+    "raw YOLO": Case(lambda: s.make_model({"output0": transposed(s.candidates(N, 3))}, metadata=s.METADATA), "yolo"),
+    "raw YOLO of open shape": Case(
+        lambda: s.make_model(
+            {"output0": transposed(s.candidates(N, 3))}, metadata=s.METADATA, shapes={"output0": ["b", 7, "anchors"]}
+        ),
+        "yolo",
+    ),
+    "raw YOLO without metadata": Case(lambda: s.make_model({"out": transposed(s.candidates(N, 3))}), "yolo"),
+    "raw YOLO of one class": Case(
+        lambda: s.make_model({"out": transposed(s.candidates(N, 1))}), "yolo", one_class=True
+    ),
+    "raw YOLO, transposed": Case(lambda: s.make_model({"out": s.candidates(N, 3)}, operators=["Softmax"]), "yolo"),
+    "raw YOLO, transposed, two classes": Case(
+        lambda: s.make_model({"out": s.candidates(N, 2)}, operators=["Softmax"]), "yolo"
+    ),
+    "masks": Case(
+        lambda: s.make_model(
+            {"output0": transposed(s.candidates(N, 3, extra=32)), "output1": np.ones((1, 32, 16, 24), np.float32)},
+            metadata=ultralytics(task="segment"),
+        ),
+        "yolo",
+        ("task: detect",),
+        {"task": "detect"},
+    ),
+    "masks without metadata": Case(
+        lambda: s.make_model(
+            {"output0": transposed(s.candidates(N, 3, extra=32)), "output1": np.ones((1, 32, 16, 24), np.float32)}
+        ),
+        "yolo",
+        ("task: detect",),
+        {"task": "detect"},
+    ),
+    "keypoints": Case(
+        lambda: s.make_model({"output0": transposed(s.candidates(N, 3, extra=51))}, metadata=ultralytics(task="pose")),
+        "yolo",
+        ("task: detect",),
+        {"task": "detect"},
+    ),
+    "masks, suppressed": Case(
+        lambda: s.make_model(
+            {"output0": np.concatenate([s.rows(300), np.full((1, 300, 32), 3.3, np.float32)], axis=2)},
+            metadata=ultralytics(task="segment"),
+        ),
+        "end_to_end",
+        ("task: detect",),
+        {"task": "detect"},
+    ),
+    "YOLOv5": Case(lambda: s.make_model({"output0": s.candidates(3 * N, 3, 0.95)}), "yolov5"),
+    "YOLOv5 of one class": Case(
+        lambda: s.make_model({"output0": s.candidates(3 * N, 1, 0.95)}), "yolov5", one_class=True
+    ),
+    "YOLOv6": Case(lambda: s.make_model({"outputs": s.candidates(N, 3, 1.0) + yolov6_objectness(N, 3)}), "yolov5"),
+    "YOLOX, decoded": Case(
+        lambda: s.make_model({"output": s.candidates(N, 3, 0.95)}, operators=["Exp"]),
+        "yolox",
+        form="BGR 0..255, top-left",
+    ),
+    "YOLOX, decoded, one class": Case(
+        lambda: s.make_model({"output": s.candidates(N, 1, 0.95)}, operators=["Exp"]),
+        "yolox",
+        form="BGR 0..255, top-left",
+        one_class=True,
+    ),
+    "YOLOX, undecoded": Case(
+        lambda: s.make_model({"output": s.undecoded(s.candidates(N, 3, 0.95))}),
+        "yolox_raw",
+        form="BGR 0..255, top-left",
+    ),
+    "YOLOX of open shape": Case(
+        lambda: s.make_model({"output": s.undecoded(s.candidates(N, 3, 0.95))}, shapes={"output": ["b", "n", "c"]}),
+        "yolox_raw",
+        form="BGR 0..255, top-left",
+    ),
+    "Ultralytics' RT-DETR": Case(
+        lambda: s.make_model({"output0": rtdetr(False)}, metadata=ultralytics(head="RTDETRDecoder")),
+        "rtdetr",
+        form="RGB 0..1, stretch,",
+    ),
+    "Ultralytics' RT-DETR, six columns": Case(
+        lambda: s.make_model({"output0": rtdetr(True)}, metadata=ultralytics(head="RTDETRDecoder")),
+        "rtdetr",
+        form="RGB 0..1, stretch,",
+    ),
+    "Ultralytics' RT-DETR, older": Case(
+        lambda: s.make_model({"output0": rtdetr(False)}, metadata=s.METADATA, operators=["GridSample"]),
+        "rtdetr",
+        form="RGB 0..1, stretch,",
+    ),
+    "Ultralytics' RT-DETR without metadata": Case(
+        lambda: s.make_model({"out": rtdetr(True)}),
+        "rtdetr",
+        ("input",),
+        {"input": {"fit": "stretch"}},
+        "RGB 0..1, stretch,",
+    ),
+    "RT-DETR of transformers": Case(
+        lambda: queried(("logits", "pred_boxes"), 3, operators=["GridSample", "TopK", "Conv"]),
+        "detr",
+        form="RGB 0..1, stretch antialiased",
+    ),
+    "RT-DETR of transformers, six classes": Case(
+        lambda: queried(("logits", "pred_boxes"), 6, operators=["GridSample", "TopK", "Conv"]),
+        "detr",
+        form="RGB 0..1, stretch antialiased",
+    ),
+    "DETR": Case(
+        lambda: queried(("logits", "pred_boxes"), 5, softmax=True),
+        "detr",
+        ("background",),
+        {"background": "last"},
+        "minus (0.485, 0.456, 0.406)",
+    ),
+    "RF-DETR": Case(
+        lambda: queried(("labels", "dets"), 3),
+        "detr",
+        ("background",),
+        {"background": "none"},
+        "minus (0.485, 0.456, 0.406)",
+    ),
+    "a second input": Case(
+        lambda: s.make_model(apart_with_labels(), target_sizes=True),
+        "named_outputs",
+        form="RGB 0..1, stretch antialiased",
+    ),
+    "EfficientNMS": Case(lambda: s.make_model(efficient_nms(9)), "named_outputs"),
+    "EfficientNMS in 0..1": Case(lambda: s.make_model(efficient_nms(9, s.relative(s.BOXES))), "named_outputs"),
+    "TensorFlow": Case(
+        lambda: s.make_model(tensorflow(), input_shape=[1, s.HEIGHT, s.WIDTH, 3], input_type=TensorProto.UINT8),
+        "named_outputs",
+        ("input",),
+        {"input": {"fit": "stretch"}},
+        "RGB 0..255, stretch, NHWC uint8",
+    ),
+    "torchvision": Case(
+        lambda: s.make_model(
+            {"2315": s.BOXES, "2297": (s.CLASSES + 1).astype(np.int64), "2296": s.CONFIDENCES},
+            input_shape=["batch", 3, s.HEIGHT, s.WIDTH],
+        ),
+        "named_outputs",
+        ("input",),
+        {"input": {"fit": "stretch"}, "class_offset": -1, "batch_size": 4},
+        "RGB 0..1, stretch,",
+    ),
+    "mmdeploy": Case(
+        lambda: s.make_model(
+            {
+                "labels": s.CLASSES[None].astype(np.int64),
+                "dets": np.concatenate([s.BOXES, s.CONFIDENCES[:, None]], axis=1)[None],
+            }
+        ),
+        "named_outputs",
+        ("input",),
+        {"input": {"colour": "bgr", "scale": 1, "mean": [103.53, 116.28, 123.675], "std": [57.4, 57.1, 58.4]}},
+        "BGR 0..255 minus (103.53, 116.28, 123.675) over (57.4, 57.1, 58.4), stretch",
+    ),
+    "scores first": Case(
+        lambda: s.make_model({name: apart()[name] for name in ("scores", "classes", "boxes")}),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "SSD": Case(
+        lambda: ssd(background=True),
+        "scored_boxes",
+        ("background", "input"),
+        {"background": "first", **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "scores of two classes and no background": Case(
+        lambda: ssd(background=False),
+        "scored_boxes",
+        ("background", "input"),
+        {"background": "none", **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "classes moved by the user": Case(
+        lambda: s.make_model({"output0": s.rows()}, metadata=s.METADATA),
+        "end_to_end",
+        settings={"class_offset": 2},
+        offset=2,
+    ),
+    "NHWC": Case(
+        lambda: s.make_model({"output0": s.rows()}, metadata=s.METADATA, input_shape=["b", s.HEIGHT, s.WIDTH, 3]),
+        "end_to_end",
+        form="RGB 0..1, letterbox, NHWC float32",
+    ),
+}
+
+
+def apart_with_labels() -> dict[str, np.ndarray]:
+    return {
+        "labels": s.CLASSES[None].astype(np.int64),
+        "boxes": s.relative(s.BOXES)[None],
+        "scores": s.CONFIDENCES[None],
+    }
+
+
+def yolov6_objectness(count: int, classes: int) -> np.ndarray:
+    """What makes the objectness of every candidate 1."""
+    more = np.zeros((1, count, 5 + classes), np.float32)
+    more[0, :, 4] = 1 - s.candidates(count, classes, 1.0)[0, :, 4]
+    return more
+
+
+def save(tmp_path: Path, case: Case) -> str:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(case.make())
+    return str(path)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_boxes_are_right(case: Case, tmp_path: Path) -> None:
+    with Detector.open(model=save(tmp_path, case), engine="onnx", **case.settings) as detector:
+        choice = detector.engine.choice
+        assert (choice.head.name, choice.settled, choice.refusal) == (case.head, True, "")
+        assert case.form in choice.form.describe()
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
+    expected = np.zeros_like(s.CLASSES) if case.one_class else s.CLASSES + case.offset
+    assert found.class_ids.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("case", [c for c in CASES.values() if c.needs], ids=[n for n, c in CASES.items() if c.needs])
+def test_what_the_file_cannot_tell_is_asked_for_by_name(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as refused:
+        Detector.open(model=save(tmp_path, case), engine="onnx")
+    for key in case.needs:
+        assert f"`{key}`" in str(refused.value)
+
+
+def test_several_pictures_get_the_boxes_of_each(tmp_path: Path) -> None:
+    for name in ("torchvision", "raw YOLO", "a second input"):
+        case = CASES[name]
+        with Detector.open(model=save(tmp_path, case), engine="onnx", **case.settings) as detector:
+            for found in detector.detect([s.picture()] * 3):
+                np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+IMPOSTORS = {
+    "confidence above 1": (np.array([1, 1, 1, 1, 100, 1], np.float32), "column 4"),
+    "fractional classes": (np.array([1, 1, 1, 1, 1, 0.55], np.float32), "column 5"),
+    "corners in 0..1": (np.array([1 / s.WIDTH, 1 / s.HEIGHT, 1 / s.WIDTH, 1 / s.HEIGHT, 1, 1], np.float32), "above 2"),
+}
+
+
+@pytest.mark.parametrize(("factors", "why"), IMPOSTORS.values(), ids=IMPOSTORS)
+@pytest.mark.parametrize("metadata", [{}, s.METADATA], ids=["anonymous", "with metadata"])
+def test_rows_that_are_no_boxes_are_never_answered(
+    factors: np.ndarray, why: str, metadata: dict[str, str], tmp_path: Path
+) -> None:
+    rows = s.rows()
+    rows[0, 2:] = [1, 1, 9, 9, 0.05, 1]
+    case = Case(lambda: s.make_model({"out": rows * factors}, metadata=metadata), "")
+    with (
+        pytest.raises(ModelError, match=why),
+        Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector,
+    ):
+        detector.detect([s.picture()])
+
+
+def test_rows_that_begin_with_the_class_are_refused(tmp_path: Path) -> None:
+    case = Case(lambda: s.make_model({"out": s.rows()[..., [5, 4, 0, 1, 2, 3]]}), "")
+    with pytest.raises(ModelError, match="tried on a sample picture"):
+        Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
+
+
+def test_oriented_boxes_are_refused_in_words(tmp_path: Path) -> None:
+    for shape in ((1, 8, N), (1, 300, 7)):
+        made = s.make_model({"output0": np.ones(shape, np.float32)}, metadata=ultralytics(task="obb"))
+        with pytest.raises(ModelError, match="oriented"):
+            Detector.open(model=save(tmp_path, Case(lambda made=made: made, "")), engine="onnx")

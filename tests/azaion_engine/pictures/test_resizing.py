@@ -1,0 +1,33 @@
+"""Antialiased resizing, against the filter written out for each pixel, and against Pillow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from azaion_engine.pictures.resizing import resize_antialiased
+
+
+@pytest.mark.parametrize("size", [(40, 24), (100, 70), (173, 31), (7, 5), (61, 47), (300, 1)])
+def test_it_is_pillow_s_bilinear_to_a_grey_level(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(size[0]).integers(0, 256, (47, 61, 3), np.uint8)
+    found = resize_antialiased(pixels, *size)
+    expected = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    # Pillow may begin with the rows, which rounds differently.
+    assert (found == expected).mean() > 0.7
+
+
+def test_shrinking_by_four_averages_under_a_triangle() -> None:
+    pixels = np.zeros((1, 16, 3), np.uint8)
+    pixels[0, 6] = 255
+    found = resize_antialiased(pixels, 4, 1)[0, :, 0]
+    # Centres 2, 6, 10, 14; pixel 6's centre is at 6.5; the weights of a centre's eight pixels sum to 4.
+    assert found.tolist() == [0, round(255 * (1 - 0.5 / 4) / 4), round(255 * (1 - 3.5 / 4) / 4), 0]
+
+
+def test_the_same_size_is_the_same_picture() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 11, 3), np.uint8)
+    np.testing.assert_array_equal(resize_antialiased(pixels, 11, 9), pixels)
