@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
+_BYTES = (np.dtype(np.uint8),)
+
 Found = NDArray[np.float32] | Exception
 """An engine's result for one picture: float32 `[k, 6]` in pixels of the network input, or the error."""
 
@@ -214,10 +217,10 @@ class InferenceEngine(ABC):
     def _check_input(self, data: NDArray[Any]) -> None:
         form = self.choice.form
         size = form.array_shape(*self.get_input_shape())
-        dtypes = ("uint8",) if form.dtype == "uint8" else ("float32", "float16")
+        dtypes = _BYTES if form.dtype == "uint8" else _FLOATS
         if not isinstance(data, np.ndarray):
             wrong = "type"
-        elif data.dtype.name not in dtypes:
+        elif data.dtype not in dtypes:
             wrong = "dtype"
         elif data.ndim != 4:
             wrong = "rank"
@@ -225,6 +228,6 @@ class InferenceEngine(ABC):
             wrong = "size"
         else:
             return
-        expected = f"a NumPy array {' or '.join(dtypes)} [n, {', '.join(map(str, size))}] with n >= 1"
+        expected = f"a NumPy array {' or '.join(map(str, dtypes))} [n, {', '.join(map(str, size))}] with n >= 1"
         given = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
         raise InvalidTensorError(f"wrong {wrong}: expected {expected}, given {given}")

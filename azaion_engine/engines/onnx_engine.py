@@ -12,6 +12,7 @@ from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
 from azaion_engine.heads.choice import Choice, choose
 from azaion_engine.model.info import TARGET_SIZES, ModelInfo
+from azaion_engine.model.plugins import without_plugin
 from azaion_engine.pictures.prepared import Selection
 from azaion_engine.settings import check_at_least_one
 from azaion_engine.system.cores import available_cores
@@ -59,6 +60,8 @@ class OnnxEngine(InferenceEngine):
         # Spinning idle threads would take cores from decoding and HTTP (benchmarks/README.md).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about unused initialisers are of no use here
+        if self.info.suppression is not None:
+            model_bytes = without_plugin(model_bytes)
         try:
             # The fallback would try the same provider again and print to stdout.
             self._session = onnxruntime.InferenceSession(

@@ -33,6 +33,29 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class PluginSuppression:
+    """What TensorRT's plugin EfficientNMS did with boxes and scores, before it was taken out of the model.
+
+    Attributes:
+        boxes: Name of the output `[b, n, 4]`, or `[b, n, classes, 4]` with the same box for each class.
+        scores: Name of the output `[b, n, classes]`.
+        iou: Overlap above which the less confident of two boxes is dropped.
+        centred: Whether boxes are centre x, centre y, width, height, not corners.
+        sigmoid: Whether scores are still to be made of logits.
+        background: The class that is the background; -1: none.
+        class_agnostic: Whether a box also suppresses boxes of other classes.
+    """
+
+    boxes: str
+    scores: str
+    iou: float
+    centred: bool
+    sigmoid: bool
+    background: int
+    class_agnostic: bool
+
+
+@dataclass(frozen=True)
 class Signature:
     """What a model's file tells of its head, without running it.
 
@@ -44,6 +67,7 @@ class Signature:
         network: (height, width) of the network input, in pixels, as it will run.
         operators: How many nodes the graph has of each operator.
         classes: Number of class names in the metadata; 0 if there are none.
+        suppression: What a plugin did that was taken out of the model.
     """
 
     picture: TensorInfo
@@ -53,6 +77,7 @@ class Signature:
     network: tuple[int, int]
     operators: Mapping[str, int] = field(default_factory=dict)
     classes: int = 0
+    suppression: PluginSuppression | None = None
 
     def observed(self, outputs: Outputs) -> Signature:
         """Returns the signature with the shapes that a run gave, where the file leaves them open."""

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, is_share, is_whole, scale_of
+from azaion_engine.heads.base import (
+    Head,
+    Outputs,
+    PluginSuppression,
+    corners,
+    is_share,
+    is_whole,
+    scale_of,
+    wanted,
+)
 from azaion_engine.heads.detr import confident
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
-Corners = Literal["xyxy", "yxyx"]
+Order = Literal["xyxy", "yxyx"]
 
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are in 0…1."""
@@ -30,7 +39,7 @@ class NamedOutputs(Head):
         scores: Name of the output `[b, n]`; empty: the confidence is the boxes' fifth column.
         classes: Name of the output `[b, n]`.
         count: Name of the output `[b, 1]` or `[b]` that tells how many rows are valid; empty: all are.
-        corners: Order of a box's coordinates.
+        order: Order of a box's coordinates.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         batched: As in `Head`: without, the outputs have no batch dimension.
         class_offset: Added to class ids.
@@ -40,7 +49,7 @@ class NamedOutputs(Head):
     scores: str
     classes: str
     count: str = ""
-    corners: Corners = "xyxy"
+    order: Order = "xyxy"
     relative: bool = False
     batched: bool = True
     class_offset: int = 0
@@ -87,7 +96,7 @@ class NamedOutputs(Head):
             given = ", ".join(f"{name!r} {list(outputs[name].shape)}" for name in self.outputs)
             raise ModelError(f"expected boxes [batch, n, 4], scores and classes [batch, n], given {given}")
         boxes = boxes[..., :4]
-        if self.corners == "yxyx":
+        if self.order == "yxyx":
             boxes = boxes[..., [1, 0, 3, 2]]
         parts = list(zip(boxes, scores, classes, strict=True))
         if self.count:
@@ -159,3 +168,72 @@ class ScoredBoxes(Head):
         classes = scores.argmax(axis=1)
         confidences = scores[np.arange(len(kept)), classes]
         return select(boxes[kept], confidences, classes + self.class_offset, selection, 0.45)
+
+
+@dataclass(frozen=True)
+class PluginBoxes(Head):
+    """Boxes and scores that TensorRT's EfficientNMS would have suppressed; it is done here, on every engine.
+
+    As in the plugin, a box is a candidate of each class whose score reaches the threshold.
+
+    Attributes:
+        plugin: What the plugin did.
+        relative: Whether coordinates are in 0…1 of the network input, not in pixels.
+        class_offset: Added to class ids.
+    """
+
+    plugin: PluginSuppression
+    relative: bool = False
+    class_offset: int = 0
+    name = "named_outputs"
+    selective = True
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Boxes and scores."""
+        return (self.plugin.boxes, self.plugin.scores)
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        factors = scale_of(size) if self.relative else np.float32(1)
+        pictures = zip(outputs[self.plugin.boxes], self._scores(outputs), selections, strict=True)
+        return [self._rows(boxes * factors, scores, selection) for boxes, scores, selection in pictures]
+
+    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
+        """See `Head.contradicts`."""
+        boxes, scores = outputs[self.plugin.boxes][0], self._scores(outputs)[0]
+        if not is_share(scores):
+            return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
+        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+            return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
+        return ""
+
+    def _scores(self, outputs: Outputs) -> NDArray[np.float32]:
+        boxes, scores = outputs[self.plugin.boxes], outputs[self.plugin.scores]
+        if scores.ndim != 3 or boxes.shape not in ((*scores.shape[:2], 4), (*scores.shape[:2], 1, 4)):
+            raise ModelError(
+                f"EfficientNMS' inputs are {list(boxes.shape)} and {list(scores.shape)}, expected [batch, n, 4] and "
+                "[batch, n, classes]"
+            )
+        if self.plugin.sigmoid:
+            scores = (1 / (1 + np.exp(-scores))).astype(np.float32)
+        if self.plugin.background >= 0:
+            scores = np.delete(scores, self.plugin.background, axis=2)
+        return scores
+
+    def _rows(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], selection: Selection | None
+    ) -> NDArray[np.float32]:
+        selection = wanted(selection)
+        if self.plugin.class_agnostic:
+            selection = replace(selection, class_agnostic=True)
+        place, classes = (scores >= selection.confidence).nonzero()
+        confidences = scores[place, classes]
+        if self.plugin.background >= 0:
+            classes = classes + (classes >= self.plugin.background)  # ids stay the plugin's
+        chosen = boxes.reshape(-1, 4)[place]
+        if self.plugin.centred:
+            chosen = corners(chosen)
+        return select(chosen, confidences, classes + self.class_offset, selection, self.plugin.iou)

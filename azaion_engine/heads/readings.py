@@ -10,7 +10,7 @@ from azaion_engine.heads.base import Head, TensorInfo
 from azaion_engine.heads.detr import Detr, UltralyticsRtDetr
 from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.heads.evidence import Evidence
-from azaion_engine.heads.named_outputs import NamedOutputs, ScoredBoxes
+from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredBoxes
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 from azaion_engine.pictures.input_form import DEFAULT_FORM, IMAGENET_MEAN, IMAGENET_STD, InputForm
@@ -106,11 +106,16 @@ def _target_sizes(evidence: Evidence) -> list[Reading]:
 
 
 def _efficient_nms(evidence: Evidence) -> list[Reading]:
+    family = "YOLO with TensorRT's EfficientNMS"
+    if plugin := evidence.signature.suppression:
+        boxes = PluginBoxes(plugin, False, evidence.settings.class_offset)
+        pixels = Reading(boxes, family, certain=False, assumes=not evidence.of_yolo)
+        return [pixels, replace(pixels, head=replace(boxes, relative=True))]
     names = ("det_boxes", "det_scores", "det_classes", "num_dets")
     if not evidence.has_all(*names):
         return []
     head = NamedOutputs(*names, class_offset=evidence.settings.class_offset)
-    readings = [Reading(head, "YOLO with TensorRT's EfficientNMS", certain=False, assumes=True)]
+    readings = [Reading(head, family, certain=False, assumes=True)]
     return [*readings, replace(readings[0], head=replace(head, relative=True))]
 
 
@@ -119,7 +124,7 @@ def _tensorflow(evidence: Evidence) -> list[Reading]:
         return []
     count = "num_detections" if "num_detections" in evidence.outputs else ""
     names = ("detection_boxes", "detection_scores", "detection_classes", count)
-    head = NamedOutputs(*names, corners="yxyx", relative=True, class_offset=evidence.settings.class_offset)
+    head = NamedOutputs(*names, order="yxyx", relative=True, class_offset=evidence.settings.class_offset)
     first = Reading(head, "TensorFlow's detection API", STRETCHED, certain=False, missing=("input",))
     return [first, replace(first, head=replace(head, relative=False))]
 

@@ -12,12 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.base import DYNAMIC, Signature, TensorInfo
+from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, TensorInfo
 from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
 from azaion_engine.model.other_task import other_task
 from azaion_engine.model.parsing import parse_model
+from azaion_engine.model.plugins import cut_plugin
 from azaion_engine.settings import DYNAMIC_SIZE
 
 __all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
@@ -40,6 +41,7 @@ class ModelInfo:
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
         extras: Other inputs: none, or `orig_target_sizes`.
         operators: How many nodes the graph has of each operator.
+        suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
     """
 
     sha256: str
@@ -49,6 +51,7 @@ class ModelInfo:
     names: dict[int, str] = field(default_factory=dict)
     extras: tuple[TensorInfo, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
+    suppression: PluginSuppression | None = None
 
     @classmethod
     def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
@@ -63,6 +66,7 @@ class ModelInfo:
         """
         model = parse_model(model_bytes)
         check_self_contained(model)
+        suppression = cut_plugin(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
         inputs = [read_tensor(value) for value in graph.input if value.name not in weights]
@@ -79,6 +83,7 @@ class ModelInfo:
             names=_names(metadata),
             extras=extras,
             operators=dict(Counter(node.op_type for node in graph.node)),
+            suppression=suppression,
         )
 
     @cached_property
@@ -123,6 +128,7 @@ class ModelInfo:
             network=(height, width),
             operators=self.operators,
             classes=len(self.names),
+            suppression=self.suppression,
         )
 
     def resolve(self, batch: int, height: int | None, width: int | None) -> tuple[int, int, int]:

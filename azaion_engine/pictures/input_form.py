@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class InputForm:
         """Whether pictures become centred RGB planes in 0…1, which the GPU's letterbox kernel makes."""
         return self == InputForm(dtype=self.dtype) and self.dtype != "uint8"
 
-    @property
+    @cached_property
     def array_dtype(self) -> np.dtype[np.generic]:
         """Element type of prepared arrays: uint8, else float32."""
         return np.dtype(np.uint8 if self.dtype == "uint8" else np.float32)
@@ -74,6 +74,11 @@ class InputForm:
             ((values - np.float32(mean)) / np.float32(std)).astype(np.float32)
             for mean, std in zip(self.mean, self.std, strict=True)
         )
+
+    def values_of(self, grey: int) -> Any:
+        """Returns the network's values of a grey pixel, to be assigned to planes `[3, …, …]`."""
+        first, second, third = (table[grey] for table in self.tables)
+        return first if first == second == third else np.array([first, second, third]).reshape(3, 1, 1)
 
     def array_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of one prepared picture, without the batch."""

@@ -146,16 +146,16 @@ class Letterbox:
         resized = self._resize(picture, form.resampling)
         rows, columns = self._inside()
         planes = out if form.layout == "nchw" else out.transpose(2, 0, 1)
+        if resized.shape[:2] != planes.shape[1:]:
+            border = form.values_of(PAD_VALUE)
+            planes[:, : rows.start] = border
+            planes[:, rows.stop :] = border
+            planes[:, rows, : columns.start] = border
+            planes[:, rows, columns.stop :] = border
         channels = cv2.split(resized)
         for plane, channel, table in zip(
             planes, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
         ):
-            if resized.shape[:2] != plane.shape:
-                border = table[PAD_VALUE]
-                plane[: rows.start] = border
-                plane[rows.stop :] = border
-                plane[rows, : columns.start] = border
-                plane[rows, columns.stop :] = border
             inside = plane[rows, columns]
             if form.layout == "nchw":
                 # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy multiply.

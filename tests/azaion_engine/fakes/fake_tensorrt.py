@@ -22,7 +22,14 @@ DataType = enum.Enum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8")
 LayerType = enum.Enum(
     "LayerType", "CONVOLUTION ACTIVATION ELEMENTWISE SHUFFLE TOPK CAST CONSTANT SHAPE MATRIX_MULTIPLY"
 )
-_ELEMENTS = {1: DataType.FLOAT, 10: DataType.HALF, 6: DataType.INT32, 7: DataType.INT32, 9: DataType.BOOL}
+_ELEMENTS = {
+    1: DataType.FLOAT,
+    2: DataType.UINT8,
+    10: DataType.HALF,
+    6: DataType.INT32,
+    7: DataType.INT32,
+    9: DataType.BOOL,
+}
 _LAYERS = {
     "Conv": LayerType.CONVOLUTION,
     "MatMul": LayerType.MATRIX_MULTIPLY,
@@ -320,7 +327,8 @@ class _Execution:
             self._view(output.name, value.shape)[...] = value
 
     def _view(self, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-        dtype = np.dtype({"FLOAT": "float32", "HALF": "float16"}[self.engine.io[name].dtype.name])
+        kinds = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "UINT8": "uint8"}
+        dtype = np.dtype(kinds[self.engine.io[name].dtype.name])
         memory = self.engine.cuda.allocated[self.addresses[name]]
         count = int(np.prod(shape))
         assert count * dtype.itemsize <= ctypes.sizeof(memory)

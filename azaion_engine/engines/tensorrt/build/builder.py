@@ -20,6 +20,7 @@ from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
 from azaion_engine.heads.evidence import layout_of
 from azaion_engine.model.info import ModelInfo
+from azaion_engine.model.plugins import cut_plugin
 from azaion_engine.settings import DEFAULT_BATCH_SIZE, Precision, check_at_least_one
 
 logger = logging.getLogger(__name__)
@@ -160,6 +161,7 @@ def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
     import onnx
 
     model = onnx.load_model_from_string(onnx_model)
+    cut_plugin(model)
     picture = next(value for value in model.graph.input if value.name == info.input.name)
     _, height, width = info.resolve(1, options.height, options.width)
     planes = layout_of(info.input.shape) == "nchw"

@@ -30,6 +30,8 @@ from azaion_engine.opening import open_shared_engine
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, PictureForm, PreparedBatch
 from azaion_engine.settings import DetectorSettings
+from tests.azaion_engine import signatures
+from tests.azaion_engine.heads.test_signatures import CASES
 from tests.stand_in import BATCH_SIZE, LOST, POISON, TwoLaneStandInEngine, grey_picture
 
 Open = Callable[[], SharedEngine]
@@ -298,3 +300,23 @@ def test_another_size_is_another_engine() -> None:
     with open_shared_engine(model, settings) as engine, open_shared_engine(model, wider) as other:
         assert (engine.get_input_shape(), other.get_input_shape()) == ((320, 320), (320, 352))
         assert engine.host != other.host
+
+
+def test_a_raw_head_makes_its_rows_in_the_host(tmp_path: Path) -> None:
+    path = tmp_path / "raw.onnx"
+    path.write_bytes(CASES["raw YOLO"].make())
+    with Detector.open(model=str(path), engine="onnx", threads=1, shared=True) as shared:
+        assert isinstance(shared.engine, SharedEngine)
+        assert shared.engine.choice.head.name == "yolo"
+        [found] = shared.detect([signatures.picture()])
+        [more] = shared.detect([signatures.picture()], iou=0.99)
+        np.testing.assert_allclose(found.boxes, 2 * signatures.BOXES, atol=1e-3)
+        assert (len(found), len(more)) == (2, 3)
+        assert shared.engine.output_names == ("output0",)
+
+
+def test_a_model_that_needs_a_key_is_refused_by_its_host_in_the_same_words(tmp_path: Path) -> None:
+    path = tmp_path / "rows.onnx"
+    path.write_bytes(CASES["rows without"].make())
+    with pytest.raises(ModelError, match="`input`"):
+        Detector.open(model=str(path), engine="onnx", threads=1, shared=True)
