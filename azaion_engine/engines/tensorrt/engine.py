@@ -200,7 +200,7 @@ class TensorRTEngine(InferenceEngine):
             `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel, or the kernel does not make
             the network's input form. The log says what is missing.
         """
-        if self._form is None and not self.choice.form.is_default:
+        if self._form is None and not self.choice.form.on_gpu:
             _logger.warning("pictures are prepared on the CPU: %s", self.choice.form.describe())
             self._form = PictureForm.ARRAY
         if self._form is None:
@@ -220,7 +220,7 @@ class TensorRTEngine(InferenceEngine):
 
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
         try:
-            loaders = [lane.open_loader(decoders.take) for lane in lanes]
+            loaders = [lane.open_loader(decoders.take, self.choice.form) for lane in lanes]
             for lane in lanes:
                 lane.open_selector(self.choice.head)
         except self._context.driver.Error as error:

@@ -20,6 +20,7 @@ from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
 from azaion_engine.heads.base import Head
 from azaion_engine.heads.gpu.select_kernel import SelectKernel
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.prepared import MOST_BOXES, LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -89,18 +90,19 @@ class Lane:
             self.free()
             raise
 
-    def open_loader(self, take_decoder: Callable[[], JpegDecoder]) -> PictureLoader:
+    def open_loader(self, take_decoder: Callable[[], JpegDecoder], form: InputForm = DEFAULT_FORM) -> PictureLoader:
         """Prepares for `run_pictures`; must be called once.
 
         Args:
             take_decoder: See `PictureLoader`.
+            form: What the network takes.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
         """
         from azaion_engine.pictures.gpu.loader import PictureLoader
 
-        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
+        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder, form)
         return self.loader
 
     def start(self, rows: NDArray[Any]) -> None:
@@ -139,7 +141,7 @@ class Lane:
         raw = head.raw_layout()
         if raw is not None:
             output = self._output(raw.output)
-            size = (self._size[1], self._size[2])  # pictures come here in the default form only
+            size = (self._size[1], self._size[2])  # pictures come here as planes only
             self._selector = SelectKernel(
                 self._context.driver, raw, output.shape, output.dtype, size, MOST_BOXES, self.stream
             )

@@ -77,7 +77,25 @@ def test_more_boxes_than_the_gpu_has_room_for_are_selected_on_the_cpu(
         np.testing.assert_array_equal(usual[: len(many)], many)
 
 
-def test_another_input_form_is_made_on_the_cpu(make_engine: Callable[..., TensorRTEngine]) -> None:
+@pytest.mark.parametrize("fit", ["letterbox", "top_left", "stretch"])
+def test_other_input_forms_are_made_on_the_gpu(make_engine: Callable[..., TensorRTEngine], fit: Any) -> None:
+    form = InputForm(colour="bgr", scale=1.0, mean=(1, 2, 3), std=(50, 60, 70), fit=fit)
     engine = make_engine("raw")
-    engine.choice = Choice(RawYolo("output0", 3), InputForm(colour="bgr"))
+    engine.choice = Choice(RawYolo("output0", 3), form)
+    pixels = np.random.default_rng(7).integers(0, 256, (48, 100, 3), np.uint8)
+    box = Letterbox.fit(100, 48, 64, 64, fit)
+    with Detector(engine, confidence=0.01) as detector:
+        assert engine.open_pictures() is not PictureForm.ARRAY
+        [found] = detector.infer([detector.prepare(pixels)])
+        want = detector.selection()
+        [expected] = engine.run_pictures(PreparedBatch([ArrayPicture(box, box.to_input(pixels, form=form), want)]))
+    assert len(expected) > 0
+    np.testing.assert_allclose(found[: len(expected)], expected, atol=1e-4)
+
+
+def test_an_input_form_that_the_kernel_does_not_make_is_made_on_the_cpu(
+    make_engine: Callable[..., TensorRTEngine],
+) -> None:
+    engine = make_engine("raw")
+    engine.choice = Choice(RawYolo("output0", 3), InputForm(resampling="antialiased"))
     assert engine.open_pictures() is PictureForm.ARRAY
