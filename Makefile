@@ -77,8 +77,8 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 	$(BIN)/python -m benchmarks.records.report build/bench.json
 	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.service.batching
 
-ptx: $(VENV)/.test  ## compile letterbox.cu anew; needs no GPU
-	$(BIN)/python -m azaion_engine.pictures.gpu.compile_ptx
+ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
+	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu
 
 lint: $(VENV)/.lint  ## ruff, mypy and the arrows between the packages
 	$(BIN)/ruff check .

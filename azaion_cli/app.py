@@ -15,6 +15,7 @@ from azaion_cli.commands.bench import bench
 from azaion_cli.commands.build import build
 from azaion_cli.commands.detect import detect
 from azaion_cli.commands.doctor import doctor
+from azaion_cli.commands.eval import eval_
 from azaion_cli.commands.inspect import inspect
 from azaion_cli.commands.serve import serve
 from azaion_cli.commands.tune import tune
@@ -30,8 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, bench, tune, serve):
-    app.command(epilog=EPILOG)(_command)
+for _command in (doctor, build, inspect, detect, eval_, bench, tune, serve):
+    app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 
 

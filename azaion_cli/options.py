@@ -18,8 +18,8 @@ Settings = TypeVar("Settings")
 
 
 def existing_model(model: str | None) -> str | None:
-    """Checks, before anything is loaded, that the model's file exists; raises typer.BadParameter."""
-    if model not in (None, "demo") and not Path(str(model)).expanduser().is_file():
+    """Checks, before anything is loaded, that there is something; raises typer.BadParameter."""
+    if model not in (None, "demo") and not Path(str(model)).expanduser().exists():
         raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
     return model
 

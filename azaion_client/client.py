@@ -57,6 +57,8 @@ class Client:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> Detections:
         """Finds the objects in one picture.
@@ -65,6 +67,8 @@ class Client:
             picture: JPEG, PNG, WebP, BMP or TIFF as bytes, path, or file opened in binary mode.
             confidence: Threshold 0…1; default: the service's own.
             classes: Class ids or names to keep; default: all.
+            iou: Of two boxes of a class that overlap by more, 0…1, the better stays; default: the model's.
+            max_detections: Maximum number of boxes; default: the service's.
             request_id: Sent as X-Request-ID.
 
         Raises:
@@ -78,7 +82,9 @@ class Client:
             OSError: The picture's file cannot be read.
         """
         return self._hold(
-            conversation.detect(self._terms, picture, conversation.question(confidence, classes), request_id)
+            conversation.detect(
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     def detect_many(
@@ -87,6 +93,8 @@ class Client:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> list[Detections | RequestFailedError]:
         """Finds the objects in each of several pictures; a request carries as many as the service accepts.
@@ -97,6 +105,8 @@ class Client:
             pictures: As for `detect`.
             confidence: Threshold 0…1; default: the service's own.
             classes: Class ids or names to keep; default: all.
+            iou: Of two boxes of a class that overlap by more, 0…1, the better stays; default: the model's.
+            max_detections: Maximum number of boxes; default: the service's.
             request_id: Sent as X-Request-ID with each request.
 
         Returns:
@@ -106,7 +116,9 @@ class Client:
             ClientError: As `detect`, if a whole request failed.
         """
         return self._hold(
-            conversation.detect_many(self._terms, pictures, conversation.question(confidence, classes), request_id)
+            conversation.detect_many(
+                self._terms, pictures, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     def draw(
@@ -115,11 +127,15 @@ class Client:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> bytes:
         """Returns the upright picture with its boxes drawn, JPEG bytes; arguments and errors are those of `detect`."""
         return self._hold(
-            conversation.draw(self._terms, picture, conversation.question(confidence, classes), request_id)
+            conversation.draw(
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     def model(self) -> ModelCard:
@@ -195,11 +211,15 @@ class AsyncClient:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> Detections:
         """Finds the objects in one picture: see `Client.detect`."""
         return await self._hold(
-            conversation.detect(self._terms, picture, conversation.question(confidence, classes), request_id)
+            conversation.detect(
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     async def detect_many(
@@ -208,11 +228,15 @@ class AsyncClient:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> list[Detections | RequestFailedError]:
         """Finds the objects in each of several pictures: see `Client.detect_many`."""
         return await self._hold(
-            conversation.detect_many(self._terms, pictures, conversation.question(confidence, classes), request_id)
+            conversation.detect_many(
+                self._terms, pictures, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     async def draw(
@@ -221,11 +245,15 @@ class AsyncClient:
         *,
         confidence: float | None = None,
         classes: Classes | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
         request_id: str | None = None,
     ) -> bytes:
         """Returns the picture with its boxes drawn, JPEG bytes: see `Client.draw`."""
         return await self._hold(
-            conversation.draw(self._terms, picture, conversation.question(confidence, classes), request_id)
+            conversation.draw(
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+            )
         )
 
     async def model(self) -> ModelCard:

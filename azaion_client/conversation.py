@@ -154,13 +154,19 @@ def wait_until_ready(timeout_s: float) -> Conversation[None]:
         yield Pause(POLL_S)
 
 
-def question(confidence: float | None, classes: Collection[int | str] | None) -> dict[str, str]:
+def question(
+    confidence: float | None,
+    classes: Collection[int | str] | None,
+    iou: float | None = None,
+    max_detections: int | None = None,
+) -> dict[str, str]:
     """Returns the query parameters of a detection.
 
     Raises:
         ValueError: `classes` is empty, which the service would take as all classes.
     """
-    asked = {} if confidence is None else {"confidence": str(confidence)}
+    numbers = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    asked = {name: str(number) for name, number in numbers.items() if number is not None}
     if classes is None:
         return asked
     if not classes:

@@ -73,7 +73,7 @@ class Detector:
         self.confidence = confidence
         self.info = info
         self._iou, self._max_detections = iou, max_detections
-        self._default = self._selection(self.confidence, None, None)
+        self._default = self.selection(self.confidence, None, None)
         self._proven = False
         self._preparer = Preparer(
             engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.choice.form
@@ -156,10 +156,21 @@ class Detector:
         """
         if confidence is iou is max_detections is None:
             return self._preparer.prepare(picture, self._default)
-        return self._preparer.prepare(picture, self._selection(confidence, iou, max_detections))
+        return self._preparer.prepare(picture, self.selection(confidence, iou, max_detections))
 
-    def _selection(self, confidence: float | None, iou: float | None, max_detections: int | None) -> Selection | None:
-        """What a head that selects boxes is to keep; None for other heads."""
+    def selection(
+        self, confidence: float | None = None, iou: float | None = None, max_detections: int | None = None
+    ) -> Selection | None:
+        """Returns what a head that selects boxes is to keep; None for other heads.
+
+        Args:
+            confidence: As in `prepare`, like the other arguments.
+            iou: Overlap, 0…1.
+            max_detections: Number of boxes.
+
+        Raises:
+            InvalidParameterError: The model has suppressed boxes itself, so that its IoU cannot be chosen.
+        """
         if not self.engine.choice.head.selective:
             if iou is not None:
                 raise InvalidParameterError(

@@ -88,13 +88,7 @@ def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildPro
         EngineBuildError: TensorRT refused the model.
     """
     engine = _open_chosen(model, settings, recognise(model.info, settings), progress)
-    try:
-        if not engine.choice.settled:
-            engine.choice = _settle(engine, model.info, settings)
-        _tell(engine, model.info, settings)
-    except BaseException:
-        engine.close()
-        raise
+    _tell(engine, model.info, settings)
     return engine
 
 
@@ -108,8 +102,22 @@ def recognise(info: ModelInfo, settings: DetectorSettings) -> Choice:
     return choose(info.signature(height, width), settings).checked()
 
 
-def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
-    """Runs a sample picture, which tells what the file leaves open."""
+def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
+    """Runs a sample picture if the file leaves the choice open; before the engine prepares for the head and the form.
+
+    Raises:
+        AzaionError: The model is no detector; the engine is closed then.
+    """
+    if engine.choice.settled:
+        return
+    try:
+        engine.choice = _choice_after_a_run(engine, info, settings)
+    except BaseException:
+        engine.close()
+        raise
+
+
+def _choice_after_a_run(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
     from azaion_engine.pictures.codec import decode
     from azaion_engine.pictures.letterbox import Letterbox
 
@@ -159,12 +167,13 @@ def _open_chosen(
             missing = missing_for_tensorrt()
             if not missing:
                 engine = open_tensorrt(model, settings, progress, choice)
+                _settle(engine, model.info, settings)
                 engine.open_pictures(decoders)
                 return engine
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
-    return OnnxEngine(
+    on_cpu = OnnxEngine(
         model.data,
         batch_size=settings.batch_size,
         height=settings.height,
@@ -172,6 +181,8 @@ def _open_chosen(
         threads=settings.threads,
         choice=choice,
     )
+    _settle(on_cpu, model.info, settings)
+    return on_cpu
 
 
 def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.detector import Detector, check_confidence
+from azaion_engine.detector import Detector, check_confidence, check_suppression
 from azaion_engine.pictures.codec import decode, encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
@@ -86,7 +86,12 @@ class DetectorService:
         self._log = RequestLog()
 
     async def detect(
-        self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
+        self,
+        picture: bytes,
+        confidence: float | None = None,
+        classes: Collection[int | str] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> Answer:
         """Finds the objects in one encoded picture.
 
@@ -94,17 +99,23 @@ class DetectorService:
             picture: JPEG, PNG, WebP, BMP or TIFF bytes.
             confidence: Threshold 0…1; default: from the settings.
             classes: Class ids or names to keep; default: all.
+            iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the model's.
+            max_detections: Maximum number of boxes, at least 1; default: from the settings.
 
         Raises:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
-            InvalidParameterError: Bad confidence or class.
+            InvalidParameterError: Bad confidence, class or number, or the model leaves no IoU to choose.
             OverloadedError: The queue is full.
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is lost; Ray will replace this replica.
         """
         check_confidence(confidence)
+        if iou is not None or max_detections is not None:
+            check_suppression(iou, max_detections)
+            self.detector.selection(confidence, iou, max_detections)
         kept = self.detector.class_ids(classes) if classes is not None else None
-        job = Job(EncodedPicture(picture, self.detector.limits), confidence=confidence)
+        encoded = EncodedPicture(picture, self.detector.limits)
+        job = Job(encoded, confidence=confidence, iou=iou, max_detections=max_detections)
         await self._batcher.run(job)
         detections = job.detections
         assert detections is not None  # set, since there are rows
@@ -129,7 +140,12 @@ class DetectorService:
         return RowAnswer(rows, self._answered(job))
 
     async def draw(
-        self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
+        self,
+        picture: bytes,
+        confidence: float | None = None,
+        classes: Collection[int | str] | None = None,
+        iou: float | None = None,
+        max_detections: int | None = None,
     ) -> tuple[bytes, dict[str, float]]:
         """Finds the objects in one encoded picture and draws them.
 
@@ -140,6 +156,8 @@ class DetectorService:
             picture: As in `detect`, like the other arguments.
             confidence: Threshold 0…1.
             classes: Class ids or names to keep.
+            iou: Overlap of two boxes, 0…1.
+            max_detections: Maximum number of boxes.
 
         Returns:
             The upright picture with its boxes as a JPEG, and the milliseconds of each stage, including `draw` (decode,
@@ -149,7 +167,7 @@ class DetectorService:
             AzaionError: As `detect`.
             PictureTooLargeError: A side is longer than a JPEG can hold.
         """
-        answer = await self.detect(picture, confidence, classes)
+        answer = await self.detect(picture, confidence, classes, iou, max_detections)
         stages = answer.times.milliseconds()
         detect_ms = stages.pop("total")
         started = time.perf_counter()

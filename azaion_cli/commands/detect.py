@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,6 +25,7 @@ from azaion_cli.options import (
     VerboseOption,
     read_settings,
 )
+from azaion_cli.picture_bar import picture_bar
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.sources import Item, Source, count_pictures, find_sources, pictures_of
 
@@ -93,7 +95,8 @@ def detect(
         kept = detector.class_ids(classes.split(",")) if classes is not None else None
         writer = stack.enter_context(_writer(format_, output, detector))
         drawer = stack.enter_context(Drawer(draw, threads, tally.failure)) if draw else None
-        advance = stack.enter_context(_progress_bar(found, every, to_stdout=output is None))
+        total = partial(_count, found, every)
+        advance = stack.enter_context(picture_bar(total, results_on_stdout=output is None))
         looked: deque[_Looked] = deque()  # taken by the detector, not answered yet
 
         def looks() -> Iterator[_Looked]:
@@ -164,25 +167,8 @@ def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[W
             writer.finish()
 
 
-@contextmanager
-def _progress_bar(sources: list[Source], every: int, *, to_stdout: bool) -> Iterator[Callable[[], None]]:
-    """Shows a bar if stderr is a terminal and results do not go to one; yields the function that advances it."""
-    if not stderr().is_terminal or (to_stdout and sys.stdout.isatty()):
-        yield lambda: None
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr(), transient=True) as bar:
-        task = bar.add_task("", total=sum(count_pictures(source, every) for source in sources) or None)
-        yield lambda: bar.advance(task)
+def _count(sources: list[Source], every: int) -> int:
+    return sum(count_pictures(source, every) for source in sources)
 
 
 class _Tally:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo
     from azaion_engine.settings import DetectorSettings
 
+_ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+"""Suffixes of a TensorRT engine, for one of a version whose first bytes are not known."""
+
 
 def inspect(
     target: Annotated[
@@ -46,12 +49,27 @@ def inspect(
     if path is not None and target != "demo" and not path.exists():
         raise typer.BadParameter(f"no such file or folder: {target!r}", param_hint="TARGET")
     info = _model_info(model) if model else None
-    if path is None or (path.is_dir() and target != "demo"):
+    group = "onnx" if target == "demo" else "folder" if path is None else _group(path)
+    if group == "folder":
         _show_cache(path, info, settings, json_)
-    elif target == "demo" or path.suffix.lower() == ".onnx":
-        _show_onnx(str(target), settings, layers, json_)
-    else:
+    elif path is not None and group == "engine":
         _show_plan(path, info, settings, layers, json_)
+    else:
+        _show_onnx(str(target), settings, layers, json_)
+
+
+def _group(path: Path) -> str:
+    from azaion_engine.model.file_kind import kind_of
+    from azaion_engine.plans.stored_plan import StoredPlan
+
+    try:
+        group = kind_of(path).group
+    except OSError:  # reading the model names the fault
+        return "other"
+    if group in ("other", "unknown") and path.suffix.lower() in _ENGINE_SUFFIXES:
+        # A stored engine may be damaged: then its manifest, and why it is not reused, are what there is to show.
+        return "engine" if group == "unknown" or StoredPlan(path).manifest_path.exists() else group
+    return group
 
 
 def _model_info(model: str) -> ModelInfo:
@@ -83,7 +101,7 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
     from azaion_engine.plans.store import PlanStore
 
     file = ModelFile.read(target)
-    shown = _onnx(file.data) | _usable(file, settings)
+    shown = _onnx(file) | _usable(file, settings)
     # Plans are matched by the hash in their manifests: folders carry the model's file name, which may change.
     found = [describe(plan) for plan in PlanStore(settings.cache_dir).plans()]
     engines = [e for e in found if e["manifest"] and e["manifest"]["key"]["model_sha256"] == shown["sha256"]]
@@ -93,8 +111,9 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
             {"kind": "onnx", "path": target, **shown, "engines": engines} | ({"layers": listed} if layers else {})
         )
         return
+    beside = f" with the weights of {', '.join(file.weight_files)}" if file.weight_files else ""
     pairs = [
-        ("model", f"{target}, {megabytes(shown['bytes'])}, SHA-256 {shown['sha256']}"),
+        ("model", f"{target}{beside}, {megabytes(shown['bytes'])}, SHA-256 {shown['sha256']}"),
         ("made by", f"{shown['producer'] or 'unknown'}, opset {shown['opset']}, IR {shown['ir_version']}"),
         *(
             (word, _tensor(tensor))
@@ -118,19 +137,17 @@ def _show_onnx(target: str, settings: DetectorSettings, layers: bool, as_json: b
         print_table(table)
 
 
-def _onnx(data: bytes) -> dict[str, Any]:
+def _onnx(file: ModelFile) -> dict[str, Any]:
     """Returns what an ONNX model contains, JSON-ready; it need not be a detector."""
     import numpy as np
     import onnx
 
-    from azaion_engine.model.info import ModelInfo, read_tensor
+    from azaion_engine.model.info import read_tensor
+    from azaion_engine.model.parsing import parse_model
 
+    model = parse_model(file.data)
     try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's DecodeError lives in a private module that moves between versions
-        raise ModelError(f"not an ONNX file ({len(data)} bytes): {error}") from error
-    try:
-        names = ModelInfo.from_onnx(data).names
+        names = file.info.names
     except ModelError:  # `_usable` says why
         names = {}
     graph = model.graph
@@ -140,8 +157,9 @@ def _onnx(data: bytes) -> dict[str, Any]:
         kind = str(onnx.helper.tensor_dtype_to_np_dtype(weight.data_type))
         parameters[kind] += int(np.prod(weight.dims, dtype=np.int64))
     return {
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": len(file.data),
+        "weight_files": list(file.weight_files),
+        "sha256": file.sha256,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "opset": next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None),
         "ir_version": model.ir_version,

@@ -63,9 +63,12 @@ class OnnxEngine(InferenceEngine):
         if self.info.suppression is not None:
             model_bytes = without_plugin(model_bytes)
         try:
-            self._session = onnxruntime.InferenceSession(model_bytes, options, providers=["CPUExecutionProvider"])
+            # The fallback would try the same provider again and print to stdout.
+            self._session = onnxruntime.InferenceSession(
+                model_bytes, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise ModelError(f"ONNX Runtime cannot load the model: {error}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from error
         self._fixed_batch = self.info.input.shape[0] > 0
         self._batch_size, *size = self.info.resolve(batch_size or 1, height, width)
         self._size = (size[0], size[1])

@@ -91,6 +91,29 @@ class Signature:
         return replace(self, outputs=seen)
 
 
+@dataclass(frozen=True)
+class RawLayout:
+    """What a raw output means, for a GPU that makes the rows itself.
+
+    Attributes:
+        output: Name of the output: each candidate's box as centre and size, its objectness if there is one, its scores.
+        anchors_first: `[batch, candidates, values]` instead of `[batch, values, candidates]`.
+        classes: Number of classes.
+        objectness: Whether a candidate's fifth value multiplies its class scores.
+        grid: Whether boxes are offsets and logarithms on YOLOX's grid of strides 8, 16 and 32.
+        iou: Threshold where a selection names none, 0…1.
+        class_offset: Added to class ids.
+    """
+
+    output: str
+    anchors_first: bool
+    classes: int
+    objectness: bool = False
+    grid: bool = False
+    iou: float = 0.7
+    class_offset: int = 0
+
+
 class Head(ABC):
     """Interface of a head: a network's outputs → rows of boxes; immutable, picklable and thread-safe.
 
@@ -124,6 +147,10 @@ class Head(ABC):
         Raises:
             ModelError: The outputs have a shape that this head does not have.
         """
+
+    def raw_layout(self) -> RawLayout | None:
+        """Returns what a GPU needs to make the rows itself; None if only `rows` can."""
+        return None
 
     @abstractmethod
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:

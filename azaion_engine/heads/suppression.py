@@ -40,8 +40,8 @@ def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: floa
         width = np.minimum(x2[one], x2[others]) - np.maximum(x1[one], x1[others])
         height = np.minimum(y2[one], y2[others]) - np.maximum(y1[one], y1[others])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
-        # Not the quotient: the union of two empty boxes is 0.
-        over: NDArray[np.bool_] = shared > np.float32(iou) * (areas[one] + areas[others] - shared)
+        with np.errstate(invalid="ignore", divide="ignore"):  # two boxes without area: NaN is not above
+            over: NDArray[np.bool_] = shared / (areas[one] + areas[others] - shared) > np.float32(iou)
         return over
 
     kept: list[int] = []

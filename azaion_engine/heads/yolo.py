@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, corners, is_share, wanted
+from azaion_engine.heads.base import Head, Outputs, RawLayout, corners, is_share, wanted
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
+
+_ULTRALYTICS_IOU, _YOLOV5_IOU = 0.7, 0.45
 
 _PIXELS = 2.0
 """Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
@@ -76,7 +78,11 @@ class RawYolo(Head):
         classes = scores.argmax(axis=0)
         confidences = scores[classes, np.arange(len(kept))]
         boxes = corners(columns[:4, kept].T)
-        return select(boxes, confidences, classes + self.class_offset, selection, 0.7)
+        return select(boxes, confidences, classes + self.class_offset, selection, _ULTRALYTICS_IOU)
+
+    def raw_layout(self) -> RawLayout:
+        """See `Head.raw_layout`."""
+        return RawLayout(self.output, not self.last, self.classes, iou=_ULTRALYTICS_IOU, class_offset=self.class_offset)
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,13 @@ class ObjectnessYolo(Head):
         confidences = scores[np.arange(len(scores)), classes]
         kept = confidences >= least
         boxes = corners(candidates[kept, :4])
-        return select(boxes, confidences[kept], classes[kept] + self.class_offset, selection, 0.45)
+        return select(boxes, confidences[kept], classes[kept] + self.class_offset, selection, _YOLOV5_IOU)
+
+    def raw_layout(self) -> RawLayout | None:
+        """See `Head.raw_layout`."""
+        return RawLayout(
+            self.output, True, self.classes, objectness=True, iou=_YOLOV5_IOU, class_offset=self.class_offset
+        )
 
 
 @dataclass(frozen=True)

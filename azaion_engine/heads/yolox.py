@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Outputs
+from azaion_engine.heads.base import Outputs, RawLayout
 from azaion_engine.heads.yolo import ObjectnessYolo
 
 
@@ -45,6 +45,11 @@ class UndecodedYolox(ObjectnessYolo):
         if _reaches_across(outputs[self.output][0], size):
             return "centres are in pixels"
         return super().contradicts(outputs, size)
+
+    def raw_layout(self) -> RawLayout | None:
+        """See `Head.raw_layout`."""
+        plain = super().raw_layout()
+        return replace(plain, grid=True) if plain is not None and self.strides == (8, 16, 32) else None
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         output = super()._decoded(output, size)

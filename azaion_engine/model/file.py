@@ -9,8 +9,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azaion_engine.errors import ConfigurationError, reason
-from azaion_engine.heads.recognition.evidence import EXPORT_ADVICE
+from azaion_engine.errors import ConfigurationError, ModelError, reason
+from azaion_engine.model.external_weights import with_external_weights
+from azaion_engine.model.file_kind import kind_of
 
 if TYPE_CHECKING:
     from azaion_engine.model.info import ModelInfo
@@ -25,37 +26,45 @@ class ModelFile:
 
     Attributes:
         name: File name without suffix, or `demo`.
-        data: Content of the ONNX file.
+        data: Content of the ONNX file, with the weights in it that were in files beside it.
+        weight_files: Those files, relative to the model's folder; empty for most models.
     """
 
     name: str
     data: bytes
+    weight_files: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, model: str) -> ModelFile:
-        """Reads the model.
+        """Reads the model, after a look at what the file is; what is no ONNX file is not read whole.
 
         Args:
             model: Path of an ONNX file (`~` is expanded), or `demo`.
 
         Raises:
-            ConfigurationError: The file cannot be read, or its suffix is not `.onnx`.
+            ConfigurationError: There is nothing at that path, or it cannot be read.
+            ModelError: It is something else or damaged, which the message names, or has more than 2 GiB, or its
+                weights beside it cannot be used.
         """
         if model == DEMO:
             return cls(DEMO, resources.files("azaion_engine").joinpath("data/demo.onnx").read_bytes())
-        path = Path(model)
-        if path.suffix.lower() != ".onnx":
-            raise ConfigurationError(
-                f"model: expected the path of an .onnx file or 'demo', given {model!r}; {EXPORT_ADVICE}"
-            )
         try:
-            return cls(path.stem, path.expanduser().read_bytes())
+            path = Path(model).expanduser()
+            kind = kind_of(path)
+            if kind.group != "onnx":
+                raise ModelError(kind.refusal(path))
+            data = path.read_bytes()
         except (OSError, ValueError, RuntimeError) as error:  # NUL in the path; `~` of an unknown user
             raise ConfigurationError(f"model: cannot read {model!r}: {reason(error)}") from error
+        return cls(path.stem, *with_external_weights(data, path))
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, hex."""
+        """SHA-256 of `data`, hex.
+
+        That is the SHA-256 of the file, or, with weights in files beside it, of the one file that
+        `onnx.save(onnx.load(path), ...)` makes of them all: other weights are another model.
+        """
         return hashlib.sha256(self.data).hexdigest()
 
     @cached_property

@@ -13,7 +13,10 @@ from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, TensorInfo
+from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
+from azaion_engine.model.other_task import other_task
+from azaion_engine.model.parsing import parse_model
 from azaion_engine.model.plugins import cut_plugin
 from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DYNAMIC_SIZE
@@ -31,7 +34,7 @@ class ModelInfo:
     """An ONNX detector's identity, tensors and metadata.
 
     Attributes:
-        sha256: SHA-256 of the file, hex.
+        sha256: SHA-256 of the model's bytes, hex (`ModelFile.sha256`).
         input: The picture input, `[batch, 3, height, width]` or `[batch, height, width, 3]`.
         outputs: Every output.
         metadata: The file's `metadata_props`.
@@ -57,17 +60,14 @@ class ModelInfo:
         """Reads an ONNX file.
 
         Args:
-            model_bytes: The whole file; weights in external files are not supported.
+            model_bytes: The model with all its weights, as `ModelFile.data` has it.
 
         Raises:
-            ModelError: Not an ONNX file, or it takes no pictures; `heads.choice` tells whether it is a detector.
+            ModelError: Not an ONNX file, or weights are missing, or it takes no pictures, or is for another task;
+                `heads.choice` tells whether it is a detector.
         """
-        import onnx
-
-        try:
-            model = onnx.load_model_from_string(model_bytes)
-        except Exception as error:  # protobuf's DecodeError is in a private module that moves between versions
-            raise ModelError(f"not an ONNX file ({len(model_bytes)} bytes): {error}") from error
+        model = parse_model(model_bytes)
+        check_self_contained(model)
         suppression = cut_plugin(model)
         graph = model.graph
         weights = {w.name for w in graph.initializer}
@@ -78,6 +78,8 @@ class ModelInfo:
             inputs = [replace(inputs[0], shape=(1, *inputs[0].shape))]
         picture, extras = _picture_and_extras(inputs, outputs)
         metadata = {p.key: p.value for p in model.metadata_props}
+        if task := other_task(picture.shape, [output.shape for output in outputs], metadata):
+            raise ModelError(f"the model is {task}")
         return cls(
             sha256=hashlib.sha256(model_bytes).hexdigest(),
             input=picture,

@@ -49,8 +49,13 @@ class InputForm:
 
     @property
     def is_default(self) -> bool:
-        """Whether pictures become centred RGB planes in 0…1, which the GPU's letterbox kernel makes."""
+        """Whether pictures become centred RGB planes in 0…1."""
         return self == InputForm(dtype=self.dtype) and self.dtype != "uint8"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the GPU's letterbox kernel makes it: planes of floats, resized without averaging."""
+        return self.layout == "nchw" and self.dtype != "uint8" and self.resampling == "linear"
 
     @cached_property
     def array_dtype(self) -> np.dtype[np.generic]:

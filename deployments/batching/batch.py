@@ -77,6 +77,7 @@ class Batch:
             [job.picture for job, _ in pairs if job.picture is not None],
             [rows for _, rows in pairs],
             [job.confidence for job, _ in pairs],
+            most=[job.max_detections for job, _ in pairs],
         )
         for (job, _), detections in zip(pairs, finished, strict=True):
             job.detections = None if isinstance(detections, Exception) else detections

@@ -21,6 +21,8 @@ class Job:
         encoded: The picture as received; None if there is nothing to decode.
         picture: The prepared picture; None until it is prepared.
         confidence: Threshold of its boxes, 0…1; None for the detector's own.
+        iou: Overlap above which the less confident of two boxes is dropped, 0…1; None for the detector's own.
+        max_detections: Maximum number of its boxes; None for the detector's own.
         detections: Its boxes; None until its batch is over, and for a job that came prepared: it is after the rows.
         wave: The batch that it was let in with.
         received: When it arrived, in `time.perf_counter` seconds like `started` and `ended`.
@@ -34,6 +36,8 @@ class Job:
     encoded: EncodedPicture | None = None
     picture: PreparedPicture | None = None
     confidence: float | None = None
+    iou: float | None = None
+    max_detections: int | None = None
     detections: Detections | None = None
     wave: Wave = field(init=False)
     received: float = field(default_factory=time.perf_counter)
@@ -54,7 +58,7 @@ class Job:
         """
         if self.picture is None and self.encoded is not None:
             began = time.perf_counter()
-            self.picture = detector.prepare(self.encoded, self.confidence)
+            self.picture = detector.prepare(self.encoded, self.confidence, self.iou, self.max_detections)
             self.decode_s = time.perf_counter() - began
 
     def times(self) -> StageTimes:

@@ -32,7 +32,7 @@ def test_help_and_version_import_nothing_heavy_and_name_the_exit_codes() -> None
     # Not pydantic: some versions of Typer import it themselves.
     assert done.stdout.splitlines()[-1] in ("[]", "['pydantic_core']")
     assert f"azaion-engine {azaion_engine.__version__}" in done.stdout
-    for word in ("doctor", "build", "inspect", "detect", "bench", "serve", "cache", "Exit codes", "--every"):
+    for word in ("doctor", "build", "inspect", "detect", "eval", "bench", "serve", "cache", "Exit codes", "--every"):
         assert word in done.stdout
 
 
@@ -78,6 +78,9 @@ def test_every_kind_of_error_has_its_exit_code(error: type[errors.AzaionError], 
         ["bench", "demo", "--set", "precision"],
         ["bench", "demo", "--set", "batch_size=[1"],
         ["serve", "nothing-here.yaml"],
+        ["eval", "demo"],
+        ["eval", "nothing-here.onnx", "--data", "."],
+        ["eval", "demo", "--data", "nothing-here"],
     ],
     ids=" ".join,
 )

@@ -23,6 +23,8 @@ MODELS: dict[str, tuple[bytes, BuildOptions]] = {
         BuildOptions(batch_size=3, height=64, width=96, precision="fp32", optimization_level=0),
     ),
     "wide": (make_detector(), BuildOptions(batch_size=20, precision="fp32", optimization_level=0)),
+    "raw": (make_detector(output="raw"), BuildOptions(batch_size=4, precision="fp32", optimization_level=0)),
+    "raw_half": (make_detector(output="raw", batch=2, io_dtype="float16"), BuildOptions(optimization_level=0)),
     "copied": (
         make_detector(height=640, width=640),
         BuildOptions(batch_size=2, precision="fp32", optimization_level=0),

@@ -200,7 +200,7 @@ class TensorRTEngine(InferenceEngine):
             `JPEG`; `PIXELS` if nvJPEG is missing; `ARRAY` if the driver rejects the kernel, or the kernel does not make
             the network's input form. The log says what is missing.
         """
-        if self._form is None and not self.choice.form.is_default:
+        if self._form is None and not self.choice.form.on_gpu:
             _logger.warning("pictures are prepared on the CPU: %s", self.choice.form.describe())
             self._form = PictureForm.ARRAY
         if self._form is None:
@@ -220,7 +220,9 @@ class TensorRTEngine(InferenceEngine):
 
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
         try:
-            loaders = [lane.open_loader(decoders.take) for lane in lanes]
+            loaders = [lane.open_loader(decoders.take, self.choice.form) for lane in lanes]
+            for lane in lanes:
+                lane.open_selector(self.choice.head)
         except self._context.driver.Error as error:
             _logger.warning("pictures are letterboxed on the CPU: %s", error)
             return PictureForm.ARRAY
@@ -235,11 +237,13 @@ class TensorRTEngine(InferenceEngine):
                 (part, *lane.run_pictures(part, head.outputs))
                 for part in (pictures[start : start + batch] for start in range(0, len(pictures), batch))
             ]
-        # Rows are made here, where the next batch already has the lane.
+        # Rows that the GPU does not make are made here, where the next batch already has the lane.
         found: list[Found] = []
-        for part, errors, outputs in parts:
+        for part, errors, outputs, made in parts:
             selections = [one.selection for one, error in zip(part, errors, strict=True) if error is None]
-            rows = iter(head.rows(outputs, self.get_input_shape(), selections) if selections else ())
+            rows: Iterator[Found] = iter(()) if made is None else iter(made)
+            if made is None and selections:
+                rows = iter(head.rows(outputs, self.get_input_shape(), selections))
             found += [next(rows) if error is None else error for error in errors]
         return found
 

@@ -1,4 +1,4 @@
-// The GPU twin of letterbox.py: pictures of any size and orientation → the network's input, RGB planes in 0…1.
+// The GPU twin of letterbox.py: pictures of any size and orientation → the network's input, by default RGB planes in 0…1.
 //
 // Resizes with the very integers of OpenCV's INTER_LINEAR for 8 bits (half-pixel centres, weights of 11 bits, the rounding
 // of imgproc/src/resize.cpp), so that both ways give the same input for the same pixels.
@@ -66,8 +66,10 @@ struct alignas(RUN * sizeof(Element)) Run {
     Element of[RUN];
 };
 
-template <typename Element>
-__device__ static void letterbox(const Picture* pictures, Element* input, int width, int height) {
+// FORM: values are looked up, one table of 256 for each plane, and planes are in reverse order if `reversed`.
+template <bool FORM, typename Element>
+__device__ static void letterbox(
+    const Picture* pictures, Element* input, int width, int height, const float* tables, int reversed) {
     int x = (blockIdx.x * blockDim.x + threadIdx.x) * RUN;
     int y = blockIdx.y * blockDim.y + threadIdx.y;
     if (x >= width || y >= height) return;
@@ -97,7 +99,8 @@ __device__ static void letterbox(const Picture* pictures, Element* input, int wi
                 int below = lower[left + channel] * across.first_weight + lower[right + channel] * across.second_weight;
                 value = ((down.first_weight * (above >> 4) >> 16) + (down.second_weight * (below >> 4) >> 16) + 2) >> 2;
             }
-            store(&planes[channel].of[i], unit(value));
+            int plane = FORM && reversed ? 2 - channel : channel;
+            store(&planes[plane].of[i], FORM ? tables[plane * 256 + value] : unit(value));
         }
     }
     long long plane = (long long)width * height;
@@ -115,9 +118,19 @@ __device__ static void letterbox(const Picture* pictures, Element* input, int wi
 }
 
 extern "C" __global__ void letterbox_float32(const Picture* pictures, float* input, int width, int height) {
-    letterbox(pictures, input, width, height);
+    letterbox<false>(pictures, input, width, height, (const float*)0, 0);
 }
 
 extern "C" __global__ void letterbox_float16(const Picture* pictures, unsigned short* input, int width, int height) {
-    letterbox(pictures, input, width, height);
+    letterbox<false>(pictures, input, width, height, (const float*)0, 0);
+}
+
+extern "C" __global__ void letterbox_form_float32(
+    const Picture* pictures, float* input, int width, int height, const float* tables, int reversed) {
+    letterbox<true>(pictures, input, width, height, tables, reversed);
+}
+
+extern "C" __global__ void letterbox_form_float16(
+    const Picture* pictures, unsigned short* input, int width, int height, const float* tables, int reversed) {
+    letterbox<true>(pictures, input, width, height, tables, reversed);
 }

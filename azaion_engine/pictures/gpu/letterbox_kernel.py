@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from azaion_engine.pictures.gpu.compile_ptx import PTX
+from azaion_engine.cuda.memory import DeviceBuffer
+from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
+
+PTX = Path(__file__).with_name("letterbox.ptx")
 
 RECORD = np.dtype(
     [
@@ -67,8 +71,8 @@ def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox
         step_x,
         step_y,
         # The inverse of an inverse, as cv2.resize computes it: a direct quotient may round differently.
-        1 / letterbox.scale_x,
-        1 / letterbox.scale_y,
+        1 / (letterbox.resized_width / letterbox.picture_width),
+        1 / (letterbox.resized_height / letterbox.picture_height),
         letterbox.picture_width,
         letterbox.picture_height,
         letterbox.resized_width,
@@ -85,20 +89,37 @@ def pack_record(pitch: int, orientation: int, letterbox: Letterbox) -> bytes:
 
 
 class LetterboxKernel:
-    """Kernel of letterbox.ptx for one element type; used by one thread at a time, in the context it was made in."""
+    """Kernel of letterbox.ptx for one input; used by one thread at a time, in the context it was made in."""
 
-    def __init__(self, driver: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, driver: Any, dtype: np.dtype[Any], form: InputForm, stream: Any) -> None:
         """Loads the kernel; the driver compiles it for its GPU.
 
         Args:
             driver: The module `pycuda.driver`.
             dtype: Element type of the network's input, float32 or float16.
+            form: What the network takes; `form.on_gpu` holds.
+            stream: The `pycuda.driver.Stream` that `launch` will run on.
 
         Raises:
-            pycuda.driver.Error: The driver does not take the PTX.
+            pycuda.driver.Error: The driver does not take the PTX, or not enough memory.
         """
         self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
-        self._function = self._module.get_function(f"letterbox_{dtype.name}")
+        self._tables: DeviceBuffer | None = None
+        self._more: tuple[Any, ...] = ()
+        name = "letterbox"
+        if not form.is_default:
+            name = "letterbox_form"
+            self._tables = DeviceBuffer(driver, (3, 256), np.dtype(np.float32))
+            self._tables.host[:] = form.tables
+            self._tables.upload(self._tables.host, stream)
+            self._more = (np.uint64(self._tables.address), np.int32(form.colour == "bgr"))
+        self._function = self._module.get_function(f"{name}_{dtype.name}")
+
+    def free(self) -> None:
+        """Frees memory; a second call does nothing."""
+        tables, self._tables = self._tables, None
+        if tables is not None:
+            tables.free()
 
     def launch(self, records: int, count: int, network_input: int, size: tuple[int, int], stream: Any) -> None:
         """Starts the kernel that fills the first rows of the network input.
@@ -116,6 +137,7 @@ class LetterboxKernel:
             np.uint64(network_input),
             np.int32(width),
             np.int32(height),
+            *self._more,
             block=_BLOCK,
             grid=(-(-width // (_BLOCK[0] * RUN)), -(-height // _BLOCK[1]), count),
             stream=stream,

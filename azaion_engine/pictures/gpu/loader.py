@@ -17,6 +17,7 @@ from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, pack_record
 from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
@@ -43,6 +44,7 @@ class PictureLoader:
         staging: Staging,
         stream: Any,
         take_decoder: Callable[[], JpegDecoder],
+        form: InputForm = DEFAULT_FORM,
     ) -> None:
         """Allocates memory.
 
@@ -52,6 +54,7 @@ class PictureLoader:
             staging: Uploads pixels, on the same stream.
             stream: The `pycuda.driver.Stream` for all work.
             take_decoder: Returns the JPEG decoder; if it raises MissingDependencyError, the CPU decodes.
+            form: What the network takes; `form.on_gpu` holds.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver rejects the kernel.
@@ -61,13 +64,16 @@ class PictureLoader:
         batch, _, height, width = network_input.shape
         self._size = (height, width)
         self._identity = Letterbox.fit(width, height, height, width)
-        self._kernel = LetterboxKernel(driver, network_input.dtype)
+        self._kernel = LetterboxKernel(driver, network_input.dtype, form, stream)
         self._decoder: JpegDecoder | None = None
-        self._pixels: Any = driver.mem_alloc(batch * height * width * 3)
+        self._pixels: Any = None
         try:
+            self._pixels = driver.mem_alloc(batch * height * width * 3)
             self._records = DeviceBuffer(driver, (batch, RECORD.itemsize), np.dtype(np.uint8))
         except BaseException:
-            self._pixels.free()
+            self._kernel.free()
+            if self._pixels is not None:
+                self._pixels.free()
             raise
         try:
             self._decoder = take_decoder()
@@ -114,6 +120,7 @@ class PictureLoader:
             self._decoder.free()
             self._decoder = None
         self._records.free()
+        self._kernel.free()
         pixels, self._pixels = self._pixels, None
         if pixels is not None:
             pixels.free()

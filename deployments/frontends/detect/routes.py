@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -25,6 +26,13 @@ Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out bo
 Classes = Annotated[
     list[str] | None, Query(description="Class ids or names to keep, repeated or comma-separated; default: all.")
 ]
+Iou = Annotated[
+    float | None,
+    Query(
+        ge=0, le=1, description="Of two boxes of a class that overlap by more, the better stays; default: the model's."
+    ),
+]
+MaxDetections = Annotated[int | None, Query(ge=1, description="Maximum number of boxes; default: the service's.")]
 Format = Annotated[
     Literal["json", "image"] | None,
     Query(
@@ -54,6 +62,8 @@ async def detect(
     service: Service,
     confidence: Confidence = None,
     classes: Classes = None,
+    iou: Iou = None,
+    max_detections: MaxDetections = None,
     answer_format: Format = None,
 ) -> Response:
     """Finds objects in the picture that is the body, or in each picture of a multipart body.
@@ -65,20 +75,21 @@ async def detect(
     """
     # An empty `classes=` comes from an empty form field and means all classes.
     kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
+    wanted: dict[str, Any] = {"confidence": confidence, "classes": kept, "iou": iou, "max_detections": max_detections}
     service.refuse_when_full()
     drawn = _wants_image(answer_format, request.headers.get("accept", ""))
     if not request.headers.get("content-type", "").lower().startswith("multipart/"):
         if drawn:
-            return _image(*await service.draw(await _body(request, service), confidence, kept))
-        return await _answer(request, service, confidence, kept)
+            return _image(*await service.draw(await _body(request, service), **wanted))
+        return await _answer(request, service, wanted)
 
     with arriving(service):
         uploads = await _uploads(request, service)
     if drawn:
         if len(uploads) > 1:
             raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
-        return _image(*await service.draw(await _upload_bytes(service, uploads[0]), confidence, kept))
-    pictures = await asyncio.gather(*(_detect_upload(service, upload, confidence, kept) for upload in uploads))
+        return _image(*await service.draw(await _upload_bytes(service, uploads[0]), **wanted))
+    pictures = await asyncio.gather(*(_detect_upload(service, upload, wanted) for upload in uploads))
     failed = [picture["error"]["status"] for picture in pictures if "error" in picture]
     status = failed[0] if len(failed) == len(pictures) else 200
     return JSONResponse({"pictures": pictures, "model": _model(service)}, status, retry_after(status))
@@ -116,10 +127,8 @@ async def detect_plain(request: Request) -> Response:
     return await _answer(request, service)
 
 
-async def _answer(
-    request: Request, service: DetectorService, confidence: float | None = None, classes: list[str] | None = None
-) -> Response:
-    answer = await service.detect(await _body(request, service), confidence, classes)
+async def _answer(request: Request, service: DetectorService, wanted: Mapping[str, Any] | None = None) -> Response:
+    answer = await service.detect(await _body(request, service), **(wanted or {}))
     body = orjson.dumps({**_picture(answer), "model": _model(service)})
     return Response(body, media_type="application/json")
 
@@ -129,12 +138,10 @@ async def _body(request: Request, service: DetectorService) -> bytes:
         return await whole_body(request, service.settings.max_picture_bytes)
 
 
-async def _detect_upload(
-    service: DetectorService, upload: UploadFile, confidence: float | None, classes: list[str] | None
-) -> dict[str, Any]:
+async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: Mapping[str, Any]) -> dict[str, Any]:
     name = (upload.filename or "").encode(errors="replace").decode()  # an unpaired surrogate cannot be encoded
     try:
-        answer = await service.detect(await _upload_bytes(service, upload), confidence, classes)
+        answer = await service.detect(await _upload_bytes(service, upload), **wanted)
     except InvalidParameterError:
         raise  # applies to every picture
     except Exception as error:  # must not affect the request's other pictures

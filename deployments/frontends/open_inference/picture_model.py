@@ -27,7 +27,7 @@ class PictureModel(OpenModel):
     """
 
     platform = "azaion_engine"
-    parameters = frozenset({"confidence", "classes", "content_type"})
+    parameters = frozenset({"confidence", "classes", "iou", "max_detections", "content_type"})
 
     def __init__(self, service: DetectorService) -> None:
         """Describes the model of a replica."""
@@ -64,12 +64,15 @@ class PictureModel(OpenModel):
         Raises:
             PictureError: A picture cannot be used, so the request fails; the message has its index.
         """
-        confidence, classes = _confidence(parameters), _classes(parameters)
+        wanted = {
+            "confidence": _number(parameters, "confidence", "0 to 1"),
+            "classes": _classes(parameters),
+            "iou": _number(parameters, "iou", "0 to 1"),
+            "max_detections": _whole(_number(parameters, "max_detections", "1 or more")),
+        }
         pictures = array.ravel().tolist()
         self._check_bytes(pictures)
-        answers = await all_or_none(
-            [self._detect(index, picture, confidence, classes) for index, picture in enumerate(pictures)]
-        )
+        answers = await all_or_none([self._detect(index, picture, wanted) for index, picture in enumerate(pictures)])
         return _outputs(answers), [answer.times for answer in answers]
 
     def _check_bytes(self, pictures: list[bytes]) -> None:
@@ -80,9 +83,9 @@ class PictureModel(OpenModel):
                     f"picture {index}: it has {len(picture)} bytes, at most {limit} are accepted"
                 )
 
-    async def _detect(self, index: int, picture: bytes, confidence: float | None, classes: list[str] | None) -> Answer:
+    async def _detect(self, index: int, picture: bytes, wanted: dict[str, Any]) -> Answer:
         try:
-            return await self.service.detect(picture, confidence, classes)
+            return await self.service.detect(picture, **wanted)
         except PictureError as error:
             raise type(error)(f"picture {index}: {error}") from error
 
@@ -107,14 +110,22 @@ def _outputs(answers: Sequence[Answer]) -> list[OutputTensor]:
     ]
 
 
-def _confidence(parameters: dict[str, Any]) -> float | None:
-    value = parameters.get("confidence")
+def _number(parameters: dict[str, Any], name: str, expected: str) -> float | None:
+    value = parameters.get(name)
     if value is None:
         return None
     try:
         return float(value)  # perf_analyzer can send text only
     except (TypeError, ValueError, OverflowError):
-        raise InvalidParameterError(f"confidence: expected 0 to 1, given {value!r}") from None
+        raise InvalidParameterError(f"{name}: expected {expected}, given {value!r}") from None
+
+
+def _whole(number: float | None) -> int | None:
+    if number is None:
+        return None
+    if not number.is_integer():
+        raise InvalidParameterError(f"max_detections: expected a whole number, given {number}")
+    return int(number)
 
 
 def _classes(parameters: dict[str, Any]) -> list[str] | None:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, RUN
 from azaion_engine.pictures.letterbox import Letterbox
+from tests.azaion_engine.fakes.fake_select import FakeSelect
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class FakeCuda:
         def module_from_buffer(ptx: bytes) -> Any:
             cuda.check()
             assert ptx.endswith(b"\0"), "the driver reads on to a zero"
-            return SimpleNamespace(get_function=lambda name: FakeLetterbox(cuda, ptx, name))
+            kernels = {"letterbox": FakeLetterbox, "candidates": FakeSelect, "suppress": FakeSelect}
+            return SimpleNamespace(get_function=lambda name: kernels[name.split("_")[0]](cuda, ptx, name))
 
         def mem_get_info() -> tuple[int, int]:
             cuda.check()
@@ -308,7 +311,8 @@ class FakeLetterbox:
 
     def __init__(self, cuda: FakeCuda, ptx: bytes, name: str) -> None:
         assert f".entry {name}(".encode() in ptx
-        self.cuda, self.dtype = cuda, np.dtype(name.removeprefix("letterbox_"))
+        self.cuda, self.dtype = cuda, np.dtype(name.split("_")[-1])
+        self.formed = name.startswith("letterbox_form")
 
     def __call__(
         self,
@@ -316,18 +320,19 @@ class FakeLetterbox:
         network_input: np.uint64,
         width: np.int32,
         height: np.int32,
-        *,
+        *more: Any,
         block: tuple[int, int, int],
         grid: tuple[int, int, int],
         stream: FakeStream,
     ) -> None:
         self.cuda.check()
+        assert bool(more) is self.formed
         assert grid[0] * block[0] * RUN >= width
         assert grid[1] * block[1] >= height
         shape = (grid[2], 3, int(height), int(width))
         table = self._view(int(records), (grid[2],), RECORD)
         out = self._view(int(network_input), shape, self.dtype)
-        stream.put(lambda: self._run(table, out))
+        stream.put(lambda: self._run_form(table, out, *more) if more else self._run(table, out))
 
     def _view(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         size = int(np.prod(shape)) * dtype.itemsize
@@ -344,6 +349,23 @@ class FakeLetterbox:
                 first, (box.picture_height, box.picture_width, 3), (int(record["step_y"]), int(record["step_x"]), 1)
             )
             target[...] = box.to_input(pixels)
+
+    def _run_form(
+        self, table: np.ndarray[Any, Any], out: np.ndarray[Any, Any], tables: np.uint64, reverse: np.int32
+    ) -> None:
+        values = self._view(int(tables), (3, 256), np.dtype(np.float32))
+        for record, target in zip(table, out, strict=True):
+            step_x, step_y, rows, columns = (int(record[name]) for name in ("step_x", "step_y", "height", "width"))
+            first = np.frombuffer((ctypes.c_uint8 * 3).from_address(int(record["pixels"])), np.uint8)
+            pixels = np.lib.stride_tricks.as_strided(first, (rows, columns, 3), (step_y, step_x, 1))
+            left, top = int(record["left"]), int(record["top"])
+            size = (int(record["resized_width"]), int(record["resized_height"]))
+            resized = cv2.resize(np.ascontiguousarray(pixels), size)
+            canvas = np.full((*target.shape[1:], 3), 114, np.uint8)
+            canvas[top : top + size[1], left : left + size[0]] = resized
+            planes = canvas.transpose(2, 0, 1)[:: -1 if reverse else 1]
+            for plane, levels, look in zip(target, planes, values, strict=True):
+                plane[...] = look[levels]
 
 
 class FakeLibcuda:

@@ -18,7 +18,10 @@ from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_siz
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError, PictureError
-from azaion_engine.pictures.prepared import LoadablePicture
+from azaion_engine.heads.base import Head
+from azaion_engine.heads.gpu.select_kernel import SelectKernel
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
+from azaion_engine.pictures.prepared import MOST_BOXES, LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
@@ -70,6 +73,7 @@ class Lane:
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
+        self._selector: SelectKernel | None = None
         self.stream: Any = None
         self._ready: Any = None
         self._done: Any = None
@@ -86,18 +90,19 @@ class Lane:
             self.free()
             raise
 
-    def open_loader(self, take_decoder: Callable[[], JpegDecoder]) -> PictureLoader:
+    def open_loader(self, take_decoder: Callable[[], JpegDecoder], form: InputForm = DEFAULT_FORM) -> PictureLoader:
         """Prepares for `run_pictures`; must be called once.
 
         Args:
             take_decoder: See `PictureLoader`.
+            form: What the network takes.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
         """
         from azaion_engine.pictures.gpu.loader import PictureLoader
 
-        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder)
+        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder, form)
         return self.loader
 
     def start(self, rows: NDArray[Any]) -> None:
@@ -127,31 +132,57 @@ class Lane:
         self.stream.synchronize()
         return [output.host[:count] for output in self._outputs]
 
+    def open_selector(self, head: Head) -> None:
+        """Prepares `run_pictures` for a head whose rows the GPU makes; does nothing for others.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the kernels.
+        """
+        raw = head.raw_layout()
+        if raw is not None:
+            output = self._output(raw.output)
+            size = (self._size[1], self._size[2])  # pictures come here as planes only
+            self._selector = SelectKernel(
+                self._context.driver, raw, output.shape, output.dtype, size, MOST_BOXES, self.stream
+            )
+
     def run_pictures(
         self, pictures: Sequence[LoadablePicture], names: Sequence[str]
-    ) -> tuple[list[PictureError | None], dict[str, NDArray[np.float32]]]:
+    ) -> tuple[list[PictureError | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
         Args:
             pictures: At most `batch`.
-            names: Outputs to read.
+            names: Outputs to read, unless the GPU makes the rows.
 
         Returns:
-            For each picture its error or None, and the outputs by name, with one row for each picture without error.
+            For each picture its error or None; then, with one row for each picture without error, the outputs by name,
+            or the rows float32 `[count, k, 6]` if the GPU made them, zeros after the last.
         """
         loader = self.loader
         assert loader is not None
         errors = loader.load(pictures)
         count = errors.count(None)
-        outputs = [(name, self._outputs[self._plan.output_names.index(name)]) for name in names]
+        selections = [one.selection for one, error in zip(pictures, errors, strict=True) if error is None]
+        selector = self._selector if self._selector is not None and self._selector.takes(selections) else None
+        read = [self._output(name) for name in names]
         if count:
             self._enqueue(count)
-            for _, output in outputs:
+            if selector is not None:
+                selector.launch(read[0].address, selections, self.stream)
+                read = [selector.rows]
+            for output in read:
                 output.download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
         # Copies: the next batch overwrites the pinned memory.
-        return errors, {name: np.array(output.host[:count], dtype=np.float32) for name, output in outputs}
+        arrays = [np.array(output.host[:count], dtype=np.float32) for output in read]
+        if selector is not None and count:
+            return errors, {}, arrays[0]
+        return errors, dict(zip(names, arrays, strict=True)), None
+
+    def _output(self, name: str) -> DeviceBuffer:
+        return self._outputs[self._plan.output_names.index(name)]
 
     def warm_up(self) -> None:
         """Records the graphs of all batch sizes, so that no later batch waits for one."""
@@ -166,6 +197,9 @@ class Lane:
         if self.loader is not None:
             self.loader.free()
             self.loader = None
+        if self._selector is not None:
+            self._selector.free()
+            self._selector = None
         for memory in self._held:
             memory.free()
         self._held.clear()

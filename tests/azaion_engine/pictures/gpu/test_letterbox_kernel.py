@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from azaion_engine.pictures.gpu.compile_ptx import PTX, SOURCE, compile_ptx
-from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.gpu.letterbox_kernel import PTX, RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.pixels import turn_upright
+from tests.azaion_engine.cu_as_cpp import compile_as_cpp
 
-AS_CPP = """
-#include <math.h>
-#include <algorithm>
-using std::max; using std::min;
-struct Index { int x, y, z; };
-static Index blockIdx, threadIdx;
-static const Index blockDim = {1, 1, 1};
-#define __device__
-#define __global__
-#define __float2int_rn(value) ((int)lrintf(value))
-#define __fmaf_rn fmaf
-#include SOURCE
+GLUE = """
 extern "C" int record_size() { return sizeof(Picture); }
 extern "C" void run(int half, const Picture* pictures, int count, void* input, int width, int height) {
     for (blockIdx.z = 0; blockIdx.z < count; ++blockIdx.z)
@@ -36,44 +24,43 @@ extern "C" void run(int half, const Picture* pictures, int count, void* input, i
                 half ? letterbox_float16(pictures, (unsigned short*)input, width, height)
                      : letterbox_float32(pictures, (float*)input, width, height);
 }
+extern "C" void run_form(
+    int half, const Picture* pictures, int count, void* input, int width, int height, const float* tables,
+    int reversed) {
+    for (blockIdx.z = 0; blockIdx.z < count; ++blockIdx.z)
+        for (blockIdx.y = 0; blockIdx.y < height; ++blockIdx.y)
+            for (blockIdx.x = 0; blockIdx.x * RUN < width; ++blockIdx.x)
+                half ? letterbox_form_float16(pictures, (unsigned short*)input, width, height, tables, reversed)
+                     : letterbox_form_float32(pictures, (float*)input, width, height, tables, reversed);
+}
 """
 
-Fill = Callable[[list[np.ndarray[Any, Any]], list[int], tuple[int, int], type], np.ndarray[Any, Any]]
-"""Stored pictures, their orientations, (height, width), element type → the network's input."""
+SOURCE = PTX.with_suffix(".cu")
+
+Fill = Callable[..., np.ndarray[Any, Any]]
+"""Stored pictures, their orientations, (height, width), element type, form → the network's input."""
 
 
-def letterboxes(pictures: list[Any], orientations: list[int], size: tuple[int, int]) -> list[Letterbox]:
+def letterboxes(
+    pictures: list[Any], orientations: list[int], size: tuple[int, int], form: InputForm = DEFAULT_FORM
+) -> list[Letterbox]:
     turned = [p.shape[:2] if o >= 5 else p.shape[1::-1] for p, o in zip(pictures, orientations, strict=True)]
-    return [Letterbox.fit(*upright, *size) for upright in turned]
+    return [Letterbox.fit(*upright, *size, form.fit) for upright in turned]
 
 
 @pytest.fixture(scope="module")
 def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
-    compiler = shutil.which("g++")
-    if not compiler:
-        pytest.skip("no g++ here; on a GPU the PTX itself is tested")
-    folder = tmp_path_factory.mktemp("letterbox")
-    (folder / "letterbox.cpp").write_text(AS_CPP)
-    subprocess.run(
-        [
-            compiler,
-            "-O1",
-            "-ffp-contract=off",
-            "-shared",
-            "-fPIC",
-            f'-DSOURCE="{SOURCE}"',
-            "letterbox.cpp",
-            "-o",
-            "l.so",
-        ],
-        cwd=folder,
-        check=True,
-    )
-    library = ctypes.CDLL(str(folder / "l.so"))
+    library = compile_as_cpp(SOURCE, GLUE, tmp_path_factory.mktemp("letterbox"))
     assert library.record_size() == RECORD.itemsize
 
-    def fill(pictures: list[Any], orientations: list[int], size: tuple[int, int], dtype: type) -> Any:
-        boxes = letterboxes(pictures, orientations, size)
+    def fill(
+        pictures: list[Any],
+        orientations: list[int],
+        size: tuple[int, int],
+        dtype: type,
+        form: InputForm = DEFAULT_FORM,
+    ) -> Any:
+        boxes = letterboxes(pictures, orientations, size, form)
         records = np.array(
             [
                 make_record(p.ctypes.data, p.strides[0], o, box)
@@ -82,7 +69,7 @@ def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
             RECORD,
         )
         out = np.full((len(pictures), 3, *size), -1, dtype)
-        library.run(
+        given = (
             dtype is np.float16,
             ctypes.c_void_p(records.ctypes.data),
             len(pictures),
@@ -90,6 +77,11 @@ def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
             size[1],
             size[0],
         )
+        if form.is_default:
+            library.run(*given)
+        else:
+            tables = np.ascontiguousarray(form.tables, np.float32)
+            library.run_form(*given, ctypes.c_void_p(tables.ctypes.data), form.colour == "bgr")
         return out
 
     return fill
@@ -101,10 +93,16 @@ def fill_on_gpu() -> Iterator[Fill]:
 
     context = cuda_context(0)
 
-    def fill(pictures: list[Any], orientations: list[int], size: tuple[int, int], dtype: type) -> Any:
+    def fill(
+        pictures: list[Any],
+        orientations: list[int],
+        size: tuple[int, int],
+        dtype: type,
+        form: InputForm = DEFAULT_FORM,
+    ) -> Any:
         driver, stream = context.driver, context.driver.Stream(1)
         held = [driver.to_device(picture) for picture in pictures]
-        boxes = letterboxes(pictures, orientations, size)
+        boxes = letterboxes(pictures, orientations, size, form)
         records = np.array(
             [
                 make_record(int(a), p.strides[0], o, box)
@@ -114,8 +112,10 @@ def fill_on_gpu() -> Iterator[Fill]:
         )
         out = np.full((len(pictures), 3, *size), -1, dtype)
         on_gpu, table = driver.to_device(out), driver.to_device(records)
-        LetterboxKernel(driver, np.dtype(dtype)).launch(int(table), len(pictures), int(on_gpu), size, stream)
+        kernel = LetterboxKernel(driver, np.dtype(dtype), form, stream)
+        kernel.launch(int(table), len(pictures), int(on_gpu), size, stream)
         stream.synchronize()
+        kernel.free()
         driver.memcpy_dtoh(out, on_gpu)
         return out
 
@@ -162,12 +162,19 @@ def test_a_pitch_wider_than_the_row_is_stepped_over(fill_as_cpp: Fill) -> None:
     )
 
 
-def test_the_ptx_was_made_from_the_source_beside_it() -> None:
-    assert compile_ptx(SOURCE.read_text(encoding="utf-8")) == PTX.read_bytes(), "run `make ptx`"
-    with pytest.raises(ValueError, match=r"letterbox.cu\(1\): error"):
-        compile_ptx("nonsense")
+FORMS = [
+    InputForm(colour="bgr", scale=1.0, fit="top_left"),  # YOLOX
+    InputForm(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fit="stretch"),  # ImageNet
+    InputForm(colour="bgr", mean=(0.1, 0.2, 0.3), std=(1, 2, 3)),
+]
 
 
-def test_the_ptx_is_read_by_every_driver_of_cuda_12() -> None:
-    version = next(line for line in PTX.read_text().splitlines() if line.startswith(".version"))
-    assert version == ".version 8.0"
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("form", FORMS, ids=InputForm.describe)
+def test_other_forms_are_those_of_the_cpu(fill: Fill, form: InputForm, dtype: type) -> None:
+    sizes = [(64, 96), (31, 47), (100, 333), (333, 100), (1, 1), (66, 98)]
+    pictures = [picture(*each) for each in sizes]
+    found = fill(pictures, [1] * len(pictures), (64, 96), dtype, form)
+    for (height, width), pixels, ours in zip(sizes, pictures, found, strict=True):
+        expected = Letterbox.fit(width, height, 64, 96, form.fit).to_input(pixels, form=form).astype(dtype)
+        np.testing.assert_array_equal(ours, expected, f"{width}x{height}")

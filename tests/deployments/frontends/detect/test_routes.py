@@ -94,6 +94,13 @@ def test_confidence_and_classes_filter(client):
     assert len(client.post("/detect?classes=", content=picture).json()["boxes"]) == 1
 
 
+def test_the_number_of_boxes_is_bounded_on_request(client):
+    every = client.post("/detect?confidence=0.01", content=grey_picture(5)).json()["boxes"]
+    few = client.post("/detect?confidence=0.01&max_detections=1", content=grey_picture(5)).json()["boxes"]
+    assert len(every) > 1
+    assert few == every[:1]
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -116,7 +123,11 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(client):
 
 
 @pytest.mark.parametrize(
-    "query", ["confidence=2", "confidence=abc", "confidence=-0.1", "classes=unicorn", f"classes={'9' * 5000}"]
+    "query",
+    [
+        *("confidence=2", "confidence=abc", "confidence=-0.1", "classes=unicorn", f"classes={'9' * 5000}"),
+        *("iou=0.5", "iou=2", "max_detections=0", "max_detections=1.5"),  # the stand-in suppresses boxes itself
+    ],
 )
 def test_a_bad_parameter_is_422_and_named(client, query):
     response = client.post(f"/detect?{query}", content=grey_picture(3))

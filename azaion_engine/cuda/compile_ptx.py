@@ -1,4 +1,4 @@
-"""Compile PTX: `python -m azaion_engine.pictures.gpu.compile_ptx` makes letterbox.ptx from letterbox.cu.
+"""Compile PTX: `python -m azaion_engine.cuda.compile_ptx FILE.cu …` makes FILE.ptx beside each FILE.cu.
 
 PTX, not machine code: the driver compiles it for any GPU, and users need no CUDA toolkit. PTX names the version of its
 instruction set (ISA), and a driver refuses a version newer than its own. NVRTC 12.0 writes ISA 8.0, which every driver
@@ -8,23 +8,21 @@ from 525 (CUDA 12.0) on reads.
 from __future__ import annotations
 
 import ctypes
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from azaion_engine.errors import MissingDependencyError
 
-SOURCE = Path(__file__).with_name("letterbox.cu")
-PTX = SOURCE.with_suffix(".ptx")
-
 # No contraction to fused multiply-adds: the CPU's arithmetic rounds after each operation.
 _OPTIONS = (b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++14")
 
 
-def compile_ptx(source: str) -> bytes:
+def compile_ptx(source: Path) -> bytes:
     """Compiles CUDA C++ to PTX; needs no GPU.
 
     Args:
-        source: The text of the .cu file.
+        source: The .cu file.
 
     Raises:
         MissingDependencyError: The package nvidia-cuda-nvrtc-cu12 is not installed.
@@ -34,9 +32,10 @@ def compile_ptx(source: str) -> bytes:
         return pool.submit(_compile, _load_nvrtc(), source).result()
 
 
-def _compile(nvrtc: ctypes.CDLL, source: str) -> bytes:
+def _compile(nvrtc: ctypes.CDLL, source: Path) -> bytes:
     program = ctypes.c_void_p()
-    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"letterbox.cu", 0, None, None))
+    text, name = source.read_bytes(), source.name.encode()
+    _check(nvrtc, nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, name, 0, None, None))
     try:
         options = (ctypes.c_char_p * len(_OPTIONS))(*_OPTIONS)
         if nvrtc.nvrtcCompileProgram(program, len(options), options):
@@ -69,5 +68,7 @@ def _check(nvrtc: ctypes.CDLL, status: int) -> None:
 
 
 if __name__ == "__main__":
-    PTX.write_bytes(compile_ptx(SOURCE.read_text(encoding="utf-8")))
-    print(f"{PTX}: {PTX.stat().st_size} bytes")
+    for given in map(Path, sys.argv[1:]):
+        ptx = given.with_suffix(".ptx")
+        ptx.write_bytes(compile_ptx(given))
+        print(f"{ptx}: {ptx.stat().st_size} bytes")

@@ -1,0 +1,1 @@
+"""Heads on the GPU: from a network's raw values to rows, without a copy to the host."""

@@ -1,0 +1,156 @@
+"""SelectKernel: threshold and suppression of a batch on the GPU; GPU version of the YOLO heads' `rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
+from azaion_engine.heads.base import RawLayout, wanted
+from azaion_engine.pictures.prepared import Selection
+
+PTX = Path(__file__).with_name("select.ptx")
+
+LAYOUT = np.dtype(
+    [
+        ("picture", np.int64),
+        ("anchor", np.int32),
+        ("value", np.int32),
+        ("anchors", np.int32),
+        ("classes", np.int32),
+        ("objectness", np.int32),
+        ("grid", np.int32),
+        ("height", np.int32),
+        ("width", np.int32),
+        ("capacity", np.int32),
+        ("most", np.int32),
+        ("class_offset", np.int32),
+    ],
+    align=True,
+)
+"""`struct Layout` of select.cu."""
+
+WANTED = np.dtype([("confidence", np.float32), ("iou", np.float32), ("most", np.int32), ("agnostic", np.int32)])
+"""`struct Wanted` of select.cu."""
+
+COLUMNS = 6
+THREADS = 256
+"""Threads of a block: THREADS of select.cu."""
+
+
+def make_layout(raw: RawLayout, shape: tuple[int, ...], size: tuple[int, int], most: int) -> NDArray[Any]:
+    """Makes a `LAYOUT`.
+
+    Args:
+        raw: What the values mean.
+        shape: Of the output, `[batch, …, …]`.
+        size: (height, width) of the network input, in pixels.
+        most: Maximum number of rows of a picture.
+    """
+    _, first, second = shape
+    anchors, values = (first, second) if raw.anchors_first else (second, first)
+    steps = (values, 1) if raw.anchors_first else (1, anchors)
+    capacity = 1 << max(anchors - 1, 1).bit_length()
+    flags = (int(raw.objectness), int(raw.grid))
+    return np.array(
+        [(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most, raw.class_offset)], LAYOUT
+    )
+
+
+class SelectKernel:
+    """Kernels of select.ptx with their memory; used by one thread at a time, in the context they were made in."""
+
+    def __init__(
+        self,
+        driver: Any,
+        raw: RawLayout,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        size: tuple[int, int],
+        most: int,
+        stream: Any,
+    ) -> None:
+        """Loads the kernels and allocates memory; the driver compiles them for its GPU.
+
+        Args:
+            driver: The module `pycuda.driver`.
+            raw: What the network's output means.
+            shape: Full shape of that output.
+            dtype: Its element type, float32 or float16.
+            size: (height, width) of the network input, in pixels.
+            most: Maximum number of rows of a picture.
+            stream: The `pycuda.driver.Stream` that `launch` will run on.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory, or the driver does not take the PTX.
+        """
+        self._iou, self._most = raw.iou, most
+        self._held: list[DeviceMemory] = []
+        self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
+        self._candidates = self._module.get_function(f"candidates_{np.dtype(dtype).name}")
+        self._suppress = self._module.get_function("suppress_rows")
+        layout = make_layout(raw, shape, size, most)
+        batch, anchors, capacity = shape[0], int(layout["anchors"][0]), int(layout["capacity"][0])
+        self._blocks = -(-anchors // THREADS)
+        try:
+            self._layout = self._hold(DeviceBuffer(driver, (1, LAYOUT.itemsize), np.dtype(np.uint8)))
+            self._wanted = self._hold(DeviceBuffer(driver, (batch, WANTED.itemsize), np.dtype(np.uint8)))
+            self._keys = self._hold(DeviceMemory(driver, (batch, capacity), np.dtype(np.uint64)))
+            self._found = self._hold(DeviceMemory(driver, (batch, anchors, COLUMNS), np.dtype(np.float32)))
+            self._moved = self._hold(DeviceMemory(driver, (batch, capacity, 4), np.dtype(np.float32)))
+            self._counts = self._hold(DeviceMemory(driver, (batch,), np.dtype(np.int32)))
+            self.rows = self._hold(DeviceBuffer(driver, (batch, most, COLUMNS), np.dtype(np.float32)))
+            self._counts.clear(stream)
+            self._layout.host.reshape(-1).view(LAYOUT)[:] = layout
+            self._layout.upload(self._layout.host, stream)
+        except BaseException:
+            self.free()
+            raise
+
+    def takes(self, selections: Sequence[Selection | None]) -> bool:
+        """Returns whether nobody wants more boxes than there is room for."""
+        return all(wanted(one).max_detections <= self._most for one in selections)
+
+    def launch(self, values: int, selections: Sequence[Selection | None], stream: Any) -> None:
+        """Starts the kernels that make the rows of a batch's first pictures.
+
+        `rows` has them when the stream is done: float32 `[batch, most, 6]`, zeros after a picture's last row.
+
+        Args:
+            values: GPU address of the network's output.
+            selections: One for each picture; `takes` them.
+            stream: The stream of the construction, on which the values are ready.
+        """
+        count = len(selections)
+        table = self._wanted.host[:count].reshape(-1).view(WANTED)
+        table[:] = [
+            (one.confidence, self._iou if one.iou is None else one.iou, one.max_detections, one.class_agnostic)
+            for one in map(wanted, selections)
+        ]
+        self._wanted.upload(self._wanted.host[:count], stream)
+        layout, table_at = np.uint64(self._layout.address), np.uint64(self._wanted.address)
+        keys, found = np.uint64(self._keys.address), np.uint64(self._found.address)
+        counts = np.uint64(self._counts.address)
+        block = (THREADS, 1, 1)
+        self._candidates(
+            np.uint64(values), layout, table_at, keys, found, counts,
+            block=block, grid=(self._blocks, 1, count), stream=stream,
+        )  # fmt: skip
+        self._suppress(
+            layout, table_at, keys, found, np.uint64(self._moved.address), counts, np.uint64(self.rows.address),
+            block=block, grid=(1, 1, count), stream=stream,
+        )  # fmt: skip
+
+    def free(self) -> None:
+        """Frees all memory; a second call does nothing."""
+        for memory in self._held:
+            memory.free()
+        self._held.clear()
+
+    def _hold(self, memory: Any) -> Any:
+        self._held.append(memory)
+        return memory

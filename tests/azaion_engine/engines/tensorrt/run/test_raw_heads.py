@@ -1,0 +1,101 @@
+"""Raw heads on TensorRT: the GPU makes the same rows as the head makes of the network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from azaion_engine import Detector
+from azaion_engine.engines.tensorrt.engine import TensorRTEngine
+from azaion_engine.heads.choice import Choice
+from azaion_engine.heads.yolo import RawYolo
+from azaion_engine.pictures.input_form import InputForm
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch, Selection
+from tests.azaion_engine.conftest import Cuda
+from tests.azaion_engine.pictures.gpu.test_loader import MIXED
+
+pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
+CHOICE = Choice(RawYolo("output0", 3))
+BOX = Letterbox.fit(64, 64, 64, 64)
+WANTED = [Selection(0.2), Selection(0.5, iou=0.2), Selection(0.001, max_detections=3)]
+
+
+def scenes(count: int) -> list[np.ndarray[Any, Any]]:
+    return list(np.random.default_rng(5).integers(0, 256, (count, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("plan", ["raw", "raw_half"])
+def test_the_rows_are_those_of_the_head_for_the_same_outputs(
+    cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str
+) -> None:
+    engine = make_engine(plan)
+    engine.choice = CHOICE
+    engine.open_pictures()
+    for count in (1, 3, 2):
+        pixels = scenes(count)
+        arrays = np.stack([BOX.to_input(one) for one in pixels])
+        expected = CHOICE.head.rows({"output0": engine.run(arrays)[0]}, (64, 64), WANTED[:count])
+        pairs = list(zip(pixels, arrays, WANTED, strict=False))
+        found = engine.run_pictures(PreparedBatch([PixelPicture(BOX, one, want) for one, _, want in pairs]))
+        as_arrays = engine.run_pictures(PreparedBatch([ArrayPicture(BOX, one, want) for _, one, want in pairs]))
+        for rows, ours, alike in zip(expected, found, as_arrays, strict=True):
+            assert 1 <= len(rows) <= 60
+            np.testing.assert_allclose(ours[: len(rows)], rows, atol=1e-4)
+            assert not ours[len(rows) :].any()
+            np.testing.assert_array_equal(alike, rows)
+
+
+def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Callable[..., TensorRTEngine]) -> None:
+    engine = make_engine("raw")
+    engine.choice = CHOICE
+    with Detector(engine, confidence=0.5) as detector:
+        data = list(MIXED.values())[:4]
+        few = detector.infer([detector.prepare(one) for one in data])
+        many = detector.infer([detector.prepare(one, confidence=0.01) for one in data])
+        for sparse, dense in zip(few, many, strict=True):
+            assert not isinstance(sparse, Exception)
+            assert not isinstance(dense, Exception)
+            assert (sparse[:, 4] > 0.5).sum() < (dense[:, 4] > 0.01).sum()
+            assert ((sparse[:, 4] >= 0.5) | (sparse[:, 4] == 0)).all()
+
+
+def test_more_boxes_than_the_gpu_has_room_for_are_selected_on_the_cpu(
+    make_engine: Callable[..., TensorRTEngine],
+) -> None:
+    engine = make_engine("raw")
+    engine.choice = CHOICE
+    with Detector(engine, confidence=0.001) as detector:
+        data = next(iter(MIXED.values()))
+        [usual] = detector.infer([detector.prepare(data)])
+        [many] = detector.infer([detector.prepare(data, max_detections=1000)])
+        assert len(usual) == 300, "padded with zeros"
+        np.testing.assert_array_equal(usual[: len(many)], many)
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "top_left", "stretch"])
+def test_other_input_forms_are_made_on_the_gpu(make_engine: Callable[..., TensorRTEngine], fit: Any) -> None:
+    form = InputForm(colour="bgr", scale=1.0, mean=(1, 2, 3), std=(50, 60, 70), fit=fit)
+    engine = make_engine("raw")
+    engine.choice = Choice(RawYolo("output0", 3), form)
+    pixels = np.random.default_rng(7).integers(0, 256, (48, 100, 3), np.uint8)
+    box = Letterbox.fit(100, 48, 64, 64, fit)
+    with Detector(engine, confidence=0.01) as detector:
+        assert engine.open_pictures() is not PictureForm.ARRAY
+        [found] = detector.infer([detector.prepare(pixels)])
+        want = detector.selection()
+        [expected] = engine.run_pictures(PreparedBatch([ArrayPicture(box, box.to_input(pixels, form=form), want)]))
+    assert len(expected) > 0
+    np.testing.assert_allclose(found[: len(expected)], expected, atol=1e-4)
+
+
+def test_an_input_form_that_the_kernel_does_not_make_is_made_on_the_cpu(
+    make_engine: Callable[..., TensorRTEngine],
+) -> None:
+    engine = make_engine("raw")
+    engine.choice = Choice(RawYolo("output0", 3), InputForm(resampling="antialiased"))
+    assert engine.open_pictures() is PictureForm.ARRAY
