@@ -24,7 +24,7 @@ from azaion_client.errors import (
     UnexpectedAnswerError,
     UnreachableError,
 )
-from azaion_client.results import Box, Detections, Limits, ModelCard, ModelName, Size, Timing
+from azaion_client.results import Box, Detections, Head, Limits, ModelCard, ModelName, Size, Timing
 from azaion_client.retry import RetryPolicy
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ClientError",
     "DeadlineExceededError",
     "Detections",
+    "Head",
     "InvalidParameterError",
     "Limits",
     "ModelCard",

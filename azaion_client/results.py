@@ -1,6 +1,6 @@
 """Results: the service's answers as frozen dataclasses, with the field names of its JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # No `from __future__ import annotations` here: older pydantic 2 resolves such names in the wrong module.
@@ -115,12 +115,30 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What a model's outputs were recognised as, and how it wants its pictures.
+
+    Attributes:
+        name: As the service's setting `head` has it.
+        recognised_as: The family, in words.
+        pictures: Colour order, values and fit, in words.
+        notes: What was assumed because the model file does not say it.
+    """
+
+    name: str
+    recognised_as: str
+    pictures: str
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """The model and the engine that runs it.
 
     Attributes:
         name: Short name of the model.
         engine: Engine that runs it.
+        head: What its outputs were recognised as.
         input: Size of the network input.
         batch_size: Maximum batch size.
         classes: Class id → class name.
@@ -130,6 +148,7 @@ class ModelCard:
 
     name: str
     engine: str
+    head: Head
     input: Size
     batch_size: int
     classes: Mapping[int, str]

@@ -182,12 +182,19 @@ class DetectorService:
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
     def describe(self) -> dict[str, Any]:
-        """Returns the model card: name, engine, input size, batch, classes, limits."""
+        """Returns the model card: name, engine, head, input size, batch, classes, limits."""
         engine = self.detector.engine
+        choice = engine.choice
         height, width = engine.get_input_shape()
         return {
             "name": self.detector.model_name,
             "engine": engine.name,
+            "head": {
+                "name": choice.head.name,
+                "recognised_as": choice.family,
+                "pictures": choice.form.describe(),
+                "notes": list(choice.notes),
+            },
             "input": {"height": height, "width": width},
             "batch_size": engine.get_batch_size(),
             "classes": {str(class_id): name for class_id, name in sorted(self.detector.names.items())},

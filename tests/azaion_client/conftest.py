@@ -33,6 +33,7 @@ ANSWER = {**FOUND, "model": MODEL}
 CARD = {
     **MODEL,
     "input": {"width": 32, "height": 32},
+    "head": {"name": "end_to_end", "recognised_as": "end-to-end rows", "pictures": "RGB 0..1", "notes": []},
     "batch_size": 1,
     "classes": {"0": "car", "1": "truck"},
     "confidence": 0.25,

@@ -169,12 +169,27 @@ class Limits(BaseModel):
     timeout_s: float = Field(description="Seconds for a body to arrive, and again for its answer; later is a 504.")
 
 
+class Head(BaseModel):
+    """What the model's outputs were recognised as, and how it wants its pictures."""
+
+    name: str = Field(description="As the setting `head` has it.")
+    recognised_as: str
+    pictures: str
+    notes: list[str] = Field(description="What was assumed because the model file does not say it.")
+
+
 class ModelCard(BaseModel):
     """The model and the engine that runs it."""
 
     model_config = _example(
         {
             **_MODEL,
+            "head": {
+                "name": "end_to_end",
+                "recognised_as": "end-to-end rows",
+                "pictures": "RGB 0..1, letterbox, NCHW float32",
+                "notes": [],
+            },
             "input": {"width": 1280, "height": 1280},
             "batch_size": 1,
             "classes": {"0": "car", "1": "truck", "2": "building", "3": "person"},
@@ -190,6 +205,7 @@ class ModelCard(BaseModel):
 
     name: str
     engine: str
+    head: Head
     input: Size = Field(description="Of the network's input.")
     batch_size: int = Field(description="Most pictures of one execution.")
     classes: dict[str, str] = Field(description="Class id to name.")
