@@ -122,7 +122,7 @@ class Head:
         name: As the service's setting `head` has it.
         recognised_as: The family, in words.
         pictures: Colour order, values and fit, in words.
-        notes: What was assumed because the model file does not say it.
+        notes: What was assumed of the model file, and how far a built engine agrees with ONNX Runtime.
     """
 
     name: str

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,12 +19,14 @@ from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
-from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.errors import AzaionError, ConfigurationError, MissingDependencyError
 from azaion_engine.heads.choice import Choice, choose
-from azaion_engine.model.file import ModelFile, sample_picture
+from azaion_engine.model.file import ModelFile
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.labels import read_labels
-from azaion_engine.plans.store import PlanStore
+from azaion_engine.plans.agreement import CONFIDENCE_OFF, Agreement
+from azaion_engine.plans.store import CheckedPlan, PlanStore
+from azaion_engine.samples import rows_of_samples, run_sample
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.version import __version__
 
@@ -36,6 +40,10 @@ _DECIDE = {
     *("head", "input", "task", "background", "class_offset"),
 }
 """The settings that an engine depends on; the others may differ between clients of a shared engine."""
+
+
+_COMPARED = 0.25
+"""Confidence from which on the boxes of a new engine are compared with ONNX Runtime's."""
 
 
 class OpenModel(NamedTuple):
@@ -118,15 +126,7 @@ def _settle(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings
 
 
 def _choice_after_a_run(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> Choice:
-    from azaion_engine.pictures.codec import decode
-    from azaion_engine.pictures.letterbox import Letterbox
-
-    pixels, form = decode(sample_picture()), engine.choice.form
-    size = engine.get_input_shape()
-    letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *size, form.fit)
-    answer = engine.run(letterbox.to_input(pixels, form=form)[None])
-    outputs = {name: output[:1] for name, output in zip(engine.output_names, answer, strict=True)}
-    return choose(info.signature(*size), settings, outputs).checked()
+    return choose(info.signature(*engine.get_input_shape()), settings, run_sample(engine)).checked()
 
 
 def _tell(engine: InferenceEngine, info: ModelInfo, settings: DetectorSettings) -> None:
@@ -173,7 +173,11 @@ def _open_chosen(
         if settings.engine == "tensorrt":
             raise ConfigurationError(f"engine: tensorrt cannot be used here: {missing}")
         logger.warning("using ONNX Runtime on the CPU: %s", missing)
-    on_cpu = OnnxEngine(
+    return _open_on_cpu(model, settings, choice)
+
+
+def _open_on_cpu(model: ModelFile, settings: DetectorSettings, choice: Choice) -> OnnxEngine:
+    engine = OnnxEngine(
         model.data,
         batch_size=settings.batch_size,
         height=settings.height,
@@ -181,8 +185,8 @@ def _open_chosen(
         threads=settings.threads,
         choice=choice,
     )
-    _settle(on_cpu, model.info, settings)
-    return on_cpu
+    _settle(engine, model.info, settings)
+    return engine
 
 
 def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEngine:
@@ -243,21 +247,56 @@ def open_tensorrt(
     from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 
     options = build_options(model.info, settings)
+    load = partial(
+        TensorRTEngine,
+        batch_size=options.batch_size,
+        height=options.height,
+        width=options.width,
+        choice=choice or recognise(model.info, settings),
+    )
     engine, outcome = PlanStore(settings.cache_dir).get_or_build(
         model.name,
         describe_gpu(0).engine_filename,
         plan_key(model.info, settings),
-        build=partial(engine_builder.build_plan, model.data, options, progress),
-        load=partial(
-            TensorRTEngine,
-            batch_size=options.batch_size,
-            height=options.height,
-            width=options.width,
-            choice=choice or recognise(model.info, settings),
-        ),
+        build=partial(_build_checked, model, settings, options, load, progress),
+        load=load,
     )
     engine.origin = outcome
     return engine
+
+
+def _build_checked(
+    model: ModelFile,
+    settings: DetectorSettings,
+    options: BuildOptions,
+    load: Callable[[bytes], InferenceEngine],
+    progress: BuildProgress | None,
+) -> bytes | CheckedPlan:
+    """Builds a plan and compares its boxes with ONNX Runtime's; builds it anew in FP32 if those of FP16 differ."""
+    plan = engine_builder.build_plan(model.data, options, progress)
+    try:
+        reference = _open_on_cpu(model, settings, recognise(model.info, settings))
+    except AzaionError as error:  # e.g. an operator that only TensorRT has
+        logger.warning("the boxes of the new engine are not compared with ONNX Runtime's: %s", error)
+        return plan
+    with reference:
+        least = _COMPARED - CONFIDENCE_OFF
+        expected = rows_of_samples(reference, least)
+
+        def agreement(plan: bytes, precision: str) -> Agreement:
+            with load(plan) as engine:
+                engine.choice = reference.choice  # which may have taken a run
+                found = rows_of_samples(engine, least)
+            made = Agreement.of(found, expected, precision, _COMPARED, settings.build_tolerance_px)
+            logger.log(logging.INFO if made.holds else logging.WARNING, "the engine in %s: %s", precision, made)
+            return made
+
+        checked = CheckedPlan(plan, agreement(plan, options.precision))
+        if checked.agreement.holds or options.precision != "fp16":
+            return checked
+        logger.warning("the engine is built in FP32 instead")
+        plan = engine_builder.build_plan(model.data, replace(options, precision="fp32"), progress)
+        return CheckedPlan(plan, agreement(plan, "fp32"))
 
 
 def build_options(info: ModelInfo, settings: DetectorSettings) -> BuildOptions:

@@ -82,6 +82,9 @@ class DetectorSettings(BaseModel):
     )
     width: int | None = Field(None, ge=32, le=8192, description="Network input width, likewise.")
     precision: Precision = Field("fp16", description="TensorRT precision; the box head stays FP32.")
+    build_tolerance_px: float = Field(
+        4.0, gt=0, description="Corners of a new engine's boxes may differ by this from ONNX Runtime's, else FP32."
+    )
     optimization_level: int | None = Field(
         None, ge=0, le=5, description="TensorRT builder optimisation level: lower builds faster, higher may run faster."
     )

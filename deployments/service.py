@@ -185,6 +185,9 @@ class DetectorService:
         """Returns the model card: name, engine, head, input size, batch, classes, limits."""
         engine = self.detector.engine
         choice = engine.choice
+        notes = list(choice.notes)
+        if engine.origin and engine.origin.agreement:
+            notes.append(f"the engine in {engine.origin.agreement.precision}: {engine.origin.agreement}")
         height, width = engine.get_input_shape()
         return {
             "name": self.detector.model_name,
@@ -193,7 +196,7 @@ class DetectorService:
                 "name": choice.head.name,
                 "recognised_as": choice.family,
                 "pictures": choice.form.describe(),
-                "notes": list(choice.notes),
+                "notes": notes,
             },
             "input": {"height": height, "width": width},
             "batch_size": engine.get_batch_size(),

@@ -10,9 +10,10 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from azaion_engine.plans.agreement import Agreement
 from azaion_engine.version import __version__
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Increase it whenever a field is added, removed or changes its meaning; manifests of other versions are not read."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -67,15 +68,19 @@ class PlanManifest(BaseModel):
     build_seconds: float = Field(ge=0)
     built_at: AwareDatetime
     azaion_engine_version: str
+    agreement: Agreement | None = None
 
     @classmethod
-    def of_plan(cls, key: PlanKey, plan: bytes, build_seconds: float) -> PlanManifest:
+    def of_plan(
+        cls, key: PlanKey, plan: bytes, build_seconds: float, agreement: Agreement | None = None
+    ) -> PlanManifest:
         """Makes the manifest of a plan that was built just now.
 
         Args:
             key: What the plan was built from.
             plan: The serialised plan.
             build_seconds: Duration of the build.
+            agreement: How far its boxes agree with ONNX Runtime's, if they were compared.
 
         Returns:
             The manifest to write beside the plan.
@@ -87,6 +92,7 @@ class PlanManifest(BaseModel):
             build_seconds=round(build_seconds, 3),
             built_at=datetime.now(timezone.utc),
             azaion_engine_version=__version__,
+            agreement=agreement,
         )
 
     @classmethod

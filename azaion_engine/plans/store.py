@@ -22,11 +22,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from platformdirs import user_cache_dir
 
 from azaion_engine.errors import CacheError, PlanError
+from azaion_engine.plans.agreement import Agreement
 from azaion_engine.plans.manifest import PlanKey, PlanManifest
 from azaion_engine.plans.stored_plan import StoredPlan, UnusableError, stored_plans
 from azaion_engine.system.patient_lock import PatientLock
@@ -47,12 +48,26 @@ class StoreOutcome:
         reason: Reason for the action, as logged.
         seconds: Time from the call to the ready engine, including the wait for other processes.
         path: Path of the plan; None when it could not be stored.
+        agreement: How far its boxes agreed with ONNX Runtime's after the build; None if they were not compared.
     """
 
     action: Literal["loaded", "built"]
     reason: str
     seconds: float
     path: Path | None
+    agreement: Agreement | None = None
+
+
+class CheckedPlan(NamedTuple):
+    """A plan that was compared after its build.
+
+    Attributes:
+        plan: The serialised plan.
+        agreement: How far its boxes agree with ONNX Runtime's.
+    """
+
+    plan: bytes
+    agreement: Agreement
 
 
 class PlanStore:
@@ -67,7 +82,12 @@ class PlanStore:
         self.directory = Path(user_cache_dir("azaion-engine", appauthor=False) if directory is None else directory)
 
     def get_or_build(
-        self, model_name: str, filename: str, key: PlanKey, build: Callable[[], bytes], load: Callable[[bytes], T]
+        self,
+        model_name: str,
+        filename: str,
+        key: PlanKey,
+        build: Callable[[], bytes | CheckedPlan],
+        load: Callable[[bytes], T],
     ) -> tuple[T, StoreOutcome]:
         """Loads the stored plan that fits `key`, or builds, loads and stores a new one.
 
@@ -92,8 +112,8 @@ class PlanStore:
         path = self.directory / f"{_safe_name(model_name)}-{key.folder_hash()}" / _checked(filename)
 
         def loaded(reason: str) -> tuple[T, StoreOutcome]:
-            engine = _load_stored(path, key, load)
-            outcome = StoreOutcome("loaded", reason, time.monotonic() - started, path)
+            engine, agreement = _load_stored(path, key, load)
+            outcome = StoreOutcome("loaded", reason, time.monotonic() - started, path, agreement)
             logger.info("loaded the plan %s in %.1f s: %s", path, outcome.seconds, reason)
             return engine, outcome
 
@@ -108,12 +128,13 @@ class PlanStore:
             if locked:
                 _remove_leftovers(path)
             build_started = time.monotonic()
-            plan = build()
+            made = build()
+            plan, agreement = made if isinstance(made, CheckedPlan) else (made, None)
             build_seconds = time.monotonic() - build_started
             engine = load(plan)
-            kept = _keep(path, plan, PlanManifest.of_plan(key, plan, build_seconds))
+            kept = _keep(path, plan, PlanManifest.of_plan(key, plan, build_seconds, agreement))
         logger.info("built the plan %s in %.1f s, %d bytes", path, build_seconds, len(plan))
-        return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None)
+        return engine, StoreOutcome("built", reason, time.monotonic() - started, path if kept else None, agreement)
 
     def plans(self) -> list[StoredPlan]:
         """Lists the stored plans, usable or not."""
@@ -168,10 +189,11 @@ def _beside(path: Path, suffix: str) -> Path:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _load_stored(path: Path, key: PlanKey, load: Callable[[bytes], T]) -> T:
-    plan = StoredPlan(path).read_fitting(key)
+def _load_stored(path: Path, key: PlanKey, load: Callable[[bytes], T]) -> tuple[T, Agreement | None]:
+    stored = StoredPlan(path)
+    plan = stored.read_fitting(key)
     try:
-        return load(plan)
+        return load(plan), stored.read_manifest().agreement
     except PlanError as error:
         raise UnusableError(f"stored plan refused by TensorRT: {error}") from error
 

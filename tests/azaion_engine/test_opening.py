@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from azaion_engine import opening
 from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
+from azaion_engine.errors import ModelError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.opening import open_engine
 from azaion_engine.plans.manifest import PlanManifest
@@ -63,3 +67,49 @@ def test_a_new_recipe_builds_again(
     start(tmp_path)
     assert len(builds) == 2
     assert "build recipe: built with 2, this is 99" in caplog.text
+
+
+def test_a_built_engine_is_compared_with_onnx_runtime_once(builds: list[Any], tmp_path: Path) -> None:
+    built, loaded = (start(tmp_path).origin for _ in range(2))
+    assert built is not None
+    assert loaded is not None
+    assert built.agreement is not None
+    assert built.agreement.precision == "fp16"
+    assert built.agreement.boxes == built.agreement.matched
+    assert loaded.agreement == built.agreement
+    [file] = tmp_path.rglob("*.engine.json")
+    assert PlanManifest.from_json(file.read_bytes()).agreement == built.agreement
+
+
+def test_an_engine_that_answers_other_boxes_is_built_in_fp32(
+    builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = np.array([[1, 2, 30, 40, 0.9, 0]], np.float32)
+
+    def rows(engine: InferenceEngine, confidence: float) -> list[np.ndarray]:
+        drifts = not isinstance(engine, OnnxEngine) and len(builds) == 1
+        return [box + np.float32(9) * drifts, box]
+
+    monkeypatch.setattr(opening, "rows_of_samples", rows)
+    origin = start(tmp_path).origin
+    assert origin is not None
+    assert len(builds) == 2
+    assert (origin.agreement.precision, origin.agreement.matched) == ("fp32", 2)
+    assert "the engine in fp16: 1 of 2 boxes as with ONNX Runtime" in caplog.text
+    assert "built in FP32 instead" in caplog.text
+    assert start(tmp_path).origin.action == "loaded"
+    start(tmp_path, precision="fp32")
+    assert len(builds) == 3, "whoever asks for FP32 has a plan of his own"
+
+
+def test_a_model_that_only_tensorrt_runs_is_not_compared(
+    builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: Any) -> OnnxEngine:
+        raise ModelError("an operator that only TensorRT has")
+
+    monkeypatch.setattr(opening, "_open_on_cpu", refuse)
+    origin = start(tmp_path).origin
+    assert origin is not None
+    assert origin.agreement is None
+    assert "are not compared with ONNX Runtime's: an operator" in caplog.text

@@ -175,7 +175,7 @@ class Head(BaseModel):
     name: str = Field(description="As the setting `head` has it.")
     recognised_as: str
     pictures: str
-    notes: list[str] = Field(description="What was assumed because the model file does not say it.")
+    notes: list[str] = Field(description="What was assumed, and how far a built engine agrees with ONNX Runtime.")
 
 
 class ModelCard(BaseModel):

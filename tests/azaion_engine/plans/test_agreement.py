@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+
+from azaion_engine.plans.agreement import Agreement
+
+EXPECTED = np.array([[10, 10, 50, 50, 0.9, 0], [100, 10, 150, 50, 0.6, 1], [200, 10, 250, 50, 0.1, 0]], np.float32)
+
+
+def compare(found: np.ndarray, expected: np.ndarray = EXPECTED) -> Agreement:
+    return Agreement.of([found], [expected], "fp16", 0.25, 2.0)
+
+
+def test_equal_boxes_agree_whatever_their_order_and_padding() -> None:
+    found = np.concatenate([EXPECTED[::-1], np.zeros((4, 6), np.float32)])
+    made = compare(found)
+    assert (made.boxes, made.matched, made.largest_px, made.largest_confidence) == (2, 2, 0, 0)
+    assert made.holds
+
+
+def test_the_largest_differences_are_told() -> None:
+    made = compare(EXPECTED + np.array([0, 1.5, 0, 0, -0.03, 0], np.float32))
+    assert (made.matched, made.largest_px) == (2, 1.5)
+    assert abs(made.largest_confidence - 0.03) < 1e-4
+    assert "2 of 2 boxes as with ONNX Runtime, at most 1.5 px" in str(made)
+
+
+def test_another_place_class_or_confidence_is_no_match() -> None:
+    for change in ([3, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0.2, 0]):
+        made = compare(EXPECTED + np.array(change, np.float32))
+        assert (made.boxes, made.matched, made.holds) == (2, 0, False)
+
+
+def test_each_box_matches_once() -> None:
+    twice = np.concatenate([EXPECTED[:1], EXPECTED[:1]])
+    assert compare(EXPECTED[:1], twice).matched == 1
+
+
+def test_a_few_boxes_may_differ() -> None:
+    many = np.repeat(EXPECTED[:1], 20, axis=0) + np.arange(20)[:, None] * np.array([60, 0, 60, 0, 0, 0])
+    assert compare(many[1:], many).holds
+    assert not compare(many[3:], many).holds
+
+
+def test_without_a_box_nothing_is_proven() -> None:
+    made = compare(EXPECTED, EXPECTED[2:])
+    assert made.holds
+    assert "nothing was compared" in str(made)
+    assert compare(np.empty((0, 6), np.float32)).matched == 0
