@@ -15,6 +15,7 @@ from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.errors import InvalidParameterError, ModelError, PictureError
 from azaion_engine.heads.end_to_end import contradiction_of
 from azaion_engine.model.info import ModelInfo
+from azaion_engine.parameters import check_confidence, check_suppression, class_ids
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
@@ -338,18 +339,7 @@ class Detector:
         Raises:
             InvalidParameterError: The model has no such class; the message lists its classes.
         """
-        by_name = {name.casefold(): class_id for class_id, name in self.names.items()}
-        ids = set()
-        for given in classes:
-            text = str(given).strip()
-            if text.isdecimal() and len(text) <= 9 and (not self.names or int(text) in self.names):
-                ids.add(int(text))
-            elif text.casefold() in by_name:
-                ids.add(by_name[text.casefold()])
-            else:
-                known = ", ".join(f"{i} {n}" for i, n in sorted(self.names.items())) or "ids only, it names none"
-                raise InvalidParameterError(f"classes: the model has no class {text!r}; it has {known}")
-        return ids
+        return class_ids(classes, self.names)
 
     def warm_up(self) -> None:
         """Decodes a picture and runs the engine once, so that the first request is not slow."""
@@ -371,25 +361,3 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def check_confidence(confidence: float | None) -> None:
-    """Refuses a confidence outside 0…1.
-
-    Raises:
-        InvalidParameterError: The message states the value.
-    """
-    if confidence is not None and not 0 <= confidence <= 1:
-        raise InvalidParameterError(f"confidence: expected 0 to 1, given {confidence}")
-
-
-def check_suppression(iou: float | None, max_detections: int | None) -> None:
-    """Refuses an IoU outside 0…1 and a number of boxes below 1.
-
-    Raises:
-        InvalidParameterError: The message states the value.
-    """
-    if iou is not None and not 0 <= iou <= 1:
-        raise InvalidParameterError(f"iou: expected 0 to 1, given {iou}")
-    if max_detections is not None and max_detections < 1:
-        raise InvalidParameterError(f"max_detections: expected 1 or more, given {max_detections}")

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.detector import Detector, check_confidence, check_suppression
+from azaion_engine.detector import Detector
+from azaion_engine.parameters import check_confidence, check_suppression
 from azaion_engine.pictures.codec import decode, encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
