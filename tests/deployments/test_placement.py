@@ -94,13 +94,27 @@ def test_replicas_that_share_a_gpu_feed_one_engine_and_are_replaced_when_its_pro
 @pytest.fixture
 def two_nodes() -> Iterator[tuple[Cluster, list[object], RunningServe]]:
     end_ray()
+    cluster, nodes = start_cluster()
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster, nodes, start_serve()
+    finally:  # else the next tests would join this cluster
+        end_ray()
+        cluster.shutdown()
+
+
+def start_cluster(attempts: int = 3) -> tuple[Cluster, list[object]]:
+    """Starts a head and two nodes; again if Ray gives a node up: its first call to the GCS may take too long."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=4, num_gpus=2) for _ in range(2)]
-    cluster.wait_for_nodes()
-    ray.init(address=cluster.address, log_to_driver=False)
-    yield cluster, nodes, start_serve()
-    end_ray()
-    cluster.shutdown()
+    try:
+        nodes = [cluster.add_node(num_cpus=4, num_gpus=2) for _ in range(2)]
+        cluster.wait_for_nodes()
+    except Exception:
+        cluster.shutdown()
+        if attempts == 1:
+            raise
+        return start_cluster(attempts - 1)
+    return cluster, nodes
 
 
 def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_good_on_the_other(two_nodes):
