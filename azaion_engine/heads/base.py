@@ -157,6 +157,21 @@ class Head(ABC):
         """Returns why the outputs of a real picture cannot be this head's; empty if they can."""
 
 
+class OneOutputHead(Head):
+    """Head that reads a single output.
+
+    Attributes:
+        output: Its name.
+    """
+
+    output: str
+
+    @property
+    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one output."""
+        return (self.output,)
+
+
 def wanted(selection: Selection | None) -> Selection:
     """Returns the selection, or the one that keeps every box."""
     return selection or Selection()

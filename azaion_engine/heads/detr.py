@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, as_rows, corners, is_share, is_whole, scale_of, wanted
+from azaion_engine.heads.base import (
+    Head,
+    OneOutputHead,
+    Outputs,
+    as_rows,
+    corners,
+    is_share,
+    is_whole,
+    scale_of,
+    wanted,
+)
 from azaion_engine.pictures.prepared import Selection
 
 Background = Literal["none", "first", "last"]
@@ -81,7 +91,7 @@ class Detr(Head):
 
 
 @dataclass(frozen=True)
-class UltralyticsRtDetr(Head):
+class UltralyticsRtDetr(OneOutputHead):
     """Ultralytics' RT-DETR: `[b, 300, 4+nc]`, or `[b, 300, 6]` with score and class after the box; boxes are in 0…1.
 
     Source: ultralytics/models/rtdetr/predict.py, `postprocess`.
@@ -96,11 +106,6 @@ class UltralyticsRtDetr(Head):
     ranked: bool
     class_offset: int = 0
     name = "rtdetr"
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one output."""
-        return (self.output,)
 
     def rows(
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, is_share, scale_of
+from azaion_engine.heads.base import OneOutputHead, Outputs, is_share, scale_of
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
@@ -22,7 +22,7 @@ CLASS_BEFORE_CONFIDENCE = (0, 1, 2, 3, 5, 4)
 
 
 @dataclass(frozen=True)
-class EndToEnd(Head):
+class EndToEnd(OneOutputHead):
     """`[batch, n, 6]` rows, by default in pixels of the network input, given on as they are.
 
     Attributes:
@@ -39,11 +39,6 @@ class EndToEnd(Head):
     order: tuple[int, ...] = STRAIGHT
     relative: bool = False
     name = "end_to_end"
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one output."""
-        return (self.output,)
 
     def rows(
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Head, Outputs, RawLayout, corners, is_share, wanted
+from azaion_engine.heads.base import OneOutputHead, Outputs, RawLayout, corners, is_share, wanted
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -23,7 +23,7 @@ _COMMON = 0.25
 
 
 @dataclass(frozen=True)
-class RawYolo(Head):
+class RawYolo(OneOutputHead):
     """Ultralytics' head without suppression: per candidate cx, cy, w, h in pixels and a score 0…1 per class.
 
     The IoU of .7 is that of Ultralytics' `predict` (`cfg/default.yaml`).
@@ -41,11 +41,6 @@ class RawYolo(Head):
     class_offset: int = 0
     name = "yolo"
     selective = True
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one output."""
-        return (self.output,)
 
     def rows(
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
@@ -86,7 +81,7 @@ class RawYolo(Head):
 
 
 @dataclass(frozen=True)
-class ObjectnessYolo(Head):
+class ObjectnessYolo(OneOutputHead):
     """YOLOv5's and YOLOv7's head: per candidate cx, cy, w, h in pixels, objectness and a score 0…1 per class.
 
     The confidence is objectness times score; a candidate's objectness must reach the threshold too, and the IoU is .45
@@ -103,11 +98,6 @@ class ObjectnessYolo(Head):
     class_offset: int = 0
     name = "yolov5"
     selective = True
-
-    @property
-    def outputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one output."""
-        return (self.output,)
 
     def rows(
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]

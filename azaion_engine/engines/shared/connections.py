@@ -6,6 +6,7 @@ A thread for each client would compete with the engine's lanes for the GIL sever
 
 from __future__ import annotations
 
+import logging
 import selectors
 import socket
 import threading
@@ -16,6 +17,8 @@ from typing import Any
 from azaion_engine.engines.shared import wire
 
 _BACKLOG = 64
+
+logger = logging.getLogger(__name__)
 
 
 class Client:
@@ -126,7 +129,9 @@ class Connections:
                     continue
                 try:
                     message = client.inbox.poll()
-                except (EOFError, OSError):
+                except Exception as error:  # a message that cannot be read costs its sender, not the other clients
+                    if not isinstance(error, (EOFError, OSError)):
+                        logger.exception("a client's message cannot be read: it is left")
                     selector.unregister(key.fileobj)
                     client.leave()
                     self._count(-1)

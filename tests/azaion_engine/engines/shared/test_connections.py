@@ -98,3 +98,14 @@ def test_who_has_stopped_listening_still_answers_its_clients(tmp_path: Path, ech
         with suppress(FileNotFoundError), client_of(tmp_path):
             pytest.fail("it still listens")
         assert engine_wire.exchange(client, 2) == 2
+
+
+def test_a_message_that_cannot_be_read_costs_its_sender_alone(tmp_path: Path, echo: Echo) -> None:
+    with client_of(tmp_path) as broken, client_of(tmp_path) as other:
+        rubbish = b"no pickle"
+        head = b"".join(number.to_bytes(8, "little") for number in (1, 8 + len(rubbish), len(rubbish)))
+        broken.sendall(head + rubbish)
+        broken.settimeout(5)
+        with pytest.raises(EOFError):
+            engine_wire.Inbox(broken).receive()
+        assert engine_wire.exchange(other, "other") == "other"
