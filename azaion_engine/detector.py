@@ -14,6 +14,7 @@ from azaion_engine.cuda.context import begin_context
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.errors import InvalidParameterError, ModelError, PictureError
 from azaion_engine.heads.end_to_end import contradiction_of
+from azaion_engine.heads.oriented import contradiction_of_oriented
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.parameters import check_confidence, check_suppression, class_ids
 from azaion_engine.pictures.codec import encode_jpeg
@@ -188,7 +189,7 @@ class Detector:
         """Runs prepared pictures as one batch; as many concurrent calls as the engine has lanes are useful.
 
         Returns:
-            For each picture, float32 `[k, 6]` in pixels of the network input, or its error if the GPU cannot decode it
+            For each picture, rows float32 as in `Head.rows`, or its error if the GPU cannot decode it
             or the engine fails on it.
 
         Raises:
@@ -202,10 +203,11 @@ class Detector:
 
     def _prove(self, found: Sequence[Found]) -> None:
         """Checks the first answers that have boxes: a misread head must never be answered as boxes."""
+        contradiction = contradiction_of_oriented if self.engine.choice.head.oriented else contradiction_of
         for rows in found:
             if isinstance(rows, Exception) or not len(rows):
                 continue
-            if fault := contradiction_of(rows):
+            if fault := contradiction(rows):
                 raise ModelError(f"the network's answer is no list of boxes: {fault}; set the key `head`")
             self._proven = self._proven or bool((rows[:, 4] >= _CONFIDENT).any())
 

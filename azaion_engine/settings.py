@@ -12,7 +12,17 @@ from azaion_engine.errors import ConfigurationError
 EngineChoice = Literal["auto", "tensorrt", "onnx"]
 Precision = Literal["fp16", "fp32"]
 HeadName = Literal[
-    "end_to_end", "yolo", "yolov5", "yolox", "yolox_raw", "rtdetr", "detr", "named_outputs", "scored_boxes"
+    "end_to_end",
+    "yolo",
+    "yolov5",
+    "yolox",
+    "yolox_raw",
+    "rtdetr",
+    "detr",
+    "named_outputs",
+    "scored_boxes",
+    "oriented",
+    "oriented_rows",
 ]
 Background = Literal["none", "first", "last"]
 
@@ -93,8 +103,10 @@ class DetectorSettings(BaseModel):
     confidence: float = Field(0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
     head: HeadName | None = Field(None, description="What the outputs mean; default: recognised from the model file.")
     input: InputSettings | None = Field(None, description="How the network wants its pictures; default: likewise.")
-    task: Literal["detect"] | None = Field(
-        None, description="`detect` takes the boxes alone of a model for segmentation or poses."
+    task: Literal["detect", "obb"] | None = Field(
+        None,
+        description="`detect` takes the boxes alone of a model for segmentation or poses; `obb`: the boxes are "
+        "oriented, where the file does not say so.",
     )
     background: Background | None = Field(
         None, description="Which class is the background; with one, `logits` of a DETR are a softmax."

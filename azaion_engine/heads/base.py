@@ -103,6 +103,7 @@ class RawLayout:
         grid: Whether boxes are offsets and logarithms on YOLOX's grid of strides 8, 16 and 32.
         iou: Threshold where a selection names none, 0…1.
         class_offset: Added to class ids.
+        oriented: Whether a candidate's last value is an angle in radians, and rows have seven columns.
     """
 
     output: str
@@ -112,6 +113,7 @@ class RawLayout:
     grid: bool = False
     iou: float = 0.7
     class_offset: int = 0
+    oriented: bool = False
 
 
 class Head(ABC):
@@ -122,12 +124,14 @@ class Head(ABC):
         outputs: Names of the outputs that it reads.
         selective: Whether it suppresses overlapping boxes itself, so that IoU and number are the caller's.
         batched: Whether outputs have one row for each picture; else the network takes one picture at a time.
+        oriented: Whether its boxes have an angle.
     """
 
     name: str
     outputs: tuple[str, ...]
     selective: bool = False
     batched: bool = True
+    oriented: bool = False
 
     @abstractmethod
     def rows(
@@ -142,7 +146,7 @@ class Head(ABC):
 
         Returns:
             float32 `[k, 6]` for each: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class, by falling
-            confidence.
+            confidence; of an oriented head `[k, 7]`, as `heads.oriented` describes them.
 
         Raises:
             ModelError: The outputs have a shape that this head does not have.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from azaion_engine.errors import ModelError
+from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import Head, Outputs, Signature
 from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.heads.recognition.evidence import Evidence
@@ -99,6 +99,11 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
 def _choice(reading: Reading, evidence: Evidence, settled: bool) -> Choice:
     refusal = "" if evidence.given(reading.missing) else reading.refusal(evidence)
     form = evidence.form(reading.form)
+    if reading.head.oriented and form.fit == "stretch":
+        raise ConfigurationError(
+            "input.fit: stretch is not possible with oriented boxes, which it would make into parallelograms; expected "
+            "letterbox or top_left"
+        )
     notes = evidence.notes()
     if reading.assumes and evidence.settings.input is None:
         notes.append(f"the file does not say how pictures are prepared: {form.describe()}, as {reading.family} always")

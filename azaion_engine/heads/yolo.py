@@ -56,7 +56,7 @@ class RawYolo(OneOutputHead):
         columns = self._columns(outputs[self.output][0])
         scores = columns[4 : 4 + self.classes]
         if (np.median(scores, axis=1) > _COMMON).any():
-            return "a score is high for most candidates, so it is an angle or a keypoint"
+            return "a score is high for most candidates, so it is an angle (`task: obb`) or a keypoint"
         return _contradicts(columns[:4], scores)
 
     def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
+from azaion_engine.geometry import corners_of, enclosing, in_range
 from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm, Resampling
 from azaion_engine.pictures.resizing import resize_antialiased
 
@@ -239,13 +240,47 @@ def columns_to_pictures(
     Returns:
         float32 `[4, n]` in pixels of the upright pictures, a new array.
     """
-    first = letterboxes[0]
-    if all(letterbox is first for letterbox in letterboxes):  # one picture, or a camera's
-        steps = first._steps[:, :, None]
-    else:
-        steps = np.array([letterbox._steps for letterbox in letterboxes])[picture].transpose(1, 2, 0)
-    padding, scales, size = steps
+    padding, scales, size = _steps_of(letterboxes, picture)
     inside: NDArray[np.float64] = (np.asarray(columns, np.float64) - padding) / scales
     # Not np.clip: for few boxes its overhead exceeds all other work here.
     np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
     return inside.astype(np.float32)
+
+
+def oriented_to_pictures(
+    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Maps oriented boxes of several pictures from the network input back onto their pictures.
+
+    Equals Ultralytics' `scale_boxes`: the centre is mapped as the corners of upright boxes are, the width is divided by
+    the horizontal scale, the height by the vertical one, and the angle stays. That is exact where both scales are
+    equal; rounding to whole pixels makes them differ by up to half a pixel over a side of the picture. With `stretch` a
+    turned rectangle is none in the picture, and that fit is refused for oriented boxes.
+
+    Args:
+        columns: `[5, n]`: centre x, centre y, width, height of each box in pixels of the network input, and its angle
+            in radians. A width or height below 0 stands for the same rectangle as one above 0.
+        letterboxes: One for each picture.
+        picture: `[n]`: index of each box's picture.
+
+    Returns:
+        float32 `[5, n]`: the same in pixels of the upright pictures, not clipped, the angle in `geometry`'s range; and
+        float32 `[4, n]`: x1, y1, x2, y2 of the upright boxes around them, clipped to the pictures.
+    """
+    padding, scales, size = _steps_of(letterboxes, picture)
+    columns = np.asarray(columns, np.float64)
+    centres = (columns[:2] - padding[:2]) / scales[:2]
+    sizes = np.abs(columns[2:4]) / scales[2:]
+    oriented = np.concatenate([centres, sizes, in_range(columns[4:])])
+    boxes = enclosing(corners_of(oriented.T)).T
+    np.minimum(np.maximum(boxes, 0, out=boxes), size, out=boxes)
+    return oriented.astype(np.float32), boxes.astype(np.float32)
+
+
+def _steps_of(letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Returns border, scale and picture size of each box's picture, each `[4, n]` or `[4, 1]`."""
+    first = letterboxes[0]
+    if all(letterbox is first for letterbox in letterboxes):  # one picture, or a camera's
+        return first._steps[:, :, None]
+    steps: NDArray[np.float64] = np.array([letterbox._steps for letterbox in letterboxes])[picture].transpose(1, 2, 0)
+    return steps

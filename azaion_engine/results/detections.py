@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.pictures.letterbox import Letterbox, columns_to_pictures
+from azaion_engine.geometry import corners_of
+from azaion_engine.pictures.letterbox import Letterbox, columns_to_pictures, oriented_to_pictures
 from azaion_engine.results.drawing import draw_boxes
 
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
@@ -27,6 +29,9 @@ class Detection(NamedTuple):
         confidence: 0…1.
         class_id: 0 or greater.
         class_name: Name of the class, `class_{id}` if the model has none.
+        angle: Of an oriented box, radians, as in `geometry`; x1, y1, x2, y2 are then the upright box around it, clipped
+            to the picture.
+        corners: Its four corners x, y in pixels, clockwise as one sees them, not clipped; None for upright boxes.
     """
 
     x1: float
@@ -36,6 +41,8 @@ class Detection(NamedTuple):
     confidence: float
     class_id: int
     class_name: str
+    angle: float | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +56,8 @@ class Detections:
         picture_width: Of the upright picture, in pixels.
         picture_height: Of the upright picture, in pixels.
         names: Class id → class name; may be incomplete.
+        oriented: Of a model for oriented boxes, float32 `[n, 5]`: centre x, centre y, width, height in pixels, not
+            clipped, and angle in radians, as in `geometry`; `boxes` are the upright boxes around them. Else None.
     """
 
     boxes: NDArray[np.float32]
@@ -57,6 +66,7 @@ class Detections:
     picture_width: int
     picture_height: int
     names: Mapping[int, str]
+    oriented: NDArray[np.float32] | None = None
 
     @classmethod
     def from_rows(
@@ -70,7 +80,7 @@ class Detections:
         """Converts an engine's rows for one picture to boxes: `from_batch` for a batch of one.
 
         Args:
-            rows: `[k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
+            rows: `[k, 6]` or `[k, 7]`, as for `from_batch`.
             letterbox: The transform from picture to network input.
             names: Class id → class name.
             confidence: Rows at or above it are kept, 0…1.
@@ -79,8 +89,8 @@ class Detections:
         Raises:
             InvalidTensorError: `rows` has another shape.
         """
-        if rows.ndim != 2 or rows.shape[1] != 6:
-            raise InvalidTensorError(f"expected rows [k, 6], given {list(rows.shape)}")
+        if rows.ndim != 2 or rows.shape[1] not in (6, 7):
+            raise InvalidTensorError(f"expected rows [k, 6] or, with angles, [k, 7], given {list(rows.shape)}")
         [found] = cls.from_batch(rows[None], [letterbox], names, confidence, classes)
         return found
 
@@ -96,11 +106,12 @@ class Detections:
         """Converts an engine's rows for the pictures of a batch to boxes.
 
         Drops rows below the confidence, of other classes or of a negative one, rows with NaN or infinity, and boxes
-        with no area inside the picture (models pad their output with such rows). Rows of equal confidence keep the
-        model's order.
+        with no area, or none inside the picture (models pad their output with such rows). Rows of equal confidence keep
+        the model's order.
 
         Args:
-            rows: `[n, k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class.
+            rows: `[n, k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class; or `[n, k, 7]`:
+                centre x, centre y, width, height, confidence, class, angle.
             letterboxes: The transform from each picture to the network input.
             names: Class id → class name.
             confidence: Rows at or above it are kept, 0…1: one for all pictures, or `[n]`.
@@ -113,17 +124,23 @@ class Detections:
         # Few of the usual 300 rows a picture pass the first test. NaN compares false.
         least = np.asarray(confidence, rows.dtype).reshape(-1, 1)  # in the rows' precision: 0.7 is kept at 0.7
         [kept] = (rows[:, :, 4] >= least).reshape(-1).nonzero()
-        columns = rows.reshape(-1, 6).take(kept, axis=0).T.astype(np.float32, order="C")
+        columns = rows.reshape(-1, rows.shape[2]).take(kept, axis=0).T.astype(np.float32, order="C")
         picture = kept // max(1, rows.shape[1])
         # Classes are compared before the cast to int, which is undefined for values outside its range.
         proper = np.logical_and.reduce(np.isfinite(columns), axis=0)
         proper &= columns[5] >= _MIN_CLASS
         proper &= columns[5] < _MAX_CLASS
         columns, picture = columns.compress(proper, axis=1), picture[proper]
-        boxes = columns_to_pictures(columns[:4], letterboxes, picture)
+        oriented = None
+        if len(columns) == 7:
+            oriented, boxes = oriented_to_pictures(columns[[0, 1, 2, 3, 6]], letterboxes, picture)
+        else:
+            boxes = columns_to_pictures(columns[:4], letterboxes, picture)
         confidences, class_ids = columns[4], np.rint(columns[5]).astype(np.int64)
         larger = boxes[2:] > boxes[:2]
         keep = larger[0] & larger[1]
+        if oriented is not None:
+            keep &= (oriented[2:4] > 0).all(axis=0)
         if classes is not None:
             keep &= _of_classes(class_ids, classes)
         [order] = keep.nonzero()
@@ -132,6 +149,8 @@ class Detections:
             falling = np.lexsort((-confidences, picture))  # stable: rows of equal confidence keep the model's order
             order, confidences = order[falling], confidences[falling]
         boxes, class_ids = np.ascontiguousarray(boxes.take(order, axis=1).T), class_ids[order]
+        if oriented is not None:
+            oriented = np.ascontiguousarray(oriented.take(order, axis=1).T)
         ends = picture.searchsorted(np.arange(1, len(letterboxes) + 1)).tolist()
         return [
             cls(
@@ -141,22 +160,25 @@ class Detections:
                 picture_width=letterbox.picture_width,
                 picture_height=letterbox.picture_height,
                 names=names,
+                oriented=None if oriented is None else oriented[begin:end],
             )
             for letterbox, begin, end in zip(letterboxes, [0, *ends], ends, strict=False)
         ]
 
     def filter(self, confidence: float = 0.0, classes: Collection[int] | None = None) -> Detections:
         """Returns only the boxes at or above a confidence (0…1) and of some classes (None: of all)."""
-        keep = (self.confidences >= confidence) & _of_classes(self.class_ids, classes)
-        return replace(self, boxes=self.boxes[keep], confidences=self.confidences[keep], class_ids=self.class_ids[keep])
+        return self._only((self.confidences >= confidence) & _of_classes(self.class_ids, classes))
 
     def first(self, most: int) -> Detections:
         """Returns the most confident boxes, at most this many."""
         if len(self) <= most:
             return self
-        return replace(
-            self, boxes=self.boxes[:most], confidences=self.confidences[:most], class_ids=self.class_ids[:most]
-        )
+        return self._only(slice(most))
+
+    @property
+    def corners(self) -> NDArray[np.float32] | None:
+        """Corners of oriented boxes, float32 `[n, 4, 2]` of x, y in pixels, ordered as in `geometry`; else None."""
+        return None if self.oriented is None else corners_of(self.oriented).astype(np.float32)
 
     def class_name(self, class_id: int) -> str:
         """Returns the name of a class, `class_{id}` if it has none."""
@@ -168,21 +190,29 @@ class Detections:
     def __reduce__(self) -> tuple[Any, ...]:
         # As bytes, because pickling three arrays takes longer.
         columns = (self.boxes.tobytes(), self.confidences.tobytes(), self.class_ids.tobytes())
-        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names)
+        oriented = None if self.oriented is None else self.oriented.tobytes()
+        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names, oriented)
 
     def __iter__(self) -> Iterator[Detection]:
         rows = zip(self.boxes.tolist(), self.confidences.tolist(), self.class_ids.tolist(), strict=True)
+        turned: Iterator[tuple[Any, Any]] = repeat((None, None))
+        if self.oriented is not None and self.corners is not None:
+            corners = (tuple(map(tuple, one)) for one in self.corners.tolist())
+            turned = zip(self.oriented[:, 4].tolist(), corners, strict=True)
         for (x1, y1, x2, y2), confidence, class_id in rows:
-            yield Detection(x1, y1, x2, y2, confidence, class_id, self.class_name(class_id))
+            yield Detection(x1, y1, x2, y2, confidence, class_id, self.class_name(class_id), *next(turned))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence to 4."""
+        """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence and angle to 4.
+
+        Upright boxes have no `angle` and `corners`.
+        """
         # Rounded as arrays, because rounding one by one takes longer.
         boxes = self.boxes.astype(np.float64).round(2).tolist()
         confidences = self.confidences.astype(np.float64).round(4).tolist()
         class_ids = self.class_ids.tolist()
         names = {class_id: self.class_name(class_id) for class_id in set(class_ids)}
-        return [
+        found = [
             {
                 "x1": x1,
                 "y1": y1,
@@ -194,6 +224,12 @@ class Detections:
             }
             for (x1, y1, x2, y2), confidence, class_id in zip(boxes, confidences, class_ids, strict=True)
         ]
+        if self.oriented is not None:
+            angles = self.oriented[:, 4].astype(np.float64).round(4).tolist()
+            corners = corners_of(self.oriented).round(2).tolist()
+            for box, angle, points in zip(found, angles, corners, strict=True):
+                box |= {"angle": angle, "corners": points}
+        return found
 
     def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Draws the boxes with their names and confidences.
@@ -214,7 +250,17 @@ class Detections:
             )
         labels = [f"{box.class_name} {box.confidence:.2f}" for box in self]
         fallbacks = [f"class_{box.class_id} {box.confidence:.2f}" for box in self]
-        return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks)
+        return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks, self.corners)
+
+    def _only(self, which: Any) -> Detections:
+        """Returns the boxes that an index of arrays chooses."""
+        return replace(
+            self,
+            boxes=self.boxes[which],
+            confidences=self.confidences[which],
+            class_ids=self.class_ids[which],
+            oriented=None if self.oriented is None else self.oriented[which],
+        )
 
 
 def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -> NDArray[np.bool_]:
@@ -224,7 +270,13 @@ def _of_classes(class_ids: NDArray[np.int64], classes: Collection[int] | None) -
 
 
 def _from_bytes(
-    boxes: bytes, confidences: bytes, class_ids: bytes, width: int, height: int, names: Mapping[int, str]
+    boxes: bytes,
+    confidences: bytes,
+    class_ids: bytes,
+    width: int,
+    height: int,
+    names: Mapping[int, str],
+    oriented: bytes | None,
 ) -> Detections:
     # Through bytearray, because an array over bytes is read-only.
     return Detections(
@@ -234,4 +286,5 @@ def _from_bytes(
         picture_width=width,
         picture_height=height,
         names=names,
+        oriented=None if oriented is None else np.frombuffer(bytearray(oriented), np.float32).reshape(-1, 5),
     )

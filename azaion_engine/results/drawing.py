@@ -34,6 +34,7 @@ def draw_boxes(
     class_ids: NDArray[np.int64],
     labels: Sequence[str],
     fallbacks: Sequence[str],
+    corners: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
     """Draws boxes and labels; line width and font size grow with the picture, every class has its own colour.
 
@@ -43,6 +44,7 @@ def draw_boxes(
         class_ids: `[n]`; they decide the colours.
         labels: One text per box.
         fallbacks: One ASCII text per box, used where no installed font has all letters of the label.
+        corners: Of oriented boxes, `[n, 4, 2]` of x, y in pixels: these are drawn in place of `boxes`.
 
     Returns:
         uint8 `[height, width, 3]`, RGB, a new array.
@@ -54,7 +56,14 @@ def draw_boxes(
     line = max(1, round(side / 500))
     font_size = max(10, round(side / 85))
     shown = list(zip(boxes.tolist(), class_ids.tolist(), labels, fallbacks, strict=True))[::-1]
-    for (x1, y1, x2, y2), class_id, _, _ in shown:
+    if corners is not None:
+        points = corners.tolist()[::-1]
+        for one, (_, class_id, _, _) in zip(points, shown, strict=True):
+            first, second = map(tuple, one[:2])  # closed beyond its first corner, which gets a joint then
+            draw.line([*map(tuple, one), first, second], fill=class_colour(class_id), width=line, joint="curve")
+        highest = [min(one, key=lambda point: (point[1], point[0])) for one in points]
+        shown = [([*point, 0, 0], *rest) for point, (_, *rest) in zip(highest, shown, strict=True)]
+    for (x1, y1, x2, y2), class_id, _, _ in shown if corners is None else ():
         # Pillow draws up to and including the last pixel.
         right, below = max(min(x2, width) - 1, x1), max(min(y2, height) - 1, y1)
         draw.rectangle((x1, y1, right, below), outline=class_colour(class_id), width=line)

@@ -18,6 +18,9 @@ CELLS = sum((HEIGHT // s) * (WIDTH // s) for s in STRIDES)
 BOXES = np.array([[10, 8, 30, 24], [50, 20, 90, 60]], np.float32)
 """x1, y1, x2, y2 of the objects, in pixels of the network input."""
 
+ORIENTED = np.array([[20, 16, 20, 8, 0.5], [70, 40, 24, 12, -0.6]], np.float32)
+"""Centre x, centre y, width, height in pixels of the network input, and angle in radians of the same, if oriented."""
+
 CONFIDENCES = np.array([0.9, 0.6], np.float32)
 CLASSES = np.array([1, 0])
 
@@ -148,6 +151,32 @@ def candidates(count: int, classes: int, objectness: float | None = None, extra:
             made[place, 4] = objectness
         made[place, 4 + (objectness is not None) + min(class_id, classes - 1)] = confidence / (objectness or 1)
     return made[None]
+
+
+def oriented_candidates(count: int = CELLS, classes: int = 3) -> NDArray[np.float32]:
+    """Candidates `[1, 5 + classes, count]`: the objects, one of them twice, and others of nearly no confidence."""
+    made = np.full((count, 5 + classes), 0.001, np.float32)
+    made[:, :4] = np.random.default_rng(1).uniform([5, 5, 4, 4], [90, 60, 40, 30], (count, 4))
+    made[:, -1] = np.random.default_rng(2).uniform(-0.7, 2.3, count)
+    nearly = ORIENTED[0] + np.array([1, 0, 0, 1, 0.02], np.float32)
+    confidences, ids = [*CONFIDENCES, 0.5], [*CLASSES, CLASSES[0]]
+    for place, box, confidence, class_id in zip((5, count - 1, 6), [*ORIENTED, nearly], confidences, ids, strict=True):
+        made[place, [0, 1, 2, 3, -1]] = box
+        made[place, 4 + class_id] = confidence
+    return np.ascontiguousarray(made.T[None])
+
+
+def oriented_rows(count: int = 300) -> NDArray[np.float32]:
+    """Rows of oriented boxes `[1, count, 7]`."""
+    made = np.zeros((1, count, 7), np.float32)
+    made[0, :2] = np.column_stack([ORIENTED[:, :4], CONFIDENCES, CLASSES, ORIENTED[:, 4]])
+    return made
+
+
+def oriented_model(raw: bool = True) -> bytes:
+    """Returns a model of Ultralytics' kind for oriented boxes, without suppression or with it."""
+    output = oriented_candidates() if raw else oriented_rows()
+    return make_model({"output0": output}, metadata={**METADATA, "task": "obb"})
 
 
 def undecoded(decoded: NDArray[np.float32]) -> NDArray[np.float32]:

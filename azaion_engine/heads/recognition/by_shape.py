@@ -8,10 +8,14 @@ from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import TensorInfo
 from azaion_engine.heads.detr import UltralyticsRtDetr
 from azaion_engine.heads.end_to_end import CLASS_BEFORE_CONFIDENCE, CLASS_FIRST, EndToEnd
-from azaion_engine.heads.recognition.evidence import Evidence
+from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
+from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
+
+MOST_ROWS = 1000
+"""Most rows of a head that has suppressed its boxes; raw heads have more candidates."""
 
 
 def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
@@ -32,8 +36,11 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
         return read_rows(evidence, tensor)
-    if 0 < p <= 1000 and q >= 5:
-        return [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
+    if 0 < p <= MOST_ROWS and q >= 5:
+        readings = [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
+        if q == 7 and not evidence.of_yolo:
+            readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
+        return readings
     if p < 0 or q < 0:
         return [Reading(EndToEnd(tensor.name), "an output of open shape", certain=False)]
     return []
@@ -108,8 +115,8 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
         )
     if columns == known + 1 and evidence.task == "":
         raise ModelError(
-            f"output {tensor.name!r} is {list(tensor.shape)}: one column more than the {known} classes; oriented boxes "
-            "are not supported"
+            f"output {tensor.name!r} is {list(tensor.shape)}: one column more than the {known} classes; `task: obb` "
+            "takes it for the angle of oriented boxes"
         )
     if evidence.settings.task != "detect":
         raise ModelError(
@@ -117,6 +124,48 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
             "for masks or keypoints; `task: detect` takes the boxes alone"
         )
     return known
+
+
+def read_oriented(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Oriented boxes of a model that is known to find them: rows, or candidates.
+
+    Raises:
+        ModelError: The number of columns is not that of the classes.
+    """
+    _, p, q = tensor.shape
+    if p < 0 and q < 0:
+        return [Reading(OrientedRows(tensor.name), "an output of open shape", certain=False)]
+    if q == 7 and p <= MOST_ROWS:
+        return read_oriented_rows(evidence, tensor)
+    return read_oriented_raw(evidence, tensor)
+
+
+def read_oriented_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Rows of seven columns."""
+    head = OrientedRows(tensor.name, evidence.settings.class_offset)
+    return [Reading(head, "rows of oriented boxes", missing=() if evidence.of_yolo else ("input",))]
+
+
+def read_oriented_raw(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
+    """Ultralytics' candidates with an angle.
+
+    Raises:
+        ModelError: The number of columns is not that of the classes.
+    """
+    _, p, q = tensor.shape
+    last = q < 0 or q >= p > 0
+    columns, known = p if last else q, evidence.classes
+    if known and columns != 5 + known:
+        raise ModelError(
+            f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: expected {5 + known} columns: a box, "
+            f"the {known} classes that the metadata names, an angle"
+        )
+    count = q if last else p
+    if columns < 6 or (not known and count > 0 and count not in evidence.anchors):
+        return []
+    head = OrientedYolo(tensor.name, columns - 5, last, evidence.settings.class_offset)
+    family = "Ultralytics' raw head of oriented boxes"
+    return [Reading(head, family, certain=bool(known), assumes=not evidence.of_yolo)]
 
 
 def _is_segmenting(evidence: Evidence) -> bool:

@@ -44,7 +44,7 @@ class Evidence:
     @property
     def task(self) -> str:
         """Ultralytics' task: `detect`, `segment`, `pose`, `obb`, `classify`; empty if unknown."""
-        return self.metadata.get("task", "")
+        return "obb" if self.settings.task == "obb" else self.metadata.get("task", "")
 
     @property
     def classes(self) -> int:
@@ -140,15 +140,27 @@ class Evidence:
         if task in ("", "detect"):
             return
         if task == "obb":
-            raise ModelError(
-                "the model finds oriented boxes (task: obb), which are not supported; upright boxes would be wrong"
-            )
+            self._require_oriented()
+            return
         if task not in ("segment", "pose"):
             raise ModelError(f"the model is for the task {task!r}, which finds no boxes")
         if self.settings.task != "detect":
             raise ModelError(
                 f"the model is for the task {task!r}; `task: detect` takes its boxes alone, "
                 f"without {'masks' if task == 'segment' else 'keypoints'}"
+            )
+
+    def _require_oriented(self) -> None:
+        head = self.settings.head
+        if self.settings.task == "detect":
+            raise ModelError(
+                "the model finds oriented boxes (task: obb), and `task: detect` is for models with masks or keypoints; "
+                "leave it out: answers have the upright box around each oriented one, too"
+            )
+        if head is not None and not head.startswith("oriented"):
+            raise ModelError(
+                f"the model finds oriented boxes (task: obb), and `head: {head}` would take them for upright ones; "
+                "leave it out, or set `head` to oriented (raw) or oriented_rows"
             )
 
 

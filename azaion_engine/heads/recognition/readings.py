@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import TensorInfo
+from azaion_engine.heads.base import DYNAMIC, TensorInfo
 from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.heads.recognition import by_name, by_shape
 from azaion_engine.heads.recognition.evidence import Evidence
@@ -28,6 +28,8 @@ def read_signature(evidence: Evidence) -> list[Reading]:
     evidence.require_detection()
     if evidence.settings.head:
         return _of_key(evidence, evidence.settings.head)
+    if evidence.task == "obb":
+        return [reading for tensor in evidence.tensors for reading in by_shape.read_oriented(evidence, tensor)]
     for find in (*_BY_NAME, by_name.read_detr, by_name.read_apart, by_name.read_scored):
         if found := find(evidence):
             return found
@@ -70,6 +72,10 @@ def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading
     name, offset = tensor.name, evidence.settings.class_offset
     if key == "rtdetr":
         return by_shape.read_rtdetr(evidence, tensor)
+    if key == "oriented_rows":
+        return by_shape.read_oriented_rows(evidence, tensor) if q in (7, DYNAMIC) else []
+    if key == "oriented":
+        return by_shape.read_oriented_raw(evidence, tensor)
     if q < 0 or (p < 0 and key != "end_to_end"):
         return [Reading(EndToEnd(name), "an output of open shape", certain=False)]
     if key == "end_to_end":  # seven columns are an oriented box's

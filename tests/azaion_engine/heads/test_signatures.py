@@ -436,17 +436,6 @@ def test_an_engine_whose_head_only_a_run_shows_answers_no_pictures_before(tmp_pa
             engine.run_arrays(batch)
 
 
-def test_oriented_boxes_are_refused_in_words(tmp_path: Path) -> None:
-    for shape in ((1, 8, N), (1, 300, 7)):
-        made = s.make_model({"output0": np.ones(shape, np.float32)}, metadata=ultralytics(task="obb"))
-        for key in ({}, {"head": "end_to_end"}, {"task": "detect"}):
-            with pytest.raises(ModelError, match="oriented"):
-                Detector.open(model=save(tmp_path, Case(lambda made=made: made, "")), engine="onnx", **key)
-    anonymous = s.make_model({"output0": np.ones((1, 300, 7), np.float32)})
-    with pytest.raises(ModelError, match="end_to_end"):
-        Detector.open(model=save(tmp_path, Case(lambda: anonymous, "")), engine="onnx", head="end_to_end", **RGB)
-
-
 KEYS = {
     "end_to_end": "rows of open shape",
     "yolo": "raw YOLO without metadata",
