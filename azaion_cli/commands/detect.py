@@ -157,7 +157,7 @@ def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[W
         stream = stack.enter_context(output.open("w", encoding="utf-8", newline="")) if output else sys.stdout
         writers: dict[Format, Callable[[], Writer]] = {
             "jsonl": lambda: JsonLines(stream),
-            "csv": lambda: Csv(stream),
+            "csv": lambda: Csv(stream, detector.engine.choice.head.oriented),
             "coco": lambda: Coco(stream, detector.names),
         }
         writer = writers[kind]()

@@ -1,9 +1,10 @@
-"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON."""
+"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON; oriented boxes with their corners."""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -44,18 +45,33 @@ class Csv(Writer):
     """One row per box; none for a picture without boxes."""
 
     COLUMNS = ("source", "frame", "x1", "y1", "x2", "y2", "confidence", "class_id", "class_name")
+    ORIENTED = ("angle", *(f"{axis}_corner_{corner}" for corner in (1, 2, 3, 4) for axis in "xy"))
+    """Further columns of a model for oriented boxes."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._rows = csv.DictWriter(stream, self.COLUMNS, lineterminator="\n")
+    def __init__(self, stream: TextIO, oriented: bool = False) -> None:
+        """Writes the header.
+
+        Args:
+            stream: Takes the rows.
+            oriented: Whether the boxes have angles and corners.
+        """
+        self._rows = csv.DictWriter(stream, self.COLUMNS + self.ORIENTED * oriented, lineterminator="\n")
         self._rows.writeheader()
 
     def write(self, item: Item, found: Detections) -> None:
         """Writes the rows of one picture."""
-        self._rows.writerows({"source": item.source, "frame": item.frame, **box} for box in found.to_dicts())
+        for box in found.to_dicts():
+            if corners := box.pop("corners", None):
+                box |= zip(self.ORIENTED[1:], [value for corner in corners for value in corner], strict=True)
+            self._rows.writerow({"source": item.source, "frame": item.frame, **box})
 
 
 class Yolo(Writer):
-    """One .txt per picture: class, centre x and y, width and height as fractions of the picture's size, confidence."""
+    """One .txt per picture: class, box, confidence; coordinates are fractions of the picture's size.
+
+    An upright box is its centre x and y, width and height; an oriented one its corners x1, y1 … x4, y4, as in
+    Ultralytics' labels for oriented boxes; they may lie outside the picture.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._names = FileNames(folder, ".txt")
@@ -63,16 +79,21 @@ class Yolo(Writer):
     def write(self, item: Item, found: Detections) -> None:
         """Writes the file of one picture; without boxes it is empty, which means background in YOLO."""
         width, height = found.picture_width, found.picture_height
-        lines = [
-            f"{box.class_id} {(box.x1 + box.x2) / 2 / width:.6f} {(box.y1 + box.y2) / 2 / height:.6f} "
-            f"{(box.x2 - box.x1) / width:.6f} {(box.y2 - box.y1) / height:.6f} {box.confidence:.4f}\n"
-            for box in found
-        ]
+        lines = []
+        for box in found:
+            place = [*((box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2), *(box.x2 - box.x1, box.y2 - box.y1)]
+            if box.corners:
+                place = [value for corner in box.corners for value in corner]
+            shares = " ".join(f"{value / (width, height)[i % 2]:.6f}" for i, value in enumerate(place))
+            lines.append(f"{box.class_id} {shares} {box.confidence:.4f}\n")
         self._names.path_for(item).write_text("".join(lines), encoding="utf-8")
 
 
 class Coco(Writer):
-    """One JSON document in COCO data set format, with a `score` per annotation (cocodataset.org, "Data format")."""
+    """One JSON document in COCO data set format, with a `score` per annotation (cocodataset.org, "Data format").
+
+    The `segmentation` of an oriented box is the polygon of its corners, `area` that of the polygon; `bbox` is upright.
+    """
 
     def __init__(self, stream: TextIO, names: Mapping[int, str]) -> None:
         self._stream = stream
@@ -88,17 +109,20 @@ class Coco(Writer):
         for box in found:
             self._names.setdefault(box.class_id, box.class_name)
             width, height = box.x2 - box.x1, box.y2 - box.y1
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": image,
-                    "category_id": box.class_id,
-                    "bbox": [round(value, 2) for value in (box.x1, box.y1, width, height)],
-                    "area": round(width * height, 2),
-                    "iscrowd": 0,
-                    "score": round(box.confidence, 4),
-                }
-            )
+            annotation = {
+                "id": len(self._annotations) + 1,
+                "image_id": image,
+                "category_id": box.class_id,
+                "bbox": [round(value, 2) for value in (box.x1, box.y1, width, height)],
+                "area": round(width * height, 2),
+                "iscrowd": 0,
+                "score": round(box.confidence, 4),
+            }
+            if box.corners:
+                first, second, third, _ = box.corners
+                annotation["area"] = round(math.dist(first, second) * math.dist(second, third), 2)
+                annotation["segmentation"] = [[round(value, 2) for corner in box.corners for value in corner]]
+            self._annotations.append(annotation)
 
     def finish(self) -> None:
         """Writes the document."""

@@ -55,24 +55,17 @@ def draw_boxes(
     side = min(max(width, height), 3 * min(width, height))  # limited for panoramas: their shorter side counts
     line = max(1, round(side / 500))
     font_size = max(10, round(side / 85))
-    shown = list(zip(boxes.tolist(), class_ids.tolist(), labels, fallbacks, strict=True))[::-1]
-    if corners is not None:
-        points = corners.tolist()[::-1]
-        for one, (_, class_id, _, _) in zip(points, shown, strict=True):
-            first, second = map(tuple, one[:2])  # closed beyond its first corner, which gets a joint then
-            draw.line([*map(tuple, one), first, second], fill=class_colour(class_id), width=line, joint="curve")
-        highest = [min(one, key=lambda point: (point[1], point[0])) for one in points]
-        shown = [([*point, 0, 0], *rest) for point, (_, *rest) in zip(highest, shown, strict=True)]
-    for (x1, y1, x2, y2), class_id, _, _ in shown if corners is None else ():
-        # Pillow draws up to and including the last pixel.
-        right, below = max(min(x2, width) - 1, x1), max(min(y2, height) - 1, y1)
-        draw.rectangle((x1, y1, right, below), outline=class_colour(class_id), width=line)
+    places, ids = boxes.tolist() if corners is None else corners.tolist(), class_ids.tolist()
+    for place, class_id in reversed(list(zip(places, ids, strict=True))):
+        outline = _outline_upright if corners is None else _outline_oriented
+        outline(draw, place, (width, height), class_colour(class_id), line)
     # All labels after all boxes, so that no line crosses a text. Important labels come first; a label that would
     # cover another one is left out, because the colours still show the classes.
     placed: list[_Rectangle] = []
-    for (x1, y1, _, _), class_id, label, fallback in reversed(shown):
+    for place, class_id, label, fallback in zip(places, ids, labels, fallbacks, strict=True):
+        corner = place[:2] if corners is None else min(place, key=lambda point: point[1])
         font, text = _writable(label, fallback, font_size)
-        _draw_label(draw, (x1, y1), text, font, class_colour(class_id), (width, height), placed)
+        _draw_label(draw, (corner[0], corner[1]), text, font, class_colour(class_id), (width, height), placed)
     return np.array(image)
 
 
@@ -93,6 +86,22 @@ def text_colour(background: Colour) -> Colour:
     red, green, blue = (c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in background)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+def _outline_upright(
+    draw: ImageDraw.ImageDraw, box: Sequence[float], size: tuple[int, int], colour: Colour, line: int
+) -> None:
+    x1, y1, x2, y2 = box
+    # Pillow draws up to and including the last pixel.
+    right, below = max(min(x2, size[0]) - 1, x1), max(min(y2, size[1]) - 1, y1)
+    draw.rectangle((x1, y1, right, below), outline=colour, width=line)
+
+
+def _outline_oriented(
+    draw: ImageDraw.ImageDraw, corners: Sequence[Sequence[float]], size: tuple[int, int], colour: Colour, line: int
+) -> None:
+    points = [(x, y) for x, y in corners]
+    draw.line([*points, *points[:2]], fill=colour, width=line, joint="curve")  # the first corner gets its joint, too
 
 
 def _draw_label(

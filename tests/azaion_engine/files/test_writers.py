@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pycocotools.coco import COCO
 
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
+from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.results.detections import Detections
 
 NAMES = {0: "car", 1: "truck"}
@@ -85,3 +87,60 @@ def test_coco_documents_load_in_pycocotools(tmp_path: Path, capsys: pytest.Captu
     assert (car["bbox"], car["area"], car["score"]) == ([10, 20, 40, 40], 1600, 0.9)
     results = coco.loadRes(json.loads(path.read_text())["annotations"])
     assert len(results.anns) == 2
+
+
+# --- oriented boxes -----------------------------------------------------------------------------
+
+
+def oriented() -> Detections:
+    """One box of 40 × 20 turned by 30°, half of it left of the picture."""
+    rows = np.array([[0, 40, 40, 20, 0.9, 1, math.pi / 6]], np.float32)
+    return Detections.from_rows(rows, Letterbox.fit(200, 100, 100, 200), NAMES)
+
+
+def expected_corners() -> np.ndarray:
+    cos, sin = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    along, across = np.array([20 * cos, 20 * sin]), np.array([-10 * sin, 10 * cos])
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return np.array([[0, 40] + a * along + b * across for a, b in signs])
+
+
+def test_json_lines_of_oriented_boxes_have_angle_and_corners() -> None:
+    stream = io.StringIO()
+    JsonLines(stream).write(PICTURE, oriented())
+    [box] = json.loads(stream.getvalue())["boxes"]
+    assert box["angle"] == pytest.approx(math.pi / 6, abs=1e-4)
+    np.testing.assert_allclose(box["corners"], expected_corners(), atol=0.006)
+
+
+def test_csv_of_oriented_boxes_has_columns_for_them() -> None:
+    stream = io.StringIO()
+    Csv(stream, oriented=True).write(PICTURE, oriented())
+    [row] = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert float(row["angle"]) == pytest.approx(math.pi / 6, abs=1e-4)
+    found = [[float(row[f"{axis}_corner_{i}"]) for axis in "xy"] for i in (1, 2, 3, 4)]
+    np.testing.assert_allclose(found, expected_corners(), atol=0.006)
+
+
+def test_yolo_labels_of_oriented_boxes_are_their_corners(tmp_path: Path) -> None:
+    Yolo(tmp_path).write(PICTURE, oriented())
+    class_id, *values, confidence = map(float, (tmp_path / "a.txt").read_text().split())
+    assert (class_id, confidence) == (1, pytest.approx(0.9))
+    np.testing.assert_allclose(np.reshape(values, (4, 2)) * [200, 100], expected_corners(), atol=1e-3)
+
+
+def test_coco_s_segmentation_of_an_oriented_box_is_its_polygon(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    with path.open("w") as stream:
+        writer = Coco(stream, NAMES)
+        writer.write(PICTURE, oriented())
+        writer.finish()
+    coco = COCO(str(path))
+    [box] = coco.loadAnns(coco.getAnnIds())
+    [polygon] = box["segmentation"]
+    np.testing.assert_allclose(np.reshape(polygon, (4, 2)), expected_corners(), atol=0.006)
+    assert box["area"] == pytest.approx(800, abs=0.1)
+    x, y, width, height = box["bbox"]
+    corners = expected_corners().clip([0, 0], [200, 100])
+    np.testing.assert_allclose([x, y, x + width, y + height], [*corners.min(0), *corners.max(0)], atol=0.02)
+    assert coco.annToMask(box).sum() == pytest.approx(400, rel=0.15)  # half of it is in the picture

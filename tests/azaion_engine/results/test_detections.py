@@ -227,3 +227,94 @@ def test_drawing_wants_the_picture_of_the_detections() -> None:
     assert found.draw(np.zeros((100, 200, 3), np.uint8)).any()
     with pytest.raises(InvalidTensorError, match="100, 200, 3"):
         found.draw(np.zeros((200, 100, 3), np.uint8))
+
+
+# --- oriented boxes -----------------------------------------------------------------------------
+
+TURNED = (50, 50, 40, 20, 0.9, 1, math.pi / 2)
+"""In pixels of the network input of `BOX`: half the picture's, 25 pixels of border above."""
+
+
+def oriented(*values: tuple[float, ...], box: Letterbox = BOX) -> Detections:
+    return Detections.from_rows(np.array(values, np.float32).reshape(-1, 7), box, NAMES)
+
+
+def test_rows_with_an_angle_become_oriented_boxes_and_the_upright_ones_around_them() -> None:
+    found = oriented(TURNED)
+    assert found.oriented is not None
+    np.testing.assert_allclose(found.oriented, [[100, 50, 80, 40, math.pi / 2]], atol=1e-4)
+    assert found.oriented.dtype == np.float32
+    np.testing.assert_allclose(found.boxes, [[80, 10, 120, 90]], atol=1e-4)
+    np.testing.assert_allclose(found.corners, [[[120, 10], [120, 90], [80, 90], [80, 10]]], atol=1e-4)
+    [one] = found
+    assert (one.angle, one.class_name) == (pytest.approx(math.pi / 2), "truck")
+    np.testing.assert_allclose(one.corners, [[120, 10], [120, 90], [80, 90], [80, 10]], atol=1e-4)
+
+
+def test_the_upright_box_is_clipped_to_the_picture_and_the_corners_are_not() -> None:
+    found = oriented((0, 50, 40, 20, 0.9, 1, 0))
+    np.testing.assert_allclose(found.boxes, [[0, 30, 40, 70]], atol=1e-4)
+    np.testing.assert_allclose(found.corners, [[[-40, 30], [40, 30], [40, 70], [-40, 70]]], atol=1e-4)
+
+
+def test_dicts_of_oriented_boxes_have_angle_and_corners_and_others_have_not() -> None:
+    [box] = oriented(TURNED).to_dicts()
+    assert box["angle"] == 1.5708
+    assert box["corners"] == [[120, 10], [120, 90], [80, 90], [80, 10]]
+    assert json.loads(json.dumps(box)) == box
+    upright = Detections.from_rows(rows((10, 35, 30, 45, 0.9, 1)), BOX, NAMES)
+    assert list(upright.to_dicts()[0]) == ["x1", "y1", "x2", "y2", "confidence", "class_id", "class_name"]
+    assert upright.corners is None
+
+
+def test_oriented_boxes_follow_their_confidences() -> None:
+    found = oriented(TURNED, (30, 40, 10, 8, 0.95, 0, 0.2), (60, 60, 8, 8, 0.4, 1, 0.3))
+    assert found.oriented is not None
+    np.testing.assert_allclose(found.oriented[:, 4], [0.2, math.pi / 2, 0.3], atol=1e-6)
+    for kept in (found.first(1), found.filter(0.92), found.filter(classes=[0])):
+        assert kept.oriented is not None
+        np.testing.assert_allclose(kept.oriented[:, 4], [0.2], atol=1e-6)
+    again = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(again.oriented, found.oriented)
+    assert again.to_dicts() == found.to_dicts()
+
+
+def test_an_angle_without_bounds_is_brought_into_range() -> None:
+    found = oriented((50, 50, 40, 20, 0.9, 1, 0.4 + 5 * math.pi))
+    assert found.oriented is not None
+    assert found.oriented[0, 4] == pytest.approx(0.4, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (50, 50, 0, 20, 0.9, 1, 0.1),
+        (50, 50, 40, 20, 0.9, 1, np.nan),
+        (50, 10, 20, 10, 0.9, 1, 0.0),
+        (50, 50, 40, 20, 0.1, 1, 0.0),
+    ],
+    ids=["no width", "nan angle", "in the border", "low confidence"],
+)
+def test_rows_that_are_no_oriented_box_are_left_out(row: tuple[float, ...]) -> None:
+    found = oriented(row)
+    assert len(found) == 0
+    assert found.oriented is not None
+    assert found.oriented.shape == (0, 5)
+    assert found.corners is not None
+    assert found.to_dicts() == []
+
+
+def test_each_picture_of_a_batch_has_its_own_transform() -> None:
+    boxes = [BOX, Letterbox.fit(50, 100, 100, 100)]
+    table = np.array([[TURNED], [TURNED]], np.float32)
+    first, second = Detections.from_batch(table, boxes, NAMES)
+    assert first.oriented is not None
+    assert second.oriented is not None
+    np.testing.assert_allclose(first.oriented[0, :4], [100, 50, 80, 40], atol=1e-4)
+    np.testing.assert_allclose(second.oriented[0, :4], [25, 50, 40, 20], atol=1e-4)
+
+
+def test_oriented_boxes_are_drawn_turned() -> None:
+    drawn = oriented((50, 50, 40, 40, 0.9, 1, math.pi / 4)).draw(np.zeros((100, 200, 3), np.uint8))
+    assert drawn[50, 40:50].any()  # the left corner, 40 * sqrt(2) pixels left of the centre
+    assert not drawn[80:100, 40:60].any()  # the upright box's lower left corner

@@ -111,3 +111,21 @@ def test_a_name_beyond_ascii_is_written_or_replaced_but_never_as_empty_squares(
 def test_letters_that_no_font_has_are_replaced_and_line_breaks_become_spaces() -> None:
     assert drawing._writable("\U0001f69a\ue000 0.9", "class_0 0.9", 20)[1] == "class_0 0.9"
     assert drawing._writable("big\ntruck 0.9", "", 20)[1] == "big truck 0.9"
+
+
+def test_an_oriented_box_is_outlined_along_its_own_sides() -> None:
+    corners = np.array([[[200, 100], [300, 200], [200, 300], [100, 200]]], np.float32)
+    boxes = np.array([[100, 100, 300, 300]], np.float32)
+    drawn = draw_boxes(grey(400, 400), boxes, np.array([2]), ["car 0.90"], ["class_2 0.90"], corners)
+    for x, y in ((200, 100), (250, 150), (300, 200), (250, 250), (200, 300), (150, 250), (100, 200), (150, 150)):
+        assert drawn[y, x].tolist() == list(class_colour(2))
+    assert (drawn[160:240, 160:240] == 128).all()
+    for x, y in ((100, 100), (300, 300), (100, 300), (110, 290)):  # corners of the upright box, without a line
+        assert drawn[y, x].tolist() == [128, 128, 128]
+
+
+def test_an_oriented_box_beyond_the_picture_keeps_its_label_inside() -> None:
+    corners = np.array([[[-60, -40], [100, -40], [100, 90], [-60, 90]]], np.float32)
+    boxes = np.array([[0, 0, 100, 90]], np.float32)
+    drawn = draw_boxes(grey(400, 400), boxes, np.array([0]), ["car 0.90"], ["class_0 0.90"], corners)
+    assert drawn[2, 2].tolist() == list(class_colour(0))
