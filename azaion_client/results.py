@@ -31,6 +31,10 @@ class Box:
         confidence: 0…1.
         class_id: 0 or greater.
         class_name: The class's name; `class_{id}` if the model has none.
+        angle: Of an oriented box, radians from -π/4 to 3π/4, clockwise as one sees it, of its width against the x axis;
+            x1, y1, x2, y2 are then the upright box around it, clipped to the picture. None for upright boxes.
+        corners: Its corners x, y in pixels, clockwise, the first two along its width; they may lie outside the picture.
+            None for upright boxes.
     """
 
     x1: float
@@ -40,6 +44,8 @@ class Box:
     confidence: float
     class_id: int
     class_name: str
+    angle: float | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)

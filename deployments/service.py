@@ -45,7 +45,7 @@ class RowAnswer(NamedTuple):
     """The network's result for one row of its input.
 
     Attributes:
-        rows: float32 `[k, 6]`, in pixels of the network input.
+        rows: float32 `[k, 6]`, of oriented boxes `[k, 7]`, in pixels of the network input, as in `heads.base`.
         times: How long each stage took.
     """
 

@@ -103,6 +103,8 @@ def eval_(
         only = detector.class_ids(classes.split(",")) if classes is not None else None
         matched = match_classes(labelled, detector.names, by_id=by_id, only=only)
         notes = [*labelled.notes, *matched.notes]
+        if detector.engine.choice.head.oriented:
+            notes.append("oriented boxes: the upright boxes around them are compared, their angles are not")
         for note in notes:
             say(f"note: {note}")
         scorer = Scorer(matched, max_detections=settings.max_detections)

@@ -26,7 +26,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _BYTES = (np.dtype(np.uint8),)
 
 Found = NDArray[np.float32] | Exception
-"""An engine's result for one picture: float32 `[k, 6]` in pixels of the network input, or the error."""
+"""An engine's result for one picture: its rows, float32 as in `Head.rows`, or the error."""
 
 
 class InferenceEngine(ABC):
@@ -116,7 +116,7 @@ class InferenceEngine(ABC):
             selections: Which boxes are wanted of each row; default: every box of the head.
 
         Returns:
-            For each row, float32 `[k, 6]` in pixels of the network input.
+            For each row of the input, its boxes as in `Head.rows`.
 
         Raises:
             AzaionError: As `run`.

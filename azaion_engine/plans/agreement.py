@@ -8,14 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from azaion_engine.geometry import largest_corner_difference
+
 LEAST_MATCHED = 0.9
 """Share of the reference's boxes that must be found again; near ties of suppression may change the others."""
 
 CONFIDENCE_OFF = 0.1
 """Largest difference of the confidences of two boxes that match; FP16 usually stays below 0.01."""
 
+_ORIENTED = [0, 1, 2, 3, 6]
+"""Columns of an oriented box."""
+
 Rows = NDArray[np.float32]
-"""float32 `[k, 6]`: x1, y1, x2, y2, confidence, class."""
+"""float32 `[k, 6]`: x1, y1, x2, y2, confidence, class; or of oriented boxes `[k, 7]`: cx, cy, w, h, confidence, class,
+angle."""
 
 
 class Agreement(BaseModel):
@@ -51,7 +57,10 @@ class Agreement(BaseModel):
             left = ours[ours[:, 4] > 0].astype(np.float64)
             for row in theirs[theirs[:, 4] >= confidence].astype(np.float64):
                 boxes += 1
-                corner = np.abs(left[:, :4] - row[:4]).max(axis=1, initial=0)
+                if len(row) == 7:
+                    corner = largest_corner_difference(left[:, _ORIENTED], row[_ORIENTED])
+                else:
+                    corner = np.abs(left[:, :4] - row[:4]).max(axis=1, initial=0)
                 surer = np.abs(left[:, 4] - row[4])
                 fits = (left[:, 5] == row[5]) & (corner <= tolerance_px) & (surer <= CONFIDENCE_OFF)
                 if fits.any():

@@ -81,7 +81,7 @@ class Batcher:
             job: Contains a picture, encoded or prepared; this method sets its times.
 
         Returns:
-            float32 `[k, 6]`, in pixels of the network input; `job.picture` is set.
+            float32 `[k, 6]` or `[k, 7]`, in pixels of the network input; `job.picture` is set.
 
         Raises:
             PictureError: The picture cannot be used; the rest of the batch is not affected.

@@ -94,6 +94,18 @@ class Box(BaseModel):
     confidence: float = Field(ge=0, le=1)
     class_id: int
     class_name: str
+    angle: float | None = Field(
+        None,
+        description="Of an oriented box, radians from -pi/4 to 3pi/4, clockwise as one sees it, of its width against "
+        "the x axis. Models for upright boxes leave it and `corners` out.",
+    )
+    corners: list[tuple[float, float]] | None = Field(
+        None,
+        min_length=4,
+        max_length=4,
+        description="Its corners x, y, clockwise, the first two along its width; they may lie outside the picture. "
+        "x1, y1, x2, y2 are then the upright box around it, clipped to the picture.",
+    )
 
 
 class Timing(BaseModel):

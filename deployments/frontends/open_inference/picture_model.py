@@ -23,7 +23,8 @@ class PictureModel(OpenModel):
     """The detector: `picture` BYTES `[n]`, each element a JPEG, PNG, WebP, BMP or TIFF file.
 
     Every output has n rows and as many columns as the picture with most boxes has (none: `[n, 0]`). Shorter rows are
-    padded with zeros, class -1 and empty names; `num_detections` gives the boxes of each row.
+    padded with zeros, class -1 and empty names; `num_detections` gives the boxes of each row. A model for oriented
+    boxes has two outputs more: `angles` in radians, and `corners` `[n, k, 4, 2]` of x, y, ordered as in `geometry`.
     """
 
     platform = "azaion_engine"
@@ -31,13 +32,15 @@ class PictureModel(OpenModel):
 
     def __init__(self, service: DetectorService) -> None:
         """Describes the model of a replica."""
-        outputs = (
+        outputs: tuple[TensorSpec, ...] = (
             TensorSpec("num_detections", "INT32", (-1,)),
             TensorSpec("boxes", "FP32", (-1, -1, 4)),
             TensorSpec("confidences", "FP32", (-1, -1)),
             TensorSpec("class_ids", "INT32", (-1, -1)),
             TensorSpec("class_names", "BYTES", (-1, -1)),
         )
+        if service.detector.engine.choice.head.oriented:
+            outputs += (TensorSpec("angles", "FP32", (-1, -1)), TensorSpec("corners", "FP32", (-1, -1, 4, 2)))
         picture = TensorSpec("picture", "BYTES", (-1,))
         most = service.settings.pictures_at_once
         super().__init__(service, service.detector.model_name, picture, outputs, most, max_batch_size=0)
@@ -73,7 +76,10 @@ class PictureModel(OpenModel):
         pictures = array.ravel().tolist()
         self._check_bytes(pictures)
         answers = await all_or_none([self._detect(index, picture, wanted) for index, picture in enumerate(pictures)])
-        return _outputs(answers), [answer.times for answer in answers]
+        outputs = _outputs(answers)
+        if "angles" in self.outputs:
+            outputs += _oriented_outputs(answers)
+        return outputs, [answer.times for answer in answers]
 
     def _check_bytes(self, pictures: list[bytes]) -> None:
         limit = self.service.settings.max_picture_bytes
@@ -108,6 +114,17 @@ def _outputs(answers: Sequence[Answer]) -> list[OutputTensor]:
         OutputTensor("class_ids", "INT32", class_ids),
         OutputTensor("class_names", "BYTES", class_names),
     ]
+
+
+def _oriented_outputs(answers: Sequence[Answer]) -> list[OutputTensor]:
+    n, k = len(answers), max(len(answer.detections) for answer in answers)
+    angles, corners = np.zeros((n, k), np.float32), np.zeros((n, k, 4, 2), np.float32)
+    for row, answer in enumerate(answers):
+        found = answer.detections
+        if found.oriented is not None:
+            angles[row, : len(found)] = found.oriented[:, 4]
+            corners[row, : len(found)] = found.corners
+    return [OutputTensor("angles", "FP32", angles), OutputTensor("corners", "FP32", corners)]
 
 
 def _number(parameters: dict[str, Any], name: str, expected: str) -> float | None:

@@ -26,6 +26,7 @@ _HEADER_BYTES = 2**20
 class RawModel(OpenModel):
     """Takes pictures prepared by the client, e.g. `[n, 3, height, width]`; gives rows `[n, k, 6]` in their pixels.
 
+    Rows of oriented boxes are `[n, k, 7]`: centre x, centre y, width, height, confidence, class, angle in radians.
     Names and datatypes are the model file's own; rows of a head that has none are named `rows`. A float input may be
     FP32 or FP16; rows are always FP32, because FP16 numbers from 1024 on are a whole pixel apart.
     """
@@ -38,7 +39,8 @@ class RawModel(OpenModel):
             tensor, rows = detector.info.input, detector.info.outputs[0]
         else:  # an engine without a model file: Ultralytics' names
             tensor, rows = TensorInfo("images", "float32", ()), TensorInfo("output0", "float32", (DYNAMIC, DYNAMIC, 6))
-        if detector.engine.choice.head.name != "end_to_end":  # rows are made of the outputs, and none has their name
+        head = detector.engine.choice.head
+        if head.name not in ("end_to_end", "oriented_rows"):  # rows are made of the outputs, and none has their name
             rows = TensorInfo("rows", "float32", (DYNAMIC, DYNAMIC, 6))
         datatype = _DATATYPES[tensor.dtype]
         others = {"FP32": ("FP16",), "FP16": ("FP32",)}.get(datatype, ())
@@ -50,7 +52,7 @@ class RawModel(OpenModel):
             TensorSpec(
                 tensor.name, datatype, (-1, *detector.engine.choice.form.array_shape(height, width)), also=others
             ),
-            (TensorSpec(rows.name, "FP32", (-1, count, 6)),),
+            (TensorSpec(rows.name, "FP32", (-1, count, 7 if head.oriented else 6)),),
             most=most,
             max_batch_size=most,
         )
@@ -84,8 +86,8 @@ class RawModel(OpenModel):
 
 
 def _stack(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Stacks `[k, 6]` parts, padded with zeros: a model may leave k open, so it can differ between batches."""
-    stacked = np.zeros((len(parts), max(len(part) for part in parts), 6), np.float32)
+    """Stacks parts `[k, columns]`, padded with zeros: a model may leave k open, so it can differ between batches."""
+    stacked = np.zeros((len(parts), max(len(part) for part in parts), parts[0].shape[1]), np.float32)
     for row, part in zip(stacked, parts, strict=True):
         row[: len(part)] = part
     return stacked

@@ -47,3 +47,20 @@ def test_without_a_box_nothing_is_proven() -> None:
     assert made.holds
     assert "nothing was compared" in str(made)
     assert compare(np.empty((0, 6), np.float32)).matched == 0
+
+
+ORIENTED = np.array([[50, 50, 40, 20, 0.9, 0, 0.3], [120, 50, 30, 30, 0.6, 1, 2.0]], np.float32)
+
+
+def test_oriented_boxes_agree_whatever_form_they_have() -> None:
+    turned = ORIENTED[:, [0, 1, 3, 2, 4, 5, 6]] + np.array([0, 0, 0, 0, 0, 0, np.pi / 2], np.float32)
+    made = compare(np.concatenate([turned, np.zeros((3, 7), np.float32)]), ORIENTED)
+    assert (made.boxes, made.matched) == (2, 2)
+    assert made.largest_px < 1e-3
+
+
+def test_another_angle_of_an_oriented_box_is_no_match() -> None:
+    assert compare(ORIENTED + np.array([0, 0, 0, 0, 0, 0, 0.02], np.float32), ORIENTED).largest_px > 0.2
+    made = compare(ORIENTED + np.array([0, 0, 0, 0, 0, 0, 0.3], np.float32), ORIENTED)
+    assert (made.matched, made.holds) == (0, False)
+    assert compare(ORIENTED[:0], ORIENTED).matched == 0
