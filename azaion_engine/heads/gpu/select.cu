@@ -1,7 +1,9 @@
-// The GPU twin of yolo.py, yolox.py and suppression.py: a network's raw values → rows, the most confident boxes first.
+// The GPU twin of yolo.py, yolox.py and suppression.py: a network's raw values → rows, the most confident boxes first;
+// and of oriented.py and oriented_suppression.py, whose rows have seven columns.
 //
 // Two kernels. `candidates` finds each anchor's best class and writes down those above the threshold, in any order.
-// `suppress` sorts them (score falling, then anchor rising, as a stable sort does) and keeps the best of those that overlap.
+// `suppress` sorts them (score falling, then anchor rising, as a stable sort does) and keeps the best of those that overlap;
+// `suppress_oriented` does likewise by ProbIoU.
 // The arithmetic is float32 in NumPy's order, so both ways give the same rows.
 // select.ptx beside this file is what runs; `make ptx` compiles it anew, and a test checks that it was.
 
@@ -24,13 +26,14 @@ struct Layout {
 // What is wanted of one picture.
 struct Wanted {
     float confidence;
-    float iou;
+    float iou;  // of oriented boxes: the Bhattacharyya distance at that ProbIoU (`distance_at` of oriented_suppression.py)
     int most;
     int agnostic;  // 1: a box suppresses boxes of other classes, too
 };
 
-enum { THREADS = 256, COLUMNS = 6, FAST = 2048, MOST_CANDIDATES = 30000 };
+enum { THREADS = 256, COLUMNS = 6, ORIENTED_COLUMNS = 7, MOMENTS = 8, FAST = 2048, MOST_CANDIDATES = 30000 };
 #define CLASS_SHIFT 7680.0f  // suppression.py
+#define EPSILON 1e-7f        // oriented_suppression.py
 
 #ifdef __CUDACC__
 #define EACH(i, first, end) for (int i = (first) + (int)threadIdx.x; i < (end); i += THREADS)
@@ -83,7 +86,9 @@ __device__ static void decode_grid(const Layout& layout, int anchor, float* cent
     }
 }
 
-template <typename Element>
+// WIDTH is the number of columns of a row. Those of an oriented box are its centre, its size, and at the end its angle, which
+// follows the scores.
+template <int WIDTH, typename Element>
 __device__ static void candidates(
     const Element* values, const Layout& layout, const Wanted* wanted, unsigned long long* keys, float* found, int* counts) {
     int anchor = blockIdx.x * blockDim.x + threadIdx.x, picture = blockIdx.z;
@@ -110,11 +115,12 @@ __device__ static void candidates(
         size[i] = load(at + (i + 2LL) * layout.value);
     }
     if (layout.grid) decode_grid(layout, anchor, centre, size);
-    float* row = found + ((long long)picture * layout.anchors + anchor) * COLUMNS;
+    float* row = found + ((long long)picture * layout.anchors + anchor) * WIDTH;
     for (int i = 0; i < 2; ++i) {
-        row[i] = centre[i] - size[i] / 2.0f;
-        row[i + 2] = centre[i] + size[i] / 2.0f;
+        row[i] = WIDTH == COLUMNS ? centre[i] - size[i] / 2.0f : centre[i];
+        row[i + 2] = WIDTH == COLUMNS ? centre[i] + size[i] / 2.0f : size[i];
     }
+    if (WIDTH == ORIENTED_COLUMNS) row[6] = load(scores + (long long)layout.classes * layout.value);
     row[4] = best;
     row[5] = (float)(best_class + layout.class_offset);
     // Scores are not negative here, so their bits have their order; of equal ones, the smaller anchor has the larger key.
@@ -139,6 +145,23 @@ __device__ static void sort_keys(unsigned long long* keys, int count) {
         }
 }
 
+// Sorts a picture's keys; returns where they lie then, in `fast` or in place. All threads of the block call it.
+__device__ static unsigned long long* sort_picture(unsigned long long* keys, unsigned long long* fast, int count) {
+    int padded = 1;
+    while (padded < count) padded *= 2;
+    unsigned long long* sorted = padded <= FAST ? fast : keys;
+    EACH(i, 0, padded) {
+        if (i >= count) sorted[i] = 0;
+        else if (sorted != keys) sorted[i] = keys[i];
+    }
+    SYNC;
+    sort_keys(sorted, padded);
+    return sorted;
+}
+
+// Place of a sorted key's row among the anchors.
+__device__ static long long anchor_of(unsigned long long key) { return 0xFFFFFFFFu - (unsigned)key; }
+
 // One block a picture. `moved` has room for four floats a key; `counts` is zero again afterwards.
 __device__ static void suppress(
     const Layout& layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moved, int* counts,
@@ -154,18 +177,10 @@ __device__ static void suppress(
     moved += (long long)picture * layout.capacity * 4;
     rows += (long long)picture * layout.most * COLUMNS;
 
-    int padded = 1;
-    while (padded < count) padded *= 2;
-    unsigned long long* sorted = padded <= FAST ? fast : keys;
-    EACH(i, 0, padded) {
-        if (i >= count) sorted[i] = 0;
-        else if (sorted != keys) sorted[i] = keys[i];
-    }
-    SYNC;
-    sort_keys(sorted, padded);
+    unsigned long long* sorted = sort_picture(keys, fast, count);
     count = min(count, (int)MOST_CANDIDATES);
     EACH(i, 0, count) {
-        const float* row = found + (long long)(0xFFFFFFFFu - (unsigned)sorted[i]) * COLUMNS;
+        const float* row = found + anchor_of(sorted[i]) * COLUMNS;
         float shift = want.agnostic ? 0.0f : row[5] * CLASS_SHIFT;
         for (int side = 0; side < 4; ++side) moved[i * 4 + side] = row[side] + shift;
         alive[i] = 1;
@@ -195,7 +210,7 @@ __device__ static void suppress(
             }
         }
         EACH(i, 0, COLUMNS) {
-            rows[number * COLUMNS + i] = found[(long long)(0xFFFFFFFFu - (unsigned)sorted[best]) * COLUMNS + i];
+            rows[number * COLUMNS + i] = found[anchor_of(sorted[best]) * COLUMNS + i];
         }
         SYNC;
         ONE {
@@ -210,19 +225,119 @@ __device__ static void suppress(
     }
 }
 
+// What ProbIoU needs of a row, in the order of `_moments` of oriented_suppression.py, and the class.
+__device__ static void find_moments(const float* row, float* to) {
+    to[0] = row[0];
+    to[1] = row[1];
+    to[2] = row[2] * row[2] / 12.0f;
+    to[3] = row[3] * row[3] / 12.0f;
+    to[4] = fabsf(row[2] * row[3]) / 12.0f;
+    to[5] = cosf(row[6]);
+    to[6] = sinf(row[6]);
+    to[7] = row[5];
+}
+
+// Bhattacharyya distance of two boxes: `_distances` of oriented_suppression.py.
+__device__ static float distance(const float* one, const float* other) {
+    float p1 = one[2], q1 = one[3], cos1 = one[5], sin1 = one[6];
+    float p2 = other[2], q2 = other[3], cos2 = other[5], sin2 = other[6];
+    float cosine = cos1 * cos2 + sin1 * sin2, sine = sin1 * cos2 - cos1 * sin2;
+    float determinant =
+        p1 * q1 + p2 * q2 + (p1 * q2 + q1 * p2) * (cosine * cosine) + (p1 * p2 + q1 * q2) * (sine * sine);
+    float dx = one[0] - other[0], dy = one[1] - other[1];
+    float along1 = dx * cos1 + dy * sin1, across1 = dy * cos1 - dx * sin1;
+    float along2 = dx * cos2 + dy * sin2, across2 = dy * cos2 - dx * sin2;
+    float apart =
+        q1 * (along1 * along1) + p1 * (across1 * across1) + q2 * (along2 * along2) + p2 * (across2 * across2);
+    float shape = determinant / (4.0f * (one[4] * other[4]) + EPSILON) + EPSILON;
+    return 0.25f * (apart / (determinant + EPSILON)) + 0.5f * logf(shape);
+}
+
+// One block a picture. `moments` has room for MOMENTS floats a key; `counts` is zero again afterwards. A box is dropped if any
+// more confident one overlaps it, so all boxes of a chunk are judged at once.
+__device__ static void suppress_turned(
+    const Layout& layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moments, int* counts,
+    float* rows) {
+    SHARED unsigned long long fast[FAST];
+    SHARED int places[THREADS];  // of the chunk's boxes among the rows; -1: dropped
+    SHARED int kept;
+    int picture = blockIdx.z, count = counts[picture];
+    const Wanted want = wanted[picture];
+    int most = min(want.most, layout.most);
+    keys += (long long)picture * layout.capacity;
+    found += (long long)picture * layout.anchors * ORIENTED_COLUMNS;
+    moments += (long long)picture * layout.capacity * MOMENTS;
+    rows += (long long)picture * layout.most * ORIENTED_COLUMNS;
+
+    unsigned long long* sorted = sort_picture(keys, fast, count);
+    count = min(count, (int)MOST_CANDIDATES);
+    EACH(i, 0, count) find_moments(found + anchor_of(sorted[i]) * ORIENTED_COLUMNS, moments + (long long)i * MOMENTS);
+    ONE {
+        kept = 0;
+    }
+    SYNC;
+    for (int first = 0; first < count && kept < most; first += THREADS) {
+        int end = min(first + THREADS, count);
+        EACH(i, first, end) {
+            const float* box = moments + (long long)i * MOMENTS;
+            int place = 0;
+            for (int rival = 0; rival < i && place == 0; ++rival) {
+                const float* other = moments + (long long)rival * MOMENTS;
+                if ((want.agnostic || box[7] == other[7]) && distance(box, other) < want.iou) place = -1;
+            }
+            places[i - first] = place;
+        }
+        SYNC;
+        ONE {
+            for (int i = 0; i < end - first; ++i)
+                if (places[i] == 0) places[i] = kept < most ? kept++ : -1;
+        }
+        SYNC;
+        EACH(i, first, end) {
+            if (places[i - first] < 0) continue;
+            const float* row = found + anchor_of(sorted[i]) * ORIENTED_COLUMNS;
+            for (int column = 0; column < ORIENTED_COLUMNS; ++column)
+                rows[places[i - first] * ORIENTED_COLUMNS + column] = row[column];
+        }
+        SYNC;
+    }
+    int number = kept;
+    EACH(i, number * ORIENTED_COLUMNS, layout.most * ORIENTED_COLUMNS) rows[i] = 0.0f;
+    ONE {
+        counts[picture] = 0;
+    }
+}
+
 extern "C" __global__ void candidates_float32(
     const float* values, const Layout* layout, const Wanted* wanted, unsigned long long* keys, float* found, int* counts) {
-    candidates(values, *layout, wanted, keys, found, counts);
+    candidates<COLUMNS>(values, *layout, wanted, keys, found, counts);
 }
 
 extern "C" __global__ void candidates_float16(
     const unsigned short* values, const Layout* layout, const Wanted* wanted, unsigned long long* keys, float* found,
     int* counts) {
-    candidates(values, *layout, wanted, keys, found, counts);
+    candidates<COLUMNS>(values, *layout, wanted, keys, found, counts);
+}
+
+extern "C" __global__ void candidates_oriented_float32(
+    const float* values, const Layout* layout, const Wanted* wanted, unsigned long long* keys, float* found, int* counts) {
+    candidates<ORIENTED_COLUMNS>(values, *layout, wanted, keys, found, counts);
+}
+
+extern "C" __global__ void candidates_oriented_float16(
+    const unsigned short* values, const Layout* layout, const Wanted* wanted, unsigned long long* keys, float* found,
+    int* counts) {
+    candidates<ORIENTED_COLUMNS>(values, *layout, wanted, keys, found, counts);
 }
 
 extern "C" __global__ void suppress_rows(
     const Layout* layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moved, int* counts,
     float* rows) {
     suppress(*layout, wanted, keys, found, moved, counts, rows);
+}
+
+extern "C" __global__ void suppress_oriented(
+    const Layout* layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moments, int* counts,
+    float* rows) {
+    suppress_turned(*layout, wanted, keys, found, moments, counts, rows);
 }

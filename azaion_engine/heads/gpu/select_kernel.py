@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.heads.base import RawLayout, wanted
+from azaion_engine.heads.oriented_suppression import distance_at
 from azaion_engine.pictures.prepared import Selection
 
 PTX = Path(__file__).with_name("select.ptx")
@@ -37,7 +38,10 @@ LAYOUT = np.dtype(
 WANTED = np.dtype([("confidence", np.float32), ("iou", np.float32), ("most", np.int32), ("agnostic", np.int32)])
 """`struct Wanted` of select.cu."""
 
-COLUMNS = 6
+COLUMNS, ORIENTED_COLUMNS = 6, 7
+MOVED, MOMENTS = 4, 8
+"""Floats that suppression keeps of a candidate, of an upright one and of an oriented one."""
+
 THREADS = 256
 """Threads of a block: THREADS of select.cu."""
 
@@ -58,6 +62,19 @@ def make_layout(raw: RawLayout, shape: tuple[int, ...], size: tuple[int, int], m
     flags = (int(raw.objectness), int(raw.grid))
     return np.array(
         [(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most, raw.class_offset)], LAYOUT
+    )
+
+
+def make_wanted(raw: RawLayout, selections: Sequence[Selection | None]) -> NDArray[Any]:
+    """Makes a `WANTED` for each picture."""
+    overlaps = [raw.iou if one.iou is None else one.iou for one in map(wanted, selections)]
+    limits = map(distance_at, overlaps) if raw.oriented else overlaps
+    return np.array(
+        [
+            (one.confidence, limit, one.max_detections, one.class_agnostic)
+            for one, limit in zip(map(wanted, selections), limits, strict=True)
+        ],
+        WANTED,
     )
 
 
@@ -88,11 +105,13 @@ class SelectKernel:
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the PTX.
         """
-        self._iou, self._most = raw.iou, most
+        self._raw, self._most = raw, most
+        self._columns = ORIENTED_COLUMNS if raw.oriented else COLUMNS
         self._held: list[DeviceMemory] = []
         self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
-        self._candidates = self._module.get_function(f"candidates_{np.dtype(dtype).name}")
-        self._suppress = self._module.get_function("suppress_rows")
+        kind = f"oriented_{np.dtype(dtype).name}" if raw.oriented else np.dtype(dtype).name
+        self._candidates = self._module.get_function(f"candidates_{kind}")
+        self._suppress = self._module.get_function("suppress_oriented" if raw.oriented else "suppress_rows")
         layout = make_layout(raw, shape, size, most)
         batch, anchors, capacity = shape[0], int(layout["anchors"][0]), int(layout["capacity"][0])
         self._blocks = -(-anchors // THREADS)
@@ -100,10 +119,11 @@ class SelectKernel:
             self._layout = self._hold(DeviceBuffer(driver, (1, LAYOUT.itemsize), np.dtype(np.uint8)))
             self._wanted = self._hold(DeviceBuffer(driver, (batch, WANTED.itemsize), np.dtype(np.uint8)))
             self._keys = self._hold(DeviceMemory(driver, (batch, capacity), np.dtype(np.uint64)))
-            self._found = self._hold(DeviceMemory(driver, (batch, anchors, COLUMNS), np.dtype(np.float32)))
-            self._moved = self._hold(DeviceMemory(driver, (batch, capacity, 4), np.dtype(np.float32)))
+            self._found = self._hold(DeviceMemory(driver, (batch, anchors, self._columns), np.dtype(np.float32)))
+            moved = MOMENTS if raw.oriented else MOVED
+            self._moved = self._hold(DeviceMemory(driver, (batch, capacity, moved), np.dtype(np.float32)))
             self._counts = self._hold(DeviceMemory(driver, (batch,), np.dtype(np.int32)))
-            self.rows = self._hold(DeviceBuffer(driver, (batch, most, COLUMNS), np.dtype(np.float32)))
+            self.rows = self._hold(DeviceBuffer(driver, (batch, most, self._columns), np.dtype(np.float32)))
             self._counts.clear(stream)
             self._layout.host.reshape(-1).view(LAYOUT)[:] = layout
             self._layout.upload(self._layout.host, stream)
@@ -118,7 +138,8 @@ class SelectKernel:
     def launch(self, values: int, selections: Sequence[Selection | None], stream: Any) -> None:
         """Starts the kernels that make the rows of a batch's first pictures.
 
-        `rows` has them when the stream is done: float32 `[batch, most, 6]`, zeros after a picture's last row.
+        `rows` has them when the stream is done: float32 `[batch, most, 6]`, of oriented boxes `[batch, most, 7]`, zeros
+        after a picture's last row.
 
         Args:
             values: GPU address of the network's output.
@@ -127,10 +148,7 @@ class SelectKernel:
         """
         count = len(selections)
         table = self._wanted.host[:count].reshape(-1).view(WANTED)
-        table[:] = [
-            (one.confidence, self._iou if one.iou is None else one.iou, one.max_detections, one.class_agnostic)
-            for one in map(wanted, selections)
-        ]
+        table[:] = make_wanted(self._raw, selections)
         self._wanted.upload(self._wanted.host[:count], stream)
         layout, table_at = np.uint64(self._layout.address), np.uint64(self._wanted.address)
         keys, found = np.uint64(self._keys.address), np.uint64(self._found.address)

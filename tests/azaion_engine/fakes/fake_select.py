@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from azaion_engine.heads.base import Head
-from azaion_engine.heads.gpu.select_kernel import COLUMNS, LAYOUT, THREADS, WANTED
+from azaion_engine.heads.gpu.select_kernel import COLUMNS, LAYOUT, ORIENTED_COLUMNS, THREADS, WANTED
+from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.heads.yolox import UndecodedYolox
 from azaion_engine.pictures.prepared import Selection
@@ -33,12 +35,12 @@ class FakeSelect:
         self.cuda.check()
         assert block == (THREADS, 1, 1)
         addresses = [int(argument) for argument in arguments]
-        if self.name == "suppress_rows":
+        if self.name.startswith("suppress_"):
             layout, wanted, keys, _, _, _, rows = addresses
             stream.put(lambda: self._suppress(layout, wanted, keys, rows, grid[2]))
         else:
             values, layout, _, keys, _, _ = addresses
-            dtype = np.dtype(self.name.removeprefix("candidates_"))
+            dtype = np.dtype(self.name.rsplit("_")[-1])
             stream.put(lambda: _values.__setitem__(keys, (values, dtype)))
 
     def _suppress(self, layout: int, wanted: int, keys: int, rows: int, count: int) -> None:
@@ -52,15 +54,23 @@ class FakeSelect:
         head: Head = RawYolo("values", classes, not anchors_first, offset)
         if one["objectness"]:
             head = (UndecodedYolox if one["grid"] else ObjectnessYolo)("values", classes, offset)
+        if self.name == "suppress_oriented":
+            head = OrientedYolo("values", classes, not anchors_first, offset)
         selections = [
-            Selection(float(want["confidence"]), float(want["iou"]), int(want["most"]), bool(want["agnostic"]))
+            Selection(float(want["confidence"]), self._iou(want["iou"]), int(want["most"]), bool(want["agnostic"]))
             for want in self._view(wanted, (count,), WANTED)
         ]
-        out = self._view(rows, (count, most, COLUMNS), np.dtype(np.float32))
+        columns = ORIENTED_COLUMNS if head.oriented else COLUMNS
+        out = self._view(rows, (count, most, columns), np.dtype(np.float32))
         out[:] = 0
         found = head.rows({"values": values}, (int(one["height"]), int(one["width"])), selections)
         for target, made in zip(out, found, strict=True):
             target[: len(made)] = made
+
+    def _iou(self, limit: float) -> float:
+        if self.name != "suppress_oriented":
+            return float(limit)
+        return 1 - math.sqrt(1 - math.exp(-max(0.0, float(limit))) + 1e-7)  # `distance_at`, backwards
 
     def _view(self, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
         size = int(np.prod(shape)) * dtype.itemsize

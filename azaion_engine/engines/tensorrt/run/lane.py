@@ -157,7 +157,8 @@ class Lane:
 
         Returns:
             For each picture its error or None; then, with one row for each picture without error, the outputs by name,
-            or the rows float32 `[count, k, 6]` if the GPU made them, zeros after the last.
+            or, if the GPU made them, the rows: float32 `[count, k, 6]`, of oriented boxes `[count, k, 7]`, zeros after
+            the last.
         """
         loader = self.loader
         assert loader is not None

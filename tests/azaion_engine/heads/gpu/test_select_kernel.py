@@ -11,7 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from azaion_engine.heads.base import Head
-from azaion_engine.heads.gpu.select_kernel import LAYOUT, PTX, WANTED, SelectKernel, make_layout
+from azaion_engine.heads.gpu.select_kernel import (
+    LAYOUT,
+    MOMENTS,
+    MOVED,
+    PTX,
+    WANTED,
+    SelectKernel,
+    make_layout,
+    make_wanted,
+)
+from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 from azaion_engine.pictures.prepared import MOST_BOXES, Selection
@@ -21,14 +31,18 @@ GLUE = """
 extern "C" int layout_size() { return sizeof(Layout); }
 extern "C" int wanted_size() { return sizeof(Wanted); }
 extern "C" void run(
-    int half, const void* values, const Layout* layout, const Wanted* wanted, int pictures, unsigned long long* keys,
+    int oriented, int half, const void* values, const Layout* layout, const Wanted* wanted, int pictures, unsigned long long* keys,
     float* found, float* moved, int* counts, float* rows) {
     for (blockIdx.z = 0; blockIdx.z < pictures; ++blockIdx.z) {
         for (blockIdx.x = layout->anchors - 1; blockIdx.x >= 0; --blockIdx.x)  // in any order
-            half ? candidates_float16((const unsigned short*)values, layout, wanted, keys, found, counts)
-                 : candidates_float32((const float*)values, layout, wanted, keys, found, counts);
+            if (oriented)
+                half ? candidates_oriented_float16((const unsigned short*)values, layout, wanted, keys, found, counts)
+                     : candidates_oriented_float32((const float*)values, layout, wanted, keys, found, counts);
+            else
+                half ? candidates_float16((const unsigned short*)values, layout, wanted, keys, found, counts)
+                     : candidates_float32((const float*)values, layout, wanted, keys, found, counts);
         blockIdx.x = 0;
-        suppress_rows(layout, wanted, keys, found, moved, counts, rows);
+        (oriented ? suppress_oriented : suppress_rows)(layout, wanted, keys, found, moved, counts, rows);
     }
 }
 """
@@ -36,7 +50,7 @@ extern "C" void run(
 SIZE = (320, 448)
 CELLS = sum((SIZE[0] // stride) * (SIZE[1] // stride) for stride in (8, 16, 32))
 Select = Callable[[Head, NDArray[Any], Sequence[Selection]], NDArray[np.float32]]
-"""A head, its output of a batch, what is wanted → float32 `[batch, MOST_BOXES, 6]`."""
+"""A head, its output of a batch, what is wanted → float32 `[batch, MOST_BOXES, 6 or 7]`."""
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +62,17 @@ def select_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Select:
         raw = head.raw_layout()
         layout = make_layout(raw, values.shape, SIZE, MOST_BOXES)
         batch, capacity = len(values), int(layout["capacity"][0])
-        wanted = np.array(
-            [
-                (one.confidence, raw.iou if one.iou is None else one.iou, one.max_detections, one.class_agnostic)
-                for one in selections
-            ],
-            WANTED,
-        )
+        wanted = make_wanted(raw, selections)
+        columns, room = (7, MOMENTS) if raw.oriented else (6, MOVED)
         keys, counts = np.full((batch, capacity), 7, np.uint64), np.zeros(batch, np.int32)
-        found = np.full((batch, int(layout["anchors"][0]), 6), -1, np.float32)
-        moved, rows = np.empty((batch, capacity, 4), np.float32), np.full((batch, MOST_BOXES, 6), -1, np.float32)
+        found = np.full((batch, int(layout["anchors"][0]), columns), -1, np.float32)
+        moved, rows = (
+            np.empty((batch, capacity, room), np.float32),
+            np.full((batch, MOST_BOXES, columns), -1, np.float32),
+        )
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, layout, wanted)]
         others = [array.ctypes.data_as(ctypes.c_void_p) for array in (keys, found, moved, counts, rows)]
-        library.run(values.dtype == np.float16, *pointers, batch, *others)
+        library.run(raw.oriented, values.dtype == np.float16, *pointers, batch, *others)
         assert not counts.any(), "the next batch begins at zero"
         return rows
 
@@ -105,13 +117,15 @@ def output_of(head: Head, batch: int, lively: float, seed: int) -> NDArray[np.fl
     assert raw is not None
     anchors = CELLS * (3 if type(head) is ObjectnessYolo else 1)
     first = 5 if raw.objectness else 4
-    values = np.zeros((batch, first + raw.classes, anchors), np.float32)
+    values = np.zeros((batch, first + raw.classes + raw.oriented, anchors), np.float32)
     centres = random.uniform(40, 280, (12, 2))[random.integers(0, 12, (batch, anchors))]
     values[:, 0:2] = (centres + random.normal(0, 6, centres.shape)).transpose(0, 2, 1)
     values[:, 2:4] = random.uniform(20, 90, (batch, 2, anchors))
     if raw.grid:
         values[:, 0:2], values[:, 2:4] = random.normal(0.5, 0.5, (2, batch, 2, anchors))
     values[:, 4:] = random.uniform(0, 1, values[:, 4:].shape) * (random.random((batch, 1, anchors)) < lively)
+    if raw.oriented:
+        values[:, -1] = random.uniform(-0.8, 2.4, (batch, anchors))
     return np.ascontiguousarray(values.transpose(0, 2, 1) if raw.anchors_first else values)
 
 
@@ -123,6 +137,9 @@ HEADS = {
     "yolov5": ObjectnessYolo("o", 3),
     "yolox": Yolox("o", 4),
     "yolox on its grid": UndecodedYolox("o", 4),
+    "oriented": OrientedYolo("o", 5),
+    "oriented, one class": OrientedYolo("o", 1),
+    "oriented, candidates first": OrientedYolo("o", 15, last=False, class_offset=1),
 }
 
 
@@ -149,14 +166,14 @@ def test_the_rows_are_those_of_the_head(select: Select, kind: str, lively: float
     assert boxes > 20 or lively < 0.3
 
 
-def test_half_precision_is_read(select: Select) -> None:
-    head = RawYolo("o", 5)
+@pytest.mark.parametrize("head", [RawYolo("o", 5), OrientedYolo("o", 5)], ids=["upright", "oriented"])
+def test_half_precision_is_read(select: Select, head: Head) -> None:
     values = output_of(head, 2, 0.3, seed=3).astype(np.float16)
     assert assert_same(head, values, [Selection()] * 2, select(head, values, [Selection()] * 2)) > 20
 
 
-def test_of_equal_scores_the_earlier_anchor_comes_first(select: Select) -> None:
-    head = RawYolo("o", 1)
+@pytest.mark.parametrize("head", [RawYolo("o", 1), OrientedYolo("o", 1)], ids=["upright", "oriented"])
+def test_of_equal_scores_the_earlier_anchor_comes_first(select: Select, head: Head) -> None:
     values = output_of(head, 1, 1.0, seed=4)
     values[:, 4] = np.round(values[:, 4], 1)
     assert assert_same(head, values, [Selection(0.3)], select(head, values, [Selection(0.3)])) > 20
@@ -167,3 +184,18 @@ def test_boxes_without_area_suppress_nothing(select: Select) -> None:
     values = np.zeros((1, 5, CELLS), np.float32)
     values[0, :, :3] = np.array([[10, 10, 0, 0, 0.9], [10, 10, 0, 0, 0.8], [10, 10, 4, 4, 0.7]]).T
     assert assert_same(head, values, [Selection()], select(head, values, [Selection()])) == 3
+
+
+def test_a_chain_of_oriented_boxes_keeps_its_first_one(select: Select) -> None:
+    head = OrientedYolo("o", 1)
+    values = np.zeros((1, 6, CELLS), np.float32)
+    values[0, :, :4] = np.array([[10 + 6 * i, 20, 40, 40, 0.9 - i / 10, 0.3] for i in range(4)]).T
+    assert assert_same(head, values, [Selection()], select(head, values, [Selection()])) == 1
+
+
+def test_an_overlap_that_no_two_boxes_have_drops_none(select: Select) -> None:
+    head = OrientedYolo("o", 1)
+    values = np.zeros((1, 6, CELLS), np.float32)
+    values[0, :, :3] = np.array([[50, 20, 40, 10, 0.9, 0.3]] * 3).T
+    wanted = [Selection(iou=1.0)]
+    assert assert_same(head, values, wanted, select(head, values, wanted)) == 3
