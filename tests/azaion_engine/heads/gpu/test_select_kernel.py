@@ -31,8 +31,8 @@ GLUE = """
 extern "C" int layout_size() { return sizeof(Layout); }
 extern "C" int wanted_size() { return sizeof(Wanted); }
 extern "C" void run(
-    int oriented, int half, const void* values, const Layout* layout, const Wanted* wanted, int pictures, unsigned long long* keys,
-    float* found, float* moved, int* counts, float* rows) {
+    int oriented, int half, const void* values, const Layout* layout, const Wanted* wanted, int pictures,
+    unsigned long long* keys, float* found, float* moved, int* counts, float* rows) {
     for (blockIdx.z = 0; blockIdx.z < pictures; ++blockIdx.z) {
         for (blockIdx.x = layout->anchors - 1; blockIdx.x >= 0; --blockIdx.x)  // in any order
             if (oriented)

@@ -10,7 +10,9 @@ import pytest
 
 from azaion_engine import Detector
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
+from azaion_engine.heads.base import Head
 from azaion_engine.heads.choice import Choice
+from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import RawYolo
 from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
@@ -29,17 +31,18 @@ def scenes(count: int) -> list[np.ndarray[Any, Any]]:
     return list(np.random.default_rng(5).integers(0, 256, (count, 64, 64, 3), np.uint8))
 
 
+@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
 @pytest.mark.parametrize("plan", ["raw", "raw_half"])
 def test_the_rows_are_those_of_the_head_for_the_same_outputs(
-    cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str
+    cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str, head: Head
 ) -> None:
     engine = make_engine(plan)
-    engine.choice = CHOICE
+    engine.choice = Choice(head)
     engine.open_pictures()
     for count in (1, 3, 2):
         pixels = scenes(count)
         arrays = np.stack([BOX.to_input(one) for one in pixels])
-        expected = CHOICE.head.rows({"output0": engine.run(arrays)[0]}, (64, 64), WANTED[:count])
+        expected = head.rows({"output0": engine.run(arrays)[0]}, (64, 64), WANTED[:count])
         pairs = list(zip(pixels, arrays, WANTED, strict=False))
         found = engine.run_pictures(PreparedBatch([PixelPicture(BOX, one, want) for one, _, want in pairs]))
         as_arrays = engine.run_pictures(PreparedBatch([ArrayPicture(BOX, one, want) for _, one, want in pairs]))
