@@ -26,10 +26,12 @@ export class Overlay {
       const frame = document.createElement("div");
       frame.className = "box";
       frame.dataset.index = index;
-      frame.style.left = `${(100 * box.x1) / width}%`;
-      frame.style.top = `${(100 * box.y1) / height}%`;
-      frame.style.width = `${(100 * (box.x2 - box.x1)) / width}%`;
-      frame.style.height = `${(100 * (box.y2 - box.y1)) / height}%`;
+      const { x, y, across, down } = unturned(box);
+      frame.style.left = `${(100 * x) / width}%`;
+      frame.style.top = `${(100 * y) / height}%`;
+      frame.style.width = `${(100 * across) / width}%`;
+      frame.style.height = `${(100 * down) / height}%`;
+      if (box.corners) frame.style.transform = `rotate(${box.angle}rad)`;
       const label = document.createElement("span");
       label.className = "label";
       label.textContent = `${box.class_name} ${box.confidence.toFixed(2)}`;
@@ -88,6 +90,15 @@ export class Overlay {
       if (free) taken.push(free);
     }
   }
+}
+
+/** A box before it is turned about its centre; an upright one is itself. */
+function unturned({ x1, y1, x2, y2, corners }) {
+  if (!corners) return { x: x1, y: y1, across: x2 - x1, down: y2 - y1 };
+  const [[ax, ay], [bx, by], [cx, cy]] = corners; // the first two lie along its width, the first and third are opposite
+  const across = Math.hypot(bx - ax, by - ay);
+  const down = Math.hypot(cx - bx, cy - by);
+  return { x: (ax + cx - across) / 2, y: (ay + cy - down) / 2, across, down };
 }
 
 /** Where a label may lie, best first; all inside the picture but, where it is narrower than the label, the first. */

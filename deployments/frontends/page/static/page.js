@@ -109,9 +109,11 @@ function point(index) {
   for (const row of $("rows").rows) row.classList.toggle("chosen", indexOf(row) === index);
   const box = index === null ? null : pictures.chosen.answer.boxes[index];
   $("detail").textContent = box
-    ? `${box.class_name} ${box.confidence.toFixed(4)} · x ${box.x1}–${box.x2}, y ${box.y1}–${box.y2}`
+    ? `${box.class_name} ${box.confidence.toFixed(4)} · x ${box.x1}–${box.x2}, y ${box.y1}–${box.y2}${turn(box)}`
     : "Point at a box, or walk through the table.";
 }
+
+const turn = ({ angle }) => (angle === undefined ? "" : `, turned by ${((angle * 180) / Math.PI).toFixed(1)}°`);
 
 function pointFromPicture(index, chosen) {
   point(index ?? indexOf(focusedRow()));

@@ -1,0 +1,81 @@
+"""The page's boxes over the picture, in Chromium, without a service: each lies where it was found, turned or not."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page, Route
+
+from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.results.detections import Detections
+from deployments.frontends import page as page_package
+from tests.deployments.frontends.page.browser import open_chromium
+
+STATIC = Path(page_package.__file__).parent / "static"
+WIDTH, HEIGHT = 400, 300
+BARE = (
+    '<link rel="stylesheet" href="page.css">'
+    f'<div style="position: absolute; left: 0; top: 0; width: {WIDTH}px; height: {HEIGHT}px">'
+    '<div id="overlay"></div></div>'
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    def answer(route: Route) -> None:
+        name = route.request.url.rsplit("/", 1)[1]
+        text = (STATIC / name).read_text() if name else BARE
+        route.fulfill(body=text, content_type=mimetypes.guess_type(name)[0] or "text/html")
+
+    with open_chromium() as browser:
+        page = browser.new_page(viewport={"width": 800, "height": 600})
+        page.route("http://page.test/**", answer)
+        page.goto("http://page.test/")
+        yield page
+
+
+def show(page: Page, found: Detections) -> None:
+    page.evaluate(
+        """async ([boxes, size]) => {
+            const { Overlay } = await import("/overlay.js");
+            const overlay = new Overlay(document.getElementById("overlay"), () => {});
+            overlay.show(boxes, size);
+            overlay.filter(new Set(boxes.keys()));
+        }""",
+        [found.to_dicts(), {"width": found.picture_width, "height": found.picture_height}],
+    )
+
+
+def box_at(page: Page, x: float, y: float) -> bool:
+    return bool(page.evaluate("([x, y]) => document.elementFromPoint(x, y)?.className === 'box'", [x, y]))
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, -0.7, 1.9])
+def test_an_oriented_box_lies_turned_where_it_was_found(page: Page, angle: float) -> None:
+    scale = 2  # the picture is shown at half its size
+    rows = np.array([[400, 300, 240, 80, 0.9, 0, angle]], np.float32)
+    found = Detections.from_rows(rows, Letterbox.fit(800, 600, 600, 800), {0: "ship"})
+    show(page, found)
+    frame = page.locator(".box").bounding_box()
+    assert frame is not None
+    upright = [frame["x"], frame["y"], frame["x"] + frame["width"], frame["y"] + frame["height"]]
+    np.testing.assert_allclose(upright, found.boxes[0] / scale, atol=0.5)
+    assert found.corners is not None
+    corners = found.corners[0] / scale
+    centre = corners.mean(axis=0)
+    assert all(box_at(page, *(centre + 0.9 * (corner - centre)).tolist()) for corner in corners)
+    if angle:  # the corners of the upright box are no part of it
+        x1, y1, x2, y2 = upright
+        assert not any(box_at(page, x, y) for x, y in ((x1 + 3, y1 + 3), (x2 - 3, y2 - 3), (x1 + 3, y2 - 3)))
+
+
+def test_an_upright_box_stays_as_it_was(page: Page) -> None:
+    rows = np.array([[40, 60, 240, 180, 0.9, 0]], np.float32)
+    found = Detections.from_rows(rows, Letterbox.fit(WIDTH, HEIGHT, HEIGHT, WIDTH), {0: "ship"})
+    show(page, found)
+    assert page.locator(".box").bounding_box() == {"x": 40, "y": 60, "width": 200, "height": 120}
+    assert page.evaluate("getComputedStyle(document.querySelector('.box')).transform") == "none"
