@@ -16,6 +16,7 @@ from PIL import Image
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import SAMPLES, sample_picture
 from tests.azaion_cli.conftest import Ran, on_terminal
+from tests.azaion_engine import signatures
 from tests.stand_in import grey_picture
 
 Cli = Callable[..., Ran]
@@ -132,3 +133,17 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(pictures: Path, tiny:
     process.stdout.close()
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (ExitCode.PIPE_CLOSED, b"")
+
+
+def test_oriented_boxes_are_written_with_angle_and_corners(azaion: Cli, tmp_path: Path) -> None:
+    (tmp_path / "obb.onnx").write_bytes(signatures.oriented_model())
+    Image.fromarray(signatures.picture()).save(tmp_path / "a.png")
+    command = ("detect", tmp_path / "a.png", "--model", tmp_path / "obb.onnx", "--engine", "onnx")
+    assert [box["angle"] for box in azaion(*command).json["boxes"]] == [0.5, -0.6]
+    header, *rows = azaion(*command, "--format", "csv").out.splitlines()
+    assert header.endswith(
+        "angle,x_corner_1,y_corner_1,x_corner_2,y_corner_2,x_corner_3,y_corner_3,x_corner_4,y_corner_4"
+    )
+    assert [len(row.split(",")) for row in rows] == [len(header.split(","))] * 2
+    assert azaion(*command, "--format", "yolo", "--output", tmp_path / "labels").code == ExitCode.OK
+    assert [len(line.split()) for line in (tmp_path / "labels/a.txt").read_text().splitlines()] == [10, 10]

@@ -15,6 +15,7 @@ from PIL import Image
 from azaion_cli.exit_codes import ExitCode
 from demo.training.labelled import write_labelled
 from tests.azaion_cli.conftest import Ran, on_terminal
+from tests.azaion_engine import signatures
 from tests.azaion_engine.models import make_detector
 
 Cli = Callable[..., Ran]
@@ -250,3 +251,17 @@ def test_the_demo_model_finds_the_objects_of_a_scene(azaion: Cli, tmp_path: Path
         assert ran.json["labels"] > 10
         assert ran.json["map50"] > 0.85
         assert ran.json["map50_95"] > 0.5
+
+
+def test_of_oriented_boxes_the_upright_ones_around_them_are_scored_and_this_is_told(
+    azaion: Cli, tmp_path: Path
+) -> None:
+    model, labels = tmp_path / "obb.onnx", tmp_path / "val.json"
+    model.write_bytes(signatures.oriented_model())
+    (tmp_path / "images").mkdir()
+    Image.fromarray(signatures.picture()).save(tmp_path / "images/a.png")
+    common = ("--engine", "onnx", "-c", 0.55)
+    azaion("detect", tmp_path / "images", "--model", model, *common, "--format", "coco", "--output", labels)
+    ran = azaion("eval", model, *common, "--data", labels, "--json", "-")
+    assert (ran.code, ran.json["map50_95"]) == (ExitCode.OK, 1)
+    assert any("oriented boxes: the upright boxes" in note for note in ran.json["notes"])
