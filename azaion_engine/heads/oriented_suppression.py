@@ -25,6 +25,9 @@ _EPSILON = 1e-7
 _MOST_CANDIDATES = 30000
 """Most confident boxes that are compared, as in Ultralytics' `non_max_suppression` (`max_nms`)."""
 
+_LEAST_SIZE = 0.05
+"""Twelfths of square pixels of a box whose squared size is far above epsilon."""
+
 _AT_ONCE = 256
 """Candidates that are compared with more confident ones at a time."""
 
@@ -45,7 +48,7 @@ def probiou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[
     Returns:
         float32 `[n, m]`.
     """
-    distances = np.clip(_distances(_moments(boxes), _moments(others)), _EPSILON, 100)
+    distances = np.clip(_distances(_moments(boxes)[:, :, None], _moments(others)[:, None]), _EPSILON, 100)
     overlaps: NDArray[np.float32] = 1 - np.sqrt(1 - np.exp(-distances) + np.float32(_EPSILON))
     return np.maximum(overlaps, 0)
 
@@ -65,20 +68,20 @@ def suppress_oriented(
         Indices of the kept boxes, ascending.
     """
     limit = np.float32(distance_at(iou))
-    moments = _moments(boxes)
-    kept: list[int] = []
+    moments = np.concatenate([_moments(boxes), classes[None].astype(np.float32)])
+    kept = np.zeros(0, np.intp)
     for start in range(0, len(boxes), _AT_ONCE):
-        end = min(start + _AT_ONCE, len(boxes))
-        dropped = np.zeros(end - start, np.bool_)
-        for group in np.unique(classes[start:end]):
-            [earlier] = (classes[:end] == group).nonzero()
-            mine = earlier[earlier.searchsorted(start) :]
-            close = _distances(moments[:, mine], moments[:, earlier]) < limit
-            dropped[mine - start] = (close & (earlier < mine[:, None])).any(axis=1)
-        kept += (start + (~dropped).nonzero()[0]).tolist()
+        left = np.arange(start, min(start + _AT_ONCE, len(boxes)))
+        # Most boxes overlap a kept one, and those are few; the others are compared with every more confident one.
+        for rivals in (kept, np.arange(left[-1] + 1)):
+            overlap = _overlap(moments[:, left], moments[:, rivals], limit) & (rivals < left[:, None])
+            left = left[~overlap.any(axis=1)]
+            if not len(left):
+                break
+        kept = np.concatenate([kept, left])
         if len(kept) >= most:
             break
-    return np.array(kept[:most], np.intp)
+    return kept[:most]
 
 
 def select_oriented(
@@ -118,14 +121,38 @@ def _moments(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([x, y, width * width / twelfth, height * height / twelfth, size, np.cos(angle), np.sin(angle)])
 
 
+def _overlap(boxes: NDArray[np.float32], others: NDArray[np.float32], limit: np.float32) -> NDArray[np.bool_]:
+    """Returns which pairs are of one class and less than `limit` apart, `[n, m]`.
+
+    The distance is at least |d|² / 4 over the sum of both boxes' larger variances: most pairs need no more than that.
+
+    Args:
+        boxes: Moments and, after them, the class, float32 `[8, n]`.
+        others: The same of other boxes, `[8, m]`.
+        limit: Bhattacharyya distance.
+    """
+    with np.errstate(all="ignore"):  # infinite sides
+        across, down = (boxes[axis, :, None] - others[axis] for axis in (0, 1))
+        # Where epsilon counts, in boxes of less than a pixel, the bound does not hold.
+        reach, others_reach = (
+            np.where(one[4] < _LEAST_SIZE, np.float32(np.inf), np.maximum(one[2], one[3])) for one in (boxes, others)
+        )
+        factor = np.float32(4 * (max(float(limit), 0.0) + 1e-5) * (1 + 1e-3))
+        overlap: NDArray[np.bool_] = across * across + down * down < factor * (reach[:, None] + others_reach)
+    overlap &= boxes[7, :, None] == others[7]
+    first, second = overlap.nonzero()
+    overlap[first, second] = _distances(boxes[:7, first], others[:7, second]) < limit
+    return overlap
+
+
 def _distances(by: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the Bhattacharyya distances of moments `[7, n]` and `[7, m]`, float32 `[n, m]`.
+    """Returns the Bhattacharyya distances of moments `[7, …]` and `[7, …]`, which are broadcast; float32 `[…]`.
 
     `dᵀ S⁻¹ d / 4 + ln(det S / (4 sqrt(det S₁ det S₂))) / 2`, where S is the sum of both covariances and d the
     difference of the centres. Both terms are written along the boxes' own axes, as sums of what is not negative: in
     Cartesian terms the determinant of a long thin box is a small difference of large numbers, imprecise in float32.
     """
-    x1, y1, p1, q1, size1, cos1, sin1 = by[:, :, None]
+    x1, y1, p1, q1, size1, cos1, sin1 = by
     x2, y2, p2, q2, size2, cos2, sin2 = others
     epsilon = np.float32(_EPSILON)
     with np.errstate(all="ignore"):  # NaN is below no limit

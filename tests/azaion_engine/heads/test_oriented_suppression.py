@@ -73,14 +73,13 @@ def scenes(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     count = draw(st.integers(0, 40))
     seed = draw(st.integers(0, 10**6))
     random = np.random.default_rng(seed)
-    boxes = np.concatenate(
-        [random.uniform(0, 30, (count, 2)), random.uniform(2, 40, (count, 2)), random.uniform(-2, 4, (count, 1))],
-        axis=1,
-    )
+    sizes = 10 ** random.uniform(draw(st.sampled_from([-2.0, 0.5])), 1.7, (count, 2))  # pixels, from a hundredth on
+    places, angles = random.uniform(0, 30, (count, 2)), random.uniform(-2, 4, (count, 1))
+    boxes = np.concatenate([places, sizes, angles], axis=1)
     return boxes.astype(np.float32), random.integers(0, 3, count)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(scenes(), st.sampled_from([0.0, 0.2, 0.45, 0.7, 1.0]), st.integers(1, 40))
 def test_a_box_goes_if_a_more_confident_one_of_its_class_overlaps_it_even_one_that_goes(
     scene: tuple[NDArray[np.float32], NDArray[np.int64]], iou: float, most: int
