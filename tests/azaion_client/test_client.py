@@ -46,6 +46,14 @@ def test_an_answer_becomes_typed_boxes(call, script):
         found.boxes = ()
 
 
+def test_an_oriented_box_has_its_angle_and_corners_and_an_upright_one_has_none(call, script):
+    corners = [[1, 2], [3, 2.5], [2.5, 4], [0.5, 3.5]]
+    script.plays(Reply({**ANSWER, "boxes": [{**BOX, "angle": 0.245, "corners": corners}, BOX]}))
+    oriented, upright = call("detect", b"jpeg").boxes
+    assert (oriented.angle, oriented.corners) == (0.245, tuple(map(tuple, corners)))
+    assert (upright.angle, upright.corners) == (None, None)
+
+
 def test_fields_that_a_later_service_adds_are_no_error(call, script):
     script.plays(Reply({**ANSWER, "boxes": [{**BOX, "track": 7}], "new": 1}))
     assert len(call("detect", b"jpeg")) == 1
