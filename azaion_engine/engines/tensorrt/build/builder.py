@@ -16,6 +16,7 @@ from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.api import TensorRT
 from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
+from azaion_engine.engines.tensorrt.build.reduce_axes import inline_reduce_axes
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
 from azaion_engine.model.info import ModelInfo
@@ -25,7 +26,7 @@ from azaion_engine.settings import DEFAULT_BATCH_SIZE, Precision, check_at_least
 
 logger = logging.getLogger(__name__)
 
-BUILD_RECIPE = 2
+BUILD_RECIPE = 3
 """Part of every stored plan's key; raise it when the same ONNX file should give a different plan."""
 
 WORKSPACE_SHARE = 0.9
@@ -100,6 +101,8 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
         progress.stage("preparing the model")
         model = _fix_size(onnx_model, info, options)
         widen_to_float32(model)
+        if not trt.reads_axes_input:
+            inline_reduce_axes(model)
         if half and trt.strongly_typed:
             model = convert_to_mixed(model)
 

@@ -78,20 +78,6 @@ def test_convert_from_onnx_gives_a_plan(rtx: Any) -> None:
     assert len(plan) > 10_000
 
 
-def test_wrong_output_is_refused_with_the_export_hint(rtx: Any) -> None:
-    with pytest.raises(ModelError, match=r"'output0' is .*7.*expected \[batch, n, 6\].*end2end=True"):
-        build_plan(make_detector(output="raw"), SMALL)
-
-
-def test_wrong_output_that_the_file_does_not_declare_is_refused_too(rtx: Any) -> None:
-    model = onnx.load_model_from_string(make_detector(output="raw"))
-    del model.graph.output[0].type.tensor_type.shape.dim[:]
-    for name in ("a", "b", "c"):
-        model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = name
-    with pytest.raises(ModelError, match="end2end=True"):
-        build_plan(model.SerializeToString(), SMALL)
-
-
 def test_an_unknown_operator_names_its_node(rtx: Any, caplog: pytest.LogCaptureFixture) -> None:
     model = make_detector(unknown_op=True)
     with pytest.raises(EngineBuildError, match=r"node /head/mystery \(Mystery\)"):
