@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from azaion_engine.detector import Detector
 from azaion_engine.parameters import check_confidence, check_suppression
-from azaion_engine.pictures.codec import decode, encode_jpeg
+from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
-from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
@@ -27,6 +26,9 @@ from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
+
+_DRAWING_BYTES = 16
+"""Bytes a pixel that drawing boxes and encoding the JPEG take: the drawn copies, BGR, and the JPEG itself."""
 
 
 class Answer(NamedTuple):
@@ -107,6 +109,7 @@ class DetectorService:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
             InvalidParameterError: Bad confidence, class or number, or the model leaves no IoU to choose.
             OverloadedError: The queue is full.
+            OutOfMemoryError: Memory to decode the picture is lacking at the moment.
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is lost; Ray will replace this replica.
         """
@@ -173,7 +176,7 @@ class DetectorService:
         detect_ms = stages.pop("total")
         started = time.perf_counter()
         drawing = asyncio.get_running_loop().run_in_executor(
-            self._batcher.decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
+            self._batcher.decoders, _draw_jpeg, picture, self.detector, answer.detections, self.settings.timeout_s
         )
         try:
             jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
@@ -236,5 +239,8 @@ class DetectorService:
         return times
 
 
-def _draw_jpeg(picture: bytes, limits: PictureLimits, found: Detections) -> bytes:
-    return encode_jpeg(found.draw(decode(picture, limits)))
+def _draw_jpeg(picture: bytes, detector: Detector, found: Detections, timeout_s: float) -> bytes:
+    encoded = EncodedPicture(picture, detector.limits)
+    needed = encoded.decoding_bytes() + _DRAWING_BYTES * found.picture_width * found.picture_height
+    with detector.decode_memory.hold(needed, timeout_s):
+        return encode_jpeg(found.draw(encoded.decode()))
