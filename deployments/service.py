@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
+
+Converted = TypeVar("Converted")
 
 _DRAWING_BYTES = 16
 """Bytes a pixel that drawing boxes and encoding the JPEG take: the drawn copies, BGR, and the JPEG itself."""
@@ -175,15 +177,25 @@ class DetectorService:
         stages = answer.times.milliseconds()
         detect_ms = stages.pop("total")
         started = time.perf_counter()
+        left_s = self.settings.timeout_s - detect_ms / 1000
         drawing = asyncio.get_running_loop().run_in_executor(
-            self._batcher.decoders, _draw_jpeg, picture, self.detector, answer.detections, self.settings.timeout_s
+            self._batcher.decoders, _draw_jpeg, picture, self.detector, answer.detections, left_s
         )
         try:
-            jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
+            jpeg = await asyncio.wait_for(drawing, left_s)
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
+
+    async def convert(self, function: Callable[..., Converted], *arguments: Any) -> Converted:
+        """Runs costly work on a request or an answer in the threads that decode pictures.
+
+        Args:
+            function: Its errors are raised here.
+            *arguments: Its arguments.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, function, *arguments)
 
     def describe(self) -> dict[str, Any]:
         """Returns the model card: name, engine, head, input size, batch, classes, limits."""

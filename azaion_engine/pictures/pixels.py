@@ -47,7 +47,12 @@ def _deep_grey_scale(image: ImageFile.ImageFile) -> Callable[[NDArray[Any]], NDA
     if image.mode.startswith("I;16") or isinstance(image, PngImageFile):
         # The high byte, as Pillow uses for 16-bit colour, so that grey and colour versions of a picture match.
         shift = 4 if tags.get(TIFF_BITS) == (12,) else 8
-        return lambda samples: np.bitwise_xor((samples >> shift).astype(np.uint8), mask)
+
+        def high_byte(samples: NDArray[Any]) -> NDArray[np.uint8]:
+            grey: NDArray[np.uint8] = (samples >> shift).astype(np.uint8) ^ mask
+            return grey
+
+        return high_byte
     # TIFF with float, signed or 32-bit samples: floats within 0…1 keep that range; all others have no defined
     # white and are scaled from their minimum to their maximum.
     extremes = [(values.min(), values.max()) for values in (_finite(np.asarray(strip)) for _, strip in _strips(image))]
@@ -55,7 +60,12 @@ def _deep_grey_scale(image: ImageFile.ImageFile) -> Callable[[NDArray[Any]], NDA
     if image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     factor = 255 / max(high - low, 1e-300)
-    return lambda samples: np.bitwise_xor(np.rint((_finite(samples) - low) * factor).astype(np.uint8), mask)
+
+    def scaled(samples: NDArray[Any]) -> NDArray[np.uint8]:
+        grey: NDArray[np.uint8] = np.rint((_finite(samples) - low) * factor).astype(np.uint8) ^ mask
+        return grey
+
+    return scaled
 
 
 def _finite(samples: NDArray[Any]) -> NDArray[np.float64]:
@@ -68,7 +78,7 @@ def turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
     if orientation in (5, 7):
         picture = cv2.transpose(picture)
     if orientation in flips:
-        return cv2.flip(picture, flips[orientation], dst=picture)
-    if orientation in (6, 8):
-        return cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE if orientation == 6 else cv2.ROTATE_90_COUNTERCLOCKWISE)
+        picture = cv2.flip(picture, flips[orientation], dst=picture)
+    elif orientation in (6, 8):
+        picture = cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE if orientation == 6 else cv2.ROTATE_90_COUNTERCLOCKWISE)
     return picture

@@ -11,11 +11,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, quote
 from deployments.errors import status_of
 from deployments.watching.record import current_request
 
 logger = logging.getLogger("ray.serve")
+
+_MOST_TEXT = 2000
+"""Maximum characters of a message; those of input within it are cut before (`azaion_engine.errors.quote`)."""
 
 _HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 
@@ -65,17 +68,24 @@ def explain(error: Exception, where: str) -> Failure:
 
 def _failure_of(error: Exception, where: str) -> Failure:
     if isinstance(error, AzaionError):
-        return Failure(error.code, str(error), status_of(error), getattr(error, "retry_after_s", 1))
+        return Failure(error.code, _shortened(str(error)), status_of(error), getattr(error, "retry_after_s", 1))
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part != "query")
-        return Failure("invalid_parameter", f"{name}: {first['msg']}, given {first.get('input')!r}", 422)
+        return Failure("invalid_parameter", f"{name}: {first['msg']}, given {quote(first.get('input'))}", 422)
     if isinstance(error, HTTPException):
-        return Failure(_HTTP_CODES.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+        return Failure(
+            _HTTP_CODES.get(error.status_code, "http_error"), _shortened(str(error.detail)), error.status_code
+        )
     if isinstance(error, ClientDisconnect):
         return Failure("cancelled", "the client left before its picture had arrived", 499)
     logger.error("unexpected error in %s", where, exc_info=error)
     return Failure("internal", "an unexpected error; the server's log has the details", 500)
+
+
+def _shortened(message: str) -> str:
+    """Cuts a message: gRPC drops an answer with the status if its metadata exceed 8 KiB."""
+    return message if len(message) <= _MOST_TEXT else f"{message[:_MOST_TEXT]}…"
 
 
 async def answer_failure(request: Request, error: Exception) -> JSONResponse:

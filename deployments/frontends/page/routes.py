@@ -9,6 +9,7 @@ from pathlib import PurePath
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from azaion_engine.errors import quote
 from azaion_engine.model.file import SAMPLES, sample_picture
 
 # Own table: the system's has two types for .js and may lack a suffix.
@@ -45,7 +46,7 @@ def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
     folder = resources.files("deployments.frontends.page").joinpath("static")
     if name not in {file.name for file in folder.iterdir()}:
-        raise HTTPException(404, f"the page has no file {name!r}")
+        raise HTTPException(404, f"the page has no file {quote(name)}")
     return _answer(request, name, folder.joinpath(name).read_bytes())
 
 
@@ -53,7 +54,7 @@ def page_file(request: Request, name: str) -> Response:
 def sample(request: Request, name: str) -> Response:
     """Answers a sample picture that ships with the library."""
     if name not in SAMPLES:
-        raise HTTPException(404, f"there is no sample {name!r}, only {', '.join(SAMPLES)}")
+        raise HTTPException(404, f"there is no sample {quote(name)}, only {', '.join(SAMPLES)}")
     return _answer(request, name, sample_picture(name))
 
 
