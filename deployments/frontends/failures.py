@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import AzaionError, quote
 from deployments.errors import status_of
+from deployments.frontends.safe_headers import SAFE_HEADERS
 from deployments.watching.record import current_request
 
 logger = logging.getLogger("ray.serve")
@@ -92,4 +93,5 @@ async def answer_failure(request: Request, error: Exception) -> JSONResponse:
     """Answers an error with the JSON error object of `/detect`."""
     failure = explain(error, request.url.path)
     headers = getattr(error, "headers", None) or {}  # a 405 has an Allow header
-    return JSONResponse({"error": failure.body()}, failure.status, {**headers, **failure.headers})
+    # An unexpected error is answered outside of the middleware that adds the safe headers.
+    return JSONResponse({"error": failure.body()}, failure.status, {**SAFE_HEADERS, **headers, **failure.headers})

@@ -58,7 +58,7 @@ def replica(
         service = DetectorService(chosen, opener(chosen), decode_threads)
     held = Replica(service)
     context = SimpleNamespace(servable_object=held)
-    with mock.patch.object(serve, "get_replica_context", lambda: context):
+    with mock.patch.object(serve, "get_replica_context", return_value=context):
         try:
             yield held
         finally:
