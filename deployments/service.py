@@ -254,5 +254,5 @@ class DetectorService:
 def _draw_jpeg(picture: bytes, detector: Detector, found: Detections, timeout_s: float) -> bytes:
     encoded = EncodedPicture(picture, detector.limits)
     needed = encoded.decoding_bytes() + _DRAWING_BYTES * found.picture_width * found.picture_height
-    with detector.decode_memory.hold(needed, timeout_s):
+    with detector.decode_memory.hold(needed, timeout_s, encoded.forget):
         return encode_jpeg(found.draw(encoded.decode()))

@@ -129,6 +129,10 @@ class EncodedPicture:
             piece_bytes=opened.piece_bytes,
         )
 
+    def forget(self) -> None:
+        """Frees the opened header, which may keep a copy of the file; whoever needs it next opens it anew."""
+        self._opened = None
+
     def decode(self) -> NDArray[np.uint8]:
         """Decodes the first frame and turns it upright.
 
@@ -151,6 +155,7 @@ class EncodedPicture:
                 picture = _decode_by_opencv(self.data, jpeg.width, jpeg.height)
                 if picture is not None:
                     return picture
+        needed = self.decoding_bytes()
         opened = self._open()
         self._opened = None  # free Pillow's pixels early: this picture may wait long for the engine
         header = opened.header
@@ -164,7 +169,7 @@ class EncodedPicture:
         except AzaionError:
             raise
         except Exception as error:  # Pillow's plug-ins raise many types on damaged files: see the tests
-            raise failed(header.format, error) from error
+            raise failed(header.format, error, needed) from error
 
     def _open(self) -> OpenedPicture:
         if self._opened is None:
@@ -201,7 +206,7 @@ def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8]
         picture: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
-            raise failed("JPEG", MemoryError()) from error
+            raise failed("JPEG", MemoryError(), 0) from error
         return None
     if picture is None or picture.shape != (height, width, 3):
         return None

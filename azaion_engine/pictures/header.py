@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -23,6 +24,7 @@ from azaion_engine.errors import (
     UndecodablePictureError,
     UnsupportedPictureError,
 )
+from azaion_engine.pictures.bounds.decode_cost import webp_bytes
 from azaion_engine.pictures.bounds.jpeg_segments import needed_segments
 from azaion_engine.pictures.bounds.png_chunks import needed_chunks
 from azaion_engine.pictures.bounds.tiff_directory import needed_tags
@@ -151,7 +153,8 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     except Exception as error:
         if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
             raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
-        raise failed(name, error) from error
+        needed = webp_bytes(*webp_size(data), len(data)) if name == "WebP" else 2 * len(data)
+        raise failed(name, error, needed) from error
     check_pixels(width, height, limits)
     _check_variant(image)
     if name != "TIFF":
@@ -241,19 +244,29 @@ def _read_orientation(block: bytes) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def failed(name: str, error: BaseException) -> AzaionError:
+def _allocatable(needed: int) -> bool:
+    try:
+        np.empty(needed, np.uint8)  # takes address space only, as nothing is written
+    except MemoryError:
+        return False
+    return True
+
+
+def failed(name: str, error: BaseException, needed: int) -> AzaionError:
     """Converts any error that Pillow raised on a picture to the typed one.
 
     Args:
         name: The picture's format.
         error: What was raised.
+        needed: Memory that the failed step takes, in bytes. Where as much cannot be allocated, that was the reason:
+            libjpeg and libwebp report the lack of memory like damage.
 
     Returns:
         OutOfMemoryError if no memory was left, PictureTooLargeError for Pillow's own limit, which counts only if
         `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module must not change,
         and UndecodablePictureError for all else.
     """
-    if isinstance(error, MemoryError) or "out of memory" in str(error):
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or not _allocatable(needed):
         return OutOfMemoryError(f"no memory was left to decode the {name}; try again later")
     if isinstance(error, Image.DecompressionBombError):
         return PictureTooLargeError(f"the {name} has more pixels than Pillow is set to accept: {error}")

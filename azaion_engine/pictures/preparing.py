@@ -120,7 +120,8 @@ class Preparer:
         if header is None:
             if self.place_of(picture) is DecodePlace.HERE:  # takes less than the least that is accounted for
                 return self._prepare_pixels(picture.decode(), selection)
-            with self.memory.hold(picture.decoding_bytes() + self._fitting_bytes(picture), timeout_s):
+            needed = picture.decoding_bytes() + self._fitting_bytes(picture)
+            with self.memory.hold(needed, timeout_s, picture.forget):
                 return self._prepare_pixels(picture.decode(), selection)
         letterbox = Letterbox.fit(header.width, header.height, *self._size)
         return JpegPicture(letterbox, picture.data, header.orientation, selection)

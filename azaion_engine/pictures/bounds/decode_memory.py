@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from azaion_engine.errors import OutOfMemoryError, PictureTooLargeError
+from azaion_engine.system.heap import trim_heap
 from azaion_engine.system.memory import available_memory
 
 _MIB = 2**20
+_LARGE = 32 * _MIB
+"""Bytes from which on a decode gives the heap's free pages back: it takes long enough for that."""
 _LEAST, _MOST = 256 * _MIB, 4096 * _MIB
 
 
@@ -45,12 +48,15 @@ class DecodeMemory:
         return cls(min(max(available_memory() // 4 // processes, _LEAST), _MOST))
 
     @contextmanager
-    def hold(self, needed: int, timeout_s: float | None = None) -> Iterator[None]:
+    def hold(
+        self, needed: int, timeout_s: float | None = None, before_waiting: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
         """Takes bytes of the budget for the duration of the block.
 
         Args:
             needed: Bytes, from `decode_cost`.
             timeout_s: Maximum time to wait for them, in seconds; None: as long as it takes.
+            before_waiting: Called if it must wait: frees what is held already.
 
         Raises:
             PictureTooLargeError: More than the whole budget.
@@ -60,19 +66,22 @@ class DecodeMemory:
             raise PictureTooLargeError(
                 f"decoding the picture takes {_mib(needed)} MiB of memory, at most {_mib(self.limit)} MiB are allowed"
             )
-        self._take(needed, timeout_s)
+        self._take(needed, timeout_s, before_waiting)
         try:
             yield
         finally:
+            if needed >= _LARGE:
+                trim_heap()  # before the next decode begins
             with self._changed:
                 self._free += needed
                 self._changed.notify_all()
 
-    def _take(self, needed: int, timeout_s: float | None) -> None:
+    def _take(self, needed: int, timeout_s: float | None, before_waiting: Callable[[], object]) -> None:
         with self._changed:
             if not self._waiting and needed <= self._free:
                 self._free -= needed
                 return
+            before_waiting()
             ticket = object()
             self._waiting.append(ticket)
             try:

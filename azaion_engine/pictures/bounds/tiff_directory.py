@@ -143,6 +143,8 @@ def _check_pieces(data: bytes, values: dict[int, tuple[int, ...]], max_pixels: i
 def _with_directory(data: bytes, at: int, count: bytes, kept: dict[int, bytes], room: int) -> bytes:
     """Writes a directory over the one at an offset, which took `room` bytes; zeros say that none follows."""
     entries = b"".join(kept[tag] for tag in sorted(kept))
+    if data.startswith(b"".join([count, entries, bytes(room - len(entries))]), at):
+        return data
     end = at + len(count) + room
     return b"".join([memoryview(data)[:at], count, entries.ljust(room, b"\0"), memoryview(data)[end:]])
 

@@ -68,6 +68,17 @@ def test_a_large_decode_is_not_overtaken_for_ever() -> None:
     assert order == ["large", "small"]
 
 
+def test_what_must_wait_frees_first_what_it_holds_already() -> None:
+    memory, freed = DecodeMemory(100), []
+    with (
+        memory.hold(50, 0, lambda: freed.append("at once")),
+        pytest.raises(OutOfMemoryError),
+        memory.hold(60, 0, lambda: freed.append("waited")),
+    ):
+        pass
+    assert freed == ["waited"]
+
+
 def test_an_error_inside_gives_the_bytes_back() -> None:
     memory = DecodeMemory(100)
     with pytest.raises(ValueError, match="damaged"), memory.hold(100):
