@@ -69,7 +69,8 @@ def _deep_grey_scale(image: ImageFile.ImageFile) -> Callable[[NDArray[Any]], NDA
 
 
 def _finite(samples: NDArray[Any]) -> NDArray[np.float64]:
-    return np.nan_to_num(samples.astype(np.float64), copy=False, posinf=0.0, neginf=0.0)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        return np.nan_to_num(samples.astype(np.float64), copy=False, posinf=0.0, neginf=0.0)
 
 
 def turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -62,7 +62,7 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
         yield f"TIFF {fax}", encode(colour.convert("1"), "TIFF", compression=fax)
     yield "TIFF F", encode(Image.fromarray(noise()[..., 0].astype(np.float32)), "TIFF")
     yield "TIFF I", encode(Image.fromarray(noise()[..., 0].astype(np.int32)), "TIFF", compression="tiff_lzw")
-    yield "TIFF 16 bits", raw_tiff(RAMP, photometric=0, order=">")
+    yield "TIFF 16 bits", raw_tiff(RAMP, photometric=1, order=">")
     yield "TIFF large", encode(colour, "TIFF", big_tiff=True)
     yield "TIFF pages", encode(colour, "TIFF", save_all=True, append_images=[colour])
     yield "TIFF turned", encode(colour, "TIFF", tiffinfo={274: 6})

@@ -193,6 +193,12 @@ def unpack_bytes(data: bytes | memoryview) -> list[bytes]:
 
 
 def _flat(values: Any) -> list[Any]:
-    if not isinstance(values, (list, tuple)):
-        return [values]
-    return [element for value in values for element in _flat(value)]
+    """Flattens arrays of any depth; no recursion, as JSON can be deeper than Python's stack."""
+    flat, waiting = [], [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (list, tuple)):
+            waiting.extend(reversed(value))
+        else:
+            flat.append(value)
+    return flat

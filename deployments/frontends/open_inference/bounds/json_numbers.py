@@ -24,15 +24,22 @@ MOST_PARTS = 10_000
 """Maximum arrays, objects and elements in the remaining text."""
 
 _PIECE = 256 * 1024
-# In valid JSON, these quotes can only be those of a key: inside a string, quotes follow a backslash.
-_DATA = re.compile(rb'(?<!\\)"data"\s*:\s*(?=\[)')
+_MOST_ELEMENT = 64 * 1024
+"""Maximum characters of a number with the spaces around it."""
+_MOST_ARRAYS = 100
+"""Maximum arrays of numbers; the models have one input."""
+_DATA = b'"data"'
+_VALUE = re.compile(rb"\s{0,1000}:\s{0,1000}(?=\[)")
+"""What stands between the key `data` and its array."""
 _MISPLACED = re.compile(rb"\]\s*[^\s\],]|[^\s\[,]\s*\[|\[\s*,|,\s*[,\]]")
 """A bracket or comma where neither an array nor an element can begin or end."""
-_OPEN, _CLOSE, _COMMA = b"[],"
+_OPEN, _CLOSE = b"[]"
 _STEPS = np.zeros(256, np.int8)
 _STEPS[_OPEN], _STEPS[_CLOSE] = 1, -1
 _IS_NUMERIC = np.zeros(256, np.bool_)
 _IS_NUMERIC[list(b"[]0123456789eE+-., \t\r\n")] = True
+_IS_PART = np.zeros(256, np.bool_)
+_IS_PART[list(b",[{")] = True
 
 
 def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32]]]:
@@ -50,24 +57,38 @@ def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32
     """
     left: list[bytes] = []
     arrays: list[NDArray[np.float32]] = []
-    at = 0
-    while found := _DATA.search(text, at):
-        start = found.end()
-        end = _end_of_array(text, start)
-        if end is None:  # it has other elements than numbers
-            left.append(text[at:start])
-            at = start
+    at, remaining = 0, most
+    for key, start in _data_members(text):
+        if key < at or (end := _end_of_array(text, start)) is None:  # it has other elements than numbers
             continue
-        if len(arrays) == MOST_PARTS:
-            raise _too_many_parts()
-        left += [text[at : found.start()], f'"\\u0000numbers":{len(arrays)}'.encode()]
-        arrays.append(_numbers(text, start, end, most - sum(len(array) for array in arrays), most))
+        if len(arrays) == _MOST_ARRAYS:
+            raise InvalidRequestError(f"the JSON has more than the {_MOST_ARRAYS} arrays of numbers accepted")
+        left += [text[at:key], f'"\\u0000numbers":{len(arrays)}'.encode()]
+        arrays.append(_numbers(text, start, end, remaining, most))
+        remaining -= len(arrays[-1])
         at = end
-    left.append(text[at:])
-    rest = b"".join(left) if arrays else text
-    if sum(rest.count(part) for part in (b",", b"[", b"{")) > MOST_PARTS:
-        raise _too_many_parts()
+    rest = b"".join([*left, text[at:]]) if arrays else text
+    _check_parts(rest)
     return rest, arrays
+
+
+def _data_members(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yields (offset of the key, offset of the array) of each member `data` that is an array."""
+    for piece in range(0, len(text), _PIECE):
+        at = piece
+        while (at := text.find(_DATA, at, min(piece + _PIECE + len(_DATA) - 1, len(text)))) >= 0:
+            # In valid JSON, these quotes are a key's: inside a string, quotes follow a backslash.
+            if text[at - 1 : at] != b"\\" and (value := _VALUE.match(text, at + len(_DATA))):
+                yield at, value.end()
+            at += len(_DATA)
+
+
+def _check_parts(text: bytes) -> None:
+    parts = 0
+    for at in range(0, len(text), _PIECE):
+        parts += int(_IS_PART[np.frombuffer(text, np.uint8, min(_PIECE, len(text) - at), at)].sum())
+        if parts > MOST_PARTS:
+            raise InvalidRequestError(f"the JSON has more than the {MOST_PARTS} arrays, objects and elements accepted")
 
 
 def _end_of_array(text: bytes, start: int) -> int | None:
@@ -79,6 +100,11 @@ def _end_of_array(text: bytes, start: int) -> int | None:
         closed = np.flatnonzero(depths == 0)
         inside = piece if not closed.size else piece[: closed[0] + 1]
         if not _IS_NUMERIC[inside].all():
+            other = inside[np.argmin(_IS_NUMERIC[inside])]
+            if other in b"NI":
+                raise InvalidRequestError(
+                    "expected finite numbers in `data`, given NaN or Infinity, which JSON has not"
+                )
             return None
         if closed.size:
             return at + int(closed[0]) + 1
@@ -109,11 +135,11 @@ def _numbers(text: bytes, start: int, end: int, left: int, most: int) -> NDArray
 def _pieces(text: bytes, start: int, end: int) -> Iterator[bytes]:
     """Splits an array at commas into pieces of about `_PIECE` bytes, without these commas."""
     while start < end:
-        comma = text.find(b",", start + _PIECE, end) if end - start > _PIECE else -1
+        comma = (
+            text.find(b",", start + _PIECE, min(start + _PIECE + _MOST_ELEMENT, end)) if end - start > _PIECE else -1
+        )
         stop = end if comma < 0 else comma
+        if stop - start > _PIECE + _MOST_ELEMENT:
+            raise InvalidRequestError(f"an element of `data` has more than {_MOST_ELEMENT} characters")
         yield text[start:stop]
         start = stop + 1
-
-
-def _too_many_parts() -> InvalidRequestError:
-    return InvalidRequestError(f"the JSON has more than the {MOST_PARTS} arrays, objects and elements accepted")

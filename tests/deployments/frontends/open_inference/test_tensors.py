@@ -12,9 +12,16 @@ from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.tensors import NUMPY, InputTensor, OutputTensor, pack_bytes, unpack_bytes
 
 NUMBERS = {name: dtype for name, dtype in NUMPY.items() if name != "BYTES"}
+
+
+def finite(dtype: np.dtype) -> st.SearchStrategy:
+    options = {"allow_nan": False, "allow_infinity": False} if dtype.kind == "f" else {}
+    return nst.from_dtype(dtype, **options)
+
+
 shapes = nst.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 numbers = st.sampled_from(sorted(NUMBERS)).flatmap(
-    lambda name: st.tuples(st.just(name), nst.arrays(NUMBERS[name], shapes))
+    lambda name: st.tuples(st.just(name), nst.arrays(NUMBERS[name], shapes, elements=finite(NUMBERS[name])))
 )
 
 

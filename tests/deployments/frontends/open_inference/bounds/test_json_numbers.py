@@ -71,3 +71,19 @@ def test_reading_ends_with_one_number_too_many():
 def test_other_parts_are_counted_before_a_parser_sees_them(part):
     with pytest.raises(InvalidRequestError, match=f"more than the {MOST_PARTS} arrays"):
         take_numbers(b'{"inputs":[%b1]}' % (part * (MOST_PARTS + 1)), 100)
+
+
+def test_a_great_many_small_arrays_are_refused():
+    with pytest.raises(InvalidRequestError, match="more than the 100 arrays of numbers"):
+        take_numbers(b'{"inputs":[%b{}]}' % (b'{"data":[0]},' * 101), 10**6)
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_that_json_has_not_are_named(value):
+    with pytest.raises(InvalidRequestError, match="NaN or Infinity"):
+        take_numbers(b'{"data":[1,2,%b]}' % value, 100)
+
+
+def test_an_element_without_end_is_refused():
+    with pytest.raises(InvalidRequestError, match="more than 65536 characters"):
+        take_numbers(b'{"data":[%b]}' % (b"1" * 2**20), 100)
