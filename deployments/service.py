@@ -20,7 +20,7 @@ from azaion_engine.results.detections import Detections
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.places import Places
-from deployments.errors import DeadlineExceededError
+from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
@@ -78,6 +78,7 @@ class DetectorService:
         self.detector = detector
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
         self.bodies = Places(settings.bodies_at_once, f"{settings.bodies_at_once} bodies are arriving at the moment")
+        self._body_bytes = 0
         self._batcher.warm_up()
         self._metrics = ServiceMetrics(
             batch_size=detector.engine.get_batch_size(),
@@ -188,14 +189,41 @@ class DetectorService:
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
-    async def convert(self, function: Callable[..., Converted], *arguments: Any) -> Converted:
+    async def convert(self, function: Callable[..., Converted], *arguments: Any, memory: int = 0) -> Converted:
         """Runs costly work on a request or an answer in the threads that decode pictures.
 
         Args:
             function: Its errors are raised here.
             *arguments: Its arguments.
+            memory: Bytes that it takes at most, out of the budget of all decodes.
+
+        Raises:
+            PictureTooLargeError: More memory than the whole budget.
+            OutOfMemoryError: Others held the budget for `timeout_s`.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, function, *arguments)
+
+        def convert() -> Converted:
+            with self.detector.decode_memory.hold(memory, self.settings.timeout_s):
+                return function(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, convert)
+
+    def hold_body(self, record: RequestRecord, size: int) -> None:
+        """Counts bytes of a body that arrived; they are held until the request is over.
+
+        Args:
+            record: Whose body it is.
+            size: Bytes of its next part.
+
+        Raises:
+            OverloadedError: The bodies of all requests have as many bytes as all decodes may take. A single request is
+                bounded by its own limit only.
+        """
+        limit = self.detector.decode_memory.limit
+        if self._body_bytes + size > limit and self._body_bytes > record.held_bytes:
+            raise OverloadedError(f"the pictures of all requests take {limit >> 20} MiB; try again later")
+        self._body_bytes += size
+        record.held_bytes += size
 
     def describe(self) -> dict[str, Any]:
         """Returns the model card: name, engine, head, input size, batch, classes, limits."""
@@ -235,7 +263,9 @@ class DetectorService:
         self.detector.engine.check_health()
 
     def request_over(self, record: RequestRecord) -> None:
-        """Counts and logs a finished request."""
+        """Counts and logs a finished request, and forgets its body."""
+        self._body_bytes -= record.held_bytes
+        record.held_bytes = 0
         self._metrics.request_over(record)
         self._log.write(record)
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from azaion_engine.errors import PictureTooLargeError
 from deployments.batching.deadline import Deadline
 from deployments.service import DetectorService
+from deployments.watching.record import current_request
 
 
 def this_service() -> DetectorService:
@@ -53,6 +54,7 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
     Raises:
         PictureTooLargeError: The body has more than `limit` bytes.
         ClientDisconnect: The client left before the end.
+        OverloadedError: The bodies of all requests take too much memory.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
@@ -63,6 +65,8 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             received += len(chunk)
             if received > limit:
                 raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+            if (record := current_request.get()) is not None:
+                this_service().hold_body(record, len(chunk))
             yield chunk
     except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
         raise ClientDisconnect from None

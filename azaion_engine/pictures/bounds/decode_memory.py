@@ -64,7 +64,7 @@ class DecodeMemory:
         """
         if needed > self.limit:
             raise PictureTooLargeError(
-                f"decoding the picture takes {_mib(needed)} MiB of memory, at most {_mib(self.limit)} MiB are allowed"
+                f"decoding this takes {_mib(needed)} MiB of memory, at most {_mib(self.limit)} MiB are allowed"
             )
         self._take(needed, timeout_s, before_waiting)
         try:
@@ -87,8 +87,8 @@ class DecodeMemory:
             try:
                 if not self._changed.wait_for(lambda: self._waiting[0] is ticket and needed <= self._free, timeout_s):
                     raise OutOfMemoryError(
-                        f"decoding the picture takes {_mib(needed)} MiB of memory, and other pictures hold what is "
-                        "allowed; try again later"
+                        f"decoding this takes {_mib(needed)} MiB of memory, and others hold what is allowed; "
+                        "try again later"
                     )
                 self._free -= needed
             finally:

@@ -29,6 +29,10 @@ JSON_BYTES = "Inference-Header-Content-Length"
 """Header: length of the JSON, after which binary tensors begin; in requests and answers."""
 
 
+_ANSWER_BYTES = 100
+"""Bytes of one number of an answer: as an object, as JSON, and compressed."""
+
+
 class _Route(APIRoute):
     """Turns every error of a route into the protocol's error shape, `{"error": "…"}`."""
 
@@ -148,11 +152,12 @@ async def infer(request: Request, service: Service, repository: Repository, name
     with arriving(service):
         body = await whole_body(request, model.limits.body_bytes(json_bytes))
     with Deadline(service.settings.timeout_s):
-        cost = WORTH_A_THREAD if encoding else len(body)
+        # Inflated, it may be as large as the model's limit; and parsing takes as much again.
+        cost = 2 * (model.limits.body_bytes(json_bytes) if encoding else len(body))
         message = await _converted(service, cost, _parse, body, encoding, json_bytes, model.limits)
         del body
         answer = await model.infer(message)
-        size = sum(output.array.size for output in answer.outputs) * 8
+        size = sum(output.array.size for output in answer.outputs) * _ANSWER_BYTES
         accepted = request.headers.get("accept-encoding", "")
         return await _converted(service, size, _response, answer, message, accepted)
 
@@ -187,4 +192,4 @@ def _response(answer: InferAnswer, request: InferRequest, accepted: str) -> Resp
 async def _converted(
     service: DetectorService, size: int, convert: Callable[..., Converted], *arguments: Any
 ) -> Converted:
-    return await service.convert(convert, *arguments) if size >= WORTH_A_THREAD else convert(*arguments)
+    return await service.convert(convert, *arguments, memory=size) if size >= WORTH_A_THREAD else convert(*arguments)

@@ -33,7 +33,7 @@ _VALUE = re.compile(rb"\s{0,1000}:\s{0,1000}(?=\[)")
 """What stands between the key `data` and its array."""
 _MISPLACED = re.compile(rb"\]\s*[^\s\],]|[^\s\[,]\s*\[|\[\s*,|,\s*[,\]]")
 """A bracket or comma where neither an array nor an element can begin or end."""
-_OPEN, _CLOSE = b"[]"
+_OPEN, _CLOSE, _COMMA = b"[],"
 _STEPS = np.zeros(256, np.int8)
 _STEPS[_OPEN], _STEPS[_CLOSE] = 1, -1
 _IS_NUMERIC = np.zeros(256, np.bool_)
@@ -59,7 +59,9 @@ def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32
     arrays: list[NDArray[np.float32]] = []
     at, remaining = 0, most
     for key, start in _data_members(text):
-        if key < at or (end := _end_of_array(text, start)) is None:  # it has other elements than numbers
+        if (
+            key < at or (end := _end_of_array(text, start, remaining, most)) is None
+        ):  # it has other elements than numbers
             continue
         if len(arrays) == _MOST_ARRAYS:
             raise InvalidRequestError(f"the JSON has more than the {_MOST_ARRAYS} arrays of numbers accepted")
@@ -91,8 +93,12 @@ def _check_parts(text: bytes) -> None:
             raise InvalidRequestError(f"the JSON has more than the {MOST_PARTS} arrays, objects and elements accepted")
 
 
-def _end_of_array(text: bytes, start: int) -> int | None:
-    """Returns where the array that begins at a position ends; None if it has other elements, or no end."""
+def _end_of_array(text: bytes, start: int, left: int, most: int) -> int | None:
+    """Returns where the array that begins at a position ends; None if it has other elements, or no end.
+
+    Raises:
+        InvalidRequestError: It has more than `left` elements, or numbers that JSON has not.
+    """
     depth = 0
     for at in range(start, len(text), _PIECE):
         piece = np.frombuffer(text, np.uint8, min(_PIECE, len(text) - at), at)
@@ -102,13 +108,14 @@ def _end_of_array(text: bytes, start: int) -> int | None:
         if not _IS_NUMERIC[inside].all():
             other = inside[np.argmin(_IS_NUMERIC[inside])]
             if other in b"NI":
-                raise InvalidRequestError(
-                    "expected finite numbers in `data`, given NaN or Infinity, which JSON has not"
-                )
+                raise InvalidRequestError("`data` has NaN or Infinity: expected finite numbers, as JSON has them")
             return None
         if closed.size:
             return at + int(closed[0]) + 1
         depth = int(depths[-1])
+        left -= np.count_nonzero(piece == _COMMA)
+        if left < 0:
+            raise _too_many(most)
     return None
 
 
@@ -126,7 +133,7 @@ def _numbers(text: bytes, start: int, end: int, left: int, most: int) -> NDArray
             raise InvalidRequestError(f"the body is no JSON: {error} in {quote(piece[:80])}") from error
         left -= len(values)
         if left < 0:
-            raise InvalidRequestError(f"`data` has more than {most} numbers, which is the most that the model takes")
+            raise _too_many(most)
         with np.errstate(over="ignore"):  # infinity, which is refused where the tensor is used
             parts.append(values.astype(np.float32))
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
@@ -143,3 +150,7 @@ def _pieces(text: bytes, start: int, end: int) -> Iterator[bytes]:
             raise InvalidRequestError(f"an element of `data` has more than {_MOST_ELEMENT} characters")
         yield text[start:stop]
         start = stop + 1
+
+
+def _too_many(most: int) -> InvalidRequestError:
+    return InvalidRequestError(f"`data` has more than {most} numbers, which is the most that the model takes")
