@@ -55,8 +55,9 @@ test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
 
 FUZZ ?= --count 100000
 
-fuzz: $(VENV)/.test  ## decode 100,000 mutated pictures and hold the bounds on each (FUZZ="--seconds 60": shorter)
+fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) and 5,000 requests, bounds held on each
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
+	$(BIN)/python -m tests.hostile.fuzz_requests
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from tests.hostile.fuzz import fault_of, fuzz
+from tests.hostile.fuzz_requests import fuzz_requests
 from tests.hostile.measuring import Cost, measure, warm_up
 from tests.hostile.mutations import mutate
 from tests.hostile.seeds import seeds
@@ -27,6 +28,12 @@ def test_mutated_pictures_break_no_bound() -> None:
     assert not [(fault.name, fault.what) for fault in report.faults]
     assert report.pictures == 3000
     assert min(report.outcomes["picture"], report.outcomes["picture_undecodable"]) > 300
+
+
+def test_mutated_requests_are_answered_or_refused() -> None:
+    outcomes, faults = fuzz_requests(seed=7, count=300)
+    assert not faults
+    assert {"detect 200", "detect 400", "numbers 200", "numbers 400", "picture in JSON 200"} <= set(outcomes)
 
 
 def test_the_same_seed_gives_the_same_mutations_and_nearly_all_differ_from_the_picture() -> None:
