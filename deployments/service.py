@@ -29,6 +29,9 @@ from deployments.watching.stage_times import StageTimes
 
 Converted = TypeVar("Converted")
 
+_SMALL = 8 * 2**20
+"""Bytes from which on work on a request or an answer counts in the budget of all decodes."""
+
 _DRAWING_BYTES = 16
 """Bytes a pixel that drawing boxes and encoding the JPEG take: the drawn copies, BGR, and the JPEG itself."""
 
@@ -195,7 +198,7 @@ class DetectorService:
         Args:
             function: Its errors are raised here.
             *arguments: Its arguments.
-            memory: Bytes that it takes at most, out of the budget of all decodes.
+            memory: Bytes that it takes at most; a large number is out of the budget of all decodes.
 
         Raises:
             PictureTooLargeError: More memory than the whole budget.
@@ -203,6 +206,8 @@ class DetectorService:
         """
 
         def convert() -> Converted:
+            if memory < _SMALL:  # needs not wait for large pictures
+                return function(*arguments)
             with self.detector.decode_memory.hold(memory, self.settings.timeout_s):
                 return function(*arguments)
 

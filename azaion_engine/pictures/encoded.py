@@ -49,6 +49,7 @@ class EncodedPicture:
         self._opened: OpenedPicture | None = None
         self._looked = False
         self._jpeg: JpegHeader | None = None
+        self._single: bool | None = None
 
     @property
     def jpeg(self) -> JpegHeader | None:
@@ -91,10 +92,10 @@ class EncodedPicture:
             # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
             # far longer, and finds only damage that happens to look like a marker.
             whole = jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER)
-            return header if whole or _is_whole_single_scan(self.data, jpeg.scan) else None
+            return header if whole or self._is_single_scan() else None
         opened = self._open()
         image, header = opened.image, opened.header
-        if not isinstance(image, JpegImageFile) or not _is_jpeg_for_opencv(opened):
+        if not isinstance(image, JpegImageFile) or not self._is_single_scan():
             return None
         # Pillow decides, as it does for `decode`: our own reader may have been misled by what it does not know.
         is_ycc = len(image.layer) == 1 or image.info.get("adobe_transform", 1) == 1
@@ -111,14 +112,14 @@ class EncodedPicture:
             PictureError: As `read_header`.
         """
         jpeg = self.jpeg
-        if jpeg is not None and jpeg.plain and _is_whole_single_scan(self.data, jpeg.scan):
+        if jpeg is not None and jpeg.plain and self._is_single_scan():
             return fast_jpeg_bytes(jpeg.width, jpeg.height)
         if sniff(self.data) == "WebP":
             check_format(self.data, self.limits)
             return webp_bytes(*webp_size(self.data), len(self.data))
         opened = self._open()
         header = opened.header
-        if _is_jpeg_for_opencv(opened):
+        if self._is_single_scan():
             return fast_jpeg_bytes(header.width, header.height) + len(opened.data)
         return pillow_bytes(
             *opened.image.size,
@@ -151,7 +152,7 @@ class EncodedPicture:
         jpeg = self.jpeg
         if jpeg is not None and jpeg.plain:
             self.read_header()  # checks the limits
-            if _is_whole_single_scan(self.data, jpeg.scan):
+            if self._is_single_scan():
                 picture = _decode_by_opencv(self.data, jpeg.width, jpeg.height)
                 if picture is not None:
                     return picture
@@ -160,7 +161,7 @@ class EncodedPicture:
         self._opened = None  # free Pillow's pixels early: this picture may wait long for the engine
         header = opened.header
         try:
-            picture = _decode_jpeg(opened) if header.format == "JPEG" else None
+            picture = self._decode_jpeg(opened) if header.format == "JPEG" else None
             if picture is None:
                 opened.image.load()
                 picture = to_rgb(opened.image)
@@ -176,17 +177,33 @@ class EncodedPicture:
             self._opened = open_picture(self.data, self.limits)
         return self._opened
 
+    def _is_single_scan(self) -> bool:
+        """Returns whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
+        if self._single is None:
+            if self.jpeg is not None and self.jpeg.plain:
+                self._single = _runs_to_end(self.data, self.jpeg.scan)
+            else:
+                opened = self._open()
+                image = opened.image
+                self._single = (
+                    isinstance(image, JpegImageFile)
+                    and image.mode in ("L", "RGB")
+                    and image.fp is not None
+                    # Pillow stopped at the first byte of the first scan.
+                    and _runs_to_end(opened.data, image.fp.tell())
+                )
+        return self._single
 
-def _decode_jpeg(opened: OpenedPicture) -> NDArray[np.uint8] | None:
-    """Decodes a JPEG with a single scan; returns None for any other, which Pillow then decodes.
+    def _decode_jpeg(self, opened: OpenedPicture) -> NDArray[np.uint8] | None:
+        """Decodes a JPEG with a single scan; returns None for any other, which Pillow then decodes.
 
-    Raises:
-        UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode.
-    """
-    if _is_jpeg_for_opencv(opened):  # even if data follow it, e.g. a phone's motion photo
-        return _decode_by_opencv(opened.data, *opened.image.size)
-    check_scans(opened.data, opened.scan)
-    return None
+        Raises:
+            UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode.
+        """
+        if self._is_single_scan():  # even if data follow it, e.g. a phone's motion photo
+            return _decode_by_opencv(opened.data, *opened.image.size)
+        check_scans(opened.data, opened.scan)
+        return None
 
 
 def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
@@ -213,16 +230,7 @@ def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8]
     return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
 
-def _is_jpeg_for_opencv(opened: OpenedPicture) -> bool:
-    """Returns whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
-    image = opened.image
-    if not isinstance(image, JpegImageFile) or image.mode not in ("L", "RGB") or image.fp is None:
-        return False
-    # Pillow stopped at the first byte of the first scan.
-    return _is_whole_single_scan(opened.data, image.fp.tell())
-
-
-def _is_whole_single_scan(data: bytes, start: int) -> bool:
+def _runs_to_end(data: bytes, start: int) -> bool:
     """Returns whether the scan that begins at a position runs to the end marker."""
     found = next_marker(data, start)
     return found is not None and found[1] == _JPEG_END

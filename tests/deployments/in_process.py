@@ -52,15 +52,15 @@ def replica(
 ) -> Iterator[Replica]:
     """Runs the service, without metrics and log: both need Ray."""
     chosen = ServiceSettings(**settings)
-    with mock.patch.multiple(
-        deployments.service, ServiceMetrics=mock.DEFAULT, RequestLog=mock.DEFAULT, watched_gpu=mock.DEFAULT
-    ):
-        service = DetectorService(chosen, opener(chosen), decode_threads)
-    held = Replica(service)
-    context = SimpleNamespace(servable_object=held)
+    limits = SimpleNamespace(max_ongoing_requests=1000)  # for @serve.batch
+    context = SimpleNamespace(servable_object=None, _deployment_config=limits)
+    needs_ray = dict.fromkeys(("ServiceMetrics", "RequestLog", "watched_gpu"), mock.DEFAULT)
     with mock.patch.object(serve, "get_replica_context", return_value=context):
+        with mock.patch.multiple(deployments.service, **needs_ray):
+            service = DetectorService(chosen, opener(chosen), decode_threads)
+        context.servable_object = Replica(service)
         try:
-            yield held
+            yield context.servable_object
         finally:
             service.close()
 

@@ -11,8 +11,8 @@ _RESULT = 3
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes a pixel that Pillow stores, by mode; any other mode: 4."""
 _BANDS = {"L": 1, "RGB": 3, "YCbCr": 3, "CMYK": 4}
-_OPENCV = 6
-"""Bytes a pixel that OpenCV takes for a JPEG with a single scan, the result included."""
+_OPENCV = 7
+"""Bytes a pixel that OpenCV takes for a JPEG with a single scan, the result included: 6, and Pillow if it fails: 7."""
 _WEBP = 20
 """Bytes a pixel: two RGBA canvases of libwebp's animation decoder, its lossless planes, Pillow's pixels, the result."""
 _LINE = 40

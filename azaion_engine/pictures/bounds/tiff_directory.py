@@ -27,6 +27,7 @@ _NEEDED = frozenset(
         *(_STRIP_OFFSETS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES),
         *(292, 293, 317, 320, 332, 338, 339, 347),  # fax, predictor, palette, inks, extra samples, JPEG tables
         *(_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES),
+        *(512, 513, 514, 515, 519, 520, 521),  # JPEG's tables of TIFF 6.0
         *(529, 530, 531, 532, _DNG_VERSION),  # YCbCr
     )
 )
