@@ -16,6 +16,9 @@ from deployments.batching.deadline import Deadline
 from deployments.service import DetectorService
 from deployments.watching.record import current_request
 
+_MOST_DIGITS = 18
+"""Digits of a Content-Length that are looked at: Python refuses to convert thousands."""
+
 
 def this_service() -> DetectorService:
     """Returns the service of this process's replica."""
@@ -57,8 +60,8 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
         OverloadedError: The bodies of all requests take too much memory.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
+        raise PictureTooLargeError(f"the body has {declared[:_MOST_DIGITS]} bytes, at most {limit} are accepted")
     received = 0
     try:
         async for chunk in request.stream():

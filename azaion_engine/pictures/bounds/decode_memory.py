@@ -12,7 +12,7 @@ from azaion_engine.system.heap import trim_heap
 from azaion_engine.system.memory import available_memory
 
 _MIB = 2**20
-_LARGE = 32 * _MIB
+_LARGE = 40 * _MIB
 """Bytes from which on a decode gives the heap's free pages back: it takes long enough for that."""
 _LEAST, _MOST = 256 * _MIB, 4096 * _MIB
 

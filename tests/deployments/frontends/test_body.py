@@ -7,6 +7,7 @@ from fastapi import Request
 from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
+from azaion_engine.errors import PictureTooLargeError
 from deployments.frontends.body import whole_body
 from tests.deployments.in_process import client, replica
 from tests.stand_in import grey_picture, open_slow_stand_in
@@ -43,3 +44,14 @@ def test_a_single_body_is_bounded_by_its_own_limit_only() -> None:
     larger_than_the_budget = grey_picture(5, size=32) + bytes(20 * 2**20)
     with replica(max_decode_bytes=2**24):
         assert asyncio.run(post_at_once([larger_than_the_budget])) != [503]
+
+
+def test_a_content_length_of_thousands_of_digits_is_too_large_and_no_error_of_ours() -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b""}
+
+    for digits in (10, 5000):
+        headers = [(b"content-length", b"9" * digits)]
+        with pytest.raises(PictureTooLargeError, match="at most 100 are accepted") as caught:
+            asyncio.run(whole_body(Request({"type": "http", "headers": headers}, receive), 100))
+        assert len(str(caught.value)) < 100
