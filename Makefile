@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench peers wrk ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz test-gpu bench peers wrk ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ RAY_TESTS = tests/azaion_client tests/deployments tests/examples
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
 	$(BIN)/python -m pytest -m 'not gpu' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
 	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu' $(RAY_TESTS)
+
+FUZZ ?= --count 100000
+
+fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) and 5,000 requests, bounds held on each
+	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
+	$(BIN)/python -m tests.hostile.fuzz_requests
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

@@ -17,6 +17,7 @@ from azaion_engine.heads.end_to_end import contradiction_of
 from azaion_engine.heads.oriented import contradiction_of_oriented
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.parameters import check_confidence, check_suppression, class_ids
+from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
@@ -52,6 +53,7 @@ class Detector:
         info: ModelInfo | None = None,
         iou: float | None = None,
         max_detections: int = MOST_BOXES,
+        decode_bytes: int | None = None,
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -64,6 +66,8 @@ class Detector:
             info: Properties of the model file, if there is one.
             iou: Default overlap above which the less confident of two boxes is dropped, 0…1; None: the head's own.
             max_detections: Default largest number of boxes of a picture.
+            decode_bytes: Memory of all decodes at once, in bytes; default: a quarter of the machine's, at least 256 MiB
+                and at most 4 GiB.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -78,7 +82,11 @@ class Detector:
         self._default = self.selection(self.confidence, None, None)
         self._proven = False
         self._preparer = Preparer(
-            engine.get_input_shape(), engine.open_pictures(), limits or PictureLimits(), engine.choice.form
+            engine.get_input_shape(),
+            engine.open_pictures(),
+            limits or PictureLimits(),
+            engine.choice.form,
+            DecodeMemory(decode_bytes) if decode_bytes else None,
         )
 
     @classmethod
@@ -122,6 +130,7 @@ class Detector:
                 info=model.info,
                 iou=settings.nms_iou,
                 max_detections=settings.max_detections,
+                decode_bytes=settings.max_decode_bytes,
             )
         except BaseException:
             model.engine.close()
@@ -131,6 +140,11 @@ class Detector:
     def limits(self) -> PictureLimits:
         """Largest accepted pictures."""
         return self._preparer.limits
+
+    @property
+    def decode_memory(self) -> DecodeMemory:
+        """Budget of all decodes at once."""
+        return self._preparer.memory
 
     def place_of(self, picture: EncodedPicture) -> DecodePlace:
         """Returns where a picture is best decoded before `infer`; takes microseconds."""
@@ -142,6 +156,7 @@ class Detector:
         confidence: float | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        timeout_s: float | None = None,
     ) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; thread-safe.
 
@@ -151,14 +166,16 @@ class Detector:
                 that suppresses boxes itself makes none below it.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
             max_detections: Largest number of boxes; default: the detector's own.
+            timeout_s: Maximum time to wait for memory that other decodes hold, in seconds; None: as long as it takes.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; the message says what was given.
+            OutOfMemoryError: No memory was left, or other decodes held it for all that time.
             InvalidParameterError: The model suppresses boxes itself, so that its IoU cannot be changed.
         """
         if confidence is iou is max_detections is None:
-            return self._preparer.prepare(picture, self._default)
-        return self._preparer.prepare(picture, self.selection(confidence, iou, max_detections))
+            return self._preparer.prepare(picture, self._default, timeout_s)
+        return self._preparer.prepare(picture, self.selection(confidence, iou, max_detections), timeout_s)
 
     def selection(
         self, confidence: float | None = None, iou: float | None = None, max_detections: int | None = None

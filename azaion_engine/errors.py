@@ -98,6 +98,12 @@ class ExecutionError(AzaionError):
     code = "execution_failed"
 
 
+class OutOfMemoryError(AzaionError):
+    """Memory for this picture is lacking at the moment; the same picture may succeed later."""
+
+    code = "out_of_memory"
+
+
 # --- models, engines and configuration ----------------------------------------------------------
 
 
@@ -140,3 +146,15 @@ class MissingDependencyError(AzaionError):
 def reason(error: Exception) -> str:
     """Returns why a file cannot be read; omits an OSError's path, which the caller's message already names."""
     return getattr(error, "strerror", None) or str(error)
+
+
+QUOTED = 200
+"""Maximum characters of a caller's input that an error message quotes."""
+
+
+def quote(given: object) -> str:
+    """Returns the `repr` of a caller's input for an error message, cut to `QUOTED` characters."""
+    if isinstance(given, (str, bytes)) and len(given) > QUOTED:
+        return f"{given[:QUOTED]!r}…"
+    text = repr(given)
+    return text if len(text) <= QUOTED else f"{text[:QUOTED]}…"

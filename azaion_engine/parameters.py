@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from azaion_engine.errors import InvalidParameterError
+from azaion_engine.errors import InvalidParameterError, quote
 
 
 def check_confidence(confidence: float | None) -> None:
@@ -49,5 +49,5 @@ def class_ids(classes: Collection[int | str], names: Mapping[int, str]) -> set[i
             ids.add(by_name[text.casefold()])
         else:
             known = ", ".join(f"{i} {n}" for i, n in sorted(names.items())) or "ids only, it names none"
-            raise InvalidParameterError(f"classes: the model has no class {text!r}; it has {known}")
+            raise InvalidParameterError(f"classes: the model has no class {quote(text)}; it has {known}")
     return ids

@@ -119,6 +119,13 @@ class DetectorSettings(BaseModel):
     max_picture_bytes: int = Field(32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
     max_picture_pixels: int = Field(100_000_000, ge=1, description="Largest picture, in pixels.")
 
+    max_decode_bytes: int | None = Field(
+        None,
+        ge=2**24,
+        description="Memory of all decodes at once in a process, in bytes: a decode waits for others, and a picture "
+        "that needs more alone is refused; default: a quarter of the machine's, 256 MiB to 4 GiB.",
+    )
+
     @field_validator("labels", "cache_dir")
     @classmethod
     def _at_home(cls, path: Path | None) -> Path | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
+from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
 from deployments.frontends.asgi import create_api
@@ -43,7 +44,7 @@ class DetectorDeployment(OpenInferenceGrpc):
 
         Args:
             settings: Limits and model.
-            replicas: Number of replicas; those on one machine share its cores.
+            replicas: Number of replicas; those on one machine share its cores and memory.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         show_library_log()
@@ -54,7 +55,11 @@ class DetectorDeployment(OpenInferenceGrpc):
         cores = max(1, available_cores() // here)
         # The replicas of a GPU share one engine, and where that is ONNX Runtime, the cores of them all.
         engine_cores = max(1, available_cores() // max(1, here // per_gpu))
-        detector = open_detector(settings.model_copy(update={"threads": settings.threads or engine_cores}))
+        shares = {
+            "threads": settings.threads or engine_cores,
+            "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here).limit,
+        }
+        detector = open_detector(settings.model_copy(update=shares))
         try:
             self.service = DetectorService(settings, detector, settings.decode_threads or cores)
         except BaseException:

@@ -50,6 +50,7 @@ _STATUSES = {
     "overloaded": 503,
     "engine_closed": 503,
     "gpu_lost": 503,
+    "out_of_memory": 503,
     "deadline_exceeded": 504,
 }
 """HTTP status by code; any other code is an error for the operator: 500."""

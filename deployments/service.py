@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.detector import Detector
 from azaion_engine.parameters import check_confidence, check_suppression
-from azaion_engine.pictures.codec import decode, encode_jpeg
+from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
-from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.places import Places
-from deployments.errors import DeadlineExceededError
+from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
+
+Converted = TypeVar("Converted")
+
+_SMALL = 8 * 2**20
+"""Bytes from which on work on a request or an answer counts in the budget of all decodes."""
+
+_DRAWING_BYTES = 16
+"""Bytes a pixel that drawing boxes and encoding the JPEG take: the drawn copies, BGR, and the JPEG itself."""
 
 
 class Answer(NamedTuple):
@@ -74,6 +81,7 @@ class DetectorService:
         self.detector = detector
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
         self.bodies = Places(settings.bodies_at_once, f"{settings.bodies_at_once} bodies are arriving at the moment")
+        self._body_bytes = 0
         self._batcher.warm_up()
         self._metrics = ServiceMetrics(
             batch_size=detector.engine.get_batch_size(),
@@ -107,6 +115,7 @@ class DetectorService:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
             InvalidParameterError: Bad confidence, class or number, or the model leaves no IoU to choose.
             OverloadedError: The queue is full.
+            OutOfMemoryError: Memory to decode the picture is lacking at the moment.
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is lost; Ray will replace this replica.
         """
@@ -172,15 +181,54 @@ class DetectorService:
         stages = answer.times.milliseconds()
         detect_ms = stages.pop("total")
         started = time.perf_counter()
+        left_s = self.settings.timeout_s - detect_ms / 1000
         drawing = asyncio.get_running_loop().run_in_executor(
-            self._batcher.decoders, _draw_jpeg, picture, self.detector.limits, answer.detections
+            self._batcher.decoders, _draw_jpeg, picture, self.detector, answer.detections, left_s
         )
         try:
-            jpeg = await asyncio.wait_for(drawing, self.settings.timeout_s - detect_ms / 1000)
+            jpeg = await asyncio.wait_for(drawing, left_s)
         except asyncio.TimeoutError:
             raise DeadlineExceededError(f"no answer within {self.settings.timeout_s:g} s") from None
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
+
+    async def convert(self, function: Callable[..., Converted], *arguments: Any, memory: int = 0) -> Converted:
+        """Runs costly work on a request or an answer in the threads that decode pictures.
+
+        Args:
+            function: Its errors are raised here.
+            *arguments: Its arguments.
+            memory: Bytes that it takes at most; a large number is out of the budget of all decodes.
+
+        Raises:
+            PictureTooLargeError: More memory than the whole budget.
+            OutOfMemoryError: Others held the budget for `timeout_s`.
+        """
+
+        def convert() -> Converted:
+            if memory < _SMALL:  # needs not wait for large pictures
+                return function(*arguments)
+            with self.detector.decode_memory.hold(memory, self.settings.timeout_s):
+                return function(*arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, convert)
+
+    def hold_body(self, record: RequestRecord, size: int) -> None:
+        """Counts bytes of a body that arrived; they are held until the request is over.
+
+        Args:
+            record: Whose body it is.
+            size: Bytes of its next part.
+
+        Raises:
+            OverloadedError: The bodies of all requests have as many bytes as all decodes may take. A single request is
+                bounded by its own limit only.
+        """
+        limit = self.detector.decode_memory.limit
+        if self._body_bytes + size > limit and self._body_bytes > record.held_bytes:
+            raise OverloadedError(f"the pictures of all requests take {limit >> 20} MiB; try again later")
+        self._body_bytes += size
+        record.held_bytes += size
 
     def describe(self) -> dict[str, Any]:
         """Returns the model card: name, engine, head, input size, batch, classes, limits."""
@@ -220,7 +268,9 @@ class DetectorService:
         self.detector.engine.check_health()
 
     def request_over(self, record: RequestRecord) -> None:
-        """Counts and logs a finished request."""
+        """Counts and logs a finished request, and forgets its body."""
+        self._body_bytes -= record.held_bytes
+        record.held_bytes = 0
         self._metrics.request_over(record)
         self._log.write(record)
 
@@ -236,5 +286,8 @@ class DetectorService:
         return times
 
 
-def _draw_jpeg(picture: bytes, limits: PictureLimits, found: Detections) -> bytes:
-    return encode_jpeg(found.draw(decode(picture, limits)))
+def _draw_jpeg(picture: bytes, detector: Detector, found: Detections, timeout_s: float) -> bytes:
+    encoded = EncodedPicture(picture, detector.limits)
+    needed = encoded.decoding_bytes() + _DRAWING_BYTES * found.picture_width * found.picture_height
+    with detector.decode_memory.hold(needed, timeout_s, encoded.forget):
+        return encode_jpeg(found.draw(encoded.decode()))

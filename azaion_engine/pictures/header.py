@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -14,11 +16,18 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from azaion_engine.errors import (
+    QUOTED,
+    AzaionError,
     EmptyBodyError,
+    OutOfMemoryError,
     PictureTooLargeError,
     UndecodablePictureError,
     UnsupportedPictureError,
 )
+from azaion_engine.pictures.bounds.decode_cost import webp_bytes
+from azaion_engine.pictures.bounds.jpeg_segments import needed_segments
+from azaion_engine.pictures.bounds.png_chunks import needed_chunks
+from azaion_engine.pictures.bounds.tiff_directory import needed_tags
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
 
 # The plug-ins, not Image.open: it applies a process-wide pixel limit before our own, and also tries formats that
@@ -32,7 +41,9 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 _EXIF_ORIENTATION = 0x0112
-_TIFF_SUBFILE_TYPE, _TIFF_WIDTH, _TIFF_HEIGHT, _DNG_VERSION = 254, 256, 257, 50706
+_MOST_EXIF_BYTES = 1 << 16
+"""Bytes of an EXIF block that are read: as many as a JPEG's segment holds."""
+_TIFF_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
 TIFF_BITS = 258
 _TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
 _UNKNOWN_PIXELS = "unknown pixel mode"
@@ -44,8 +55,8 @@ DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _COLOUR_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
 
 
-_MOST_READS = 1 << 17
-"""Maximum reads of one file; enough for a 32 MiB PNG in chunks of 1 KiB, smaller than any encoder's."""
+_MOST_READS = 1 << 18
+"""Maximum reads of one file: three for each chunk or segment that `bounds` lets through, and some."""
 
 
 class _BoundedFile(io.BytesIO):
@@ -92,8 +103,28 @@ class PictureHeader:
     mode: str
 
 
-def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFile, PictureHeader]:
+class OpenedPicture(NamedTuple):
+    """A picture as Pillow opened it.
+
+    Attributes:
+        image: Its pixels are not decoded yet.
+        header: Its checked header.
+        data: What Pillow was given: the encoded picture without metadata.
+        scan: Offset in `data` of a JPEG's first scan's marker; 0 for other formats.
+        piece_bytes: Decoded bytes of a TIFF's largest strip or tile; 0 for other formats.
+    """
+
+    image: ImageFile.ImageFile
+    header: PictureHeader
+    data: bytes
+    scan: int = 0
+    piece_bytes: int = 0
+
+
+def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     """Opens a picture with Pillow and checks its header; decodes no pixels.
+
+    Pillow gets the picture without metadata, whose number and size would otherwise set the time that opening takes.
 
     Args:
         data: The encoded picture.
@@ -102,7 +133,43 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
     Raises:
         EmptyBodyError: `data` is empty.
         UnsupportedPictureError: Not a picture, or a format or variant that is not accepted.
-        UndecodablePictureError: The header is damaged.
+        UndecodablePictureError: The header is damaged, or the picture has more pieces than `bounds` accepts.
+        PictureTooLargeError: More bytes or pixels than `limits`.
+        OutOfMemoryError: No memory was left.
+    """
+    name = check_format(data, limits)
+    scan, piece_bytes, orientation, exif = 0, 0, 1, b""
+    if name == "JPEG":
+        data, exif, scan = needed_segments(data)
+    elif name == "PNG":
+        data, exif = needed_chunks(data)
+    elif name == "TIFF":
+        data, orientation, piece_bytes = needed_tags(data, limits.max_pixels)
+    try:
+        image = _PLUGINS[name](_BoundedFile(data))
+        width, height = image.size
+        if name == "WebP" and image.size != webp_size(data):  # the size that was checked and charged
+            raise ValueError("its headers give different sizes")
+    except Exception as error:
+        if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
+            raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
+        needed = webp_bytes(*webp_size(data), len(data)) if name == "WebP" else 2 * len(data)
+        raise failed(name, error, needed) from error
+    check_pixels(width, height, limits)
+    _check_variant(image)
+    if name != "TIFF":
+        orientation = _read_orientation(exif or image.info.get("exif", b""))
+    if orientation >= 5:
+        width, height = height, width
+    return OpenedPicture(image, PictureHeader(name, width, height, orientation, image.mode), data, scan, piece_bytes)
+
+
+def check_format(data: bytes, limits: PictureLimits) -> str:
+    """Returns the format of an encoded picture, after checking its bytes, and of a WebP the pixels of its canvas.
+
+    Raises:
+        EmptyBodyError: `data` is empty.
+        UnsupportedPictureError: Not a picture, or a format that is not accepted.
         PictureTooLargeError: More bytes or pixels than `limits`.
     """
     if not data:
@@ -113,26 +180,8 @@ def open_picture(data: bytes, limits: PictureLimits) -> tuple[ImageFile.ImageFil
         raise UnsupportedPictureError(f"given {describe_other(data)}; accepted are {', '.join(ACCEPTED_FORMATS)}")
     if name == "WebP":
         # libwebp's animation decoder allocates the whole canvas on opening: check the size first.
-        check_pixels(*_webp_size(data), limits)
-    try:
-        image = _PLUGINS[name](_BoundedFile(data))
-        # Pillow falls back to XMP's orientation, which viewers ignore and editors leave stale.
-        image.info.pop("xmp", None)
-        orientation = _read_orientation(image, data)
-        width, height = image.size
-        if isinstance(image, TiffImageFile):  # Pillow may already have rotated its size
-            width, height = image.tag_v2[_TIFF_WIDTH], image.tag_v2[_TIFF_HEIGHT]
-    except Image.DecompressionBombError as error:
-        raise pillow_limit(*_webp_size(data), error) from error
-    except Exception as error:
-        if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
-            raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
-        raise undecodable(name, error) from error
-    check_pixels(width, height, limits)
-    _check_variant(image)
-    if orientation >= 5:
-        width, height = height, width
-    return image, PictureHeader(name, width, height, orientation, image.mode)
+        check_pixels(*webp_size(data), limits)
+    return name
 
 
 def check_bytes(data: bytes, limits: PictureLimits) -> None:
@@ -170,7 +219,7 @@ def _check_variant(image: ImageFile.ImageFile) -> None:
         raise UnsupportedPictureError("given a run-length encoded BMP; accepted are uncompressed ones")
 
 
-def _webp_size(data: bytes) -> tuple[int, int]:
+def webp_size(data: bytes) -> tuple[int, int]:
     """Reads the canvas size of a WebP: RFC 9649, sections 2.5 to 2.7; (0, 0) if truncated."""
     if len(data) < 30:
         return 0, 0
@@ -183,45 +232,42 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _read_orientation(image: ImageFile.ImageFile, data: bytes) -> int:
+def _read_orientation(block: bytes) -> int:
+    if not block:
+        return 1
     try:
-        if isinstance(image, TiffImageFile):
-            value = image.tag_v2.get(_EXIF_ORIENTATION, 1)
-        else:
-            block = _png_exif(image, data) if isinstance(image, PngImageFile) else image.info.get("exif", b"")
-            if not block:
-                return 1
-            exif = Image.Exif()
-            exif.load(block)
-            value = exif.get(_EXIF_ORIENTATION, 1)
+        exif = Image.Exif()
+        exif.load(block[:_MOST_EXIF_BYTES])
+        value = exif.get(_EXIF_ORIENTATION, 1)
     except Exception:  # broken metadata do not make a picture unusable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _png_exif(image: PngImageFile, data: bytes) -> bytes:
-    # Not Pillow's getexif: it decodes the pixels to find an eXIf chunk that follows them.
-    position = 8
-    for _ in range(_MOST_READS):
-        if position + 8 > len(data):
-            break
-        length, chunk = struct.unpack_from(">I4s", data, position)
-        if chunk == b"eXIf":
-            return data[position + 8 : position + 8 + length]
-        position += length + 12
-    # Before eXIf existed, ImageMagick used a text chunk: a line "exif", a line with the length, hexadecimal lines.
-    return bytes.fromhex("".join(str(image.info.get("Raw profile type exif", "")).split("\n")[3:]))
+def _allocatable(needed: int) -> bool:
+    try:
+        np.empty(needed, np.uint8)  # takes address space only, as nothing is written
+    except MemoryError:
+        return False
+    return True
 
 
-def undecodable(name: str, error: BaseException) -> UndecodablePictureError:
-    """Converts any error that Pillow raised on a damaged picture to the typed error."""
-    return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error) or type(error).__name__}")
+def failed(name: str, error: BaseException, needed: int) -> AzaionError:
+    """Converts any error that Pillow raised on a picture to the typed one.
 
+    Args:
+        name: The picture's format.
+        error: What was raised.
+        needed: Memory that the failed step takes, in bytes. Where as much cannot be allocated, that was the reason:
+            libjpeg and libwebp report the lack of memory like damage.
 
-def pillow_limit(width: int, height: int, error: BaseException) -> PictureTooLargeError:
-    """Converts the error of Pillow's own limit to the typed error.
-
-    It occurs only if `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module
-    must not change.
+    Returns:
+        OutOfMemoryError if no memory was left, PictureTooLargeError for Pillow's own limit, which counts only if
+        `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module must not change,
+        and UndecodablePictureError for all else.
     """
-    return PictureTooLargeError(f"the picture has {width}×{height} pixels, more than Pillow is set to accept: {error}")
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or not _allocatable(needed):
+        return OutOfMemoryError(f"no memory was left to decode the {name}; try again later")
+    if isinstance(error, Image.DecompressionBombError):
+        return PictureTooLargeError(f"the {name} has more pixels than Pillow is set to accept: {error}")
+    return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error)[:QUOTED] or type(error).__name__}")

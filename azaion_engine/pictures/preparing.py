@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import PictureError, reason
+from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
@@ -34,6 +35,12 @@ claim any number of pixels in a few bytes. Figures: benchmarks/README.md, Specia
 """
 
 
+_LINEAR_BYTES = 16
+"""Bytes a pixel of the network input: the resized picture, its channels, and the result as float32."""
+_ANTIALIASED_BYTES = 40
+"""Bytes a pixel of the picture at the network's width: sums and terms as int32, each for three channels."""
+
+
 class DecodePlace(Enum):
     """Where a picture is best decoded: by the caller itself, in a thread, or on the GPU."""
 
@@ -48,6 +55,7 @@ class Preparer:
     Attributes:
         form: Form that the engine takes.
         limits: Largest accepted pictures.
+        memory: Budget of all decodes at once.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class Preparer:
         form: PictureForm,
         limits: PictureLimits,
         input_form: InputForm = DEFAULT_FORM,
+        memory: DecodeMemory | None = None,
     ) -> None:
         """Stores the settings.
 
@@ -64,11 +73,13 @@ class Preparer:
             form: Form that the engine takes.
             limits: Largest accepted pictures.
             input_form: What the network takes; forms other than the default need `PictureForm.ARRAY`.
+            memory: Budget of all decodes at once; default: `DecodeMemory.of_machine`'s.
         """
         self._size = size
         self._input_form = input_form
         self.form = form
         self.limits = limits
+        self.memory = memory or DecodeMemory.of_machine()
 
     def place_of(self, picture: EncodedPicture) -> DecodePlace:
         """Returns where a picture is best decoded; takes microseconds.
@@ -84,15 +95,22 @@ class Preparer:
         is_tiny = jpeg.plain and len(picture.data) <= HERE_BYTES and pixels <= HERE_PIXELS
         return DecodePlace.HERE if is_tiny else DecodePlace.THREAD
 
-    def prepare(self, picture: Picture | EncodedPicture, selection: Selection | None = None) -> PreparedPicture:
+    def prepare(
+        self,
+        picture: Picture | EncodedPicture,
+        selection: Selection | None = None,
+        timeout_s: float | None = None,
+    ) -> PreparedPicture:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU.
 
         Args:
             picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
             selection: Which boxes its caller wants; None: every box of the head.
+            timeout_s: Maximum time to wait for memory that other decodes hold, in seconds; None: as long as it takes.
 
         Raises:
             PictureError: The picture cannot be decoded or is too large; the message says what was given.
+            OutOfMemoryError: No memory was left, or other decodes held it for all that time.
         """
         if isinstance(picture, np.ndarray):
             return self._prepare_pixels(picture, selection)
@@ -100,9 +118,21 @@ class Preparer:
             picture = EncodedPicture(_read(picture), self.limits)
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
         if header is None:
-            return self._prepare_pixels(picture.decode(), selection)
+            if self.place_of(picture) is DecodePlace.HERE:  # takes less than the least that is accounted for
+                return self._prepare_pixels(picture.decode(), selection)
+            needed = picture.decoding_bytes() + self._fitting_bytes(picture)
+            with self.memory.hold(needed, timeout_s, picture.forget):
+                return self._prepare_pixels(picture.decode(), selection)
         letterbox = Letterbox.fit(header.width, header.height, *self._size)
         return JpegPicture(letterbox, picture.data, header.orientation, selection)
+
+    def _fitting_bytes(self, picture: EncodedPicture) -> int:
+        """Returns how much memory the letterbox takes at most besides picture and result, in bytes."""
+        height, width = self._size
+        if self._input_form.resampling == "linear":
+            return _LINEAR_BYTES * height * width
+        header = picture.read_header()
+        return _ANTIALIASED_BYTES * (header.width * header.height + width * header.height + height * width)
 
     def _prepare_pixels(self, pixels: NDArray[np.uint8], selection: Selection | None) -> PreparedPicture:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:

@@ -86,6 +86,7 @@ class Batcher:
         Raises:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
             OverloadedError: The queue is full.
+            OutOfMemoryError: Memory to decode the picture is lacking at the moment.
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is lost.
         """
@@ -96,7 +97,8 @@ class Batcher:
                 job.prepare(self._detector)
             elif place is DecodePlace.THREAD:
                 # Before the gate: a batch must not wait for one slow picture.
-                await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector)
+                deadline = time.perf_counter() + self._timeout_s
+                await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector, deadline)
             job.wave = await self._gate.enter()
             try:
                 if job.wave.members == 1:  # nothing to collect (results/cpu_2_cores_speedups.json)

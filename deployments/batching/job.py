@@ -47,18 +47,21 @@ class Job:
     started: float = 0.0
     ended: float = 0.0
 
-    def prepare(self, detector: Detector) -> None:
+    def prepare(self, detector: Detector, deadline: float | None = None) -> None:
         """Prepares the picture, unless it is prepared already.
 
         Args:
             detector: The detector that will run it.
+            deadline: When its caller's time is over, in `time.perf_counter` seconds; None: never.
 
         Raises:
             PictureError: The picture cannot be decoded.
+            OutOfMemoryError: Other decodes hold the memory that it needs.
         """
         if self.picture is None and self.encoded is not None:
             began = time.perf_counter()
-            self.picture = detector.prepare(self.encoded, self.confidence, self.iou, self.max_detections)
+            timeout_s = None if deadline is None else max(0.0, deadline - began)
+            self.picture = detector.prepare(self.encoded, self.confidence, self.iou, self.max_detections, timeout_s)
             self.decode_s = time.perf_counter() - began
 
     def times(self) -> StageTimes:

@@ -21,7 +21,9 @@ from deployments.frontends.detect.schema import TAGS
 from deployments.frontends.detect.shortcut import offer
 from deployments.frontends.failures import answer_failure
 from deployments.frontends.open_inference import http_routes as open_inference
+from deployments.frontends.page import docs
 from deployments.frontends.page import routes as page
+from deployments.frontends.safe_headers import SafeHeaders
 from deployments.watching.middleware import RequestMiddleware
 from deployments.watching.record import RequestRecord
 
@@ -35,6 +37,8 @@ def create_api() -> FastAPI:
         openapi_tags=TAGS,
         # Generated clients name their methods after it. If one function answers two paths, their parameters differ.
         generate_unique_id_function=lambda route: "_".join([route.name, *route.param_convertors]),
+        docs_url=None,  # `page.docs` serves the documentation from own files, FastAPI from other hosts
+        redoc_url=None,
         # Serve already traces the request: FastAPI's own span would start a separate trace. FastAPI versions without
         # telemetry ignore this argument.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -48,10 +52,11 @@ def create_api() -> FastAPI:
         path="/detect",
         answer=detect.detect_plain,
         on_error=answer_failure,
-        offer=lambda path, answer: offer(path, RequestMiddleware(answer, request_over)),
+        offer=lambda path, answer: offer(path, SafeHeaders(RequestMiddleware(answer, request_over))),
     )
     api.add_middleware(RequestMiddleware, request_over=request_over)
-    for frontend in (detect, page, open_inference):
+    api.add_middleware(SafeHeaders)
+    for frontend in (detect, page, docs, open_inference):
         api.include_router(frontend.router)
     for error in (AzaionError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
         api.add_exception_handler(error, answer_failure)

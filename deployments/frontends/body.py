@@ -14,6 +14,10 @@ from starlette.requests import ClientDisconnect
 from azaion_engine.errors import PictureTooLargeError
 from deployments.batching.deadline import Deadline
 from deployments.service import DetectorService
+from deployments.watching.record import current_request
+
+_MOST_DIGITS = 18
+"""Digits of a Content-Length that are looked at: Python refuses to convert thousands."""
 
 
 def this_service() -> DetectorService:
@@ -53,16 +57,19 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
     Raises:
         PictureTooLargeError: The body has more than `limit` bytes.
         ClientDisconnect: The client left before the end.
+        OverloadedError: The bodies of all requests take too much memory.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise PictureTooLargeError(f"the body has {declared} bytes, at most {limit} are accepted")
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
+        raise PictureTooLargeError(f"the body has {declared[:_MOST_DIGITS]} bytes, at most {limit} are accepted")
     received = 0
     try:
         async for chunk in request.stream():
             received += len(chunk)
             if received > limit:
                 raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+            if (record := current_request.get()) is not None:
+                this_service().hold_body(record, len(chunk))
             yield chunk
     except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
         raise ClientDisconnect from None

@@ -11,11 +11,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, quote
 from deployments.errors import status_of
+from deployments.frontends.safe_headers import SAFE_HEADERS
 from deployments.watching.record import current_request
 
 logger = logging.getLogger("ray.serve")
+
+_MOST_TEXT = 2000
+"""Maximum characters of a message; those of input within it are cut before (`azaion_engine.errors.quote`)."""
 
 _HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 
@@ -65,21 +69,29 @@ def explain(error: Exception, where: str) -> Failure:
 
 def _failure_of(error: Exception, where: str) -> Failure:
     if isinstance(error, AzaionError):
-        return Failure(error.code, str(error), status_of(error), getattr(error, "retry_after_s", 1))
+        return Failure(error.code, _shortened(str(error)), status_of(error), getattr(error, "retry_after_s", 1))
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part != "query")
-        return Failure("invalid_parameter", f"{name}: {first['msg']}, given {first.get('input')!r}", 422)
+        return Failure("invalid_parameter", f"{name}: {first['msg']}, given {quote(first.get('input'))}", 422)
     if isinstance(error, HTTPException):
-        return Failure(_HTTP_CODES.get(error.status_code, "http_error"), str(error.detail), error.status_code)
+        return Failure(
+            _HTTP_CODES.get(error.status_code, "http_error"), _shortened(str(error.detail)), error.status_code
+        )
     if isinstance(error, ClientDisconnect):
         return Failure("cancelled", "the client left before its picture had arrived", 499)
     logger.error("unexpected error in %s", where, exc_info=error)
     return Failure("internal", "an unexpected error; the server's log has the details", 500)
 
 
+def _shortened(message: str) -> str:
+    """Cuts a message: gRPC drops an answer with the status if its metadata exceed 8 KiB."""
+    return message if len(message) <= _MOST_TEXT else f"{message[:_MOST_TEXT]}…"
+
+
 async def answer_failure(request: Request, error: Exception) -> JSONResponse:
     """Answers an error with the JSON error object of `/detect`."""
     failure = explain(error, request.url.path)
     headers = getattr(error, "headers", None) or {}  # a 405 has an Allow header
-    return JSONResponse({"error": failure.body()}, failure.status, {**headers, **failure.headers})
+    # An unexpected error is answered outside of the middleware that adds the safe headers.
+    return JSONResponse({"error": failure.body()}, failure.status, {**SAFE_HEADERS, **headers, **failure.headers})

@@ -23,6 +23,7 @@ class RequestRecord:
         errors: Error codes, one per failed picture, or one for the whole request.
         started: When the request arrived; this and the other times in `time.perf_counter` seconds.
         responded: When the body was ready to be sent; 0 before.
+        held_bytes: Bytes of its body, which are held until it is over.
     """
 
     request_id: str
@@ -34,6 +35,7 @@ class RequestRecord:
     errors: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
     responded: float = 0.0
+    held_bytes: int = 0
 
     def answered(self, times: StageTimes) -> None:
         """Records an answered picture."""

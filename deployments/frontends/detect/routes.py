@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from azaion_engine.errors import InvalidParameterError, PictureTooLargeError
+from azaion_engine.errors import InvalidParameterError, PictureTooLargeError, quote
 from deployments.frontends.body import Service, arriving, stream_body, this_service, whole_body
 from deployments.frontends.detect import schema
 from deployments.frontends.failures import explain, retry_after
@@ -145,7 +145,7 @@ async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: M
     except InvalidParameterError:
         raise  # applies to every picture
     except Exception as error:  # must not affect the request's other pictures
-        return {"name": name, "error": explain(error, f"picture {name!r}").body()}
+        return {"name": name, "error": explain(error, f"picture {quote(name)}").body()}
     return {"name": name, **_picture(answer)}
 
 

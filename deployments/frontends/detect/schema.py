@@ -257,9 +257,11 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         },
     ),
     503: (
-        "Overloaded, or the GPU is gone; try again after Retry-After seconds. Plain text when Ray Serve refuses.",
+        "Overloaded, out of memory, or the GPU is gone; try again after Retry-After seconds. "
+        "Plain text when Ray Serve refuses.",
         {
             "overloaded": "the queue is full (128 pictures); try again later",
+            "out_of_memory": "no memory was left to decode the PNG; try again later",
             "gpu_lost": "the GPU is lost; a new replica is on its way",
         },
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from azaion_engine.errors import quote
 from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
@@ -47,18 +48,22 @@ def encode_answer(answer: InferAnswer) -> Any:
 
 
 def _input(tensor: Any, raw: bytes | None) -> InputTensor:
-    refuse_extensions(f"input {tensor.name!r}", _parameters(tensor))
+    refuse_extensions(f"input {quote(tensor.name)}", _parameters(tensor))
     if any(size < 0 for size in tensor.shape):
-        raise InvalidRequestError(f"input {tensor.name!r}: expected a shape of whole numbers, given {[*tensor.shape]}")
-    content: bytes | list[Any] | None = raw
+        raise InvalidRequestError(
+            f"input {quote(tensor.name)}: expected a shape of whole numbers, given {quote([*tensor.shape])}"
+        )
+    content: Any = raw
     if content is None:
         field = _CONTENTS.get(tensor.datatype)
-        content = list(getattr(tensor.contents, field)) if field else b""
+        content = getattr(tensor.contents, field) if field else b""
+        if tensor.datatype == "BYTES":
+            content = list(content)
     return InputTensor(tensor.name, tensor.datatype, tuple(tensor.shape), content)
 
 
 def _requested(output: Any) -> RequestedOutput:
-    refuse_extensions(f"output {output.name!r}", _parameters(output))
+    refuse_extensions(f"output {quote(output.name)}", _parameters(output))
     return RequestedOutput(output.name)
 
 

@@ -11,10 +11,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from azaion_engine.errors import PictureTooLargeError
+from azaion_engine.errors import QUOTED, PictureTooLargeError
+from deployments.batching.deadline import Deadline
+from deployments.errors import InvalidRequestError
 from deployments.frontends.failures import explain
 from deployments.frontends.open_inference import grpc_codec
+from deployments.frontends.open_inference.bounds.message_parts import check_parts
 from deployments.frontends.open_inference.messages import protocol_status
+from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
 from deployments.watching.record import RequestRecord, current_request
 from deployments.watching.request_id import safe_id
 from deployments.watching.tracing import export_if_traced
@@ -48,9 +52,10 @@ def add_open_inference(servicer: Any, server: Any) -> None:
 
     service, messages = _protocol()
     handlers = {
+        # No deserializer: `_rpc` parses, so that a malformed message gets a status of its own, and none is parsed that
+        # is larger than its model could use.
         method.name: grpc.unary_unary_rpc_method_handler(
             getattr(servicer, method.name),
-            request_deserializer=getattr(messages, method.input_type.name).FromString,
             response_serializer=getattr(messages, method.output_type.name).SerializeToString,
         )
         for method in service.methods
@@ -91,7 +96,7 @@ def _rpc(method: Method) -> Any:
         service, messages = _protocol()
         kind = getattr(messages, service.methods_by_name[method.__name__].output_type.name)
         try:
-            result = await method(self, request)
+            result = await method(self, await self.parse(method.__name__, request))
         except Exception as error:
             import grpc
 
@@ -118,6 +123,22 @@ class OpenInferenceGrpc:
 
     service: DetectorService
     repository: ModelRepository
+
+    async def parse(self, method: str, data: bytes) -> Any:
+        """Parses a request, in a thread if it is large.
+
+        Raises:
+            PictureTooLargeError: No model of this replica takes as many bytes.
+            InvalidRequestError: It is no message of the method.
+        """
+        limits = [model.limits for model in self.repository.models.values()]
+        _check_size(len(data), max(limit.binary_bytes for limit in limits))
+        most = max(limit.values for limit in limits)
+        service, messages = _protocol()
+        kind = getattr(messages, service.methods_by_name[method].input_type.name)
+        if len(data) > WORTH_A_THREAD:
+            return await self.service.convert(_parsed, kind, data, most)
+        return _parsed(kind, data, most)
 
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:
@@ -166,9 +187,24 @@ class OpenInferenceGrpc:
         """Runs a model."""
         model = self.repository.model(request.model_name, request.model_version)
         self.service.refuse_when_full()
-        if (given := request.ByteSize()) > model.max_body_bytes:  # decoding typed contents takes much more memory
-            raise PictureTooLargeError(f"the message has {given} bytes, at most {model.max_body_bytes} are accepted")
-        return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
+        _check_size(request.ByteSize(), model.limits.binary_bytes)
+        with Deadline(self.service.settings.timeout_s):
+            return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
+
+
+def _parsed(kind: Any, data: bytes, most_values: int) -> Any:
+    from google.protobuf.message import DecodeError
+
+    check_parts(kind.DESCRIPTOR, data, most_values)
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidRequestError(f"the message is no {kind.DESCRIPTOR.name}: {str(error)[:QUOTED]}") from error
+
+
+def _check_size(given: int, limit: int) -> None:
+    if given > limit:
+        raise PictureTooLargeError(f"the message has {given} bytes, at most {limit} are accepted")
 
 
 def _protocol() -> tuple[Any, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from typing import Any
 
+import numpy as np
+import orjson
+from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from azaion_engine.errors import PictureTooLargeError
+from azaion_engine.errors import QUOTED, PictureTooLargeError, quote
 from deployments.errors import InvalidRequestError
+from deployments.frontends.open_inference.bounds.json_numbers import NUMBERS, take_numbers
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
 
@@ -33,7 +36,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "deflate"):
-        raise InvalidRequestError(f"expected Content-Encoding gzip or deflate, given {encoding!r}")
+        raise InvalidRequestError(f"expected Content-Encoding gzip or deflate, given {quote(encoding)}")
     stream = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:
         inflated = stream.decompress(body, limit + 1)
@@ -60,22 +63,26 @@ def deflate(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
     return body, {}
 
 
-def decode_request(body: bytes, json_bytes: int | None) -> InferRequest:
+def decode_request(body: bytes, json_bytes: int | None, most_values: int) -> InferRequest:
     """Parses a request.
 
     Args:
         body: The whole body, inflated.
         json_bytes: The header Inference-Header-Content-Length: offset of the binary tensors; None if there are none.
+        most_values: Maximum numbers in the JSON's tensors; parsing ends there.
 
     Raises:
         InvalidRequestError: The body is malformed; the message names the tensor and the fault.
     """
     if json_bytes is not None and not 0 <= json_bytes <= len(body):
         raise InvalidRequestError(f"Inference-Header-Content-Length is {json_bytes}, the body has {len(body)} bytes")
+    text, numbers = take_numbers(
+        memoryview(body)[:json_bytes].tobytes() if json_bytes is not None else body, most_values
+    )
     try:
-        message = from_json(memoryview(body)[:json_bytes].tobytes() if json_bytes is not None else body)
+        message = from_json(text)
     except ValueError as error:
-        raise InvalidRequestError(f"the body is no JSON: {error}") from error
+        raise InvalidRequestError(f"the body is no JSON: {str(error)[:QUOTED]}") from error
     message = _object(message, "the request")
     parameters = _object(message.get("parameters", {}), "parameters")
     binary = memoryview(body)[json_bytes if json_bytes is not None else len(body) :]
@@ -84,9 +91,10 @@ def decode_request(body: bytes, json_bytes: int | None) -> InferRequest:
         size = _parameters(tensor).get("binary_data_size")
         if size is not None and (not _is_size(size) or at + size > len(binary)):
             raise InvalidRequestError(
-                f"input {tensor.get('name')!r}: binary_data_size is {size!r}, {len(binary) - at} bytes are left"
+                f"input {quote(tensor.get('name'))}: binary_data_size is {quote(size)}, "
+                f"{len(binary) - at} bytes are left"
             )
-        inputs.append(_input(tensor, None if size is None else binary[at : at + size], parameters))
+        inputs.append(_input(tensor, None if size is None else binary[at : at + size], parameters, numbers))
         at += size or 0
     if at != len(binary):
         raise InvalidRequestError(f"{len(binary)} binary bytes were sent, the inputs' binary_data_size adds up to {at}")
@@ -120,30 +128,37 @@ def encode_answer(answer: InferAnswer, request: InferRequest) -> tuple[bytes, in
     message = {"model_name": answer.model_name, "model_version": answer.model_version, "outputs": outputs}
     if answer.id:
         message["id"] = answer.id
-    header = json.dumps(message, separators=(",", ":")).encode()
+    header = orjson.dumps(message)  # valid JSON even of infinite numbers: null
     return (b"".join([header, *binary]), len(header)) if binary else (header, None)
 
 
-def _input(tensor: dict[str, Any], raw: memoryview | None, parameters: dict[str, Any]) -> InputTensor:
+def _input(
+    tensor: dict[str, Any], raw: memoryview | None, parameters: dict[str, Any], numbers: list[NDArray[np.float32]]
+) -> InputTensor:
     name, own = _text(tensor, "name"), _parameters(tensor)
-    refuse_extensions(f"input {name!r}", own)
+    refuse_extensions(f"input {quote(name)}", own)
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(map(_is_size, shape)):
-        raise InvalidRequestError(f"input {name!r}: expected a shape of whole numbers, given {shape!r}")
+        raise InvalidRequestError(f"input {quote(name)}: expected a shape of whole numbers, given {quote(shape)}")
+    index = tensor.get(NUMBERS)
+    if isinstance(index, int) and index < len(numbers):
+        tensor = {**tensor, "data": numbers[index]}
     if (raw is None) == ("data" not in tensor):
-        raise InvalidRequestError(f"input {name!r}: expected either `data` or the parameter binary_data_size")
+        raise InvalidRequestError(f"input {quote(name)}: expected either `data` or the parameter binary_data_size")
     content_type = own.get("content_type", parameters.get("content_type"))
     if content_type not in (None, "base64"):
-        raise InvalidRequestError(f"content_type: expected 'base64' or nothing, given {content_type!r}")
+        raise InvalidRequestError(f"content_type: expected 'base64' or nothing, given {quote(content_type)}")
     content = raw if raw is not None else tensor["data"]
-    if not isinstance(content, (memoryview, list)):
-        raise InvalidRequestError(f"input {name!r}: expected `data` to be an array, given {type(content).__name__}")
+    if not isinstance(content, (memoryview, list, np.ndarray)):
+        raise InvalidRequestError(
+            f"input {quote(name)}: expected `data` to be an array, given {type(content).__name__}"
+        )
     return InputTensor(name, _text(tensor, "datatype"), tuple(shape), content, content_type == "base64")
 
 
 def _requested(output: dict[str, Any]) -> RequestedOutput:
     name, own = _text(output, "name"), _parameters(output)
-    refuse_extensions(f"output {name!r}", own)
+    refuse_extensions(f"output {quote(name)}", own)
     binary = own.get("binary_data")
     return RequestedOutput(name, None if binary is None else bool(binary))
 
@@ -168,7 +183,7 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 def _text(message: dict[str, Any], key: str) -> str:
     value = message.get(key)
     if not isinstance(value, str):
-        raise InvalidRequestError(f"{key}: expected text, given {value!r}")
+        raise InvalidRequestError(f"{key}: expected text, given {quote(value)}")
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -12,18 +11,26 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from ray import serve
 
+from azaion_engine.errors import QUOTED, quote
+from deployments.batching.deadline import Deadline
 from deployments.errors import InvalidRequestError, UnknownModelError
 from deployments.frontends.body import Service, arriving, whole_body
 from deployments.frontends.failures import explain
+from deployments.frontends.open_inference.bounds.body_limits import BodyLimits
 from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, protocol_status
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
+from deployments.service import DetectorService
 
 Converted = TypeVar("Converted")
 
 JSON_BYTES = "Inference-Header-Content-Length"
 """Header: length of the JSON, after which binary tensors begin; in requests and answers."""
+
+
+_ANSWER_BYTES = 100
+"""Bytes of one number of an answer: as an object, as JSON, and compressed."""
 
 
 class _Route(APIRoute):
@@ -140,21 +147,25 @@ async def infer(request: Request, service: Service, repository: Repository, name
     """Runs a model; JSON or JSON with binary tensors, in and out."""
     model = repository.model(name, version)
     service.refuse_when_full()
-    with arriving(service):
-        body = await whole_body(request, model.max_body_bytes)
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)
-    message = await _converted(len(body), _parse, body, encoding, json_bytes, model.max_body_bytes)
-    answer = await model.infer(message)
-    size = sum(output.array.size for output in answer.outputs) * 8
-    accepted = request.headers.get("accept-encoding", "")
-    return await _converted(size, _response, answer, message, accepted)
+    with arriving(service):
+        body = await whole_body(request, model.limits.body_bytes(json_bytes))
+    with Deadline(service.settings.timeout_s):
+        # Inflated, it may be as large as the model's limit; and parsing takes as much again.
+        cost = 2 * (model.limits.body_bytes(json_bytes) if encoding else len(body))
+        message = await _converted(service, cost, _parse, body, encoding, json_bytes, model.limits)
+        del body
+        answer = await model.infer(message)
+        size = sum(output.array.size for output in answer.outputs) * _ANSWER_BYTES
+        accepted = request.headers.get("accept-encoding", "")
+        return await _converted(service, size, _response, answer, message, accepted)
 
 
 @router.api_route("/{path:path}", methods=["GET", "POST", "PUT", "DELETE", "PATCH"], include_in_schema=False)
 async def not_served(request: Request, path: str) -> Response:
     """Gives the protocol's error shape to what is not served, shared memory and model loading among it."""
-    raise UnknownModelError(f"no such request: {request.method} /v2/{path}")
+    raise UnknownModelError(f"no such request: {request.method} /v2/{path[:QUOTED]}")
 
 
 def _json_bytes(request: Request) -> int | None:
@@ -162,12 +173,12 @@ def _json_bytes(request: Request) -> int | None:
     if given is None:
         return None
     if not given.strip().isdecimal() or len(given) > 18:
-        raise InvalidRequestError(f"{JSON_BYTES}: expected a number of bytes, given {given!r}")
+        raise InvalidRequestError(f"{JSON_BYTES}: expected a number of bytes, given {quote(given)}")
     return int(given)
 
 
-def _parse(body: bytes, encoding: str, json_bytes: int | None, limit: int) -> InferRequest:
-    return decode_request(inflate(body, encoding, limit), json_bytes)
+def _parse(body: bytes, encoding: str, json_bytes: int | None, limits: BodyLimits) -> InferRequest:
+    return decode_request(inflate(body, encoding, limits.body_bytes(json_bytes)), json_bytes, limits.values)
 
 
 def _response(answer: InferAnswer, request: InferRequest, accepted: str) -> Response:
@@ -178,5 +189,7 @@ def _response(answer: InferAnswer, request: InferRequest, accepted: str) -> Resp
     return Response(body, headers={**headers, JSON_BYTES: str(json_bytes)}, media_type="application/octet-stream")
 
 
-async def _converted(size: int, convert: Callable[..., Converted], *arguments: Any) -> Converted:
-    return await asyncio.to_thread(convert, *arguments) if size > WORTH_A_THREAD else convert(*arguments)
+async def _converted(
+    service: DetectorService, size: int, convert: Callable[..., Converted], *arguments: Any
+) -> Converted:
+    return await service.convert(convert, *arguments, memory=size) if size >= WORTH_A_THREAD else convert(*arguments)

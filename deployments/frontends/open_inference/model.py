@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from azaion_engine.errors import quote
 from deployments.errors import InvalidRequestError
+from deployments.frontends.open_inference.bounds.body_limits import BodyLimits
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest
 from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
@@ -104,8 +106,8 @@ class OpenModel(ABC):
 
     @property
     @abstractmethod
-    def max_body_bytes(self) -> int:
-        """Maximum bytes of an HTTP body for this model."""
+    def limits(self) -> BodyLimits:
+        """Maximum sizes of one request."""
 
     @abstractmethod
     def check_shape(self, tensor: InputTensor) -> None:
@@ -135,7 +137,7 @@ class OpenModel(ABC):
         started = time.perf_counter()
         try:
             tensor = self._checked(request)
-            array = await asyncio.to_thread(tensor.array) if tensor.costly else tensor.array()
+            array = await self.service.convert(tensor.array) if tensor.costly else tensor.array()
             outputs, parts = await self.run(array, request.parameters)
         except Exception:
             self.statistics.failed(time.perf_counter() - started)
@@ -191,20 +193,20 @@ class OpenModel(ABC):
         unknown = sorted(request.parameters.keys() - self.parameters - _TRITONS_OWN)
         if unknown:
             known = ", ".join(sorted(self.parameters)) or "none"
-            raise InvalidRequestError(f"unknown parameter {unknown[0]!r}; the model {self.name!r} has: {known}")
+            raise InvalidRequestError(f"unknown parameter {quote(unknown[0])}; the model {self.name!r} has: {known}")
         for output in request.outputs:
             if output.name not in self.outputs:
                 raise InvalidRequestError(
-                    f"unknown output {output.name!r}; the model {self.name!r} has: {', '.join(self.outputs)}"
+                    f"unknown output {quote(output.name)}; the model {self.name!r} has: {', '.join(self.outputs)}"
                 )
         names = [tensor.name for tensor in request.inputs]
         if names != [self.input.name]:
-            raise InvalidRequestError(f"expected the one input {self.input.name!r}, given {names}")
+            raise InvalidRequestError(f"expected the one input {self.input.name!r}, given {quote(names)}")
         tensor = request.inputs[0]
         accepted = (self.input.datatype, *self.input.also)
         if tensor.datatype not in accepted:
             raise InvalidRequestError(
-                f"input {tensor.name!r}: expected datatype {' or '.join(accepted)}, given {tensor.datatype!r}"
+                f"input {tensor.name!r}: expected datatype {' or '.join(accepted)}, given {quote(tensor.datatype)}"
             )
         self.check_shape(tensor)
         return tensor

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError
+from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError, quote
 from deployments.errors import InvalidRequestError
+from deployments.frontends.open_inference.bounds.body_limits import HEADER_BYTES, MOST_JSON_BYTES, BodyLimits
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
 from deployments.service import Answer, DetectorService
 from deployments.watching.stage_times import StageTimes
 
-_HEADER_BYTES = 2**20
-"""Allowance for the JSON around the pictures."""
+_MOST_PICTURES_BYTES = 2**27
+"""Maximum bytes of all pictures of one request."""
+_LENGTH_BYTES = 4
+"""Bytes before each picture in binary form: its length."""
 
 
 class PictureModel(OpenModel):
@@ -46,9 +49,12 @@ class PictureModel(OpenModel):
         super().__init__(service, service.detector.model_name, picture, outputs, most, max_batch_size=0)
 
     @property
-    def max_body_bytes(self) -> int:
-        """Maximum number of pictures of maximum size, in base64."""
-        return self.most * self.service.settings.max_picture_bytes * 4 // 3 + _HEADER_BYTES
+    def limits(self) -> BodyLimits:
+        """Maximum number of pictures of maximum size, up to 128 MiB together, in base64 if it is JSON."""
+        one = self.service.settings.max_picture_bytes
+        pictures = max(one, min(self.most * one, _MOST_PICTURES_BYTES))
+        as_json = min(pictures * 4 // 3, MOST_JSON_BYTES)
+        return BodyLimits(self.most, pictures + self.most * _LENGTH_BYTES, as_json + HEADER_BYTES)
 
     def check_shape(self, tensor: InputTensor) -> None:
         """Accepts `[n]`, and `[n, 1]` from clients that put a batch dimension before shape `[1]`."""
@@ -56,7 +62,7 @@ class PictureModel(OpenModel):
         if rest not in ([], [1]) or not 1 <= n <= self.most:
             raise InvalidRequestError(
                 f"input {tensor.name!r}: expected [n] or [n, 1] with n of 1 to {self.most} pictures, "
-                f"given {list(tensor.shape)}"
+                f"given {quote(list(tensor.shape))}"
             )
 
     async def run(
@@ -134,7 +140,7 @@ def _number(parameters: dict[str, Any], name: str, expected: str) -> float | Non
     try:
         return float(value)  # perf_analyzer can send text only
     except (TypeError, ValueError, OverflowError):
-        raise InvalidParameterError(f"{name}: expected {expected}, given {value!r}") from None
+        raise InvalidParameterError(f"{name}: expected {expected}, given {quote(value)}") from None
 
 
 def _whole(number: float | None) -> int | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.errors import quote
 from azaion_engine.model.info import DYNAMIC, TensorInfo
 from deployments.errors import InvalidRequestError
+from deployments.frontends.open_inference.bounds.body_limits import HEADER_BYTES, MOST_JSON_BYTES, BodyLimits
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
 from deployments.service import DetectorService
@@ -18,9 +21,6 @@ from deployments.watching.stage_times import StageTimes
 _DATATYPES = {"float32": "FP32", "float16": "FP16", "uint8": "UINT8"}
 _JSON_BYTES_PER_VALUE = 24
 """Bytes of a double in full, with its comma and a space."""
-_MOST_JSON_BYTES = 2**27
-"""Maximum JSON body; larger ones must be binary: parsing holds the interpreter, and so every request."""
-_HEADER_BYTES = 2**20
 
 
 class RawModel(OpenModel):
@@ -59,10 +59,12 @@ class RawModel(OpenModel):
         self.platform = "tensorrt_plan" if detector.engine.name.startswith("tensorrt") else "onnxruntime_onnx"
 
     @property
-    def max_body_bytes(self) -> int:
-        """The largest batch in FP32 or, if larger, as JSON of up to 128 MiB."""
-        values = self.most * int(np.prod(self.input.shape[1:]))
-        return max(values * 4, min(values * _JSON_BYTES_PER_VALUE, _MOST_JSON_BYTES)) + _HEADER_BYTES
+    def limits(self) -> BodyLimits:
+        """The largest batch, in FP32 if the model takes floats."""
+        values = self.most * math.prod(self.input.shape[1:])
+        bytes_per_value = 2 if self.input.datatype == "UINT8" else 4  # a varint of gRPC's typed contents takes up to 2
+        as_json = min(values * _JSON_BYTES_PER_VALUE, MOST_JSON_BYTES)
+        return BodyLimits(values, values * bytes_per_value, as_json + HEADER_BYTES)
 
     def check_shape(self, tensor: InputTensor) -> None:
         """Accepts `[n, 3, height, width]` with n up to `most`."""
@@ -71,7 +73,7 @@ class RawModel(OpenModel):
         if rest != expected or not 1 <= n <= self.most:
             raise InvalidRequestError(
                 f"input {tensor.name!r}: expected {['n', *expected]} with n of 1 to {self.most}, "
-                f"given {list(tensor.shape)}".replace("'n'", "n")
+                f"given {quote(list(tensor.shape))}".replace("'n'", "n")
             )
 
     async def run(

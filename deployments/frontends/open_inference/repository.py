@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, quote
 from azaion_engine.version import __version__
 from deployments.errors import UnknownModelError
 from deployments.frontends.open_inference.model import VERSION, OpenModel
@@ -35,7 +35,7 @@ class ModelRepository:
             UnknownModelError: No such model; the message lists the known ones.
         """
         if name not in self.models or version not in ("", VERSION):
-            given = f"{name!r} version {version!r}" if version else repr(name)
+            given = f"{quote(name)} version {quote(version)}" if version else quote(name)
             known = ", ".join(self.models)
             raise UnknownModelError(f"unknown model {given}; served here: {known}, each in version {VERSION}")
         return self.models[name]

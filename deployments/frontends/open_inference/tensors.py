@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.errors import QUOTED, quote
 from deployments.errors import InvalidRequestError
 
 NUMPY: dict[str, np.dtype[Any]] = {
@@ -26,6 +27,9 @@ NUMPY: dict[str, np.dtype[Any]] = {
 WORTH_A_THREAD = 64 * 1024
 """Size in bytes from which a tensor is converted in a thread, not on the event loop."""
 
+_PART = 64 * 1024
+"""Numbers converted at a time."""
+
 _LENGTH = struct.Struct("<I")  # length before each element of a binary BYTES tensor
 
 
@@ -37,22 +41,21 @@ class InputTensor:
         name: Name of the model's input.
         datatype: The protocol's name, e.g. `FP32`.
         shape: Dimensions.
-        content: The binary form as bytes, or the values as a list, flat or nested; for BYTES, text or bytes.
+        content: The binary form as bytes, numbers as a flat array or as a flat sequence that protobuf read, or what
+            JSON has in their place; for BYTES, texts or bytes, flat or nested.
         base64: Whether texts in `content` are base64, since JSON has no other way to carry a picture.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    content: bytes | memoryview | Sequence[Any]
+    content: bytes | memoryview | NDArray[np.float32] | Sequence[Any]
     base64: bool = False
 
     @property
     def costly(self) -> bool:
         """Whether decoding takes longer than the switch to a thread."""
-        if isinstance(self.content, (bytes, memoryview)):
-            return self.datatype == "BYTES" and len(self.content) > WORTH_A_THREAD
-        return True
+        return not isinstance(self.content, (bytes, memoryview)) or len(self.content) > WORTH_A_THREAD
 
     def array(self) -> NDArray[Any]:
         """Decodes the tensor; numbers in binary form become a view, without a copy.
@@ -61,7 +64,7 @@ class InputTensor:
             An array of `shape`; BYTES as objects of type `bytes`.
 
         Raises:
-            InvalidRequestError: The content does not fit datatype and shape.
+            InvalidRequestError: The content does not fit datatype and shape, or a float is infinite or no number.
         """
         if self.datatype == "BYTES":
             elements = self._elements()
@@ -72,39 +75,64 @@ class InputTensor:
             dtype = NUMPY[self.datatype]
             self._check_size(len(self.content), math.prod(self.shape) * dtype.itemsize, "bytes")
             flat = np.frombuffer(self.content, dtype)
-        else:
-            try:
-                flat = np.asarray(self.content, NUMPY[self.datatype]).ravel()
-            except (ValueError, TypeError, OverflowError) as error:
-                raise InvalidRequestError(f"input {self.name!r}: the data is no {self.datatype}: {error}") from error
+        elif isinstance(self.content, list):
+            flat = self._converted(self.content).ravel()
             self._check_size(len(flat), math.prod(self.shape), "elements")
+        else:
+            self._check_size(len(self.content), math.prod(self.shape), "elements")
+            # In parts, because each conversion holds the interpreter.
+            starts = range(0, len(self.content), _PART)
+            parts = [self._converted(self.content[start : start + _PART]) for start in starts]
+            flat = np.concatenate(parts) if parts else np.empty(0, NUMPY[self.datatype])
+        self._check_finite(flat)
         return flat.reshape(self.shape)
+
+    def _converted(self, values: Any) -> NDArray[Any]:
+        dtype = NUMPY[self.datatype]
+        try:
+            with np.errstate(all="ignore"):
+                array: NDArray[Any] = np.array(values, dtype)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InvalidRequestError(
+                f"input {quote(self.name)}: the data is no {self.datatype}: {str(error)[:QUOTED]}"
+            ) from error
+        if dtype.kind in "iu" and isinstance(values, np.ndarray) and not np.array_equal(array, values):
+            raise InvalidRequestError(f"input {quote(self.name)}: the data is no {self.datatype}")
+        return array
+
+    def _check_finite(self, flat: NDArray[Any]) -> None:
+        if flat.dtype.kind == "f" and not np.isfinite(flat).all():
+            at = int(np.argmin(np.isfinite(flat)))
+            raise InvalidRequestError(
+                f"input {quote(self.name)}: expected finite numbers in {self.datatype}, given {flat[at]} at index {at}"
+            )
 
     def _elements(self) -> list[bytes]:
         if isinstance(self.content, (bytes, memoryview)):
             try:
                 return unpack_bytes(self.content)
             except InvalidRequestError as error:
-                raise InvalidRequestError(f"input {self.name!r}: {error}") from error
+                raise InvalidRequestError(f"input {quote(self.name)}: {error}") from error
         return [self._element(value) for value in _flat(self.content)]
 
     def _element(self, value: Any) -> bytes:
         if isinstance(value, bytes):
             return value
         if not isinstance(value, str):
-            raise InvalidRequestError(f"input {self.name!r}: expected text for BYTES, given {type(value).__name__}")
+            raise InvalidRequestError(
+                f"input {quote(self.name)}: expected text for BYTES, given {type(value).__name__}"
+            )
         if not self.base64:
             return value.encode()
         try:
             return b64decode(value, validate=True)
         except ValueError as error:  # binascii.Error, or text that is not ASCII
-            raise InvalidRequestError(f"input {self.name!r}: an element is no base64: {error}") from error
+            raise InvalidRequestError(f"input {quote(self.name)}: an element is no base64: {error}") from error
 
     def _check_size(self, given: int, expected: int, unit: str) -> None:
         if given != expected:
-            raise InvalidRequestError(
-                f"input {self.name!r}: {self.datatype} {list(self.shape)} needs {expected} {unit}, given {given}"
-            )
+            wanted = f"{self.datatype} {quote(list(self.shape))} needs {expected} {unit}"
+            raise InvalidRequestError(f"input {quote(self.name)}: {wanted}, given {given}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +193,12 @@ def unpack_bytes(data: bytes | memoryview) -> list[bytes]:
 
 
 def _flat(values: Any) -> list[Any]:
-    if not isinstance(values, (list, tuple)):
-        return [values]
-    return [element for value in values for element in _flat(value)]
+    """Flattens arrays of any depth; no recursion, as JSON can be deeper than Python's stack."""
+    flat, waiting = [], [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (list, tuple)):
+            waiting.extend(reversed(value))
+        else:
+            flat.append(value)
+    return flat

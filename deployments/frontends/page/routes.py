@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePath
 
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from azaion_engine.errors import quote
 from azaion_engine.model.file import SAMPLES, sample_picture
 
 # Own table: the system's has two types for .js and may lack a suffix.
@@ -25,8 +27,7 @@ _HEADERS = {
     # blob: shows the picture that the user chose; it is sent to /detect only.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "SAMEORIGIN",
 }
 
 router = APIRouter(include_in_schema=False)
@@ -45,22 +46,30 @@ def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
     folder = resources.files("deployments.frontends.page").joinpath("static")
     if name not in {file.name for file in folder.iterdir()}:
-        raise HTTPException(404, f"the page has no file {name!r}")
-    return _answer(request, name, folder.joinpath(name).read_bytes())
+        raise HTTPException(404, f"the page has no file {quote(name)}")
+    return answer_file(request, name, folder.joinpath(name).read_bytes())
 
 
 @router.api_route("/samples/{name}", methods=["GET", "HEAD"])
 def sample(request: Request, name: str) -> Response:
     """Answers a sample picture that ships with the library."""
     if name not in SAMPLES:
-        raise HTTPException(404, f"there is no sample {name!r}, only {', '.join(SAMPLES)}")
-    return _answer(request, name, sample_picture(name))
+        raise HTTPException(404, f"there is no sample {quote(name)}, only {', '.join(SAMPLES)}")
+    return answer_file(request, name, sample_picture(name))
 
 
-def _answer(request: Request, name: str, content: bytes) -> Response:
+def answer_file(request: Request, name: str, content: bytes, more: Mapping[str, str] | None = None) -> Response:
+    """Answers a file, or 304 if the browser's copy is up to date.
+
+    Args:
+        request: What was asked for.
+        name: The file's name; its suffix sets the type.
+        content: The file.
+        more: Headers in the place of the page's own.
+    """
     # Hash of the content, not the file's time: every replica on every node gives the same tag.
     tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {**_HEADERS, "ETag": tag}
+    headers = {**_HEADERS, **(more or {}), "ETag": tag}
     known = {given.strip().removeprefix("W/") for given in request.headers.get("if-none-match", "").split(",")}
     if tag in known or "*" in known:
         return Response(status_code=304, headers=headers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from typing import Any
-from unittest import mock
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from azaion_engine.errors import PictureError, PictureTooLargeError, UndecodablePictureError
+from azaion_engine.errors import OutOfMemoryError, PictureError, PictureTooLargeError, UndecodablePictureError
 from azaion_engine.pictures import encoded
 from azaion_engine.pictures.codec import decode, read_header
 from azaion_engine.pictures.encoded import EncodedPicture
@@ -208,14 +207,6 @@ def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_costs_minutes():
         decode(data[:-2] + last_scan * 500 + data[-2:])
 
 
-@given(st.binary(max_size=40).map(lambda noise: noise.replace(b"\x80", b"\xff")), st.integers(0, 40))
-def test_the_first_marker_is_found_across_steps_and_nothing_that_only_looks_like_one(data: bytes, start: int) -> None:
-    pairs = ((data[at], data[at + 1]) for at in range(start, len(data) - 1))
-    markers = (second for first, second in pairs if first == 0xFF and second not in {0, *range(0xD0, 0xD8), 0xFF})
-    with mock.patch.object(encoded, "_SCAN_STEP", 7):
-        assert encoded._first_marker(data, start) == next(markers, None)
-
-
 @pytest.mark.parametrize(
     ("options", "hardware"),
     [
@@ -246,3 +237,23 @@ def test_decoding_hardware_takes_grey_jpegs_and_no_other_format_or_colours() -> 
         assert EncodedPicture(encode(corners(), format)).read_hardware_header() is None
     with pytest.raises(PictureTooLargeError):
         EncodedPicture(encode(corners(), "JPEG"), PictureLimits(max_pixels=10)).read_hardware_header()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_running_out_of_memory_is_an_error_of_its_own_and_never_damage(
+    format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(noise(400, 300), format)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    def fail_in_opencv(*_: object) -> None:
+        error = cv2.error("Insufficient memory")
+        error.code = cv2.Error.STS_NO_MEM
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", fail_in_opencv)
+    monkeypatch.setattr(encoded, "to_rgb", fail)
+    with pytest.raises(OutOfMemoryError, match="try again later"):
+        decode(data)

@@ -51,7 +51,7 @@ def test_a_message_larger_than_the_model_could_use_is_refused_before_it_is_read(
     details = fails(
         grpc.StatusCode.INVALID_ARGUMENT, channel, "ModelInfer", app, model_name="stand-in_raw", inputs=[large]
     )
-    assert "the message has 8000" in details
+    assert "fp32_contents has more than the 49152 numbers that the model takes" in details
 
 
 def test_half_precision_without_raw_contents_is_an_invalid_argument(channel, app):

@@ -59,7 +59,7 @@ def test_json_and_binary_inputs_mix():
     second = {"name": "u", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}
     third = {"name": "v", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 5}}
     header = body(id="7", inputs=[second, TENSOR, third], parameters={"confidence": 0.5})
-    request = decode_request(header + np.float32(3.5).tobytes() + b"\x01\0\0\0x", len(header))
+    request = decode_request(header + np.float32(3.5).tobytes() + b"\x01\0\0\0x", len(header), 2)
     assert [tensor.array().tolist() for tensor in request.inputs] == [[3.5], [1.5, 2.5], [b"x"]]
     assert (request.id, request.parameters, request.outputs) == ("7", {"confidence": 0.5}, ())
 
@@ -87,7 +87,7 @@ def test_json_and_binary_inputs_mix():
 )
 def test_a_malformed_request_is_refused_with_what_was_expected(data, json_bytes, words):
     with pytest.raises(InvalidRequestError, match=words):
-        decode_request(data, json_bytes)
+        decode_request(data, json_bytes, 2)
 
 
 @given(st.lists(st.sampled_from([None, True, False]), min_size=3, max_size=3), st.sampled_from([None, True, False]))

@@ -12,9 +12,16 @@ from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.tensors import NUMPY, InputTensor, OutputTensor, pack_bytes, unpack_bytes
 
 NUMBERS = {name: dtype for name, dtype in NUMPY.items() if name != "BYTES"}
+
+
+def finite(dtype: np.dtype) -> st.SearchStrategy:
+    options = {"allow_nan": False, "allow_infinity": False} if dtype.kind == "f" else {}
+    return nst.from_dtype(dtype, **options)
+
+
 shapes = nst.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 numbers = st.sampled_from(sorted(NUMBERS)).flatmap(
-    lambda name: st.tuples(st.just(name), nst.arrays(NUMBERS[name], shapes))
+    lambda name: st.tuples(st.just(name), nst.arrays(NUMBERS[name], shapes, elements=finite(NUMBERS[name])))
 )
 
 
@@ -99,3 +106,20 @@ def test_numbers_in_binary_form_are_not_copied():
     array = InputTensor("t", "FP32", (4,), body).array()
     body[0:4] = struct.pack("<f", 7.0)
     assert array[0] == 7.0
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_infinite_numbers_and_nan_are_refused_by_name_in_every_form(datatype, value):
+    data = np.array([1, 2, value, 4], NUMBERS[datatype])
+    for content in (data.tobytes(), data.astype(np.float32), data.tolist()):
+        with pytest.raises(InvalidRequestError, match=rf"input 't': expected finite numbers .*given -?{abs(value)} at"):
+            InputTensor("t", datatype, (4,), content).array()
+
+
+def test_numbers_beyond_the_datatype_are_refused_and_not_wrapped():
+    for value in (256.0, -1.0, 1.5):
+        with pytest.raises(InvalidRequestError, match="no UINT8"):
+            InputTensor("t", "UINT8", (1,), np.array([value], np.float32)).array()
+    with pytest.raises(InvalidRequestError, match="finite"):
+        InputTensor("t", "FP16", (1,), np.array([1e6], np.float32)).array()

@@ -1,0 +1,30 @@
+"""trim_heap: freed memory of the heap comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_FREED = """
+import numpy as np
+from pathlib import Path
+from azaion_engine.system.heap import trim_heap
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]  # below glibc's threshold for memory of their own
+kept = np.ones(100_000, np.uint8)  # above them, so that the heap cannot shrink
+full = resident()
+del blocks
+free = resident()
+trim_heap()
+print(full - free, free - resident())
+"""
+
+
+def test_free_pages_go_back_to_the_operating_system() -> None:
+    ended = subprocess.run([sys.executable, "-c", _FREED], capture_output=True, text=True, check=True, timeout=60)
+    by_itself, trimmed = map(int, ended.stdout.split())
+    assert by_itself + trimmed > 90_000_000
+    assert trimmed > 50_000_000

@@ -1,0 +1,94 @@
+"""gRPC messages through a real gRPC server, as Serve's proxy sets one up, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+
+from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
+from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_open_inference
+from tests.deployments.in_process import GrpcContext, Replica, replica
+from tests.stand_in import grey_picture
+
+Request = protocol.ModelInferRequest
+
+
+def servicer(held: Replica) -> Any:
+    """Does what Serve's proxy does: hands the request to the replica as it came, and its status to the client."""
+
+    def method(name: str) -> Any:
+        async def answer(request: Any, context: Any) -> bytes:
+            status = GrpcContext()
+            result = await getattr(held, name)(request, status)
+            if status.code is not None:
+                context.set_code(status.code)
+                context.set_details(status.details)
+            return result.SerializeToString()
+
+        return answer
+
+    names = [name for name in dir(OpenInferenceGrpc) if name[0].isupper()]
+    return SimpleNamespace(**{name: method(name) for name in names})
+
+
+class Server:
+    """Replaces the serializer of each handler, as Serve's `gRPCGenericServer` does."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        methods = {
+            name.rpartition("/")[2]: handler._replace(response_serializer=None)
+            for name, handler in handlers[0]._method_handlers.items()
+        }
+        service = protocol.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+
+
+def call(method: str, message: bytes) -> bytes:
+    """Calls a method; raises grpc.RpcError."""
+
+    async def once() -> bytes:
+        server = grpc.aio.server()
+        with replica() as held:
+            add_open_inference(servicer(held), Server(server))
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            try:
+                async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                    answer: bytes = await channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(message)
+                    return answer
+            finally:
+                await server.stop(None)
+
+    return asyncio.run(once())
+
+
+def test_a_picture_is_answered() -> None:
+    contents = protocol.InferTensorContents(bytes_contents=[grey_picture(7)])
+    picture = Request.InferInputTensor(name="picture", datatype="BYTES", shape=[1], contents=contents)
+    answer = call("ModelInfer", Request(model_name="stand-in", inputs=[picture]).SerializeToString())
+    assert protocol.ModelInferResponse.FromString(answer).model_name == "stand-in"
+    assert protocol.ServerLiveResponse.FromString(call("ServerLive", b"")).live
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelReady"])
+def test_a_malformed_message_is_an_invalid_argument(method: str) -> None:
+    with pytest.raises(grpc.RpcError, match="malformed") as caught:
+        call(method, b"\xff\xff\xff")
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("part", ["name", "datatype"])
+def test_an_error_about_a_megabyte_of_text_still_reaches_the_client(part: str) -> None:
+    fields = {"name": "picture", "datatype": "BYTES", part: "x" * 2**20}
+    message = Request(model_name="stand-in", inputs=[Request.InferInputTensor(shape=[1], **fields)])
+    with pytest.raises(grpc.RpcError, match="expected") as caught:
+        call("ModelInfer", message.SerializeToString())
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert len(caught.value.details()) < 500

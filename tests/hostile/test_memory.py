@@ -1,0 +1,131 @@
+"""Memory of decodes: what each format takes is at most what it is charged with, alone and many at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from tests.azaion_engine.pictures.picture_files import encode, exif
+from tests.hostile.measuring import measure_in_child
+
+SIDE = 2400
+_MIB = 2**20
+
+
+def textured() -> np.ndarray:
+    tile = np.random.default_rng(3).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    return np.tile(tile, (SIDE // 48, SIDE // 48, 1))
+
+
+def one_strip(compression: str) -> dict[str, Any]:
+    return {"compression": compression, "tiffinfo": {278: SIDE}}
+
+
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "JPEG": ("RGB", "JPEG", {}),
+    "JPEG turned": ("RGB", "JPEG", {"exif": exif(5)}),
+    "JPEG progressive": ("RGB", "JPEG", {"progressive": True, "subsampling": 0}),
+    "JPEG progressive, turned": ("RGB", "JPEG", {"progressive": True, "exif": exif(6)}),
+    "JPEG CMYK, progressive": ("CMYK", "JPEG", {"progressive": True, "subsampling": 0}),
+    "JPEG grey, progressive": ("L", "JPEG", {"progressive": True}),
+    "PNG": ("RGB", "PNG", {"compress_level": 1}),
+    "PNG turned": ("RGB", "PNG", {"compress_level": 1, "exif": exif(5)}),
+    "PNG alpha": ("RGBA", "PNG", {"compress_level": 1}),
+    "PNG palette": ("P", "PNG", {"compress_level": 1}),
+    "PNG bilevel": ("1", "PNG", {}),
+    "PNG 16 bits": ("I;16", "PNG", {"compress_level": 1}),
+    "WebP": ("RGB", "WEBP", {"method": 0}),
+    "WebP lossless": ("RGB", "WEBP", {"method": 0, "lossless": True, "quality": 0}),
+    "WebP alpha": ("RGBA", "WEBP", {"method": 0}),
+    "BMP": ("RGB", "BMP", {}),
+    "TIFF": ("RGB", "TIFF", {}),
+    "TIFF one strip": ("RGB", "TIFF", one_strip("tiff_lzw")),
+    "TIFF JPEG": ("RGB", "TIFF", one_strip("jpeg")),
+    "TIFF CMYK": ("CMYK", "TIFF", one_strip("tiff_lzw")),
+    "TIFF float": ("F", "TIFF", one_strip("tiff_lzw")),
+    "TIFF turned": ("RGB", "TIFF", {"compression": "tiff_lzw", "tiffinfo": {274: 6}}),
+}
+
+
+def picture(kind: str) -> bytes:
+    mode, format, options = KINDS[kind]
+    image = Image.fromarray(textured())
+    if mode == "I;16":
+        image = Image.fromarray(textured()[..., 0].astype(np.uint16) * 257)
+    else:
+        image = image.convert("L").convert("F") if mode == "F" else image.convert(mode)
+    kept, ImageFile.MAXBLOCK = ImageFile.MAXBLOCK, 2**26  # Pillow's encoder needs it for large files
+    try:
+        return encode(image, format, **options)
+    finally:
+        ImageFile.MAXBLOCK = kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_decode_takes_at_most_what_it_is_charged(kind: str, tmp_path: Path) -> None:
+    cost = measure_in_child(picture(kind), tmp_path)
+    print(f"{kind}: {cost.peak / SIDE**2:.1f} bytes a pixel, charged {cost.allowed / SIDE**2:.1f}, {cost.cpu_s:.2f} s")
+    assert cost.outcome == "picture"
+    assert cost.peak <= cost.allowed
+    assert cost.peak > cost.allowed / 5  # else the figure is out of date, and pictures are refused for nothing
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "PNG", "WebP", "BMP", "TIFF one strip"])
+def test_without_memory_the_error_says_so_and_the_picture_is_not_called_damaged(kind: str, tmp_path: Path) -> None:
+    cost = measure_in_child(picture(kind), tmp_path, limit_bytes=12 * _MIB)
+    assert cost.outcome == "out_of_memory", cost
+
+
+_MANY = """
+import sys, threading
+from pathlib import Path
+from azaion_engine.errors import PictureTooLargeError
+from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.prepared import PictureForm
+from azaion_engine.pictures.preparing import Preparer
+from tests.hostile import measuring
+
+pictures = [path.read_bytes() for path in sorted(Path(sys.argv[1]).iterdir())]
+preparer = Preparer((64, 64), PictureForm.ARRAY, PictureLimits(), memory=DecodeMemory(int(sys.argv[2])))
+measuring.warm_up()
+measuring._reset_peak()
+before, done, refused = measuring._status("VmRSS"), [], []
+
+def work(shift):
+    for at in range(len(pictures)):
+        try:
+            preparer.prepare(pictures[(at + shift) % len(pictures)])
+            done.append(at)
+        except PictureTooLargeError:
+            refused.append(at)
+
+threads = [threading.Thread(target=work, args=(3 * shift,)) for shift in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(measuring._status("VmHWM") - before, len(done), len(refused))
+"""
+
+
+def test_any_mix_of_pictures_at_once_stays_within_the_budget(tmp_path: Path) -> None:
+    for index, kind in enumerate(KINDS):
+        (tmp_path / f"{index:02d}").write_bytes(picture(kind))
+    budget = 192 * _MIB
+    ended = subprocess.run(
+        [sys.executable, "-c", _MANY, str(tmp_path), str(budget)],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=True,
+    )
+    peak, done, refused = map(int, ended.stdout.split())
+    print(f"{done} decoded and {refused} refused by 8 threads: {peak / _MIB:.0f} MiB of {budget / _MIB:.0f}")
+    assert (done, refused) == (8 * len(KINDS), 0)
+    # Half as much again is for the heap that glibc keeps for each thread.
+    assert budget / 3 < peak < 1.5 * budget + 32 * _MIB
