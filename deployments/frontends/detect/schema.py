@@ -24,7 +24,8 @@ DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
-        "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart.",
+        "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart, "
+        "whose other fields are parameters of the query's names.",
         "required": True,
         "content": {
             **{
@@ -248,6 +249,8 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         "Overloaded, or the GPU is gone; try again after Retry-After seconds. Plain text when Ray Serve refuses.",
         {
             "overloaded": "the queue is full (128 pictures); try again later",
+            "no_space": "the folder for temporary files cannot take the pictures of a form: [Errno 28] No "
+            "space left on device",
             "gpu_lost": "the GPU is lost; a new replica is on its way",
         },
     ),

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.errors import InvalidRequestError
+from deployments.frontends.negotiation import qualities
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
 
@@ -52,10 +53,10 @@ def deflate(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
     Returns:
         The body, and the Content-Encoding header, if compressed.
     """
-    encodings = {choice.split(";")[0].strip().lower() for choice in accepted.split(",")}
-    if "gzip" in encodings:
+    encodings = qualities([accepted])
+    if encodings.get("gzip"):
         return gzip.compress(body), {"Content-Encoding": "gzip"}
-    if "deflate" in encodings:
+    if encodings.get("deflate"):
         return zlib.compress(body), {"Content-Encoding": "deflate"}
     return body, {}
 

@@ -147,7 +147,7 @@ async def infer(request: Request, service: Service, repository: Repository, name
     message = await _converted(len(body), _parse, body, encoding, json_bytes, model.max_body_bytes)
     answer = await model.infer(message)
     size = sum(output.array.size for output in answer.outputs) * 8
-    accepted = request.headers.get("accept-encoding", "")
+    accepted = ",".join(request.headers.getlist("accept-encoding"))
     return await _converted(size, _response, answer, message, accepted)
 
 
