@@ -25,7 +25,7 @@ from azaion_client.errors import (
 )
 from azaion_client.picture import Picture
 from azaion_client.results import Detections, ModelCard
-from azaion_client.retry import RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, is_away, retry_after
+from azaion_client.retry import NOT_READY, RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, is_away, retry_after
 
 REQUEST_ID = "X-Request-ID"
 POLL_S = 0.5
@@ -254,7 +254,8 @@ def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
             return outcome
         else:
             failure = _failure(outcome)
-            away = failure.code == _unnamed(failure.status) and is_away(failure.status, failure.message)
+            unnamed = failure.code == _unnamed(failure.status)
+            away = is_away(failure.status, failure.message) if unnamed else failure.code == NOT_READY
             retried = away or failure.status in RETRIED_STATUSES
         wait = attempts.wait_after(failure, away) if retried else None
         if wait is None:

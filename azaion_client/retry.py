@@ -35,6 +35,9 @@ AWAY_STATUSES = frozenset({408, 500, 502, 503, 504})
 error shape: its own 500 and 504 come from the request itself. Serve's 500: a replica died under the request; 408: no
 replica took it in time; 502, 503, 504: HAProxy or another proxy had none."""
 
+NOT_READY = "not_ready"
+"""Code of the 503 that the service's own proxy answers while no replica does."""
+
 AWAY_WAIT_S = 2.0
 """Upper bound of a wait for a service that is away, seconds: it is back within seconds, and a request costs it little
 until then."""
@@ -116,7 +119,7 @@ class Attempts:
         return wait
 
     def _backoff(self, repeats: int) -> float:
-        return min(self._policy.first_wait_s * 2 ** min(repeats, 32), self._policy.longest_wait_s)
+        return min(self._policy.first_wait_s * 2.0 ** min(repeats, 32), self._policy.longest_wait_s)
 
 
 def retry_after(headers: httpx.Headers) -> float | None:

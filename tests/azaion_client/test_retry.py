@@ -56,6 +56,7 @@ AWAY = [
     Reply(b"<html>Bad Gateway", 502),
     Reply(b"503 Service Unavailable", 503),
     Reply(SERVES_404, 404),
+    Reply(error("not_ready", 503), 503),
     Reply(reset=True),
 ]
 

@@ -185,6 +185,7 @@ class ModelCard(BaseModel):
     model_config = _example(
         {
             **_MODEL,
+            "sha256": "0a2c707301a62f361fc3ee4ddac31fc6359f37250c960c6d3e42b0fee08714b6",
             "head": {
                 "name": "end_to_end",
                 "recognised_as": "end-to-end rows",
@@ -205,6 +206,7 @@ class ModelCard(BaseModel):
     )
 
     name: str
+    sha256: str | None = Field(description="SHA-256 of the model file, hex; weights in files beside it included.")
     engine: str
     head: Head
     input: Size = Field(description="Of the network's input.")
@@ -249,6 +251,7 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         "Overloaded, or the GPU is gone; try again after Retry-After seconds. Plain text when Ray Serve refuses.",
         {
             "overloaded": "the queue is full (128 pictures); try again later",
+            "not_ready": "the service is starting or ending; try again later",
             "no_space": "the folder for temporary files cannot take the pictures of a form: [Errno 28] No "
             "space left on device",
             "gpu_lost": "the GPU is lost; a new replica is on its way",

@@ -1,0 +1,77 @@
+"""Foreground: runs Ray Serve in this process until a signal, and ends it after the last accepted request.
+
+`serve run` ends its proxies first, so requests in flight are cut. Here the applications end first, each replica after
+its last request, while the proxies still pass the answers; only then Serve and Ray end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from types import FrameType
+
+
+def run(config: str) -> None:
+    """Runs Serve with a configuration file until SIGINT or SIGTERM; returns when nothing of it is left.
+
+    Args:
+        config: Path of the file.
+    """
+    import ray
+    from ray.serve.scripts import run as serve_run
+
+    _on_signals(_interrupt)
+    try:
+        address = os.environ.get("RAY_ADDRESS")
+        ray.init(address=address, namespace="serve")
+        _on_signals(_interrupt)  # Ray has put its own handler of SIGTERM in its place, which ends at once
+        serve_run.callback(
+            config_or_import_path=config,
+            arguments=(),
+            runtime_env=None,
+            runtime_env_json=None,
+            working_dir=None,
+            app_dir=".",
+            address=address,
+            blocking=False,
+            reload=False,
+            route_prefix="/",
+            name="default",
+        )
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _on_signals(signal.SIG_IGN)
+        print("ending: accepted requests are answered first", file=sys.stderr, flush=True)
+    finally:
+        _end()
+
+
+def _end() -> None:
+    """Ends the applications, each after its last request, then Serve, then Ray."""
+    import ray
+    from ray import serve
+
+    if not ray.is_initialized():
+        return
+    try:
+        for name in serve.status().applications:
+            serve.delete(name)
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+
+
+def _on_signals(handler: object) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])
