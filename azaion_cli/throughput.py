@@ -17,8 +17,8 @@ from azaion_engine.files.private_folder import private_folder
 EITHER_MODE = {
     # Our HTTP middlewares: request ids are sanitised, plain pictures answered at once.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares",
-    # A proxy, or the manager of HAProxy, that failed three checks is replaced: after 6 s, not 30.
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # A proxy, or a HAProxy, that failed three checks is replaced: after seconds, not half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
 }
 """Ray's settings with and without throughput mode."""
@@ -30,10 +30,12 @@ SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # Pictures pass it in a few pieces, not 16 KB at a time; two buffers a connection.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
+    # Where no replica listens, HAProxy answers 503 within a second.
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
     # The replicas count requests, not HAProxy's manager from a line of log for each.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # The controller looks at its replicas once a second, not ten times.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # The controller looks at its replicas and proxies twice a second, not ten times; a health check takes two looks.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     # Metrics leave the processes every five seconds, not ten times a second.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
