@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
-from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment, taken
-from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_cli.preflight import http_address, refuse_taken_ports, refuse_unusable_folders
+from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
+from azaion_engine.errors import MissingDependencyError
 
 DEFAULT_CONFIG = Path("serve_config.yaml")
 _PATHS = ("model", "labels", "cache_dir")
@@ -82,11 +82,12 @@ def serve(
         path = _in_memory(text)
     else:
         path = str(config)
-    address, number = _listens_on(path)
+    address, number = http_address(path)
     if dead := dead_ray(os.environ):
         say(f"Ray at {dead} is dead: starting another (ray_current_cluster names it still)", "yellow")
     if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
-        _refuse_taken_ports(path, address, number)
+        refuse_taken_ports(path)
+        refuse_unusable_folders(os.environ)
     environment, missing = serve_environment(os.environ, number, throughput)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
@@ -103,41 +104,6 @@ def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> 
         say(f"throughput mode: HAProxy listens on {listens_on}; --no-throughput leaves it off")
     else:
         say(f"throughput mode, without HAProxy, as {HAPROXY} says; --no-throughput leaves it off")
-
-
-def _refuse_taken_ports(config: str, address: str, number: int) -> None:
-    """Refuses ports on which another program listens.
-
-    Raises:
-        ConfigurationError: Names the port, and what chooses another.
-    """
-    ports = [("http_options", address, number, "--port")]
-    if grpc := _grpc_port(config):
-        ports.append(("grpc_options", "0.0.0.0", grpc, "--grpc-port"))
-    for block, host, port, option in ports:
-        if taken(host, port):
-            raise ConfigurationError(
-                f"port {port} on {host} is taken: another program listens there; end it, or choose another port with "
-                f"{option} or in {block} of the configuration"
-            )
-
-
-def _grpc_port(config: str) -> int:
-    """Returns the port of gRPC in a configuration file; 0 without gRPC, or if the file cannot be read."""
-    try:
-        options = yaml.safe_load(Path(config).read_text())["grpc_options"]
-        return int(options.get("port", 9000)) if options.get("grpc_servicer_functions") else 0
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
-        return 0
-
-
-def _listens_on(config: str) -> tuple[str, int]:
-    """Returns host and port of HTTP in a configuration file; Serve itself reports what is wrong in it."""
-    try:
-        options = yaml.safe_load(Path(config).read_text())["http_options"]
-        return str(options.get("host", "0.0.0.0")), int(options.get("port", 8000))
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
-        return "0.0.0.0", 8000  # Serve's defaults for a file
 
 
 def application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:

@@ -70,9 +70,7 @@ def make_cases(model: str) -> list[Case]:
     with Detector.open(model=model, engine="onnx", height=SIDE, width=SIDE, threads=1) as detector:
         found = detector.detect(parts, confidence=CONFIDENCE)
     boxes = [[_box(box) for box in detections.to_dicts()] for detections in found]
-    assert len({tuple(sorted(each)) for each in boxes}) == CLIENTS == len(parts), (
-        "exchanged answers would not be seen"
-    )
+    assert len({tuple(sorted(each)) for each in boxes}) == CLIENTS == len(parts), "exchanged answers would not be seen"
     assert all(boxes)
     return [Case(*case) for case in zip(parts, boxes, strict=True)]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.chaos.clients import Case, Load, Outcome
 from tests.chaos.service import ChaosService
@@ -23,13 +24,14 @@ class Row:
         outcomes: All requests.
         at: When the fault began, on the monotonic clock.
         slowest_probe_s: Longest wait for `/readyz`, seconds.
+        end: Exit code, and names of the processes that were left, if the service was ended.
     """
 
     fault: str
     outcomes: list[Outcome]
     at: float
     slowest_probe_s: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    end: tuple[int | None, list[str]] | None = None
 
     @property
     def right(self) -> int:
@@ -68,8 +70,20 @@ class Row:
         words = [f"{self.fault:34} {len(self.outcomes):5} {self.right:5} {self.wrong:5} {len(self.lost):4}"]
         words.append(f"{sum(self.refused.values()):7} {self.seconds_until_well:6.1f} {self.slowest_probe_s:6.2f}")
         told = [f"{count} × {result}" for result, count in self.refused.most_common(4)]
-        return " ".join(words) + "  " + "; ".join([*self.notes, *told])
+        return " ".join(words) + "  " + "; ".join([*self.faulty_end(), *told])
 
+    def faulty_end(self) -> list[str]:
+        """Returns what is wrong with the end of the service; empty if it was not ended."""
+        if self.end is None:
+            return []
+        code, left = self.end
+        texts = [] if code == 0 else [f"exit code {code}"]
+        texts += [f"left running: {', '.join(left)}"] if left else []
+        return texts + ([f"cut: {dict(self.refused)}"] if self.refused else [])
+
+
+PROXY_S = 8.0
+"""Seconds within which a killed proxy must answer again."""
 
 HEADER = f"{'fault':34} {'sent':>5} {'right':>5} {'wrong':>5} {'lost':>4} {'refused':>7} {'well s':>6} {'probe':>6}"
 """`lost`: requests of azaion_client; `refused`: of the clients without retry; `probe`: longest wait for /readyz."""
@@ -94,3 +108,28 @@ def suffer(
                 calm_since = time.monotonic()
             time.sleep(0.1)
     return Row(name, load.outcomes, at, slowest)
+
+
+def stop_under_load(service: ChaosService, cases: list[Case], number: signal.Signals) -> Row:
+    """Ends a service under load by a signal; the row has the requests that were in flight then, and those before."""
+    with Load(service.url, cases) as load:
+        time.sleep(BEFORE_S)
+        at = time.monotonic()
+        code, left = service.stop(number)
+    # What the clients ask from the signal on is nobody's to answer.
+    return Row(f"{number.name}, what was accepted", [o for o in load.outcomes if o.begun < at], at, end=(code, left))
+
+
+def bars(row: Row) -> list[str]:
+    """Returns what a row misses."""
+    texts = []
+    if row.wrong:
+        texts.append(f"{row.fault}: {row.wrong} wrong answers")
+    if row.lost:
+        texts.append(f"{row.fault}: azaion_client lost {len(row.lost)}: {row.lost[0]}")
+    if "proxy" in row.fault and row.seconds_until_well > PROXY_S:
+        texts.append(f"{row.fault}: {row.seconds_until_well:.1f} s until well, at most {PROXY_S:g}")
+    if "all replicas" in row.fault and row.slowest_probe_s > 1:
+        texts.append(f"{row.fault}: /readyz took {row.slowest_probe_s:.2f} s")
+    texts += [f"{row.fault}: {note}" for note in row.faulty_end()]
+    return texts

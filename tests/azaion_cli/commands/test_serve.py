@@ -19,8 +19,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import throughput
-from azaion_cli.commands import serve as command
+from azaion_cli import preflight, throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
@@ -49,7 +48,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
         calls.append((arguments, Path(arguments[-1]).read_text()))
 
     monkeypatch.setattr(os, "execve", execve)
-    monkeypatch.setattr(command, "taken", lambda host, port: False)
+    monkeypatch.setattr(preflight, "taken", lambda host, port: False)
     return calls
 
 
@@ -58,7 +57,7 @@ def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Collects, instead of starting Ray Serve, the environment that it would have."""
     found: list[dict[str, str]] = []
     monkeypatch.setattr(os, "execve", lambda program, arguments, environment: found.append(environment))
-    monkeypatch.setattr(command, "taken", lambda host, port: False)
+    monkeypatch.setattr(preflight, "taken", lambda host, port: False)
     for name in {name for name in os.environ if name.startswith(("RAY_", "MALLOC_"))}:
         monkeypatch.delenv(name)
     return found
@@ -111,7 +110,7 @@ def test_ray_starts_in_throughput_mode_and_the_command_says_so(
 def test_a_port_on_which_another_program_listens_is_refused_before_anything_starts(
     azaion: Cli, started: list[Any], monkeypatch: pytest.MonkeyPatch, block: str
 ) -> None:
-    monkeypatch.setattr(command, "taken", throughput.taken)
+    monkeypatch.setattr(preflight, "taken", throughput.taken)
     with socket.create_server(("127.0.0.1", 0)) as other:
         number = other.getsockname()[1]
         option = {"http_options": "--port", "grpc_options": "--grpc-port"}
