@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-gpu bench peers wrk ptx lint format openapi smoke clean
+.PHONY: help serve test test-gpu chaos bench peers wrk ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,12 +46,15 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-RAY_TESTS = tests/azaion_client tests/deployments tests/examples
+RAY_TESTS = tests/azaion_client tests/chaos tests/deployments tests/examples
 
 # Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
 	$(BIN)/python -m pytest -m 'not gpu' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
 	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu' $(RAY_TESTS)
+
+chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
+	$(BIN)/python -m tests.chaos
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

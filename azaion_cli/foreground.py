@@ -12,9 +12,14 @@ import sys
 import time
 from types import FrameType
 
+_LOOK_S = 1.0
+"""Seconds between two looks whether Serve is still there."""
+
 
 def run(config: str) -> None:
-    """Runs Serve with a configuration file until SIGINT or SIGTERM; returns when nothing of it is left.
+    """Runs Serve with a configuration file until SIGINT, SIGTERM, or `serve shutdown` of another process.
+
+    Returns when nothing of it is left.
 
     Args:
         config: Path of the file.
@@ -40,8 +45,9 @@ def run(config: str) -> None:
             route_prefix="/",
             name="default",
         )
-        while True:
-            time.sleep(1)
+        while _serve_is_there():
+            time.sleep(_LOOK_S)
+        print("ending: Serve was shut down by another process", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         _on_signals(signal.SIG_IGN)
         print("ending: accepted requests are answered first", file=sys.stderr, flush=True)
@@ -57,11 +63,23 @@ def _end() -> None:
     if not ray.is_initialized():
         return
     try:
-        for name in serve.status().applications:
-            serve.delete(name)
-        serve.shutdown()
+        if _serve_is_there():
+            for name in serve.status().applications:
+                serve.delete(name)
+            serve.shutdown()
     finally:
         ray.shutdown()
+
+
+def _serve_is_there() -> bool:
+    """Returns whether Serve's controller exists; while it restarts it does."""
+    import ray
+
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return False
+    return True
 
 
 def _on_signals(handler: object) -> None:

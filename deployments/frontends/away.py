@@ -1,4 +1,4 @@
-"""Away: what a proxy answers while no replica does, instead of waiting or of denying that the path exists."""
+"""Away: what a proxy answers while no replica does, instead of waiting, denying that the path exists, or plain text."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ _PATHS_KEPT = 64
 class Away:
     """ASGI middleware for Serve's proxy: answers 503 in the service's error shape while the service is away.
 
-    That is so for `/readyz` if no replica answers it at once, and for a path that the service answered before and that
-    Serve does not know at the moment, because the application is starting again or ending: Serve's own answer is 404.
+    That is so for `/readyz` if no replica answers it at once, and for a path that the service answered before: if Serve
+    does not know it at the moment, because the application is starting again or ending (Serve's own answer is 404), and
+    if Serve refuses a burst (its own answer is plain text).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -43,7 +44,7 @@ class Away:
         try:
             await asyncio.wait_for(self._pass_on(scope, receive, keep), READY_WITHIN_S)
         except asyncio.TimeoutError:
-            await _refuse(send, f"no replica answered within {READY_WITHIN_S:g} s")
+            await _refuse(send, "not_ready", f"no replica answered within {READY_WITHIN_S:g} s")
             return
         for message in answer:
             await send(message)
@@ -54,9 +55,10 @@ class Away:
         async def watched(message: Message) -> None:
             nonlocal refused
             if message["type"] == "http.response.start":
-                refused = scope["path"] in self._answered and _is_unknown_to_serve(message)
-                if refused:
-                    await _refuse(send, "the service is starting or ending")
+                failure = self._failure(scope["path"], message)
+                refused = failure is not None
+                if failure is not None:
+                    await _refuse(send, *failure)
                 elif message["status"] < 300 and len(self._answered) < _PATHS_KEPT:
                     self._answered[scope["path"]] = None
             if not refused:
@@ -64,15 +66,20 @@ class Away:
 
         await self._app(scope, receive, watched)
 
+    def _failure(self, path: str, start: Message) -> tuple[str, str] | None:
+        """Returns code and reason of an answer that is Serve's own: it is plain text; the service's own is JSON."""
+        kind: bytes = dict(start["headers"]).get(b"content-type", b"")
+        if not kind.startswith(b"text/plain") or path not in self._answered:
+            return None
+        if start["status"] == 404:
+            return "not_ready", "the service is starting or ending"
+        if start["status"] == 503 and "/v2/" not in path:  # which has errors of another shape
+            return "overloaded", "the queues of all replicas are full"
+        return None
 
-def _is_unknown_to_serve(start: Message) -> bool:
-    """Returns whether an answer is Serve's 404, which is plain text; the service's own is JSON."""
-    kind: bytes = dict(start["headers"]).get(b"content-type", b"")
-    return start["status"] == 404 and kind.startswith(b"text/plain")
 
-
-async def _refuse(send: Send, reason: str) -> None:
-    error = {"code": "not_ready", "message": f"{reason}; try again later", "status": 503}
+async def _refuse(send: Send, code: str, reason: str) -> None:
+    error = {"code": code, "message": f"{reason}; try again later", "status": 503}
     body = json.dumps({"error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),

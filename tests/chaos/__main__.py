@@ -7,7 +7,7 @@ import sys
 
 from tests.chaos import faults
 from tests.chaos.clients import make_cases
-from tests.chaos.rows import HEADER, bars, stop_under_load, suffer
+from tests.chaos.rows import HEADER, bars, shut_down_from_elsewhere, stop_under_load, suffer
 from tests.chaos.service import chaos_service
 
 BOTH = (
@@ -39,6 +39,10 @@ def main() -> int:
                 row = stop_under_load(service, cases, number)
             print(row.line(), flush=True)
             missed += bars(row)
+    with chaos_service(throughput=True) as service:
+        row = shut_down_from_elsewhere(service, cases)
+        print(row.line(), flush=True)
+        missed += row.faulty_end()
     print("\n" + ("\n".join(f"MISSED: {text}" for text in missed) or "every bar is held"))
     return len(missed)
 

@@ -68,6 +68,18 @@ def cut_the_model(service: ChaosService) -> None:
     service.model.write_bytes(whole)
 
 
+def shut_serve_down(service: ChaosService) -> None:
+    """Another process ends Serve, as `serve shutdown` does."""
+    code = (
+        "import sys, ray\n"
+        "from ray import serve\n"
+        "ray.init(address=sys.argv[1], namespace='serve', log_to_driver=False)\n"
+        "serve.shutdown()\n"
+    )
+    command = [sys.executable, "-c", code, service.gcs_address()]
+    subprocess.run(command, check=True, timeout=90, env=service.environment(), capture_output=True)
+
+
 def deploy_again(service: ChaosService) -> None:
     """The same application is deployed with another setting; its replicas are replaced one by one."""
     [application] = service.config["applications"]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.chaos import faults
 from tests.chaos.clients import Case, Load, Outcome
 from tests.chaos.service import ChaosService
 
@@ -118,6 +119,15 @@ def stop_under_load(service: ChaosService, cases: list[Case], number: signal.Sig
         code, left = service.stop(number)
     # What the clients ask from the signal on is nobody's to answer.
     return Row(f"{number.name}, what was accepted", [o for o in load.outcomes if o.begun < at], at, end=(code, left))
+
+
+def shut_down_from_elsewhere(service: ChaosService, cases: list[Case]) -> Row:
+    """Ends Serve by another process; `azaion serve` has to end too. What is in flight is cut, by Serve."""
+    with Load(service.url, cases) as load:
+        time.sleep(BEFORE_S)
+        at = time.monotonic()
+    faults.shut_serve_down(service)
+    return Row("serve shutdown, without load", load.outcomes, at, end=service.ended())
 
 
 def bars(row: Row) -> list[str]:

@@ -48,6 +48,7 @@ class ChaosService:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
         mode = "--throughput" if throughput else "--no-throughput"
+        self._last: list[psutil.Process] = []
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -83,6 +84,7 @@ class ChaosService:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             if len(self.named("ray::ServeReplica")) == 2 and self.ready()[0] == 200:
+                self._last = self._processes()
                 return
             time.sleep(0.2)
         raise AssertionError(f"not ready within {seconds:g} s:\n{self.log.read_text()[-4000:]}")
@@ -127,13 +129,17 @@ class ChaosService:
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> tuple[int | None, list[str]]:
         """Ends it; returns the exit code, None if it does not end, and the names of the processes that it left."""
-        processes = self._processes()
+        self._last = self._processes()
         self.process.send_signal(number)
+        return self.ended(seconds)
+
+    def ended(self, seconds: float = 60) -> tuple[int | None, list[str]]:
+        """Waits for its end; returns what `stop` does."""
         try:
             code: int | None = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             code = None
-        _, left = psutil.wait_procs(processes, 5)
+        _, left = psutil.wait_procs(self._last, 5)
         names = [process.name() for process in left]
         for process in [*left, *([psutil.Process(self.process.pid)] if code is None else [])]:
             process.kill()

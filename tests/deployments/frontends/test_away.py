@@ -75,3 +75,14 @@ def test_a_path_that_was_answered_before_is_away_and_not_unknown() -> None:
     assert (gone[0], json.loads(gone[1])["error"]["status"]) == (503, 503)
     assert own == (404, OUR_404[2])
     assert found == back == (200, b"{}")
+
+
+def test_what_serve_refuses_of_a_burst_has_the_services_error_shape() -> None:
+    dropped = (503, b"text/plain; charset=utf-8", b"Request dropped due to backpressure")
+    own = (503, b"application/json", b'{"error": {"code": "gpu_lost"}}')
+    away = Away(Serve(FOUND, dropped, own, FOUND, dropped))
+    _, burst, lost = ask(away, *["/detect"] * 3)
+    assert (burst[0], json.loads(burst[1])["error"]["code"]) == (503, "overloaded")
+    assert lost == (503, own[2])
+    _, other = ask(away, *["/v2/models/demo/infer"] * 2)
+    assert other == (503, dropped[2])
