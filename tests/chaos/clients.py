@@ -87,6 +87,7 @@ class Load:
         self._url = url
         self._ended = threading.Event()
         self.outcomes: list[Outcome] = []
+        self._asking: dict[int | None, float] = {}
         self._threads = [
             threading.Thread(target=self._retrying if index % 2 else self._plain, args=(case,), daemon=True)
             for index, case in enumerate(cases)
@@ -107,10 +108,23 @@ class Load:
             thread.join(seconds)
             assert not thread.is_alive(), "a client waits for its answer still"
 
+    def leave(self, at: float, seconds: float = 70) -> None:
+        """Waits for every request that was begun before a moment; the clients' later ones are nobody's to answer."""
+        self._ended.set()
+        deadline = time.monotonic() + seconds
+        while any(t.is_alive() and self._asking.get(t.ident, 0) < at for t in self._threads):
+            assert time.monotonic() < deadline, "a client waits for its answer still"
+            time.sleep(0.05)
+        self._threads.clear()
+
+    def _begin(self) -> float:
+        self._asking[threading.get_ident()] = begun = time.monotonic()
+        return begun
+
     def _retrying(self, case: Case) -> None:
         with Client(self._url, timeout_s=60) as client:
             while not self._ended.is_set():
-                begun = time.monotonic()
+                begun = self._begin()
                 try:
                     boxes = client.detect(case.picture, confidence=CONFIDENCE).boxes
                     found = [(box.class_id, box.x1, box.y1, box.x2, box.y2) for box in boxes]
@@ -123,7 +137,7 @@ class Load:
         address = urlsplit(self._url).netloc
         connection = http.client.HTTPConnection(address, timeout=40)
         while not self._ended.is_set():
-            begun = time.monotonic()
+            begun = self._begin()
             try:
                 connection.request("POST", f"/detect?confidence={CONFIDENCE}", case.picture)
                 response = connection.getresponse()

@@ -7,6 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+
+import psutil
 
 from azaion_engine.model.file import ModelFile
 from tests.azaion_engine.models import make_detector
@@ -29,6 +32,36 @@ def pause_a_replica(service: ChaosService) -> None:
     replica = service.named("ray::ServeReplica")[0]
     replica.suspend()
     threading.Timer(3, replica.resume).start()
+
+
+def take_the_descriptors(service: ChaosService) -> None:
+    """For five seconds a replica can open no file and no connection beyond those that it has."""
+    replica = service.named("ray::ServeReplica")[0]
+    _limit(replica, psutil.RLIMIT_NOFILE, replica.num_fds())
+
+
+def fill_the_disks(service: ChaosService) -> None:
+    """For five seconds no file of a replica can grow: its log, and the folder for temporary files."""
+    _limit(service.named("ray::ServeReplica")[0], psutil.RLIMIT_FSIZE, 0)
+
+
+def take_the_memory(service: ChaosService) -> None:
+    """For five seconds a replica gets no more memory than it has."""
+    replica = service.named("ray::ServeReplica")[0]
+    _limit(replica, psutil.RLIMIT_AS, replica.memory_info().vms)
+
+
+def _limit(process: psutil.Process, resource: int, value: int) -> None:
+    """Limits a process for five seconds."""
+    soft, hard = process.rlimit(resource)
+    process.rlimit(resource, (value, hard))
+
+    def give_back() -> None:
+        with suppress(psutil.NoSuchProcess):
+            process.rlimit(resource, (soft, hard))
+
+    threading.Timer(5, give_back).start()
+    time.sleep(5.5)
 
 
 def kill_the_proxy(service: ChaosService) -> None:

@@ -117,6 +117,7 @@ def stop_under_load(service: ChaosService, cases: list[Case], number: signal.Sig
         time.sleep(BEFORE_S)
         at = time.monotonic()
         code, left = service.stop(number)
+        load.leave(at)
     # What the clients ask from the signal on is nobody's to answer.
     return Row(f"{number.name}, what was accepted", [o for o in load.outcomes if o.begun < at], at, end=(code, left))
 

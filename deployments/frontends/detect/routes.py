@@ -11,7 +11,6 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 
 from azaion_engine.errors import (
     InvalidParameterError,
@@ -118,14 +117,7 @@ async def _answer(request: Request, service: DetectorService, wanted: Mapping[st
 
 async def _body(request: Request, service: DetectorService) -> bytes:
     with arriving(service):
-        data = await whole_body(request, service.settings.max_picture_bytes)
-    if not data and "upgrade" in request.headers and request.headers.get("content-length", "0") != "0":
-        raise HTTPException(
-            400,
-            "the HTTP server has dropped the body because of the header Upgrade; send HTTP/1.1 without it, or start "
-            "the service with `azaion serve`, which takes it",
-        )
-    return data
+        return await whole_body(request, service.settings.max_picture_bytes)
 
 
 async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: Mapping[str, Any]) -> dict[str, Any]:

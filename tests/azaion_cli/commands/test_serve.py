@@ -226,6 +226,13 @@ def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_i
                 time.sleep(0.5)
         answer = httpx.post(f"{url}/detect?confidence=0.9&classes=car", content=sample_picture(), timeout=60).json()
         assert [box["class_name"] for box in answer["boxes"]] == ["car"]
+        # What Java's HttpClient and `curl --http2` send first.
+        offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        same = httpx.post(f"{url}/detect?confidence=0.9", content=sample_picture(), headers=offer, timeout=60).json()
+        assert [box["class_name"] for box in same["boxes"]].count("car") >= 1
+        told = [httpx.post(f"{url}/v2/models/demo/infer", json={"inputs": []}, headers=h).json() for h in ({}, offer)]
+        assert told[0] == told[1]
+        assert httpx.head(f"{url}/model").headers["content-length"] == str(len(httpx.get(f"{url}/model").content))
         assert {name for name, _ in listeners(port)} == {listener}
         assert {address for _, address in listeners(port)} == {"127.0.0.1"}
         log = (tmp_path / "log").read_text()

@@ -115,14 +115,6 @@ def test_a_picture_broken_by_curl_is_told_how_to_send_it(client) -> None:
     assert "--data-binary" not in message
 
 
-def test_a_body_that_the_http_server_dropped_is_told_so(client) -> None:
-    """This Serve runs without our HTTP server, which `azaion serve` installs."""
-    headers = {"Connection": "Upgrade", "Upgrade": "h2c"}
-    status, code, message = error_of(client.post("/detect", content=grey_picture(5), headers=headers))
-    assert (status, code) == (400, "bad_request")
-    assert "start the service with `azaion serve`" in message
-
-
 def test_a_picture_in_base64_is_told_to_decode_it(client) -> None:
     status, _, message = error_of(client.post("/detect", content=base64.b64encode(grey_picture(5))))
     assert status == 415
