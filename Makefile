@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz test-gpu bench peers wrk ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos test-gpu bench peers wrk ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,7 +46,7 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-RAY_TESTS = tests/azaion_client tests/deployments tests/examples
+RAY_TESTS = tests/azaion_client tests/chaos tests/deployments tests/examples
 
 # Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
@@ -58,6 +58,9 @@ FUZZ ?= --count 100000
 fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) and 5,000 requests, bounds held on each
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 	$(BIN)/python -m tests.hostile.fuzz_requests
+
+chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
+	$(BIN)/python -m tests.chaos
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

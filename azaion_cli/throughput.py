@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -13,8 +14,14 @@ from pathlib import Path
 
 from azaion_engine.files.private_folder import private_folder
 
-MIDDLEWARES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares"}
-"""Serve's hook for our HTTP middlewares, in either mode: request ids are sanitised, plain pictures answered at once."""
+EITHER_MODE = {
+    # Our HTTP middlewares: request ids are sanitised, plain pictures answered at once.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.frontends.ingress:middlewares",
+    # A proxy, or a HAProxy, that failed three checks is replaced: after seconds, not half a minute.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+}
+"""Ray's settings with and without throughput mode."""
 
 SETTINGS = {
     # Fewer threads and gRPC inside Serve, buffered request logs.
@@ -23,10 +30,12 @@ SETTINGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # Pictures pass it in a few pieces, not 16 KB at a time; two buffers a connection.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
+    # Where no replica listens, HAProxy answers 503 within a second.
+    "RAY_SERVE_HAPROXY_RETRIES": "2",
     # The replicas count requests, not HAProxy's manager from a line of log for each.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # The controller looks at its replicas once a second, not ten times.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # The controller looks at its replicas and proxies twice a second, not ten times; a health check takes two looks.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     # Metrics leave the processes every five seconds, not ten times a second.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
@@ -76,7 +85,8 @@ _LONGEST_FOLDER = 107 - len("/" + 56 * "n" + "/admin.4194304.tmp")
 def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> tuple[dict[str, str], str]:
     """Returns the environment for Ray Serve, and why HAProxy cannot run although it was wanted (empty if it can).
 
-    A Ray that runs already keeps the environment that it was started in: then there is nothing to add.
+    A Ray that runs already keeps the environment that it was started in: then there is nothing to add. One that is dead
+    is not joined.
 
     Args:
         given: The user's environment, which wins.
@@ -86,9 +96,11 @@ def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> 
     Raises:
         ConfigurationError: The folder for HAProxy's files is not private to this user.
     """
+    if dead_ray(given):
+        given = {**given, "RAY_ADDRESS": "local"}
     if not throughput or running_ray(given):
-        return {**MIDDLEWARES, **given}, ""
-    environment = {**MIDDLEWARES, **SETTINGS, **_CONSOLE, **given}
+        return {**EITHER_MODE, **given}, ""
+    environment = {**EITHER_MODE, **SETTINGS, **_CONSOLE, **given}
     if environment[HAPROXY] != "1":
         return environment, ""
     if missing := missing_haproxy(given):
@@ -103,11 +115,52 @@ def running_ray(environment: Mapping[str, str]) -> str:
     """
     if address := environment.get("RAY_ADDRESS"):
         return "" if address == "local" else address
+    address = _noted_ray(environment)
+    return address if _answers(address) else ""
+
+
+def dead_ray(environment: Mapping[str, str]) -> str:
+    """Returns the address of a Ray that ended without removing the file that names it; empty if there is none.
+
+    Ray would try to join it, and fail.
+    """
+    if environment.get("RAY_ADDRESS"):
+        return ""
+    address = _noted_ray(environment)
+    return "" if _answers(address) else address
+
+
+def _noted_ray(environment: Mapping[str, str]) -> str:
     folder = environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"
     try:
         return Path(folder, "ray", "ray_current_cluster").read_text().strip()
     except OSError:
         return ""
+
+
+def _answers(address: str) -> bool:
+    """Returns whether somebody listens on `host:port`."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def taken(host: str, port: int) -> bool:
+    """Returns whether somebody listens on a port at an address.
+
+    Ray Serve would not notice: it listens with SO_REUSEPORT, and the system then shares the requests out.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended do not matter
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE  # an address that is not this machine's is Serve's to refuse
+    return False
 
 
 def missing_haproxy(environment: Mapping[str, str]) -> str:
@@ -165,10 +218,4 @@ def _free_port(wanted: int, taken: set[int]) -> int:
 
 def _is_free(port: int) -> bool:
     """Tells whether nobody listens on a port, at any address."""
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended do not matter
-        try:
-            listener.bind(("", port))
-        except OSError:
-            return False
-    return True
+    return not taken("", port)

@@ -25,7 +25,7 @@ from azaion_client.errors import (
 )
 from azaion_client.picture import Picture
 from azaion_client.results import Detections, ModelCard
-from azaion_client.retry import RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, retry_after
+from azaion_client.retry import NOT_READY, RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, is_away, retry_after
 
 REQUEST_ID = "X-Request-ID"
 POLL_S = 0.5
@@ -245,16 +245,19 @@ def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
     while True:
         outcome: httpx.Response | httpx.RequestError = yield replace(send, timeout_s=attempts.seconds_left())
         failure: RequestFailedError | UnreachableError
+        away = False
         if isinstance(outcome, httpx.RequestError):
             failure = UnreachableError(_unreachable(outcome))
             failure.__cause__ = outcome
-            retried = isinstance(outcome, RETRIED_BREAKS)
+            retried = away = isinstance(outcome, RETRIED_BREAKS)
         elif outcome.is_success or _is_per_picture(outcome):
             return outcome
         else:
             failure = _failure(outcome)
-            retried = failure.status in RETRIED_STATUSES
-        wait = attempts.wait_after(failure) if retried else None
+            unnamed = failure.code == _unnamed(failure.status)
+            away = is_away(failure.status, failure.message) if unnamed else failure.code == NOT_READY
+            retried = away or failure.status in RETRIED_STATUSES
+        wait = attempts.wait_after(failure, away) if retried else None
         if wait is None:
             raise failure
         yield Pause(wait)
@@ -278,7 +281,12 @@ def _failure(answer: httpx.Response) -> RequestFailedError:
         return _failed(answer, _json(answer).get("error"))
     except UnexpectedAnswerError:
         text = answer.text[:200].strip() or answer.reason_phrase
-        return _failed(answer, {"code": f"http_{answer.status_code}", "message": text, "status": answer.status_code})
+        return _failed(answer, {"code": _unnamed(answer.status_code), "message": text, "status": answer.status_code})
+
+
+def _unnamed(status: int) -> str:
+    """Returns the code of an error answer that is not in the service's error shape."""
+    return f"http_{status}"
 
 
 def _failed(answer: httpx.Response, error: Any) -> RequestFailedError:

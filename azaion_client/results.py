@@ -150,6 +150,7 @@ class ModelCard:
         classes: Class id → class name.
         confidence: Default confidence threshold, 0…1.
         limits: Limits of the service.
+        sha256: SHA-256 of the model file, hex; None if the service does not tell.
     """
 
     name: str
@@ -160,3 +161,4 @@ class ModelCard:
     classes: Mapping[int, str]
     confidence: float
     limits: Limits
+    sha256: str | None = None

@@ -19,7 +19,7 @@ from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
-from azaion_engine.errors import AzaionError, ConfigurationError, MissingDependencyError
+from azaion_engine.errors import AzaionError, ConfigurationError, MissingDependencyError, ModelError
 from azaion_engine.heads.choice import Choice, choose
 from azaion_engine.model.file import ModelFile
 from azaion_engine.model.info import ModelInfo
@@ -72,11 +72,16 @@ def open_model(settings: DetectorSettings, *, shared: bool = False, progress: Bu
 
     Raises:
         ConfigurationError: The settings need something that this machine does not have.
-        ModelError: The model is not a detector.
+        ModelError: The model is not a detector, or not the one of `model_sha256`.
         EngineBuildError: TensorRT refused the model.
     """
     names = read_labels(settings.labels) if settings.labels else None  # fail before a build that may take minutes
     model = ModelFile.read(settings.model)
+    if settings.model_sha256 not in (None, model.sha256):
+        raise ModelError(
+            f"{settings.model} is not the model that was deployed: its SHA-256 is {model.sha256}, expected "
+            f"{settings.model_sha256}; put that file back, or deploy again to serve the new one"
+        )
     engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
     try:
         return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)

@@ -78,6 +78,11 @@ class DetectorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model: str = Field("demo", min_length=1, description="Path of an ONNX file, or `demo` for the built-in model.")
+    model_sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 that the model must have; default: any; a service keeps that of its deployment.",
+    )
     labels: Path | None = Field(
         None, description="Class names (.txt: one a line, .yaml or .json); default: the model's own metadata."
     )

@@ -10,6 +10,7 @@ from ray.serve import Application
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
+from azaion_engine.model.file import ModelFile
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from deployments.deployment import DetectorDeployment, OpenDetector
 from deployments.placement import replicas_for_each_gpu
@@ -47,7 +48,9 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
     per_gpu = _replicas_per_gpu(settings) if gpus else 1
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
-    opener = opener or partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
+    if opener is None:
+        opener = partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
+        settings = _with_fixed_model(settings)
     replicas = gpus * per_gpu or settings.cpu_replicas
     _log_choice(gpus, per_gpu, replicas)
     held = settings.max_queue
@@ -73,6 +76,21 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     else:
         options["num_replicas"] = replicas
     return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
+
+
+def _with_fixed_model(settings: ServiceSettings) -> ServiceSettings:
+    """Returns settings with the SHA-256 of today's model file.
+
+    A replica that starts later, perhaps after a crash, must not serve another model under the same name.
+    """
+    if settings.model_sha256 is not None:
+        return settings
+    try:
+        sha256 = ModelFile.read(settings.model).sha256
+    except ConfigurationError as error:  # not on this node; the replicas tell what is wrong if it is not on theirs
+        logger.warning("the model's SHA-256 is not fixed, as this node cannot read it: %s", error)
+        return settings
+    return settings.model_copy(update={"model_sha256": sha256})
 
 
 def _replicas_per_gpu(settings: ServiceSettings) -> int:

@@ -31,6 +31,12 @@ class OverloadedError(AzaionError):
         self.retry_after_s = retry_after_s
 
 
+class NoSpaceError(AzaionError):
+    """The folder for temporary files is full or cannot be used."""
+
+    code = "no_space"
+
+
 class DeadlineExceededError(AzaionError):
     """The answer was not ready within the configured timeout."""
 
@@ -48,6 +54,7 @@ _STATUSES = {
     "not_a_picture": 415,
     "picture_too_large": 413,
     "overloaded": 503,
+    "no_space": 503,
     "engine_closed": 503,
     "gpu_lost": 503,
     "out_of_memory": 503,

@@ -240,6 +240,7 @@ class DetectorService:
         height, width = engine.get_input_shape()
         return {
             "name": self.detector.model_name,
+            "sha256": self.detector.info.sha256 if self.detector.info else None,
             "engine": engine.name,
             "head": {
                 "name": choice.head.name,

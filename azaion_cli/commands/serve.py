@@ -1,4 +1,4 @@
-"""`azaion serve`: replaces itself by `serve run` in throughput mode, with a configuration file or one of options."""
+"""`azaion serve`: replaces itself by Ray Serve in throughput mode, with a configuration file or one of options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
-from azaion_cli.throughput import HAPROXY, running_ray, serve_environment
+from azaion_cli.preflight import http_address, refuse_taken_ports, refuse_unusable_folders
+from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import MissingDependencyError
 
 DEFAULT_CONFIG = Path("serve_config.yaml")
@@ -37,6 +37,9 @@ def serve(
     engine: EngineOption = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; default 8000.", min=1, max=65535)] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option("--grpc-port", help="gRPC's; default 9000.", min=1, max=65535)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, e.g. batch_size=8."),
@@ -57,7 +60,14 @@ def serve(
     """
     if find_spec("ray") is None:
         raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'")
-    given = {"--model": model, "--engine": engine, "--host": host, "--port": port, "--set": set_ or None}
+    given = {
+        "--model": model,
+        "--engine": engine,
+        "--host": host,
+        "--port": port,
+        "--grpc-port": grpc_port,
+        "--set": set_ or None,
+    }
     options = [name for name, value in given.items() if value is not None]
     if config and options:
         raise typer.BadParameter(
@@ -66,17 +76,22 @@ def serve(
     if config is None and not options and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     if config is None:
-        text = serve_config(host or "127.0.0.1", port or 8000, application_args(model, engine, set_))
+        text = serve_config(host or "127.0.0.1", port or 8000, grpc_port or 9000, application_args(model, engine, set_))
         if verbose:
             stderr().print(text)
         path = _in_memory(text)
     else:
         path = str(config)
-    address, number = _listens_on(path)
+    address, number = http_address(path)
+    if dead := dead_ray(os.environ):
+        say(f"Ray at {dead} is dead: starting another (ray_current_cluster names it still)", "yellow")
+    if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
+        refuse_taken_ports(path)
+        refuse_unusable_folders(os.environ)
     environment, missing = serve_environment(os.environ, number, throughput)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
-    os.execve(sys.executable, [sys.executable, "-m", "ray.serve.scripts", "run", path], environment)
+    os.execve(sys.executable, [sys.executable, "-m", "azaion_cli.foreground", path], environment)
 
 
 def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> None:
@@ -89,15 +104,6 @@ def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> 
         say(f"throughput mode: HAProxy listens on {listens_on}; --no-throughput leaves it off")
     else:
         say(f"throughput mode, without HAProxy, as {HAPROXY} says; --no-throughput leaves it off")
-
-
-def _listens_on(config: str) -> tuple[str, int]:
-    """Returns host and port of HTTP in a configuration file; Serve itself reports what is wrong in it."""
-    try:
-        options = yaml.safe_load(Path(config).read_text())["http_options"]
-        return str(options.get("host", "0.0.0.0")), int(options.get("port", 8000))
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
-        return "0.0.0.0", 8000  # Serve's defaults for a file
 
 
 def application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:

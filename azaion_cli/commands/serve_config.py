@@ -7,19 +7,20 @@ from typing import Any
 import yaml
 
 
-def serve_config(host: str, port: int, args: dict[str, Any]) -> str:
+def serve_config(host: str, port: int, grpc_port: int, args: dict[str, Any]) -> str:
     """Returns a configuration as YAML, in the form of `serve_config.yaml`.
 
     Args:
         host: Address to listen on.
         port: TCP port of HTTP.
+        grpc_port: TCP port of gRPC.
         args: Arguments of the application: model, engine and other keys of the configuration.
     """
     config = {
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port, "request_timeout_s": 60},
         "grpc_options": {
-            "port": 9000,
+            "port": grpc_port,
             "request_timeout_s": 60,
             "grpc_servicer_functions": ["deployments.frontends.open_inference.grpc_service.add_open_inference"],
         },

@@ -17,12 +17,20 @@ def private_folder(*names: str, base: Path | None = None) -> Path:
         base: Folder that it is in; default: the system's for temporary files.
 
     Raises:
-        ConfigurationError: One of the folders is not this user's alone.
+        ConfigurationError: One of the folders is not this user's alone, or cannot be made.
     """
-    folder = base or Path(tempfile.gettempdir())
+    try:
+        folder = base or Path(tempfile.gettempdir())
+    except OSError as error:  # every folder that Python tries is full or cannot be written to
+        raise ConfigurationError(f"there is no folder for temporary files: {error.strerror}; set TMPDIR") from error
     for name in (f"azaion-{os.getuid()}", *names):
         folder /= name
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder} cannot be made: {error.strerror}; set TMPDIR to another folder"
+            ) from error
         status = folder.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o077 or not folder.is_dir() or folder.is_symlink():
             raise ConfigurationError(f"{folder} is not a folder of this user alone; remove it, or set TMPDIR")

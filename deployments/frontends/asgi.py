@@ -20,6 +20,7 @@ from deployments.frontends.detect.plain_detect import PlainDetect
 from deployments.frontends.detect.schema import TAGS
 from deployments.frontends.detect.shortcut import offer
 from deployments.frontends.failures import answer_failure
+from deployments.frontends.head import HeadAsGet
 from deployments.frontends.open_inference import http_routes as open_inference
 from deployments.frontends.page import docs
 from deployments.frontends.page import routes as page
@@ -47,6 +48,7 @@ def create_api() -> FastAPI:
     def request_over(record: RequestRecord) -> None:
         this_service().request_over(record)
 
+    api.add_middleware(HeadAsGet)
     api.add_middleware(
         PlainDetect,
         path="/detect",

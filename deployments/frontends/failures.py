@@ -72,7 +72,7 @@ def _failure_of(error: Exception, where: str) -> Failure:
         return Failure(error.code, _shortened(str(error)), status_of(error), getattr(error, "retry_after_s", 1))
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part != "query")
+        name = ".".join(str(part) for part in first["loc"] if part not in ("query", "form"))
         return Failure("invalid_parameter", f"{name}: {first['msg']}, given {quote(first.get('input'))}", 422)
     if isinstance(error, HTTPException):
         return Failure(

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from deployments.frontends import http_protocol
+from deployments.frontends.away import Away
 from deployments.frontends.detect.shortcut import Shortcut
 from deployments.watching.request_id import SafeRequestId
 
 
 def middlewares() -> list[Middleware]:
-    """Returns the middlewares, the innermost first."""
-    return [Middleware(Shortcut), Middleware(SafeRequestId)]
+    """Returns the middlewares, the innermost first; the HTTP server that Serve then starts reads all bodies."""
+    http_protocol.install()
+    return [Middleware(Away), Middleware(Shortcut), Middleware(SafeRequestId)]

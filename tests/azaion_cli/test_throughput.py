@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from azaion_cli import throughput
-from azaion_cli.throughput import MIDDLEWARES, SETTINGS, running_ray, serve_environment
+from azaion_cli.throughput import EITHER_MODE, SETTINGS, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_the_file_for_clusters_has_the_same_settings() -> None:
     lines = (shlex.split(line, comments=True) for line in (ROOT / "configs/throughput.env").read_text().splitlines())
     in_file = dict(words[0].split("=", 1) for words in lines if words)
-    assert in_file == {**MIDDLEWARES, **SETTINGS}
+    assert in_file == {**EITHER_MODE, **SETTINGS}
 
 
 def test_haproxys_files_are_of_this_user_alone(temporary: Path) -> None:
@@ -86,10 +86,15 @@ def test_a_ray_that_was_started_beforehand_is_found_where_ray_finds_it(tmp_path:
     given = {"TMPDIR": str(tmp_path)}
     assert running_ray(given) == ""
     (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:6379\n")
-    assert running_ray(given) == "127.0.0.1:6379"
-    assert running_ray({**given, "RAY_ADDRESS": "local"}) == ""
-    assert serve_environment(given, 8000, throughput=True) == ({**MIDDLEWARES, **given}, "")
+    with socket.create_server(("127.0.0.1", 0)) as gcs:
+        address = f"127.0.0.1:{gcs.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(f"{address}\n")
+        assert (running_ray(given), dead_ray(given)) == (address, "")
+        assert running_ray({**given, "RAY_ADDRESS": "local"}) == ""
+        assert serve_environment(given, 8000, throughput=True) == ({**EITHER_MODE, **given}, "")
+    assert (running_ray(given), dead_ray(given)) == ("", address)
+    assert dead_ray({**given, "RAY_ADDRESS": "local"}) == ""
+    assert serve_environment(given, 8000, throughput=False) == ({**EITHER_MODE, **given, "RAY_ADDRESS": "local"}, "")
 
 
 @pytest.mark.parametrize("binary", ["/nowhere/haproxy", "/bin/false"])

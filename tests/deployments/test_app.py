@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
+from azaion_engine.model.file import ModelFile
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
+from tests.azaion_engine.models import make_detector
 
 HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 
@@ -76,3 +80,18 @@ def test_gpus_behind_serves_own_proxy_are_warned_of_once(
         assert "HAPROXY IS OFF" in text
         assert "`azaion serve FILE`" in text
         assert "configs/throughput.env" in text
+
+
+def test_every_replica_gets_the_sha256_that_the_model_has_today(tmp_path: Path) -> None:
+    model = tmp_path / "own.onnx"
+    model.write_bytes(ModelFile.read("demo").data)
+
+    def fixed(**settings: Any) -> str | None:
+        return build_application(ServiceSettings(num_gpus=0, **settings))._bound_deployment.init_args[0].model_sha256
+
+    first = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert fixed(model=str(model)) == fixed() == first
+    model.write_bytes(other := make_detector())
+    assert fixed(model=str(model)) == hashlib.sha256(other).hexdigest()
+    assert fixed(model=str(model), model_sha256=first) == first
+    assert fixed(model=str(tmp_path / "on another node.onnx")) is None

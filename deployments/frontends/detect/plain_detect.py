@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from fastapi import Request, Response
@@ -13,17 +13,16 @@ class _Route(NamedTuple):
     path: str
 
 
-def is_plain(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    """Returns whether a request's body is the picture: a POST without query, multipart form or an image to accept.
-
-    Args:
-        scope: The request.
-        headers: Its headers; of those sent several times one.
-    """
+def is_plain(scope: Scope) -> bool:
+    """Returns whether a request's body is the picture: a POST without query, multipart form or an image to accept."""
     if scope["method"] != "POST" or scope["query_string"]:
         return False
-    form = headers.get(b"content-type", b"")[:10].lower() == b"multipart/"
-    return not form and b"image/" not in headers.get(b"accept", b"").lower()
+    for name, value in scope["headers"]:
+        if name == b"accept" and b"image/" in value.lower():
+            return False
+        if name == b"content-type" and value[:10].lower() == b"multipart/":
+            return False
+    return True
 
 
 class PlainDetect:
@@ -68,7 +67,7 @@ class PlainDetect:
         """Returns whether this middleware answers the request."""
         if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) != self._route.path:
             return False
-        return is_plain(scope, dict(scope["headers"]))
+        return is_plain(scope)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a plain picture."""

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from azaion_engine.errors import InvalidParameterError, PictureTooLargeError, quote
-from deployments.frontends.body import Service, arriving, stream_body, this_service, whole_body
+from azaion_engine.errors import (
+    InvalidParameterError,
+    PictureTooLargeError,
+    UndecodablePictureError,
+    UnsupportedPictureError,
+    quote,
+)
+from deployments.frontends.body import Service, arriving, this_service, whole_body
 from deployments.frontends.detect import schema
+from deployments.frontends.detect.form import is_form, read_form
+from deployments.frontends.detect.parameters import DetectParameters, refuse_unknown, with_form
 from deployments.frontends.failures import explain, retry_after
+from deployments.frontends.negotiation import qualities
 from deployments.service import Answer, DetectorService
 
 router = APIRouter()
-
-Confidence = Annotated[float | None, Query(ge=0, le=1, description="Leave out boxes below this; default: the model's.")]
-Classes = Annotated[
-    list[str] | None, Query(description="Class ids or names to keep, repeated or comma-separated; default: all.")
-]
-Iou = Annotated[
-    float | None,
-    Query(
-        ge=0, le=1, description="Of two boxes of a class that overlap by more, the better stays; default: the model's."
-    ),
-]
-MaxDetections = Annotated[int | None, Query(ge=1, description="Maximum number of boxes; default: the service's.")]
-Format = Annotated[
-    Literal["json", "image"] | None,
-    Query(
-        alias="format",
-        description="`image` answers one picture as a JPEG with its boxes drawn; default: what the Accept header "
-        "prefers, else `json`.",
-    ),
-]
 
 
 @router.post(
@@ -57,35 +44,29 @@ Format = Annotated[
     },
     openapi_extra=schema.DETECT_BODY,
 )
-async def detect(
-    request: Request,
-    service: Service,
-    confidence: Confidence = None,
-    classes: Classes = None,
-    iou: Iou = None,
-    max_detections: MaxDetections = None,
-    answer_format: Format = None,
-) -> Response:
+async def detect(request: Request, service: Service, asked: Annotated[DetectParameters, Query()]) -> Response:
     """Finds objects in the picture that is the body, or in each picture of a multipart body.
 
-    A multipart answer is 200 as long as one picture could be used; the others carry their own error.
+    A multipart answer is 200 as long as one picture could be used; the others carry their own error. The parameters may
+    also be fields of the form. A parameter that is left empty has its default; an unknown one is a 422.
 
     With `format=image`, or `Accept: image/jpeg`, the answer is the upright picture as a JPEG with the boxes drawn, and
     a Server-Timing header says how long each stage took. It is for one picture: several are a 422. Errors stay JSON.
     """
-    # An empty `classes=` comes from an empty form field and means all classes.
-    kept = [part for value in classes or [] for part in value.split(",") if part.strip()] or None
-    wanted: dict[str, Any] = {"confidence": confidence, "classes": kept, "iou": iou, "max_detections": max_detections}
+    refuse_unknown(request.query_params)
     service.refuse_when_full()
-    drawn = _wants_image(answer_format, request.headers.get("accept", ""))
-    if not request.headers.get("content-type", "").lower().startswith("multipart/"):
-        if drawn:
-            return _image(*await service.draw(await _body(request, service), **wanted))
-        return await _answer(request, service, wanted)
+    if not is_form(request):
+        if _wants_image(asked, request):
+            data = await _body(request, service)
+            with _explained(request):
+                return _image(*await service.draw(data, **asked.wanted()))
+        return await _answer(request, service, asked.wanted())
 
     with arriving(service):
-        uploads = await _uploads(request, service)
-    if drawn:
+        uploads, fields = await read_form(request, service.settings)
+    asked = with_form(asked, request.query_params, fields)
+    wanted = asked.wanted()
+    if _wants_image(asked, request):
         if len(uploads) > 1:
             raise InvalidParameterError(f"format: an image answers one picture, given {len(uploads)}; ask for json")
         return _image(*await service.draw(await _upload_bytes(service, uploads[0]), **wanted))
@@ -128,7 +109,9 @@ async def detect_plain(request: Request) -> Response:
 
 
 async def _answer(request: Request, service: DetectorService, wanted: Mapping[str, Any] | None = None) -> Response:
-    answer = await service.detect(await _body(request, service), **(wanted or {}))
+    data = await _body(request, service)
+    with _explained(request):
+        answer = await service.detect(data, **(wanted or {}))
     body = orjson.dumps({**_picture(answer), "model": _model(service)})
     return Response(body, media_type="application/json")
 
@@ -157,48 +140,22 @@ async def _upload_bytes(service: DetectorService, upload: UploadFile) -> bytes:
     return await upload.read()
 
 
-class _WholeForm(MultiPartParser):
-    """Multipart parser that records whether the body is complete; Starlette's silently drops a truncated part."""
-
-    closed = False
-
-    def on_end(self) -> None:
-        """Called at the closing boundary."""
-        self.closed = True
-
-
-async def _uploads(request: Request, service: DetectorService) -> list[UploadFile]:
-    settings = service.settings
-    most = settings.pictures_at_once
-    parser = _WholeForm(
-        request.headers, stream_body(request, settings.max_picture_bytes * most), max_files=most, max_fields=most
-    )
+@contextmanager
+def _explained(request: Request) -> Iterator[None]:
+    """Adds to the error of a picture that came as `curl -d` sends it what that may have done to it."""
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise PictureTooLargeError(f"more than {most} pictures in one request") from error
-        raise HTTPException(400, f"cannot read the multipart body: {error.message}") from error
-    except UnicodeError as error:  # the Content-Type's charset is not a text encoding
-        raise HTTPException(400, f"cannot read the multipart body: {error}") from error
-    if not parser.closed:  # else the last picture would silently be missing
-        raise HTTPException(400, "the multipart body is cut off: it has no closing boundary")
-    uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    if not uploads:
-        raise HTTPException(400, "the multipart body has no file part; send pictures as -F picture=@file.jpg")
-    return uploads
+        yield
+    except (UnsupportedPictureError, UndecodablePictureError) as error:
+        if not request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
+            raise
+        raise type(error)(f"{error} (curl's -d removes bytes from a file: send it with --data-binary @file)") from error
 
 
-def _wants_image(answer_format: str | None, accept: str) -> bool:
+def _wants_image(asked: DetectParameters, request: Request) -> bool:
     """Returns whether the drawn picture is requested: by `format`, else by an Accept header that prefers it to JSON."""
-    if answer_format is not None or "image/" not in accept:  # nearly every request: nothing to parse
-        return answer_format == "image"
-    quality: dict[str, float] = {}
-    for entry in accept.lower().split(","):
-        kind, *parameters = (part.strip() for part in entry.split(";"))
-        given = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-        with suppress(ValueError):  # ignore malformed q-values
-            quality[kind] = float(given)
+    if asked.answer_format is not None:
+        return asked.answer_format == "image"
+    quality = qualities(request.headers.getlist("accept"))
     image = quality.get("image/jpeg", quality.get("image/*", 0))
     return image > quality.get("application/json", 0) and image >= quality.get("*/*", 0)
 

@@ -24,7 +24,8 @@ DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
 
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
-        "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart.",
+        "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart, "
+        "whose other fields are parameters of the query's names.",
         "required": True,
         "content": {
             **{
@@ -196,6 +197,7 @@ class ModelCard(BaseModel):
     model_config = _example(
         {
             **_MODEL,
+            "sha256": "0a2c707301a62f361fc3ee4ddac31fc6359f37250c960c6d3e42b0fee08714b6",
             "head": {
                 "name": "end_to_end",
                 "recognised_as": "end-to-end rows",
@@ -216,6 +218,7 @@ class ModelCard(BaseModel):
     )
 
     name: str
+    sha256: str | None = Field(description="SHA-256 of the model file, hex; weights in files beside it included.")
     engine: str
     head: Head
     input: Size = Field(description="Of the network's input.")
@@ -262,6 +265,9 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         {
             "overloaded": "the queue is full (128 pictures); try again later",
             "out_of_memory": "no memory was left to decode the PNG; try again later",
+            "not_ready": "the service is starting or ending; try again later",
+            "no_space": "the folder for temporary files cannot take the pictures of a form: [Errno 28] No "
+            "space left on device",
             "gpu_lost": "the GPU is lost; a new replica is on its way",
         },
     ),

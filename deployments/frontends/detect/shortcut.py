@@ -62,7 +62,7 @@ class Shortcut:
         if (
             answer is None
             or loop is not asyncio.get_running_loop()
-            or not is_plain(scope, headers)
+            or not is_plain(scope)
             or _SERVE_TIMEOUT in headers
             or _autoscales()
         ):

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from azaion_engine.errors import QUOTED, PictureTooLargeError, quote
 from deployments.errors import InvalidRequestError
+from deployments.frontends.negotiation import qualities
 from deployments.frontends.open_inference.bounds.json_numbers import NUMBERS, take_numbers
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput, refuse_extensions
 from deployments.frontends.open_inference.tensors import InputTensor
@@ -55,10 +56,10 @@ def deflate(body: bytes, accepted: str) -> tuple[bytes, dict[str, str]]:
     Returns:
         The body, and the Content-Encoding header, if compressed.
     """
-    encodings = {choice.split(";")[0].strip().lower() for choice in accepted.split(",")}
-    if "gzip" in encodings:
+    encodings = qualities([accepted])
+    if encodings.get("gzip"):
         return gzip.compress(body), {"Content-Encoding": "gzip"}
-    if "deflate" in encodings:
+    if encodings.get("deflate"):
         return zlib.compress(body), {"Content-Encoding": "deflate"}
     return body, {}
 

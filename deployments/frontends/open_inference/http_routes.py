@@ -158,7 +158,7 @@ async def infer(request: Request, service: Service, repository: Repository, name
         del body
         answer = await model.infer(message)
         size = sum(output.array.size for output in answer.outputs) * _ANSWER_BYTES
-        accepted = request.headers.get("accept-encoding", "")
+        accepted = ",".join(request.headers.getlist("accept-encoding"))
         return await _converted(service, size, _response, answer, message, accepted)
 
 

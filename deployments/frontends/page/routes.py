@@ -35,13 +35,13 @@ router = APIRouter(include_in_schema=False)
 # Plain `def`: FastAPI runs these in its thread pool, so reading a file never blocks the event loop.
 
 
-@router.api_route("/", methods=["GET", "HEAD"])
+@router.get("/")
 def page(request: Request) -> Response:
     """Answers the page; every address in it is relative, so it works under any route prefix."""
     return page_file(request, "index.html")
 
 
-@router.api_route("/page/{name}", methods=["GET", "HEAD"])
+@router.get("/page/{name}")
 def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
     folder = resources.files("deployments.frontends.page").joinpath("static")
@@ -50,7 +50,7 @@ def page_file(request: Request, name: str) -> Response:
     return answer_file(request, name, folder.joinpath(name).read_bytes())
 
 
-@router.api_route("/samples/{name}", methods=["GET", "HEAD"])
+@router.get("/samples/{name}")
 def sample(request: Request, name: str) -> Response:
     """Answers a sample picture that ships with the library."""
     if name not in SAMPLES:

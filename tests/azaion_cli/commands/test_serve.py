@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import throughput
+from azaion_cli import preflight, throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
@@ -42,10 +44,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], str]]:
 
     def execve(program: str, arguments: list[str], environment: dict[str, str]) -> None:
         assert program == sys.executable
-        assert environment.items() >= throughput.MIDDLEWARES.items()
+        assert environment.items() >= throughput.EITHER_MODE.items()
         calls.append((arguments, Path(arguments[-1]).read_text()))
 
     monkeypatch.setattr(os, "execve", execve)
+    monkeypatch.setattr(preflight, "taken", lambda host, port: False)
     return calls
 
 
@@ -54,6 +57,7 @@ def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """Collects, instead of starting Ray Serve, the environment that it would have."""
     found: list[dict[str, str]] = []
     monkeypatch.setattr(os, "execve", lambda program, arguments, environment: found.append(environment))
+    monkeypatch.setattr(preflight, "taken", lambda host, port: False)
     for name in {name for name in os.environ if name.startswith(("RAY_", "MALLOC_"))}:
         monkeypatch.delenv(name)
     return found
@@ -66,7 +70,7 @@ def test_options_become_a_configuration_like_the_shipped_one(
     assert azaion("serve").code == ExitCode.OK
     assert azaion("serve", "-m", "tiny.onnx", "--port", 9, "--engine", "onnx", "--set", "max_queue=64").code == 0
     (command, plain), (_, chosen) = started
-    assert command[:4] == [sys.executable, "-m", "ray.serve.scripts", "run"]
+    assert command == [sys.executable, "-m", "azaion_cli.foreground", command[3]]
     shipped = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     assert ServeDeploySchema.model_validate(yaml.safe_load(plain)) == ServeDeploySchema.model_validate(shipped)
     config = yaml.safe_load(chosen)
@@ -95,16 +99,45 @@ def test_ray_starts_in_throughput_mode_and_the_command_says_so(
     config.write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": 8123}}))
     ran = azaion("serve", config)
     [environment] = environments
-    assert environment.items() >= {**throughput.SETTINGS, **throughput.MIDDLEWARES}.items()
+    assert environment.items() >= {**throughput.SETTINGS, **throughput.EITHER_MODE}.items()
     assert environment["PATH"] == os.environ["PATH"]
     assert ran.err == "throughput mode: HAProxy listens on 127.0.0.1:8123; --no-throughput leaves it off\n"
     config.write_text("{")  # Serve reports what is wrong with it
     assert "0.0.0.0:8000" in azaion("serve", config).err
 
 
+@pytest.mark.parametrize("block", ["http_options", "grpc_options"])
+def test_a_port_on_which_another_program_listens_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], monkeypatch: pytest.MonkeyPatch, block: str
+) -> None:
+    monkeypatch.setattr(preflight, "taken", throughput.taken)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1]
+        option = {"http_options": "--port", "grpc_options": "--grpc-port"}
+        ran = azaion("serve", option[block], number, *([] if block == "http_options" else ["--port", free_port()]))
+    assert ran.code not in (ExitCode.OK, ExitCode.USAGE)
+    assert f"port {number} on" in ran.err
+    assert f"is taken: another program listens there; end it, or choose another port with {option[block]}" in ran.err
+    assert block in ran.err
+    assert started == []
+
+
+def test_a_ray_that_died_is_not_joined(
+    azaion: Cli, environments: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    ran = azaion("serve", "--port", 8123)
+    assert environments[0]["RAY_ADDRESS"] == "local"
+    assert environments[0].items() >= throughput.SETTINGS.items()
+    assert f"Ray at {address} is dead: starting another" in ran.err
+
+
 def test_without_throughput_mode_ray_keeps_its_own_settings(azaion: Cli, environments: list[dict[str, str]]) -> None:
     assert azaion("serve", "--no-throughput", "--port", 8123).err == ""
-    assert environments == [{**os.environ, **throughput.MIDDLEWARES}]
+    assert environments == [{**os.environ, **throughput.EITHER_MODE}]
 
 
 def test_the_users_variables_win(
@@ -167,15 +200,22 @@ def test_what_the_service_would_refuse_is_refused_before_it_starts(
     assert not started
 
 
-def test_serves_boxes_over_http_from_an_empty_folder_and_ends_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "listener", "number"),
+    [("--throughput", "haproxy", signal.SIGTERM), ("--no-throughput", "ray::ProxyActor", signal.SIGINT)],
+)
+def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_it_ends(
+    tmp_path: Path, mode: str, listener: str, number: signal.Signals
+) -> None:
     port = free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-m", "azaion_cli", "serve", "--port", str(port), "--engine", "onnx"]
+    ports = ["--port", str(port), "--grpc-port", str(free_port())]
+    command = [sys.executable, "-m", "azaion_cli", "serve", mode, *ports, "--engine", "onnx"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
     try:
-        url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 200
         while time.monotonic() < deadline:
             assert process.poll() is None, (tmp_path / "log").read_text()
@@ -186,14 +226,31 @@ def test_serves_boxes_over_http_from_an_empty_folder_and_ends_on_sigterm(tmp_pat
                 time.sleep(0.5)
         answer = httpx.post(f"{url}/detect?confidence=0.9&classes=car", content=sample_picture(), timeout=60).json()
         assert [box["class_name"] for box in answer["boxes"]] == ["car"]
-        assert listeners(port) == {("haproxy", "127.0.0.1")}
+        # What Java's HttpClient and `curl --http2` send first.
+        offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+        same = httpx.post(f"{url}/detect?confidence=0.9", content=sample_picture(), headers=offer, timeout=60).json()
+        assert [box["class_name"] for box in same["boxes"]].count("car") >= 1
+        told = [httpx.post(f"{url}/v2/models/demo/infer", json={"inputs": []}, headers=h).json() for h in ({}, offer)]
+        assert told[0] == told[1]
+        assert httpx.head(f"{url}/model").headers["content-length"] == str(len(httpx.get(f"{url}/model").content))
+        assert {name for name, _ in listeners(port)} == {listener}
+        assert {address for _, address in listeners(port)} == {"127.0.0.1"}
         log = (tmp_path / "log").read_text()
-        assert f"throughput mode: HAProxy listens on 127.0.0.1:{port}" in log
+        assert (f"throughput mode: HAProxy listens on 127.0.0.1:{port}" in log) == (mode == "--throughput")
         assert "ready in" in log
+        with ThreadPoolExecutor(6) as clients:
+            asked = [
+                clients.submit(httpx.post, f"{url}/detect?confidence=0.9", content=sample_picture(), timeout=60)
+                for _ in range(6)
+            ]
+            time.sleep(0.5)  # a picture takes 0.25 s on two cores: most of them wait
+            process.send_signal(number)
+            assert [answer.result().status_code for answer in asked] == [200] * 6
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) is not None
+        code = process.wait(60)
+    assert code == 0, (tmp_path / "log").read_text()
     deadline = time.monotonic() + 20
     while listeners(port):
-        assert time.monotonic() < deadline, "HAProxy outlives the service"
+        assert time.monotonic() < deadline, "a proxy outlives the service"
         time.sleep(0.2)

@@ -27,5 +27,10 @@ def test_one_that_others_may_enter_is_refused(tmp_path: Path, inner: bool) -> No
 
 def test_a_link_or_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / f"azaion-{os.getuid()}").symlink_to(tmp_path)
-    with pytest.raises((ConfigurationError, FileExistsError)):
+    with pytest.raises(ConfigurationError):
         private_folder(base=tmp_path)
+
+
+def test_one_that_cannot_be_made_is_told_in_words() -> None:
+    with pytest.raises(ConfigurationError, match=r"/proc/self/azaion-\d+ cannot be made: .*; set TMPDIR"):
+        private_folder(base=Path("/proc/self"))

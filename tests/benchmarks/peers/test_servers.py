@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from azaion_cli.throughput import MIDDLEWARES, SETTINGS
+from azaion_cli.throughput import EITHER_MODE, SETTINGS
 from azaion_engine.system.cores import available_cores
 from benchmarks.peers.servers import ROOT, Server, workers_of
 
@@ -73,7 +73,7 @@ def test_serve_knows_every_variable_of_the_throughput_mode() -> None:
     assert serve is not None
     assert serve.origin is not None
     constants = (Path(serve.origin).parent / "_private" / "constants.py").read_text()
-    variables = {**SETTINGS, **MIDDLEWARES}
+    variables = {**SETTINGS, **EITHER_MODE}
 
     assert variables["RAY_SERVE_ENABLE_HA_PROXY"] == "1"
     assert [name for name in variables if name.startswith("RAY_SERVE_") and f'"{name}"' not in constants] == []

@@ -101,7 +101,7 @@ function unturned({ x1, y1, x2, y2, corners }) {
   return { x: (ax + cx - across) / 2, y: (ay + cy - down) / 2, across, down };
 }
 
-/** Where a label may lie, best first; all inside the picture but, where it is narrower than the label, the first. */
+/** Where a label may lie, best first; all inside the picture. */
 function placesFor(box, [labelWidth, labelHeight], width, height) {
   const within = (left) => Math.max(0, Math.min(left, width - labelWidth));
   const corners = [
@@ -111,7 +111,8 @@ function placesFor(box, [labelWidth, labelHeight], width, height) {
     [within(box.right - labelWidth), box.bottom],
     [box.right, box.top],
     [box.left - labelWidth, box.top],
-    [within(box.left), Math.max(0, box.top)], // inside: what is left where the box fills the picture
+    // Inside: what is left where the box fills the picture.
+    [within(box.left), Math.max(0, Math.min(box.top, height - labelHeight))],
   ];
   const places = corners.map(([left, top]) => ({ left, top, right: left + labelWidth, bottom: top + labelHeight }));
   const inside = places.filter((p) => p.left >= 0 && p.top >= 0 && p.right <= width && p.bottom <= height);

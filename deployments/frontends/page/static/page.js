@@ -22,7 +22,7 @@ async function render(picture) {
   const { state, error } = picture;
   const busy = state === "waiting" || state === "busy";
   $("stage").setAttribute("aria-busy", busy);
-  $("progress").hidden = !busy;
+  $("progress").hidden = $("cancel").hidden = !busy;
   $("invitation").hidden = true;
   $("problem").hidden = state !== "failed";
   for (const id of ["filters", "found", "timing", "request", "zoom", "detail"]) $(id).hidden = state !== "done";
@@ -190,6 +190,7 @@ addEventListener("drop", (event) => {
 // --- buttons ---------------------------------------------------------------------------------------------------
 
 $("again").addEventListener("click", () => pictures.again());
+$("cancel").addEventListener("click", () => pictures.cancel());
 $("zoom").addEventListener("click", () => {
   const actual = $("scroller").classList.toggle("actual");
   $("zoom").setAttribute("aria-pressed", actual);

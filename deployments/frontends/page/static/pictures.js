@@ -1,19 +1,22 @@
-// The strip of pictures: each is asked about once, one after the other, and keeps its answer.
+// The strip of pictures: each is asked about once and keeps its answer; one after the other, but none waits for a slow one.
 
 import { element } from "./panels.js";
-import { detect } from "./service.js";
+import { ServiceError, detect } from "./service.js";
 
+const PATIENCE_MS = 3000; // the next picture waits no longer for the one before
+const HUNG_MS = 120_000; // a request without an answer ends; a service answers or refuses far sooner
 const MOST = 32; // taken at a time: each stays in the browser's memory while the page is open
 
 /**
  * @typedef {object} Picture
  * @property {string} name of its file
  * @property {"sample" | "file" | "paste"} origin
- * @property {() => Promise<Blob>} load gives its bytes
+ * @property {(signal: AbortSignal) => Promise<Blob>} load gives its bytes
  * @property {"new" | "waiting" | "busy" | "done" | "failed"} state
  * @property {object} [answer] what /detect answered
  * @property {number} [roundTrip] milliseconds, as the browser saw them
  * @property {Error} [error]
+ * @property {AbortController} [request] ends the request that was sent
  */
 
 export class Pictures {
@@ -27,10 +30,10 @@ export class Pictures {
     this.all = [];
     this.chosen = null;
     this.card = null;
-    this.working = false;
+    this.awaited = null; // the picture that the next ones wait for
     for (const button of strip.querySelectorAll("button")) {
       const { sample } = button.dataset;
-      this.#add(button, { name: sample, origin: "sample", load: () => sampleBytes(sample) });
+      this.#add(button, { name: sample, origin: "sample", load: (signal) => sampleBytes(sample, signal) });
     }
   }
 
@@ -62,6 +65,14 @@ export class Pictures {
     this.#work();
   }
 
+  /** Gives the chosen picture up, whether it waits or was sent. */
+  cancel() {
+    const picture = this.chosen;
+    const error = new ServiceError("cancelled", "cancelled", "–");
+    if (picture.request) picture.request.abort(error);
+    else this.#fail(picture, error);
+  }
+
   #add(button, picture) {
     Object.assign(picture, { button, state: "new" });
     button.addEventListener("click", () => this.choose(picture));
@@ -78,26 +89,50 @@ export class Pictures {
     return [this.chosen, ...this.all].find((picture) => picture.state === "waiting");
   }
 
-  async #work() {
-    if (this.working) return;
-    this.working = true;
-    for (let picture = this.#next(); picture; picture = this.#next()) {
-      try {
-        picture.bytes ??= await picture.load();
-        this.#mark(picture, "busy");
-        Object.assign(picture, await detect(picture.bytes, this.card));
-        this.#mark(picture, "done");
-      } catch (error) {
-        picture.error = error;
-        this.#mark(picture, "failed");
+  #fail(picture, error) {
+    picture.error = error;
+    this.#mark(picture, "failed");
+  }
+
+  #work() {
+    if (this.awaited) return;
+    const picture = this.#next();
+    if (!picture) return;
+    this.awaited = picture;
+    const goOn = () => {
+      if (this.awaited === picture) this.awaited = null;
+      this.#work();
+    };
+    const slow = setTimeout(goOn, PATIENCE_MS);
+    this.#ask(picture).finally(() => {
+      clearTimeout(slow);
+      goOn();
+    });
+  }
+
+  async #ask(picture) {
+    const request = (picture.request = new AbortController());
+    const hung = new ServiceError(`no answer within ${HUNG_MS / 1000} s`, "no_answer", "–");
+    const end = setTimeout(() => request.abort(hung), HUNG_MS);
+    this.#mark(picture, "busy");
+    try {
+      if (!picture.bytes) {
+        picture.bytes = await picture.load(request.signal);
+        this.#mark(picture, "busy"); // now it can be shown
       }
+      Object.assign(picture, await detect(picture.bytes, this.card, request.signal));
+      this.#mark(picture, "done");
+    } catch (error) {
+      this.#fail(picture, request.signal.aborted ? request.signal.reason : error);
+    } finally {
+      clearTimeout(end);
+      picture.request = null;
     }
-    this.working = false;
   }
 }
 
-async function sampleBytes(name) {
-  const response = await fetch(`samples/${name}`);
+async function sampleBytes(name, signal) {
+  const response = await fetch(`samples/${name}`, { signal });
   if (!response.ok) throw new Error(`the sample cannot be fetched: ${response.status}`);
   return response.blob();
 }

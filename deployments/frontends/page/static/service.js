@@ -19,7 +19,7 @@ export class ServiceError extends Error {
 export const address = (path) => new URL(path, document.baseURI).href;
 
 export async function modelCard() {
-  return JSON.parse(await (await answered(fetch("model"))).text());
+  return json(await answered("model"));
 }
 
 /**
@@ -27,17 +27,19 @@ export async function modelCard() {
  *
  * @param {Blob} picture as the user chose it, byte for byte
  * @param {object | null} card limits to check before many megabytes are sent for nothing
+ * @param {AbortSignal} signal ends the request; its reason is the error then
  * @returns {Promise<{answer: object, roundTrip: number}>} what /detect answered, and the milliseconds from the first byte sent to the last received
  */
-export async function detect(picture, card) {
+export async function detect(picture, card, signal) {
   const most = card?.limits.max_picture_bytes;
   if (picture.size > most) {
     const message = `the picture has ${picture.size} bytes, at most ${most} are accepted`;
     throw new ServiceError(message, "picture_too_large", "not sent");
   }
   const started = performance.now();
-  const text = await (await post(picture, { confidence: FLOOR })).text();
-  return { roundTrip: performance.now() - started, answer: JSON.parse(text) };
+  const answer = await json(await post(picture, { confidence: FLOOR }, signal), signal);
+  if (!Array.isArray(answer.boxes)) throw new ServiceError("the answer has no boxes: another service answered", "no_boxes", 200);
+  return { roundTrip: performance.now() - started, answer };
 }
 
 /** The upright picture as the service sees it; at confidence 1 there is no box to draw. */
@@ -45,19 +47,20 @@ export async function plainPicture(picture) {
   return (await post(picture, { confidence: 1, format: "image" })).blob();
 }
 
-function post(picture, parameters) {
-  return answered(fetch(`detect?${new URLSearchParams(parameters)}`, { method: "POST", body: picture }));
+function post(picture, parameters, signal) {
+  return answered(`detect?${new URLSearchParams(parameters)}`, { method: "POST", body: picture, signal });
 }
 
-async function answered(request) {
+async function answered(path, options) {
   let response;
   try {
-    response = await request;
+    response = await fetch(path, options);
   } catch {
+    if (options?.signal?.aborted) throw options.signal.reason;
     throw new ServiceError("the service cannot be reached, or the file can no longer be read", "no_answer", "–");
   }
   if (response.ok) return response;
-  const text = await response.text();
+  const text = await textOf(response, options?.signal);
   let error;
   try {
     error = JSON.parse(text).error;
@@ -67,4 +70,24 @@ async function answered(request) {
   const wait = response.headers.get("Retry-After");
   const words = error?.message ?? `${response.status} ${response.statusText}`;
   throw new ServiceError(wait ? `${words} (retry after ${wait} s)` : words, error?.code ?? "http_error", response.status);
+}
+
+async function json(response, signal) {
+  const text = await textOf(response, signal);
+  try {
+    return JSON.parse(text);
+  } catch {
+    const start = text.trim().slice(0, 60);
+    const words = start ? `it begins with “${start}”` : "it is empty";
+    throw new ServiceError(`the answer is no JSON: ${words}`, "no_json", response.status);
+  }
+}
+
+async function textOf(response, signal) {
+  try {
+    return await response.text();
+  } catch {
+    if (signal?.aborted) throw signal.reason;
+    throw new ServiceError("the answer broke off", "no_answer", response.status);
+  }
 }

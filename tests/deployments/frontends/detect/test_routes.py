@@ -141,7 +141,7 @@ def test_a_bad_parameter_fails_a_whole_multipart_request(client):
 
 
 def test_multipart_without_files_or_with_too_many_is_refused(client):
-    assert error_of(client.post("/detect", files={"x": (None, "text")})) == (400, "bad_request")
+    assert error_of(client.post("/detect", files={"iou": (None, "0.5")})) == (400, "bad_request")
     assert error_of(client.post("/detect", files=files(*[grey_picture(1)] * 5))) == (413, "picture_too_large")
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     assert error_of(client.post("/detect", content=b"--y\r\nrubbish", headers=headers)) == (400, "bad_request")

@@ -354,3 +354,75 @@ def test_a_service_that_is_away_can_be_asked_again(visit):
     expect(visit.visible_boxes()).not_to_have_count(0)
     assert [line for line in visit.complaints if "ERR_INTERNET_DISCONNECTED" not in line] == []
     visit.complaints.clear()
+
+
+def hold_first_request(visit: Visit) -> list[Route]:
+    """Lets the first request for boxes hang; returns those that hang, one at most."""
+    held: list[Route] = []
+    visit.page.route("**/detect?*", lambda route: route.continue_() if held else held.append(route))
+    return held
+
+
+def test_a_request_that_hangs_does_not_hold_up_the_next_pictures(visit):
+    hold_first_request(visit)
+    with visit.page.expect_request("**/detect?*"):
+        visit.page.get_by_role("button", name="Sample 1").click()
+    visit.page.get_by_role("button", name="Sample 2").click()
+    expect(visit.visible_boxes()).not_to_have_count(0)
+    visit.page.get_by_role("button", name="Sample 1").click()
+    expect(visit.page.locator("#progress")).to_be_visible()
+    assert visit.visible_boxes().count() == 0
+
+
+def test_a_picture_can_be_given_up_and_asked_about_again(visit):
+    hold_first_request(visit)
+    with visit.page.expect_request("**/detect?*"):
+        visit.page.get_by_role("button", name="Sample 1").click()
+    visit.page.get_by_role("button", name="Sample 2").click()  # waits for the first
+    for name in ("Sample 2", "Sample 1"):
+        visit.page.get_by_role("button", name=name).click()
+        visit.page.get_by_role("button", name="Cancel").click()
+        expect(visit.page.get_by_role("alert")).to_contain_text("Cancelled.")
+    assert len(visit.asked()) == 1, "the second was never sent"
+    visit.page.get_by_role("button", name="Try again").click()
+    expect(visit.visible_boxes()).not_to_have_count(0)
+    expect(visit.page.get_by_role("button", name="Cancel")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("<!doctype html><p>login", "The answer is no JSON: it begins with “<!doctype html><p>login”."),
+        ("", "The answer is no JSON: it is empty."),
+        ('{"ok": true}', "The answer has no boxes: another service answered."),
+    ],
+)
+def test_an_answer_of_another_kind_is_named(visit, body, told):
+    visit.page.route("**/detect?*", lambda route: route.fulfill(status=200, body=body))
+    visit.page.get_by_role("button", name="Sample 1").click()
+    expect(visit.page.get_by_role("alert")).to_contain_text(told)
+
+
+@pytest.mark.parametrize("visit", [{"viewport": {"width": 320, "height": 640}}, {}], indirect=True, ids=["320", "1360"])
+def test_times_labels_and_rows_keep_their_places(visit):
+    times = {"decode": 12345.6, "queue": 2303.2, "engine": 254.1, "total": 123456.7}
+    name = "a class with a name that is far longer than a narrow screen can show in one line"
+    box = {"class_id": 1, "class_name": name, "confidence": 0.9, "x1": 0, "y1": 0, "x2": 1600, "y2": 1216}
+    answer = {"picture": {"width": 1600, "height": 1216}, "boxes": [box], "timing_ms": times, "model": {}}
+    visit.page.route("**/detect?*", lambda route: route.fulfill(json=answer))
+    visit.page.get_by_role("button", name="Sample 1").click()
+    expect(visit.visible_boxes()).to_have_count(1)
+    edges = visit.page.locator("#stages > div > dd:last-child").evaluate_all(
+        "(cells) => cells.map((cell) => { const range = document.createRange(); range.selectNodeContents(cell);"
+        " const { left, right } = range.getBoundingClientRect(), own = cell.getBoundingClientRect();"
+        " return [Math.round(right), left >= own.left - 1]; })"
+    )
+    assert len({right for right, _ in edges}) == 1
+    assert all(fits for _, fits in edges)
+    label, overlay = (visit.page.locator(selector).bounding_box() for selector in (".label", "#overlay"))
+    assert overlay["x"] - 1 <= label["x"]
+    assert label["x"] + label["width"] <= overlay["x"] + overlay["width"] + 1
+    assert overlay["y"] - 1 <= label["y"]
+    rows = visit.page.locator(".rows")
+    assert rows.evaluate("(list) => list.scrollWidth <= list.clientWidth")
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

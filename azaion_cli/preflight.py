@@ -1,0 +1,83 @@
+"""Preflight: what `azaion serve` checks before Ray starts, which would fail late, without words, or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from azaion_cli.throughput import taken
+from azaion_engine.errors import ConfigurationError
+
+_PROBE_BYTES = 2**20
+"""Bytes that a folder must have room for: Ray's logs and sockets need more than that soon."""
+
+
+def http_address(config: str) -> tuple[str, int]:
+    """Returns host and port of HTTP in a configuration file; Serve itself reports what is wrong in it."""
+    options = _block(config, "http_options")
+    try:
+        return str(options.get("host", "0.0.0.0")), int(options.get("port", 8000))
+    except (TypeError, ValueError):
+        return "0.0.0.0", 8000  # Serve's defaults for a file
+
+
+def refuse_taken_ports(config: str) -> None:
+    """Refuses a configuration file with a port on which another program listens.
+
+    Raises:
+        ConfigurationError: Names the port, and what chooses another.
+    """
+    host, port = http_address(config)
+    ports = [("http_options", host, port, "--port")]
+    grpc = _block(config, "grpc_options")
+    if grpc.get("grpc_servicer_functions") and isinstance(grpc.get("port", 9000), int):
+        ports.append(("grpc_options", "0.0.0.0", grpc.get("port", 9000), "--grpc-port"))
+    for block, host, port, option in ports:
+        if taken(host, port):
+            raise ConfigurationError(
+                f"port {port} on {host} is taken: another program listens there; end it, or choose another port with "
+                f"{option} or in {block} of the configuration"
+            )
+
+
+def refuse_unusable_folders(environment: Mapping[str, str]) -> None:
+    """Refuses folders that Ray needs and that cannot be written to, or are full.
+
+    Raises:
+        ConfigurationError: Names the folder, the reason, and what chooses another.
+    """
+    temporary = environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"
+    _refuse_unusable(Path(temporary), "the folder for temporary files", "set TMPDIR to another")
+    # `ray.init` creates a token for its cluster unless it is told otherwise.
+    told = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if environment.get("RAY_AUTH_MODE", "token") == "token" and not any(environment.get(name) for name in told):
+        home = Path(environment.get("HOME") or Path.home())
+        if not (home / ".ray" / "auth_token").is_file():
+            _refuse_unusable(
+                home / ".ray",
+                "Ray's folder for its token",
+                "set HOME to a folder that can be written to, or RAY_AUTH_TOKEN to a secret of 32 bytes or more",
+            )
+
+
+def _refuse_unusable(folder: Path, purpose: str, remedy: str) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="azaion-") as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        raise ConfigurationError(f"{purpose}, {folder}, cannot be written to: {error.strerror}; {remedy}") from error
+
+
+def _block(config: str, name: str) -> dict[str, Any]:
+    """Returns a block of a configuration file; empty if there is none, or no valid file."""
+    try:
+        block = yaml.safe_load(Path(config).read_text())[name]
+    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
+        return {}
+    return block if isinstance(block, dict) else {}

@@ -1,0 +1,90 @@
+"""Away: what a proxy answers while no replica does, instead of waiting, denying that the path exists, or plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+READY_WITHIN_S = 0.8
+"""Seconds for the answer to `/readyz`; probes usually wait for one second, Serve for a replica much longer."""
+
+_PATHS_KEPT = 64
+
+
+class Away:
+    """ASGI middleware for Serve's proxy: answers 503 in the service's error shape while the service is away.
+
+    That is so for `/readyz` if no replica answers it at once, and for a path that the service answered before: if Serve
+    does not know it at the moment, because the application is starting again or ending (Serve's own answer is 404), and
+    if Serve refuses a burst (its own answer is plain text).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps Serve's application of a proxy or a replica."""
+        self._app = app
+        self._answered: dict[str, None] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["path"].endswith("/readyz"):
+            await self._probe(scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    async def _probe(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        try:
+            await asyncio.wait_for(self._pass_on(scope, receive, keep), READY_WITHIN_S)
+        except asyncio.TimeoutError:
+            await _refuse(send, "not_ready", f"no replica answered within {READY_WITHIN_S:g} s")
+            return
+        for message in answer:
+            await send(message)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def watched(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                failure = self._failure(scope["path"], message)
+                refused = failure is not None
+                if failure is not None:
+                    await _refuse(send, *failure)
+                elif message["status"] < 300 and len(self._answered) < _PATHS_KEPT:
+                    self._answered[scope["path"]] = None
+            if not refused:
+                await send(message)
+
+        await self._app(scope, receive, watched)
+
+    def _failure(self, path: str, start: Message) -> tuple[str, str] | None:
+        """Returns code and reason of an answer that is Serve's own: it is plain text; the service's own is JSON."""
+        kind: bytes = dict(start["headers"]).get(b"content-type", b"")
+        if not kind.startswith(b"text/plain") or path not in self._answered:
+            return None
+        if start["status"] == 404:
+            return "not_ready", "the service is starting or ending"
+        if start["status"] == 503 and "/v2/" not in path:  # which has errors of another shape
+            return "overloaded", "the queues of all replicas are full"
+        return None
+
+
+async def _refuse(send: Send, code: str, reason: str) -> None:
+    error = {"code": code, "message": f"{reason}; try again later", "status": 503}
+    body = json.dumps({"error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"1"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,165 @@
+"""ChaosService: a real `azaion serve` of its own, and its processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from azaion_engine.model.file import ModelFile
+from tests.running_serve import free_port
+
+ROOT = Path(__file__).parents[2]
+SIDE = 320
+"""Height and width of the network input: small, so that two cores answer many requests."""
+
+
+class ChaosService:
+    """The service of one mode, with two replicas on the CPU, and a model file that may be replaced.
+
+    Attributes:
+        throughput: Whether HAProxy listens, else Serve's own proxy.
+        url: Its address.
+        model: Its model file.
+        process: `azaion serve`.
+    """
+
+    def __init__(self, folder: Path, throughput: bool) -> None:
+        """Starts it; `wait_until_ready` returns when it answers."""
+        self.throughput = throughput
+        self.model = folder / "chaos.onnx"
+        self.model.write_bytes(ModelFile.read("demo").data)
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.config = self.config_with(port)
+        path = folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
+        mode = "--throughput" if throughput else "--no-throughput"
+        self._last: list[psutil.Process] = []
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "azaion_cli", "serve", str(path), mode],
+                cwd=folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def config_with(self, port: int) -> dict[str, Any]:
+        """Returns the configuration, as `azaion serve` and Ray Serve take it."""
+        args = {
+            "model": str(self.model),
+            "engine": "onnx",
+            "height": SIDE,
+            "width": SIDE,
+            "cpu_replicas": 2,
+            "threads": 1,
+            "timeout_s": 20,
+        }
+        application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
+        return {
+            "proxy_location": "EveryNode",
+            "http_options": {"host": "127.0.0.1", "port": port, "request_timeout_s": 30},
+            "logging_config": {"encoding": "JSON", "enable_access_log": False},
+            "applications": [application],
+        }
+
+    def wait_until_ready(self, seconds: float = 120) -> None:
+        """Returns when both replicas run and `/readyz` is 200."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            if len(self.named("ray::ServeReplica")) == 2 and self.ready()[0] == 200:
+                self._last = self._processes()
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"not ready within {seconds:g} s:\n{self.log.read_text()[-4000:]}")
+
+    def ready(self) -> tuple[int, float]:
+        """Asks `/readyz` once; returns its status, 0 if the connection is refused, and the seconds until then."""
+        begun = time.monotonic()
+        try:
+            status = httpx.get(f"{self.url}/readyz", timeout=20).status_code
+        except httpx.TransportError:
+            status = 0
+        return status, time.monotonic() - begun
+
+    def named(self, *starts: str) -> list[psutil.Process]:
+        """Returns the service's living processes whose command line starts so, the oldest first."""
+        found = []
+        for process in self._processes():
+            try:
+                if " ".join(process.cmdline()).startswith(starts) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return sorted(found, key=lambda process: process.create_time())
+
+    def haproxies(self) -> list[psutil.Process]:
+        """Returns its HAProxy processes."""
+        return [process for process in self._processes() if process.is_running() and process.name() == "haproxy"]
+
+    def gcs_address(self) -> str:
+        """Returns the address at which other processes join its Ray."""
+        for process in self._processes():
+            for argument in process.cmdline():
+                if argument.startswith("--gcs-address="):
+                    return argument.partition("=")[2]
+        raise AssertionError("no process of Ray names the address")
+
+    def environment(self) -> dict[str, str]:
+        """Returns the environment for a process that joins its Ray, with Ray's token if there is one."""
+        ray = next(process for process in self._processes() if process.name() == "raylet")
+        tokens = {key: value for key, value in ray.environ().items() if key.startswith("RAY_AUTH")}
+        return {**os.environ, **tokens, "PYTHONPATH": str(ROOT)}
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> tuple[int | None, list[str]]:
+        """Ends it; returns the exit code, None if it does not end, and the names of the processes that it left."""
+        self._last = self._processes()
+        self.process.send_signal(number)
+        return self.ended(seconds)
+
+    def ended(self, seconds: float = 60) -> tuple[int | None, list[str]]:
+        """Waits for its end; returns what `stop` does."""
+        try:
+            code: int | None = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        _, left = psutil.wait_procs(self._last, 5)
+        names = [process.name() for process in left]
+        for process in [*left, *([psutil.Process(self.process.pid)] if code is None else [])]:
+            process.kill()
+        return code, names
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+
+@contextmanager
+def chaos_service(throughput: bool) -> Iterator[ChaosService]:
+    """Starts a service in a folder of its own; ends it if the caller has not."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        service = ChaosService(Path(folder), throughput)
+        try:
+            service.wait_until_ready()
+            yield service
+        finally:
+            if service.process.poll() is None:
+                service.stop()

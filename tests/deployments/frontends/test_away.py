@@ -1,0 +1,88 @@
+"""Away: what a proxy answers while no replica does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from deployments.frontends.away import Away
+
+SERVES_404 = (404, b"text/plain", b"Path '/detect' not found.")
+OUR_404 = (404, b"application/json", b'{"error": {}}')
+FOUND = (200, b"application/json", b"{}")
+
+
+class Serve:
+    """Answers as it is told; None: never."""
+
+    def __init__(self, *answers: tuple[int, bytes, bytes] | None) -> None:
+        self.answers = [*answers]
+        self.cancelled = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        answer = self.answers.pop(0)
+        if answer is None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled = True
+                raise
+        status, kind, body = answer
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+        await send({"type": "http.response.body", "body": body})
+
+
+def ask(away: Away, *paths: str) -> list[tuple[int, bytes]]:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def run() -> list[tuple[int, bytes]]:
+        answers = []
+        for path in paths:
+            sent: list[dict[str, Any]] = []
+
+            async def send(message: dict[str, Any], sent: list[dict[str, Any]] = sent) -> None:
+                sent.append(message)
+
+            await away({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send)
+            start, body = sent
+            answers.append((start["status"], body["body"]))
+        return answers
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/prefix/readyz"])
+def test_the_probe_is_refused_in_time_if_no_replica_answers(path: str) -> None:
+    serve = Serve(None, FOUND)
+    away = Away(serve)
+    begun = time.monotonic()
+    [(status, body)] = ask(away, path)
+    assert time.monotonic() - begun < 1
+    assert (status, json.loads(body)["error"]["code"]) == (503, "not_ready")
+    assert serve.cancelled
+    assert ask(away, path) == [(200, b"{}")]
+
+
+def test_a_path_that_was_answered_before_is_away_and_not_unknown() -> None:
+    away = Away(Serve(SERVES_404, FOUND, SERVES_404, OUR_404, FOUND))
+    first, found, gone, own, back = ask(away, *["/detect"] * 5)
+    assert first == (404, SERVES_404[2])
+    assert (gone[0], json.loads(gone[1])["error"]["status"]) == (503, 503)
+    assert own == (404, OUR_404[2])
+    assert found == back == (200, b"{}")
+
+
+def test_what_serve_refuses_of_a_burst_has_the_services_error_shape() -> None:
+    dropped = (503, b"text/plain; charset=utf-8", b"Request dropped due to backpressure")
+    own = (503, b"application/json", b'{"error": {"code": "gpu_lost"}}')
+    away = Away(Serve(FOUND, dropped, own, FOUND, dropped))
+    _, burst, lost = ask(away, *["/detect"] * 3)
+    assert (burst[0], json.loads(burst[1])["error"]["code"]) == (503, "overloaded")
+    assert lost == (503, own[2])
+    _, other = ask(away, *["/v2/models/demo/infer"] * 2)
+    assert other == (503, dropped[2])

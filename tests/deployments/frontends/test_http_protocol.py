@@ -1,0 +1,94 @@
+"""HttpProtocol: requests that offer another protocol are answered whole, by a real uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, BinaryIO
+
+import pytest
+import uvicorn
+
+from deployments.frontends.http_protocol import HttpProtocol
+
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message.get("more_body", False)
+    text = f"{scope['method']} {scope['path']} ".encode() + body
+    headers = [(b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    config = uvicorn.Config(echo, host="127.0.0.1", port=0, http=HttpProtocol, lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+
+def answers(port: int, *pieces: bytes, count: int = 1) -> list[bytes]:
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+        stream = connection.makefile("rb")
+        return [body_of(stream) for _ in range(count)]
+
+
+def body_of(stream: BinaryIO) -> bytes:
+    """Reads one answer; http.client would read ahead, into the next one."""
+    assert stream.readline().startswith(b"HTTP/1.1 ")
+    length = 0
+    while line := stream.readline().strip():
+        name, _, value = line.lower().partition(b":")
+        length = int(value) if name == b"content-length" else length
+    return stream.read(length)
+
+
+def post(path: bytes, body: bytes, headers: bytes = OFFER) -> bytes:
+    return b"POST %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %d\r\n\r\n%s" % (path, headers, len(body), body)
+
+
+def test_the_body_behind_an_offer_is_read(port: int) -> None:
+    assert answers(port, post(b"/a", b"picture")) == [b"POST /a picture"]
+
+
+def test_a_chunked_body_behind_an_offer_is_read(port: int) -> None:
+    head = b"POST /a HTTP/1.1\r\nHost: a\r\n" + OFFER + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert answers(port, head, b"3\r\npic\r\n", b"4\r\nture\r\n0\r\n\r\n") == [b"POST /a picture"]
+
+
+def test_pieces_of_one_byte_make_the_same_request(port: int) -> None:
+    whole = post(b"/a", b"picture")
+    assert answers(port, *(whole[i : i + 1] for i in range(len(whole)))) == [b"POST /a picture"]
+
+
+def test_the_connection_goes_on_behind_an_offer(port: int) -> None:
+    get = b"GET /c HTTP/1.1\r\nHost: a\r\n" + OFFER + b"\r\n"
+    requests = (post(b"/a", b"1"), post(b"/b", b"2", b""), get, post(b"/d", b"3"))
+    expected = [b"POST /a 1", b"POST /b 2", b"GET /c ", b"POST /d 3"]
+    assert answers(port, b"".join(requests), count=4) == expected
+    assert answers(port, *requests, count=4) == expected
+
+
+def test_a_large_body_behind_an_offer_arrives_whole(port: int) -> None:
+    body = bytes(range(256)) * 20_000
+    assert answers(port, post(b"/a", body)) == [b"POST /a " + body]
+
+
+def test_what_is_no_http_is_still_refused(port: int) -> None:
+    assert answers(port, b"rubbish\r\n\r\n") == [b"Invalid HTTP request received."]
