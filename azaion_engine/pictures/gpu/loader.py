@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.cuda.staging import Staging
-from azaion_engine.errors import MissingDependencyError, PictureError
+from azaion_engine.errors import AzaionError, MissingDependencyError, OutOfMemoryError, PictureError
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, pack_record
@@ -81,7 +81,7 @@ class PictureLoader:
             logger.warning("JPEGs are decoded on the CPU: %s", error)
         self.decodes_jpeg = self._decoder is not None
 
-    def load(self, pictures: Sequence[LoadablePicture]) -> list[PictureError | None]:
+    def load(self, pictures: Sequence[LoadablePicture]) -> list[AzaionError | None]:
         """Starts to load the pictures that can be decoded into the first rows of the network input, in order.
 
         Args:
@@ -91,14 +91,14 @@ class PictureLoader:
             For each picture, its error, or None if it has a row.
         """
         decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
-        errors: list[PictureError | None] = []
+        errors: list[AzaionError | None] = []
         sources: list[_Source] = []
         for picture in pictures:
             found = next(decoded) if isinstance(picture, JpegPicture) else None
             try:
                 sources.append(found or self._upload(len(sources), _pixels_of(picture)))
                 errors.append(None)
-            except PictureError as error:
+            except (PictureError, OutOfMemoryError) as error:
                 errors.append(error)
         if sources:
             addresses, records = zip(*sources, strict=True)

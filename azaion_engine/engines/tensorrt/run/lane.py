@@ -17,7 +17,7 @@ from azaion_engine.engines.tensorrt.api import IoTensor
 from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_size
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
-from azaion_engine.errors import ConfigurationError, ModelError, PictureError
+from azaion_engine.errors import AzaionError, ConfigurationError, ModelError
 from azaion_engine.heads.base import Head
 from azaion_engine.heads.gpu.select_kernel import SelectKernel
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
@@ -148,7 +148,7 @@ class Lane:
 
     def run_pictures(
         self, pictures: Sequence[LoadablePicture], names: Sequence[str]
-    ) -> tuple[list[PictureError | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
+    ) -> tuple[list[AzaionError | None], dict[str, NDArray[np.float32]], NDArray[np.float32] | None]:
         """Runs a batch of pictures and waits for it; needs a loader.
 
         Args:

@@ -31,13 +31,13 @@ _MOST_ARRAYS = 100
 _DATA = b'"data"'
 _VALUE = re.compile(rb"\s{0,1000}:\s{0,1000}(?=\[)")
 """What stands between the key `data` and its array."""
-_MISPLACED = re.compile(rb"\]\s*[^\s\],]|[^\s\[,]\s*\[|\[\s*,|,\s*[,\]]")
-"""A bracket or comma where neither an array nor an element can begin or end."""
-_OPEN, _CLOSE, _COMMA = b"[],"
-_STEPS = np.zeros(256, np.int8)
-_STEPS[_OPEN], _STEPS[_CLOSE] = 1, -1
-_IS_NUMERIC = np.zeros(256, np.bool_)
-_IS_NUMERIC[list(b"[]0123456789eE+-., \t\r\n")] = True
+_NUMERIC, _SPACES = b"[]0123456789eE+-., \t\r\n", b" \t\r\n"
+_STEPS = bytes({ord("["): 1, ord("]"): 255}.get(code, 0) for code in range(256))
+"""Translates a bracket to the step of the depth, 1 or -1 as int8, and all else to 0."""
+_KINDS = bytes(code if code in b"[]," else ord("n") for code in range(256))
+"""Translates the parts of numbers to `n`."""
+_MISPLACED = (b"][", b"]n", b"n[", b"[,", b",,", b",]")
+"""What may not follow each other, spaces left out."""
 _IS_PART = np.zeros(256, np.bool_)
 _IS_PART[list(b",[{")] = True
 
@@ -101,19 +101,23 @@ def _end_of_array(text: bytes, start: int, left: int, most: int) -> int | None:
     """
     depth = 0
     for at in range(start, len(text), _PIECE):
-        piece = np.frombuffer(text, np.uint8, min(_PIECE, len(text) - at), at)
-        depths = np.cumsum(_STEPS[piece], dtype=np.int32) + depth
-        closed = np.flatnonzero(depths == 0)
-        inside = piece if not closed.size else piece[: closed[0] + 1]
-        if not _IS_NUMERIC[inside].all():
-            other = inside[np.argmin(_IS_NUMERIC[inside])]
-            if other in b"NI":
+        piece = text[at : at + _PIECE]
+        closed: int | None = None
+        if b"]" in piece:
+            depths = np.cumsum(np.frombuffer(piece.translate(_STEPS), np.int8), dtype=np.int32) + depth
+            depth = int(depths[-1])
+            if ends := np.flatnonzero(depths == 0)[:1].tolist():
+                closed = ends[0] + 1
+                piece = piece[:closed]
+        else:
+            depth += piece.count(b"[")
+        if others := piece.translate(None, _NUMERIC):
+            if others[:1] in (b"N", b"I"):
                 raise InvalidRequestError("`data` has NaN or Infinity: expected finite numbers, as JSON has them")
             return None
-        if closed.size:
-            return at + int(closed[0]) + 1
-        depth = int(depths[-1])
-        left -= np.count_nonzero(piece == _COMMA)
+        if closed is not None:
+            return at + closed
+        left -= piece.count(b",")
         if left < 0:
             raise _too_many(most)
     return None
@@ -122,15 +126,19 @@ def _end_of_array(text: bytes, start: int, left: int, most: int) -> int | None:
 def _numbers(text: bytes, start: int, end: int, left: int, most: int) -> NDArray[np.float32]:
     parts: list[NDArray[np.float32]] = []
     for piece in _pieces(text, start, end):
-        if _MISPLACED.search(piece):
-            raise InvalidRequestError(f"the body is no JSON: an array is malformed near {quote(piece[:80])}")
         flat = piece.translate(None, b"[]")
-        if not flat.strip(b", \t\r\n"):  # empty arrays
-            continue
+        if len(flat) < len(piece):
+            kinds = piece.translate(_KINDS, _SPACES)
+            if any(pair in kinds for pair in _MISPLACED):
+                raise InvalidRequestError(f"the body is no JSON: an array is malformed near {quote(piece[:80])}")
+            if not flat.strip(_SPACES + b","):  # empty arrays
+                continue
         try:
             values = np.array(orjson.loads(b"[%b]" % flat), np.float64)
         except ValueError as error:
             raise InvalidRequestError(f"the body is no JSON: {error} in {quote(piece[:80])}") from error
+        if not len(values):
+            raise InvalidRequestError(f"the body is no JSON: an element of `data` is missing near {quote(piece[:80])}")
         left -= len(values)
         if left < 0:
             raise _too_many(most)

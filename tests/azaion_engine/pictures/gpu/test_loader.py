@@ -18,9 +18,10 @@ from azaion_engine.cuda.graph import CudaGraph
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
-from azaion_engine.errors import AzaionError, UndecodablePictureError
+from azaion_engine.errors import AzaionError, OutOfMemoryError, UndecodablePictureError
 from azaion_engine.pictures.codec import PictureLimits
-from azaion_engine.pictures.gpu import nvjpeg
+from azaion_engine.pictures.gpu import loader, nvjpeg
+from azaion_engine.pictures.prepared import JpegPicture
 from tests.azaion_engine.conftest import MODELS, Cuda
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
@@ -237,6 +238,22 @@ def test_what_the_decoder_gives_up_on_is_decoded_on_the_cpu(
         monkeypatch.setattr(lane.loader._decoder, "decode", lambda jpegs, sizes, stream: [None] * len(jpegs))
     for (name, rows), ours in zip(expected.items(), detector.infer(prepared), strict=True):
         assert_same_rows(ours, rows, name)
+
+
+def test_a_picture_for_which_the_cpu_has_no_memory_fails_alone(
+    cuda: Cuda, open_detector: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OutOfMemoryError("no memory was left")
+
+    detector = open_detector()
+    prepared = [detector.prepare(data) for data in MIXED.values()]
+    for lane in detector.engine._resources.lanes:
+        monkeypatch.setattr(lane.loader._decoder, "decode", lambda jpegs, sizes, stream: [None] * len(jpegs))
+    monkeypatch.setattr(loader, "decode", fail)
+    found = detector.infer(prepared)
+    assert [isinstance(one, OutOfMemoryError) for one in found] == [isinstance(one, JpegPicture) for one in prepared]
+    assert 0 < sum(isinstance(one, JpegPicture) for one in prepared) < len(prepared)
 
 
 def test_many_threads_get_the_rows_of_their_own_pictures(open_detector: Any, expected: Any) -> None:
