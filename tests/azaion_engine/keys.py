@@ -16,5 +16,5 @@ KEY = PlanKey(
     compute_capability=(9, 0),
     sm_count=132,
     gpu_memory_gib=80,
-    recipe=2,
+    recipe=3,
 )

@@ -66,7 +66,7 @@ def test_a_new_recipe_builds_again(
     monkeypatch.setattr(engine_builder, "BUILD_RECIPE", 99)
     start(tmp_path)
     assert len(builds) == 2
-    assert "build recipe: built with 2, this is 99" in caplog.text
+    assert "build recipe: built with 3, this is 99" in caplog.text
 
 
 def test_a_built_engine_is_compared_with_onnx_runtime_once(builds: list[Any], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "compute_capability": ((8, 9), "compute capability: built with 8.9, this is 9.0"),
     "sm_count": (114, "SM count: built with 114, this is 132"),
     "gpu_memory_gib": (141, "GPU memory: built with 141 GiB, this is 80 GiB"),
-    "recipe": (1, "build recipe: built with 1, this is 2"),
+    "recipe": (1, "build recipe: built with 1, this is 3"),
 }
 
 
