@@ -32,7 +32,7 @@ class CalibrationPictures:
         size: tuple[int, int],
         form: InputForm,
         *,
-        batch: int = 1,
+        batch: int | None = 1,
         limits: PictureLimits | None = None,
         told: Callable[[Path, PictureError], None] | None = None,
     ) -> None:
@@ -43,7 +43,8 @@ class CalibrationPictures:
             input_name: Name of the network's picture input.
             size: (height, width) of the network input, in pixels.
             form: What the network takes.
-            batch: Batch that the model fixes, filled with one picture; 1 where it is dynamic.
+            batch: Batch that the model fixes, filled with one picture; 1 where it is dynamic; None for a model whose
+                input has no batch dimension.
             limits: Largest accepted pictures.
             told: Called once for each picture that is skipped.
 
@@ -103,8 +104,8 @@ class CalibrationPictures:
             raise PictureError(f"no such file: {str(path)!r}")
         prepared = self._preparer.prepare(path)
         assert isinstance(prepared, ArrayPicture)
-        row = np.ascontiguousarray(prepared.array[None], self._dtype)
-        return row if self._batch == 1 else np.repeat(row, self._batch, axis=0)
+        row = np.ascontiguousarray(prepared.array, self._dtype)
+        return row if self._batch is None else np.repeat(row[None], self._batch, axis=0)
 
 
 def spread(paths: Sequence[Path], most: int) -> list[Path]:

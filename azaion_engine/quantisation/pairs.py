@@ -76,6 +76,7 @@ def _constants(graph: Any) -> dict[str, Any]:
     """Returns the tensors of initialisers and Constant nodes by name."""
     found = {weight.name: weight for weight in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
-            found.update({node.output[0]: a.t for a in node.attribute if a.name == "value"})
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.name == "value":
+                found[node.output[0]] = attribute.t
     return found
