@@ -135,7 +135,7 @@ def _run(
         limits=PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels),
         told=lambda path, error: _say_skipped(str(path), error),
     )
-    say(f"calibrating {format_} on {len(calibration)} pictures of {size[1]}x{size[0]}, which may take minutes")
+    say(f"calibrating {format_} on pictures of {size[1]}x{size[0]}, which may take minutes")
     made.write_bytes(quantise(file.data, calibration, size, format_))
     with opened(format_, model=str(made)) as detector:
         comparison.measure(detector, format_)
