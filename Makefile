@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos test-gpu bench peers wrk ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos test-gpu quantize-test bench peers wrk ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -50,8 +50,8 @@ RAY_TESTS = tests/azaion_client tests/chaos tests/deployments tests/examples
 
 # Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m 'not gpu' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
-	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu' $(RAY_TESTS)
+	$(BIN)/python -m pytest -m 'not gpu and not quantize' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
+	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu and not quantize' $(RAY_TESTS)
 
 FUZZ ?= --count 100000
 
@@ -64,6 +64,14 @@ chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
+
+.venv-quantize/.made: pyproject.toml
+	$(PYTHON) -m venv .venv-quantize
+	.venv-quantize/bin/pip install --quiet --editable '.[quantize,test]'
+	@touch $@
+
+quantize-test: .venv-quantize/.made  ## the tests of `azaion quantize` that need NVIDIA ModelOpt (an environment of several GB)
+	.venv-quantize/bin/python -m pytest -m quantize
 
 .venv-peers/.made: pyproject.toml benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
@@ -106,5 +114,5 @@ smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
+	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
 		deployments/frontends/open_inference/generated/LICENSE.txt

@@ -17,6 +17,7 @@ from azaion_cli.commands.detect import detect
 from azaion_cli.commands.doctor import doctor
 from azaion_cli.commands.eval import eval_
 from azaion_cli.commands.inspect import inspect
+from azaion_cli.commands.quantize import quantize
 from azaion_cli.commands.serve import serve
 from azaion_cli.commands.tune import tune
 from azaion_cli.console import say_error
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, eval_, bench, tune, serve):
+for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve):
     app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 

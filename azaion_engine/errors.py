@@ -125,6 +125,12 @@ class EngineBuildError(AzaionError):
     code = "engine_build_failed"
 
 
+class ToleranceError(AzaionError):
+    """A quantised model's answers differ from the original's by more than the caller allows."""
+
+    code = "tolerance_missed"
+
+
 class PlanError(AzaionError):
     """A plan cannot be deserialised here: truncated, corrupt, or made by another TensorRT or for another GPU."""
 

@@ -292,8 +292,9 @@ def _build_checked(
             with load(plan) as engine:
                 engine.choice = reference.choice  # which may have taken a run
                 found = rows_of_samples(engine, least)
-            made = Agreement.of(found, expected, precision, _COMPARED, settings.build_tolerance_px)
-            logger.log(logging.INFO if made.holds else logging.WARNING, "the engine in %s: %s", precision, made)
+            named = f"{model.info.quantised}+{precision}" if model.info.quantised else precision
+            made = Agreement.of(found, expected, named, _COMPARED, settings.build_tolerance_px)
+            logger.log(logging.INFO if made.holds else logging.WARNING, "the engine in %s: %s", named, made)
             return made
 
         checked = CheckedPlan(plan, agreement(plan, options.precision))

@@ -82,7 +82,7 @@ def detect(
         raise typer.BadParameter(str(error), param_hint="SOURCES") from error
     settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
 
-    from azaion_cli.commands.drawer import Drawer
+    from azaion_cli.drawer import Drawer
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
     from azaion_engine.errors import PictureError

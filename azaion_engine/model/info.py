@@ -18,6 +18,7 @@ from azaion_engine.model.labels import parse_names
 from azaion_engine.model.other_task import other_task
 from azaion_engine.model.parsing import parse_model
 from azaion_engine.model.plugins import cut_plugin
+from azaion_engine.model.quantised import Quantised, quantised_format
 from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DYNAMIC_SIZE
 
@@ -43,6 +44,7 @@ class ModelInfo:
         operators: How many nodes the graph has of each operator.
         unbatched: Whether the picture input has no batch dimension in the file: `input` has one of 1.
         suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
+        quantised: Format of its Q/DQ nodes; None without such nodes.
     """
 
     sha256: str
@@ -54,6 +56,7 @@ class ModelInfo:
     operators: Mapping[str, int] = field(default_factory=dict)
     unbatched: bool = False
     suppression: PluginSuppression | None = None
+    quantised: Quantised | None = None
 
     @classmethod
     def from_onnx(cls, model_bytes: bytes) -> ModelInfo:
@@ -90,6 +93,7 @@ class ModelInfo:
             operators=dict(Counter(node.op_type for node in graph.node)),
             unbatched=unbatched,
             suppression=suppression,
+            quantised=quantised_format(model),
         )
 
     @cached_property

@@ -106,10 +106,23 @@ class TensorRT:
         """Returns whether the GPU has fast FP16; every GPU that 11 and RTX support has."""
         return bool(getattr(builder, "platform_has_fast_fp16", True))
 
-    def create_network(self, builder: Any) -> Any:
-        """Makes an empty network with explicit batch; strongly typed where the version has no weak typing."""
+    def create_network(self, builder: Any, *, strongly_typed: bool = False) -> Any:
+        """Makes an empty network with explicit batch; strongly typed where the version has no weak typing.
+
+        Args:
+            builder: From `create_builder`.
+            strongly_typed: Whether it must be strongly typed, as 10 can choose; FP8 needs it.
+
+        Raises:
+            EngineBuildError: It must be, and this version (8.6) cannot.
+        """
         flags = self.module.NetworkDefinitionCreationFlag
-        wanted = ["STRONGLY_TYPED"] if self.strongly_typed else ["EXPLICIT_BATCH"]
+        strong = strongly_typed or self.strongly_typed
+        if strong and not self.strongly_typed and not hasattr(flags, "STRONGLY_TYPED"):
+            raise EngineBuildError(
+                f"TensorRT {self.version} cannot compute in FP8: that needs TensorRT 10 or later; INT8 runs here"
+            )
+        wanted = ["STRONGLY_TYPED"] if strong else ["EXPLICIT_BATCH"]
         # EXPLICIT_BATCH is required in 8.6, has no effect in 10, and does not exist in 11 and RTX.
         bits = sum(1 << int(getattr(flags, name)) for name in wanted if hasattr(flags, name))
         return builder.create_network(bits)

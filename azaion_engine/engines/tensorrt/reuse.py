@@ -61,7 +61,7 @@ def _chosen(info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
     batch, height, width = engine_input(info, settings)
     return {
         "model_sha256": info.sha256,
-        "precision": settings.precision,
+        "precision": f"{info.quantised}+{settings.precision}" if info.quantised else settings.precision,
         "input_shape": (height, width),
         "batch_profile": (batch if info.input.shape[0] > 0 else 1, batch, batch),
         "optimization_level": settings.optimization_level,

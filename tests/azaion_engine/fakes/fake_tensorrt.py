@@ -25,6 +25,7 @@ LayerType = enum.Enum(
 _ELEMENTS = {
     1: DataType.FLOAT,
     2: DataType.UINT8,
+    3: DataType.INT8,
     10: DataType.HALF,
     6: DataType.INT32,
     7: DataType.INT32,

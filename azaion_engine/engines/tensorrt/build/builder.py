@@ -8,20 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import numpy as np
-
 from azaion_engine.cuda.context import CudaContext, cuda_context
 from azaion_engine.cuda.gpu import gpu_available
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.engines.tensorrt.build.fixed_size import fix_size
 from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.build.reduce_axes import inline_reduce_axes
 from azaion_engine.engines.tensorrt.build.weak_typing import constrain_precision
 from azaion_engine.errors import AzaionError, ConfigurationError, EngineBuildError, ModelError
 from azaion_engine.model.info import ModelInfo
-from azaion_engine.model.plugins import cut_plugin
-from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DEFAULT_BATCH_SIZE, Precision, check_at_least_one
 
 logger = logging.getLogger(__name__)
@@ -88,8 +85,12 @@ def build_plan(onnx_model: bytes, options: BuildOptions | None = None, progress:
 
 
 def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) -> bytes:
+    import onnx
+
     info = ModelInfo.from_onnx(onnx_model)
     trt = tensorrt_api.load()
+    # Only a strongly typed network computes in the 8-bit floats that Q/DQ nodes give.
+    strong = trt.strongly_typed or info.quantised == "fp8"
     with progress, _on_gpu(trt, options.device_id) as context:
         progress.stage(f"loading the builder of {trt.flavour} {trt.version}; this is done once and may take minutes")
         with progress.spoken_elsewhere():  # TensorRT 8.6 holds the GIL meanwhile
@@ -99,15 +100,16 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
             logger.warning("this GPU has no fast FP16, building in FP32")
 
         progress.stage("preparing the model")
-        model = _fix_size(onnx_model, info, options)
+        model = onnx.load_model_from_string(onnx_model)
+        fix_size(model, info, *info.resolve(1, options.height, options.width)[1:])
         widen_to_float32(model)
         if not trt.reads_axes_input:
             inline_reduce_axes(model)
-        if half and trt.strongly_typed:
+        if half and strong:
             model = convert_to_mixed(model)
 
         progress.stage("parsing the model")
-        network = trt.create_network(builder)
+        network = trt.create_network(builder, strongly_typed=strong)
         names = [f"{node.name or f'#{index}'} ({node.op_type})" for index, node in enumerate(model.graph.node)]
         parser = trt.parse(network, model.SerializeToString(), names)
         if network.num_outputs < 1:
@@ -115,10 +117,13 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
 
         config = trt.create_config(builder, _workspace(context), options.optimization_level, progress)
         _add_profile(builder, network, config, options)
-        if not trt.strongly_typed:
+        if not strong:
             _set_precision(trt, network, config, half)
+            if info.quantised:
+                config.set_flag(trt.module.BuilderFlag.INT8)
 
-        progress.stage(f"choosing kernels for {'FP16' if half else 'FP32'}")
+        eight = f"{info.quantised.upper()} and " if info.quantised else ""
+        progress.stage(f"choosing kernels for {eight}{'FP16' if half else 'FP32'}")
         plan = trt.build(builder, network, config)
         del parser
         logger.info("built a TensorRT engine of %.1f MB in %.0f s", len(plan) / 1e6, progress.elapsed_s)
@@ -157,26 +162,6 @@ def _workspace(context: CudaContext | None) -> int | None:
         return None
     free, total = context.memory_bytes()
     return min(int(total * WORKSPACE_SHARE), free)
-
-
-def _fix_size(onnx_model: bytes, info: ModelInfo, options: BuildOptions) -> Any:
-    """Parses the model and fixes its height and width, so that TensorRT can fold all shape arithmetic."""
-    import onnx
-
-    model = onnx.load_model_from_string(onnx_model)
-    cut_plugin(model)
-    picture = next(value for value in model.graph.input if value.name == info.input.name)
-    _, height, width = info.resolve(1, options.height, options.width)
-    planes = layout_of(info.input.shape) == "nchw"
-    wanted = (None, 3, height, width) if planes else (None, height, width, 3)
-    for extra in info.extras:  # boxes are scaled to this size: width, height
-        value = next(value for value in model.graph.input if value.name == extra.name)
-        model.graph.input.remove(value)
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[width, height]], np.int64), extra.name))
-    for dim, given, size in zip(picture.type.tensor_type.shape.dim, info.input.shape, wanted, strict=True):
-        if given < 0 and size is not None:
-            dim.dim_value = size
-    return model
 
 
 def _add_profile(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:

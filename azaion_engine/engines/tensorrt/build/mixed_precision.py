@@ -36,6 +36,11 @@ LIGHT_WEIGHTS = 16
 """Products with at most this many weights count as decoding, not as heavy: the distribution focal loss of YOLOv8…11
 is a convolution with 16 weights (reg_max), and exports with NMS turn boxes into corners by a 4x4 matrix."""
 
+HALF_SCALES_OPSET = 19
+"""First opset of ONNX with FP16 scales (onnx/docs/Changelog.md, QuantizeLinear); before it a result is always FP32."""
+
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
+
 
 @dataclass(frozen=True)
 class GraphNode:
@@ -69,25 +74,35 @@ def precise_tail(nodes: Sequence[GraphNode]) -> list[int]:
 # --- ONNX: for strongly typed TensorRT -----------------------------------------------------------
 
 
+def graph_nodes(model: Any) -> list[GraphNode]:
+    """Returns the nodes of an ONNX model in its order, as `precise_tail` takes them.
+
+    Args:
+        model: `onnx.ModelProto`; nodes without a name, or with a name used before, get a new one in place.
+    """
+    sizes = {weight.name: math.prod(weight.dims) for weight in model.graph.initializer}
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if node.op_type == "Constant":
+            sizes[node.output[0]] = sum(math.prod(a.t.dims) for a in node.attribute if a.name == "value")
+        elif node.op_type in _PAIR and node.input[0] in sizes:  # weights of a quantised node
+            sizes[node.output[0]] = sizes[node.input[0]]
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}__{index}"
+        taken.add(node.name)
+    return [GraphNode(_reads(node), tuple(node.output), _is_heavy(node, sizes)) for node in model.graph.node]
+
+
 def onnx_tail(model: Any) -> list[str]:
     """Finds the FP32 tail of an ONNX model.
 
     Args:
-        model: `onnx.ModelProto`; nodes without a name, or with a name used before, get a new one in place.
+        model: `onnx.ModelProto`; its nodes get names as in `graph_nodes`.
 
     Returns:
         Names of the nodes of the tail.
     """
-    sizes = {weight.name: math.prod(weight.dims) for weight in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            sizes[node.output[0]] = sum(math.prod(a.t.dims) for a in node.attribute if a.name == "value")
-    taken: set[str] = set()
-    for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}__{index}"
-        taken.add(node.name)
-    nodes = [GraphNode(_reads(node), tuple(node.output), _is_heavy(node, sizes)) for node in model.graph.node]
+    nodes = graph_nodes(model)
     return [model.graph.node[index].name for index in precise_tail(nodes)]
 
 
@@ -95,18 +110,29 @@ def convert_to_mixed(model: Any) -> Any:
     """Converts an FP32 ONNX model to FP16 with an FP32 tail; inputs and outputs keep their types.
 
     Args:
-        model: `onnx.ModelProto` with FP32 weights; changed in place.
+        model: `onnx.ModelProto` with FP32 weights; changed in place. Q/DQ nodes get FP16 scales.
 
     Returns:
-        The converted `onnx.ModelProto`.
+        The converted `onnx.ModelProto`, in opset 19 or later if it has Q/DQ nodes.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    model = _allow_half_scales(model)
     tail = onnx_tail(model)
     mixed = convert_float_to_float16(model, keep_io_types=True, node_block_list=tail)
-    _sort_nodes(mixed.graph)  # the converter appends its casts at the end
+    sort_nodes(mixed.graph)  # the converter appends its casts at the end
     _widen_subgraph_reads(mixed, set(tail))
     return _drop_round_trips(mixed)
+
+
+def _allow_half_scales(model: Any) -> Any:
+    """Brings a model with Q/DQ nodes into the first opset where their scales, and so their results, may be FP16."""
+    import onnx
+
+    found = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), HALF_SCALES_OPSET)
+    if found >= HALF_SCALES_OPSET or not any(node.op_type in _PAIR for node in model.graph.node):
+        return model
+    return onnx.version_converter.convert_version(model, HALF_SCALES_OPSET)
 
 
 def widen_to_float32(model: Any) -> None:
@@ -160,7 +186,7 @@ def _widen_subgraph_reads(model: Any, tail: set[str]) -> None:
                 )
                 _rename_reads(inner, name, wide)
     model.graph.node.extend(casts.values())
-    _sort_nodes(model.graph)
+    sort_nodes(model.graph)
 
 
 def _drop_round_trips(model: Any) -> Any:
@@ -194,7 +220,8 @@ def _casts_to(node: Any, dtype: int) -> bool:
     return node.op_type == "Cast" and any(a.name == "to" and a.i == dtype for a in node.attribute)
 
 
-def _sort_nodes(graph: Any) -> None:
+def sort_nodes(graph: Any) -> None:
+    """Brings the nodes of an ONNX graph into an order of execution, in place."""
     nodes = list(graph.node)
     producer = {output: index for index, node in enumerate(nodes) for output in node.output if output}
     before = {index: [producer[name] for name in _reads(node) if name in producer] for index, node in enumerate(nodes)}

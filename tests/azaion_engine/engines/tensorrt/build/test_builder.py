@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from graphlib import CycleError
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_gpu import install
+from tests.azaion_engine.fakes.fake_modelopt import quantised
 from tests.azaion_engine.models import make_detector
 
 SMALL = BuildOptions(batch_size=2, height=64, width=96)
@@ -255,6 +257,37 @@ def test_workspace_is_clamped_to_what_is_free(weak: Any) -> None:
     assert weak.builds[0][1].pools == {"WORKSPACE": free}
     with context.active():
         taken.free()
+
+
+def test_a_quantised_model_gets_the_flag_for_int8_beside_its_precision(
+    weak: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = quantised(make_detector(), tmp_path, monkeypatch)
+    build_plan(model, SMALL)
+    build_plan(model, BuildOptions(precision="fp32"))
+    (network, half), (_, full) = weak.builds
+    assert half.flags == {"FP16", "INT8", "PREFER_PRECISION_CONSTRAINTS"}
+    assert full.flags == {"INT8"}
+    assert {"/head/predict", "/head/topk"} <= {layer.name for layer in network.layers if layer.precision is not None}
+
+
+def test_fp8_is_refused_where_networks_cannot_be_strongly_typed(
+    weak: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load_model_from_string(quantised(make_detector(), tmp_path, monkeypatch))
+    for weight in model.graph.initializer:
+        if "zero_point" in weight.name:
+            weight.data_type = onnx.TensorProto.FLOAT8E4M3FN
+    with pytest.raises(EngineBuildError, match=r"TensorRT 8.6.0 cannot compute in FP8.*INT8 runs here"):
+        build_plan(model.SerializeToString(), SMALL)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_quantised_model_becomes_a_plan(
+    rtx: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
+) -> None:
+    model = quantised(make_detector(channels=32), tmp_path, monkeypatch)
+    assert len(build_plan(model, BuildOptions(batch_size=2, precision=precision))) > 10_000
 
 
 def test_dynamic_size_becomes_1280(weak: Any) -> None:
