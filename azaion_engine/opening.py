@@ -76,18 +76,23 @@ def open_model(settings: DetectorSettings, *, shared: bool = False, progress: Bu
         EngineBuildError: TensorRT refused the model.
     """
     names = read_labels(settings.labels) if settings.labels else None  # fail before a build that may take minutes
-    model = ModelFile.read(settings.model)
-    if settings.model_sha256 not in (None, model.sha256):
-        raise ModelError(
-            f"{settings.model} is not the model that was deployed: its SHA-256 is {model.sha256}, expected "
-            f"{settings.model_sha256}; put that file back, or deploy again to serve the new one"
-        )
+    model = _read_model(settings)
     engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
     try:
         return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
     except BaseException:
         engine.close()
         raise
+
+
+def _read_model(settings: DetectorSettings) -> ModelFile:
+    model = ModelFile.read(settings.model)
+    if settings.model_sha256 not in (None, model.sha256):
+        raise ModelError(
+            f"{settings.model} is not the model that was deployed: its SHA-256 is {model.sha256}, expected "
+            f"{settings.model_sha256}; put that file back, or deploy again to serve the new one"
+        )
+    return model
 
 
 def open_engine(model: ModelFile, settings: DetectorSettings, progress: BuildProgress | None = None) -> InferenceEngine:
@@ -212,7 +217,14 @@ def open_shared_engine(model: ModelFile, settings: DetectorSettings) -> SharedEn
         _ = model.info  # read here while the host starts, and sent with the model
         return partial(open_engine, model, settings)
 
-    return SharedEngine.open(make_opener, json.dumps(wanted), on_gpu=settings.engine != "onnx")
+    # Kept for a host that is lost later: holds the model's hash, not the model.
+    again = partial(_opener_of_file, settings.model_copy(update={"model_sha256": model.sha256}))
+    return SharedEngine.open(make_opener, json.dumps(wanted), settings.engine != "onnx", again)
+
+
+def _opener_of_file(settings: DetectorSettings) -> partial[InferenceEngine]:
+    """Reads the model again; raises ModelError if the file is another one by now."""
+    return partial(open_engine, _read_model(settings), settings)
 
 
 def missing_for_tensorrt() -> str:

@@ -268,6 +268,10 @@ class DetectorService:
         """Raises an AzaionError if the engine can never run again; does not wait for a running batch."""
         self.detector.engine.check_health()
 
+    def check_ready(self) -> None:
+        """Raises an AzaionError if the engine would not run now, but perhaps soon again."""
+        self.detector.engine.check_ready()
+
     def request_over(self, record: RequestRecord) -> None:
         """Counts and logs a finished request, and forgets its body."""
         self._body_bytes -= record.held_bytes

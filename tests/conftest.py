@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:  # most tests need no Ray, and importing it is slow
     from tests.running_serve import RunningServe
+
+settings.register_profile("untimed", deadline=None)  # another test's load is no failure of this one
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:

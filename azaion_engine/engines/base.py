@@ -186,6 +186,15 @@ class InferenceEngine(ABC):
         if self._closed:
             raise EngineClosedError(f"{self.name}: the engine is closed")
 
+    def check_ready(self) -> None:
+        """Raises an error if the engine would not run now; does not wait for a running batch.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost, for good or for now.
+        """
+        self.check_health()
+
     def close(self) -> None:
         """Frees memory and contexts; a second call does nothing."""
         with self._lock:

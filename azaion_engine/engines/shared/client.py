@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import pickle
 import socket
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,8 @@ from numpy.typing import NDArray
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.host import EngineCard
-from azaion_engine.engines.shared.host_process import ON_GPU
-from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError
+from azaion_engine.engines.shared.start import MakeOpener, start_host
+from azaion_engine.errors import AzaionError, EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
 from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, Selection
 from azaion_engine.system.patient_lock import PatientLock
@@ -32,22 +29,25 @@ logger = logging.getLogger(__name__)
 HEALTH_PERIOD_S = 1.0
 HEALTH_S = 20.0
 """Health-check timeout, seconds."""
-
-OpenEngine = Callable[[], InferenceEngine]
+STARTS, PAUSE_S = 3, 1.0
+"""Attempts to start another host after one was lost, and the seconds between them: the driver frees its memory late."""
 
 
 class SharedEngine(InferenceEngine):
     """Engine in a host process, which runs the pictures of all its clients in common batches.
 
     A GPU runs more pictures than one Python interpreter can receive, check and answer. With a shared engine, several
-    interpreters feed one network, which takes GPU memory once.
+    interpreters feed one network, which takes GPU memory once. A lost host costs the calls that it had; one client
+    starts another, to which all connect.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start_again: Callable[[], None] | None = None) -> None:
         """Connects to a running host.
 
         Args:
             path: The host's Unix socket.
+            start_again: Starts another host there unless one listens; called in a thread of its own after this one is
+                lost. None: the engine stays lost.
 
         Raises:
             OSError: No host listens there.
@@ -55,24 +55,23 @@ class SharedEngine(InferenceEngine):
         """
         super().__init__()
         self._path = path
+        self._start_again = start_again
         self._lost = ""
+        self._for_good = start_again is None
+        self._generation = 0
         self._free: list[socket.socket] = []
         self._guard = threading.Lock()
-        self._over = threading.Event()
+        self._wake = threading.Event()
         # Separate connection for health checks, so that they never wait behind a batch.
-        self._control = self._connect()
-        self._control.settimeout(HEALTH_S)
-        try:
-            self._card: EngineCard = self._exchange(self._control, "card")
-        except BaseException:
-            self._control.close()
-            raise
+        self._control, self._card = _greet(path)
         self.origin, self.choice = self._card.origin, self._card.choice
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
 
     @classmethod
-    def open(cls, make_opener: Callable[[], OpenEngine], key: str, on_gpu: bool = False) -> SharedEngine:
+    def open(
+        cls, make_opener: MakeOpener, key: str, on_gpu: bool = False, make_again: MakeOpener | None = None
+    ) -> SharedEngine:
         """Connects to the host of a key, or starts it; waits while another process does, and while the engine opens.
 
         Args:
@@ -80,6 +79,8 @@ class SharedEngine(InferenceEngine):
                 function is pickled, so it must be a function of a module or a `partial` of one.
             key: Identifies the engine; must contain everything that the engine depends on.
             on_gpu: Whether the engine may use a GPU; a new host then creates the CUDA context at once.
+            make_again: The same for a host that must be started later, because this one was lost; kept as long as the
+                engine, so it should hold no model. Default: `make_opener`.
 
         Raises:
             ConfigurationError: The folder for sockets is not private to this user.
@@ -88,21 +89,9 @@ class SharedEngine(InferenceEngine):
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = private_folder() / name
-        lock = PatientLock(path.with_suffix(".lock"))
-        lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
+        _start_unless_running(make_opener, path, on_gpu)
         try:
-            return cls._join_or_start(make_opener, path, on_gpu)
-        finally:
-            lock.release()
-
-    @classmethod
-    def _join_or_start(cls, make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> SharedEngine:
-        try:
-            return cls(path)
-        except (OSError, GpuLostError):
-            _start(make_opener, path, on_gpu)
-        try:
-            return cls(path)
+            return cls(path, partial(_start_unless_running, make_again or make_opener, path, on_gpu))
         except OSError as gone:
             raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
 
@@ -147,13 +136,24 @@ class SharedEngine(InferenceEngine):
         """Does nothing: the host has warmed up the engine."""
 
     def check_health(self) -> None:
-        """Raises an error if the last health check failed; a separate thread asks the host once a second.
+        """Raises an error if the host is lost and no other could be started.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The host is lost for good.
+        """
+        super().check_health()
+        if self._lost and self._for_good:
+            raise GpuLostError(self._lost)
+
+    def check_ready(self) -> None:
+        """Raises an error while the host is lost; a separate thread asks it once a second, and starts another.
 
         Raises:
             EngineClosedError: The engine was closed.
             GpuLostError: The GPU's context is lost, or the host has ended or does not answer.
         """
-        super().check_health()
+        super().check_ready()
         if self._lost:
             raise GpuLostError(self._lost)
 
@@ -172,12 +172,54 @@ class SharedEngine(InferenceEngine):
         return found
 
     def _watch_host(self) -> None:
-        with suppress(GpuLostError, EngineClosedError):
-            while not self._over.wait(HEALTH_PERIOD_S):
-                self._exchange(self._control, "check_health")
+        while not self._closed and not (self._lost and self._for_good):
+            if self._lost:
+                self._revive()
+                continue
+            if self._wake.wait(HEALTH_PERIOD_S):  # lost or closed
+                self._wake.clear()
+                continue
+            try:
+                self._exchange(self._control, self._generation, "check_health")
+            except AzaionError as error:
+                if not isinstance(error, (GpuLostError, EngineClosedError)):
+                    logger.warning("the engine's health check failed: %s", error)
+
+    def _revive(self) -> None:
+        """Connects to another host, which the first client that comes here starts."""
+        assert self._start_again is not None
+        logger.warning("%s; starting another", self._lost)
+        begun = time.monotonic()
+        for left in reversed(range(STARTS)):
+            try:
+                self._start_again()
+                control, card = _greet(self._path)
+                break
+            except Exception as error:  # the opener's own
+                if not left or self._closed:
+                    self._give_up(f"{self._lost}; another could not be started: {error}")
+                    return
+                time.sleep(PAUSE_S)
+        if _promises(card) != _promises(self._card):
+            control.close()
+            self._give_up(f"{self._lost}; another one has an engine of other properties")
+            return
+        with self._guard:
+            self._generation += 1
+            old, self._free, self._control, self._card = [self._control, *self._free], [], control, card
+            self._wake.clear()
+            self._lost = ""
+            closed = self._closed
+        for connection in [*old, *([control] if closed else [])]:
+            connection.close()
+        logger.warning("process %d runs the engine, %.1f s after the loss", card.host, time.monotonic() - begun)
+
+    def _give_up(self, why: str) -> None:
+        self._lost, self._for_good = why, True
+        logger.error("%s", why)
 
     def _release(self) -> None:
-        self._over.set()
+        self._wake.set()
         with self._guard:
             connections, self._free = [self._control, *self._free], []
         for connection in connections:
@@ -187,83 +229,102 @@ class SharedEngine(InferenceEngine):
         """Calls the host on a connection that no other thread uses meanwhile."""
         if self._closed:
             raise EngineClosedError(f"{self.name}: the engine is closed")
-        if self._lost:
-            raise GpuLostError(self._lost)
         with self._guard:
-            connection = self._free.pop() if self._free else None
+            generation, lost = self._generation, self._lost
+            connection = self._free.pop() if self._free and not lost else None
+        if lost:
+            raise GpuLostError(lost)
         try:
-            connection = connection or self._connect()
+            connection = connection or _connect(self._path)
         except OSError as gone:
-            raise self._remember_lost(gone) from gone
+            raise self._remember_lost(generation, gone) from gone
         try:
-            return self._exchange(connection, method, *arguments)
+            return self._exchange(connection, generation, method, *arguments)
         finally:
-            self._keep(connection)
+            self._keep(connection, generation)
 
-    def _exchange(self, connection: socket.socket, method: str, *arguments: Any) -> Any:
+    def _exchange(self, connection: socket.socket, generation: int, method: str, *arguments: Any) -> Any:
         try:
             answer, error = engine_wire.exchange(connection, (method, arguments))
         except (EOFError, OSError) as gone:
             connection.close()
-            raise self._remember_lost(gone) from gone
+            raise self._remember_lost(generation, gone) from gone
         except BaseException:  # a late answer must not be read as the next call's
             connection.close()
             raise
+        if isinstance(error, GpuLostError):
+            self._set_lost(generation, str(error))
         if error is not None:
-            if isinstance(error, GpuLostError):
-                self._lost = str(error)
             raise error
         return answer
 
-    def _keep(self, connection: socket.socket) -> None:
+    def _keep(self, connection: socket.socket, generation: int) -> None:
         with self._guard:
-            if not self._closed and connection.fileno() >= 0:  # a closed one is negative
+            # A closed one is negative; one of an earlier generation leads to a host that is gone.
+            if not self._closed and connection.fileno() >= 0 and generation == self._generation:
                 self._free.append(connection)
                 return
         connection.close()
 
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            engine_wire.prepare(connection)
-            connection.connect(str(self._path))
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def _remember_lost(self, gone: Exception) -> GpuLostError:
+    def _remember_lost(self, generation: int, gone: Exception) -> GpuLostError:
         if self._closed:
             return GpuLostError(f"{self._path.name}: the engine is closed")
-        self._lost = f"the process that runs the engine is gone or silent: {gone}"
-        return GpuLostError(self._lost)
+        told = f"the process that runs the engine is gone or silent: {gone}"
+        self._set_lost(generation, told)
+        return GpuLostError(told)
+
+    def _set_lost(self, generation: int, why: str) -> None:
+        with self._guard:
+            if generation == self._generation:  # else this call outlived its host, and another runs already
+                self._lost = why
+                self._wake.set()
 
 
-def _start(make_opener: Callable[[], OpenEngine], path: Path, on_gpu: bool) -> None:
-    """Starts a host and waits until it listens."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
-    process = subprocess.Popen(
-        # Not -m: pickled classes would belong to `__main__`.
-        [
-            sys.executable,
-            "-c",
-            "from azaion_engine.engines.shared.host_process import main; main()",
-            *([ON_GPU] * on_gpu),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-    )
+def _promises(card: EngineCard) -> tuple[Any, ...]:
+    """Returns what clients rely on; the same model and settings choose the same head."""
+    return card.input_shape, card.batch_size, card.lanes, card.form, card.output_names
+
+
+def _connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        answer, _ = process.communicate(pickle.dumps((make_opener(), path)))
-    except BaseException:
-        for pipe in (process.stdin, process.stdout):  # without an opener the host exits
-            assert pipe is not None
-            pipe.close()
-        process.kill()
-        process.wait()
+        engine_wire.prepare(connection)
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
         raise
-    if not answer:
-        raise ExecutionError("the process that was to run the engine ended without a word; its log says why")
-    if (error := pickle.loads(answer)) is not None:
-        raise error
+    return connection
+
+
+def _greet(path: Path) -> tuple[socket.socket, EngineCard]:
+    """Connects to a host for health checks, and asks what its engine is.
+
+    Raises:
+        OSError: No host listens there, or it ended or stayed silent.
+        GpuLostError: The host has lost its GPU.
+    """
+    control = _connect(path)
+    control.settimeout(HEALTH_S)
+    try:
+        card, error = engine_wire.exchange(control, ("card", ()))
+        if error is not None:
+            raise error
+    except EOFError as gone:
+        control.close()
+        raise ConnectionResetError(f"the process that runs the engine ended: {gone}") from gone
+    except BaseException:
+        control.close()
+        raise
+    return control, card
+
+
+def _start_unless_running(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
+    lock = PatientLock(path.with_suffix(".lock"))
+    lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
+    try:
+        try:
+            _greet(path)[0].close()
+        except (OSError, GpuLostError):
+            start_host(make_opener, path, on_gpu)
+    finally:
+        lock.release()

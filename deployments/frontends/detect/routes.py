@@ -97,7 +97,7 @@ async def healthz() -> JSONResponse:
 )
 async def readyz(service: Service) -> JSONResponse:
     """Answers 200 when pictures would be answered, else 503 with the reason."""
-    service.check_health()
+    service.check_ready()
     return JSONResponse({"status": "ready"})
 
 

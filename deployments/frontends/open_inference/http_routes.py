@@ -95,7 +95,7 @@ async def server_live() -> Response:
 @router.get("/health/ready", response_class=Response)
 async def server_ready(service: Service) -> Response:
     """Answers 200 when requests would be answered, else the reason."""
-    service.check_health()
+    service.check_ready()
     return Response()
 
 
@@ -123,7 +123,7 @@ async def model_metadata(repository: Repository, name: str, version: str = "") -
 async def model_ready(service: Service, repository: Repository, name: str, version: str = "") -> Response:
     """Answers 200 when the model would answer, else the reason."""
     repository.model(name, version)
-    service.check_health()
+    service.check_ready()
     return Response()
 
 

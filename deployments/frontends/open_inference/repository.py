@@ -41,9 +41,9 @@ class ModelRepository:
         return self.models[name]
 
     def ready(self) -> bool:
-        """Returns whether the replica is healthy."""
+        """Returns whether the replica would answer now."""
         try:
-            self._service.check_health()
+            self._service.check_ready()
         except AzaionError:
             return False
         return True

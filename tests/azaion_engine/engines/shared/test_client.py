@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,13 +97,31 @@ def ended(pid: int, seconds: float = 10) -> bool:
 
 
 def falls_ill(engine: SharedEngine, seconds: float = 10) -> bool:
+    return becomes(engine, False, seconds)
+
+
+def gets_ready(engine: SharedEngine, seconds: float = 20) -> bool:
+    return becomes(engine, True, seconds)
+
+
+def stays_well(engine: SharedEngine, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        engine.check_health()
+        time.sleep(0.02)
+
+
+def becomes(engine: SharedEngine, ready: bool, seconds: float) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            engine.check_health()
+            engine.check_ready()
+            is_ready = True
         except GpuLostError:
+            is_ready = False
+        if is_ready == ready:
             return True
-        time.sleep(0.05)
+        time.sleep(0.02)
     return False
 
 
@@ -226,29 +245,93 @@ def test_the_host_outlives_the_process_that_started_it(share: Open, key: str) ->
     assert classes(Detector(engine), 5) == [5]
 
 
-def test_a_host_that_dies_is_noticed_and_the_next_client_starts_another(share: Open) -> None:
-    engine = share()
-    host = engine.host
-    engine.check_health()
-    os.kill(host, signal.SIGKILL)
-    with pytest.raises(GpuLostError, match="gone"):
-        classes(Detector(engine), 5)
-    with pytest.raises(GpuLostError, match="gone"):
-        engine.check_health()
-    another = share()
-    assert another.host != host
-    assert classes(Detector(another), 5) == [5]
-
-
-def test_a_lost_gpu_is_told_to_all_and_the_next_client_starts_another_host(share: Open) -> None:
+def test_a_host_that_dies_costs_its_calls_and_one_client_starts_another_for_all(share: Open) -> None:
     engine, neighbour = share(), share()
+    host = engine.host
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(classes, Detector(engine), 7)
+        time.sleep(0.02)
+        os.kill(host, signal.SIGKILL)
+        with pytest.raises(GpuLostError, match="gone"):
+            running.result()
+    with pytest.raises(GpuLostError, match="gone"):
+        engine.check_ready()
+    engine.check_health()  # nobody need replace this client
+    assert gets_ready(engine)
+    assert gets_ready(neighbour)
+    assert engine.host == neighbour.host != host
+    assert classes(Detector(engine), 5) == classes(Detector(neighbour), 5) == [5]
+
+
+def test_a_lost_gpu_is_told_to_all_and_another_host_takes_over(share: Open) -> None:
+    engine, neighbour = share(), share()
+    host = engine.host
     with pytest.raises(GpuLostError):
         classes(Detector(engine), LOST)
-    assert falls_ill(neighbour)
-    another = share()
-    assert another.host != engine.host
-    assert classes(Detector(another), 5) == [5]
-    assert ended(engine.host)
+    assert gets_ready(engine)
+    assert gets_ready(neighbour)
+    assert engine.host == neighbour.host != host
+    assert classes(Detector(neighbour), 5) == [5]
+    assert ended(host)
+
+
+def test_hosts_may_be_lost_again_and_again_under_load(share: Open) -> None:
+    engines = [share() for _ in range(3)]
+    over, hosts = threading.Event(), {engines[0].host}
+
+    def ask(engine: SharedEngine, grey: int) -> tuple[int, int]:
+        right = lost = 0
+        while not over.is_set():
+            try:
+                assert classes(Detector(engine), grey, grey + 1) == [grey, grey + 1]
+                right += 1
+            except GpuLostError:
+                lost += 1
+                time.sleep(0.01)
+        return right, lost
+
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask, engine, 10 * at) for at, engine in enumerate(engines)]
+        try:
+            for _ in range(3):
+                time.sleep(0.2)
+                os.kill(engines[0].host, signal.SIGKILL)
+                assert falls_ill(engines[0])
+                assert all(gets_ready(engine) for engine in engines)
+                hosts.add(engines[0].host)
+            time.sleep(0.2)
+        finally:
+            over.set()
+        counts = [one.result() for one in asked]
+    assert len(hosts) == 4
+    assert all(right and lost for right, lost in counts)
+
+
+def test_a_host_that_cannot_be_started_again_is_lost_for_good(
+    key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("azaion_engine.engines.shared.client.PAUSE_S", 0.01)
+    engine = SharedEngine.open(lambda: two_lanes, key, make_again=lambda: Unopenable)
+    try:
+        os.kill(engine.host, signal.SIGKILL)
+        assert falls_ill(engine)
+        with pytest.raises(GpuLostError, match="engine: there is none"):
+            stays_well(engine)
+        with pytest.raises(GpuLostError, match="engine: there is none"):
+            classes(Detector(engine), 5)
+    finally:
+        engine.close()
+
+
+def test_another_engine_in_the_next_host_is_not_taken_for_this_one(key: str) -> None:
+    engine = SharedEngine.open(lambda: two_lanes, key, make_again=lambda: partial(TwoLaneStandInEngine, batch_size=2))
+    try:
+        os.kill(engine.host, signal.SIGKILL)
+        assert falls_ill(engine)
+        with pytest.raises(GpuLostError, match="other properties"):
+            stays_well(engine)
+    finally:
+        engine.close()
 
 
 def test_who_waits_for_an_engine_that_another_process_starts_says_so(
