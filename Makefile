@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos test-gpu quantize-test bench peers wrk ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -94,6 +94,23 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 	$(BIN)/python -m benchmarks.records.report build/bench.json
 	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.service.batching
 
+.venv-zoo/.made: benchmarks/zoo/requirements.txt
+	$(PYTHON) -m venv .venv-zoo
+	.venv-zoo/bin/pip install --quiet --requirement $<
+	@touch $@
+
+# Resumable: files that were made stay under build/zoo. ZOO_TABLE: where the record goes.
+ZOO_TABLE ?= build/zoo
+
+zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made anew, and our boxes compared with theirs
+	@mkdir -p build/zoo $(ZOO_TABLE)
+	$(BIN)/python -m benchmarks.zoo.pictures build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.ultralytics_files build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.transformers_files build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.torchvision_files build/zoo
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json
+
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
 	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu
 
@@ -114,5 +131,5 @@ smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop
 	bash .ci/smoke
 
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
+	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-zoo .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
 		deployments/frontends/open_inference/generated/LICENSE.txt

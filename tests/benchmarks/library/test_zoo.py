@@ -52,8 +52,24 @@ def test_settings_of_a_file_are_given_to_it(folder: Path, monkeypatch: pytest.Mo
     assert run(monkeypatch, folder, "--settings", folder / "keys.json", "--only", "anonymous") == 0
 
 
+def test_a_file_that_finds_no_boxes_must_be_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [{"file": name, "refusal": True} for name in ("right.onnx", "anonymous.onnx")]
+    (folder / "manifest.json").write_text(json.dumps({"models": models}))
+    assert run(monkeypatch, folder, "--only", "anonymous") == 0
+    assert run(monkeypatch, folder, "--only", "right") == 1
+
+
+def test_a_file_without_low_boxes_is_left_out_of_the_low_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["models"][0]["reference_low"] = manifest["models"][0]["reference"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert run(monkeypatch, folder, "--low", "--json", folder / "table.json") == 0
+    assert [row["file"] for row in json.loads((folder / "table.json").read_text())] == ["right.onnx"]
+
+
 def test_a_box_without_a_partner_of_its_class_is_infinitely_far() -> None:
     box = np.array([[0, 0, 9, 9, 0.5, 1]], np.float64)
-    assert zoo.largest_difference(box, box + np.array([0, 0, 0, 0, 0, 1])) == np.inf
-    assert zoo.largest_difference(box, box[:0]) == np.inf
-    assert zoo.largest_difference(box, box + np.array([1, 0, 0, 0, 0, 0])) == 1
+    assert zoo.largest_difference(box, box + np.array([0, 0, 0, 0, 0, 1])) == (np.inf, np.inf)
+    assert zoo.largest_difference(box, box[:0]) == (np.inf, np.inf)
+    assert zoo.largest_difference(box, box + np.array([1, 0, 0, 0, 0, 0])) == (1, 0)
+    assert zoo.largest_difference(box, box + np.array([0, 0, 0, 0, 0.25, 0])) == (0, 0.25)

@@ -1,0 +1,1 @@
+"""Today's exports of other projects, made anew with random weights, and their own answers to the pictures."""
