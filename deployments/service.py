@@ -117,7 +117,7 @@ class DetectorService:
             OverloadedError: The queue is full.
             OutOfMemoryError: Memory to decode the picture is lacking at the moment.
             DeadlineExceededError: It took longer than `timeout_s`.
-            GpuLostError: The GPU is lost; Ray will replace this replica.
+            GpuLostError: The GPU or the engine's process is lost; another process, or another replica, follows.
         """
         check_confidence(confidence)
         if iou is not None or max_detections is not None:
@@ -141,7 +141,7 @@ class DetectorService:
             InvalidTensorError: Wrong dtype or shape.
             OverloadedError: The queue is full.
             DeadlineExceededError: It took longer than `timeout_s`.
-            GpuLostError: The GPU is lost; Ray will replace this replica.
+            GpuLostError: The GPU or the engine's process is lost; another process, or another replica, follows.
         """
         height, width = self.detector.engine.get_input_shape()
         # A picture of the network's own size: its letterbox changes nothing.
