@@ -1,0 +1,149 @@
+"""Detectors of transformers, exported by torch.onnx, and what the image processor of each answers with the outputs.
+
+.venv-zoo/bin/python -m benchmarks.zoo.transformers_files FOLDER [ONLY]
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+import transformers
+from transformers.utils import ModelOutput
+
+from benchmarks.zoo.folder import Answers, Folder, clip
+from benchmarks.zoo.lively import scale, shift
+
+SIZE = 320
+SOFTMAX_SPREAD = 3.0
+"""Standard deviation of logits whose softmax has confident classes."""
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "fit": "stretch"}
+
+
+def resnet(levels: tuple[int, ...] = (1, 2, 3, 4)) -> Any:
+    """Returns the configuration of a small backbone without weights from a hub."""
+    return transformers.TimmBackboneConfig(
+        backbone="resnet18", out_indices=list(levels), use_pretrained_backbone=False, features_only=True
+    )
+
+
+FILES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
+    # file: (architecture, image processor, configuration, keys that settle what the file does not say)
+    "detr": ("Detr", "Detr", {"backbone_config": resnet, "num_labels": 7}, {"background": "last"}),
+    "conditional_detr": (
+        "ConditionalDetr",
+        "ConditionalDetr",
+        {"backbone_config": resnet, "num_labels": 5, "num_queries": 100},
+        {"background": "none"},
+    ),
+    "deformable_detr": (
+        "DeformableDetr",
+        "DeformableDetr",
+        {"backbone_config": lambda: resnet((2, 3, 4)), "num_labels": 7, "num_queries": 100},
+        {"background": "none"},
+    ),
+    "rtdetr": ("RTDetr", "RTDetr", {"num_labels": 6}, {}),
+    "rtdetrv2": ("RTDetrV2", "RTDetr", {"num_labels": 80}, {}),
+    "dfine": ("DFine", "RTDetr", {"num_labels": 9}, {}),
+    "yolos": (
+        "Yolos",
+        "Yolos",
+        {"num_labels": 5, "image_size": [SIZE, SIZE], "hidden_size": 192, "num_attention_heads": 3},
+        {"background": "last"},
+    ),
+    "rf_detr": ("RfDetr", "RfDetr", {"num_labels": 7}, {"background": "none", "input": IMAGENET}),
+}
+
+
+class Export(torch.nn.Module):
+    """A model with two tensors as its outputs."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        """Wraps the model."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns logits and boxes."""
+        found = self.model(pixel_values=pixel_values)
+        return found.logits, found.pred_boxes
+
+
+def make(
+    folder: Folder, path: Path, names: tuple[str, str], configuration: dict[str, Any], keys: dict[str, Any]
+) -> dict[str, Any]:
+    """Makes one file, and asks the image processor for the boxes at both confidences."""
+    architecture, kind = names
+    torch.manual_seed(5)
+    configuration = {key: value() if callable(value) else value for key, value in configuration.items()}
+    config = getattr(transformers, f"{architecture}Config")(**configuration)
+    model = getattr(transformers, f"{architecture}ForObjectDetection")(config).eval()
+    processor = getattr(transformers, f"{kind}ImageProcessor")(size={"height": SIZE, "width": SIZE}, do_pad=False)
+    pictures = {
+        name: processor(images=picture[..., ::-1].copy(), return_tensors="pt")["pixel_values"]
+        for name, picture in folder.pictures.items()
+    }
+    first = next(iter(pictures.values()))
+    network = Export(model)
+    enliven(network, first, config.num_labels, keys.get("background") == "last")
+    torch.onnx.export(
+        network, (first,), path, input_names=["pixel_values"], output_names=["logits", "pred_boxes"], opset_version=18
+    )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    answers: dict[str, Answers] = {"reference": {}, "reference_low": {}}
+    for name, given in pictures.items():
+        logits, boxes = map(torch.from_numpy, session.run(None, {"pixel_values": given.numpy()}))
+        outputs = ModelOutput(logits=logits, pred_boxes=boxes)
+        picture = folder.pictures[name]
+        for confidence, found in zip((0.25, 0.001), answers.values(), strict=True):
+            [result] = processor.post_process_object_detection(
+                outputs, threshold=confidence, target_sizes=[picture.shape[:2]]
+            )
+            rows = torch.cat([result["boxes"], result["scores"][:, None], result["labels"][:, None].float()], dim=1)
+            found[name] = clip(rows.numpy(), picture)
+    return {"how": f"{architecture}ForObjectDetection, {kind}ImageProcessor", "settings": keys, **answers}
+
+
+def enliven(network: torch.nn.Module, picture: torch.Tensor, labels: int, softmax: bool) -> None:
+    """Scales the backbone, spreads boxes and classes; some families begin with boxes that are all alike."""
+    scale(network, picture)
+    for name, layer in network.named_modules():
+        if isinstance(layer, torch.nn.Linear) and ("bbox" in name or "box" in name) and not layer.weight.any():
+            torch.nn.init.normal_(layer.weight, std=0.3 / layer.in_features**0.5)
+    heads = [
+        layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.Linear) and "class" in name and layer.out_features in (labels, labels + 1)
+    ]
+    heads += [layer for name, layer in network.named_modules() if name.endswith("enc_score_head")]
+    for layer in heads:
+        if softmax:
+            layer.weight.data *= SOFTMAX_SPREAD / layer.weight.norm(dim=1, keepdim=True)
+        else:
+            shift(network, picture, [layer], 60)
+
+
+def main() -> None:
+    """Makes what is not there yet."""
+    torch.set_num_threads(2)
+    transformers.logging.set_verbosity_error()
+    folder = Folder(Path(sys.argv[1]).resolve(), *sys.argv[2:3])
+    for name, (architecture, kind, configuration, keys) in FILES.items():
+
+        def one(
+            path: Path,
+            names: tuple[str, str] = (architecture, kind),
+            configuration: dict[str, Any] = configuration,
+            keys: dict[str, Any] = keys,
+        ) -> dict[str, Any]:
+            return make(folder, path, names, configuration, keys)
+
+        folder.add(f"transformers_{name}.onnx", one)
+    folder.write_manifest()
+
+
+if __name__ == "__main__":
+    main()
