@@ -94,7 +94,13 @@ def make(
     network = Export(model)
     enliven(network, first, config.num_labels, keys.get("background") == "last")
     torch.onnx.export(
-        network, (first,), path, input_names=["pixel_values"], output_names=["logits", "pred_boxes"], opset_version=18
+        network,
+        (first,),
+        path,
+        input_names=["pixel_values"],
+        output_names=["logits", "pred_boxes"],
+        opset_version=17,
+        dynamo=False,
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     answers: dict[str, Answers] = {"reference": {}, "reference_low": {}}
