@@ -22,7 +22,7 @@ SOFTMAX_SPREAD = 3.0
 """Standard deviation of logits whose softmax has confident classes."""
 
 SMALL = {"encoder_layers": 2, "decoder_layers": 2, "num_hidden_layers": 4}
-"""Fewer layers than the published models have, for those that would take minutes to export: the signature is the same."""
+"""Fewer layers than the published models have, for those that would take minutes to export; the outputs are alike."""
 
 
 def resnet(levels: tuple[int, ...] = (1, 2, 3, 4)) -> Any:

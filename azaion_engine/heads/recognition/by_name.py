@@ -10,7 +10,7 @@ from azaion_engine.heads.detr import Detr
 from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredBoxes
 from azaion_engine.heads.recognition.by_shape import read_rtdetr
 from azaion_engine.heads.recognition.evidence import Evidence
-from azaion_engine.heads.recognition.reading import ANTIALIASED, IMAGENET, STRETCHED, Reading
+from azaion_engine.heads.recognition.reading import ANTIALIASED, IMAGENET, RF_DETR, STRETCHED, Reading
 
 
 def read_ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
@@ -68,7 +68,7 @@ def read_detr(evidence: Evidence) -> list[Reading]:
         head = detr_head(evidence, logits, boxes)
         if boxes == "dets":
             # Its losses are sigmoid focal ones; whether there is a class too many, nothing in the file tells.
-            reading = Reading(replace(head, softmax=False), "RF-DETR", IMAGENET, assumes=True, missing=("background",))
+            reading = Reading(replace(head, softmax=False), "RF-DETR", RF_DETR, assumes=True, missing=("background",))
         elif _is_deformable(evidence):
             # Deformable attention samples by GridSample; all that select queries by TopK and see by convolutions
             # (RT-DETR, RT-DETRv2, D-FINE) have sigmoids and take 0..1.

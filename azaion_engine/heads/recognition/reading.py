@@ -9,8 +9,9 @@ from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.pictures.input_form import DEFAULT_FORM, IMAGENET_MEAN, IMAGENET_STD, InputForm
 
 STRETCHED = InputForm(fit="stretch")
-ANTIALIASED = InputForm(fit="stretch", resampling="antialiased")  # torchvision's or Pillow's resize, in all these
-IMAGENET = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch", resampling="antialiased")
+ANTIALIASED = InputForm(fit="stretch", resampling="antialiased")  # torchvision's Resize, in all these repositories
+RF_DETR = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch", resampling="antialiased")
+IMAGENET = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch")
 BGR_255 = InputForm(colour="bgr", scale=1.0, fit="top_left")
 
 _KEYS = {
