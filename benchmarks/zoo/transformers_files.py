@@ -24,6 +24,9 @@ SOFTMAX_SPREAD = 3.0
 SMALL = {"encoder_layers": 2, "decoder_layers": 2, "num_hidden_layers": 4}
 """Fewer layers than the published models have, for those that would take minutes to export; the outputs are alike."""
 
+ANTIALIASED = {"input": {"resampling": "antialiased"}}
+"""The image processors resize as Pillow does; the family's files are taken for OpenCV's way unless this key is set."""
+
 
 def resnet(levels: tuple[int, ...] = (1, 2, 3, 4)) -> Any:
     """Returns the configuration of a small backbone without weights from a hub."""
@@ -34,18 +37,18 @@ def resnet(levels: tuple[int, ...] = (1, 2, 3, 4)) -> Any:
 
 FILES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     # file: (architecture, image processor, configuration, keys that settle what the file does not say)
-    "detr": ("Detr", "Detr", {"backbone_config": resnet, "num_labels": 7}, {"background": "last"}),
+    "detr": ("Detr", "Detr", {"backbone_config": resnet, "num_labels": 7}, {"background": "last", **ANTIALIASED}),
     "conditional_detr": (
         "ConditionalDetr",
         "ConditionalDetr",
         {"backbone_config": resnet, "num_labels": 5, "num_queries": 100},
-        {"background": "none"},
+        {"background": "none", **ANTIALIASED},
     ),
     "deformable_detr": (
         "DeformableDetr",
         "DeformableDetr",
         {"backbone_config": lambda: resnet((2, 3, 4)), "num_labels": 7, "num_queries": 100},
-        {"background": "none"},
+        {"background": "none", **ANTIALIASED},
     ),
     "rtdetr": ("RTDetr", "RTDetr", {"num_labels": 6}, {}),
     "rtdetrv2": ("RTDetrV2", "RTDetr", {"num_labels": 80}, {}),
@@ -54,7 +57,7 @@ FILES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         "Yolos",
         "Yolos",
         {"num_labels": 5, "image_size": [SIZE, SIZE], "hidden_size": 192, "num_attention_heads": 3},
-        {"background": "last"},
+        {"background": "last", **ANTIALIASED},
     ),
     "rf_detr": ("RfDetr", "RfDetr", {"num_labels": 7}, {"background": "none"}),
 }

@@ -11,6 +11,7 @@ import pytest
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.pictures.prepared import PreparedBatch
 from azaion_engine.results.detections import Detections
 from tests.azaion_engine import signatures as s
 
@@ -99,3 +100,19 @@ def test_each_part_of_the_key_input_is_enough(key: str, tmp_path: Path) -> None:
     assert key in refusal(path)
     value = {"colour": "rgb", "scale": 1 / 255, "fit": "letterbox"}[key]
     assert_right(detect(path, input={key: value}))
+
+
+def test_detr_s_pictures_are_averaged_where_they_shrink_if_the_user_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    logits, boxes = s.queries(5)
+    path.write_bytes(s.make_model({"logits": logits, "pred_boxes": boxes}))
+    picture = s.picture()
+    inputs = []
+    for resampling in ("linear", "antialiased"):
+        settings = {"background": "none", "input": {"resampling": resampling}}
+        with Detector.open(model=str(path), **settings) as detector:
+            assert ("antialiased" in detector.engine.choice.form.describe()) == (resampling == "antialiased")
+            inputs.append(PreparedBatch([detector.prepare(picture)]).arrays())
+    assert inputs[0] is not None
+    assert inputs[1] is not None
+    assert np.abs(inputs[0] - inputs[1]).max() > 0.1
