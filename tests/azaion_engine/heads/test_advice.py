@@ -112,7 +112,7 @@ def test_detr_s_pictures_are_averaged_where_they_shrink_if_the_user_says_so(tmp_
         settings = {"background": "none", "input": {"resampling": resampling}}
         with Detector.open(model=str(path), **settings) as detector:
             assert ("antialiased" in detector.engine.choice.form.describe()) == (resampling == "antialiased")
-            inputs.append(PreparedBatch([detector.prepare(picture)]).arrays())
+            inputs.append(PreparedBatch([detector.prepare(picture)]).arrays)
     assert inputs[0] is not None
     assert inputs[1] is not None
     assert np.abs(inputs[0] - inputs[1]).max() > 0.1
