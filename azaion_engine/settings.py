@@ -49,6 +49,9 @@ class InputSettings(BaseModel):
         None, description="`letterbox`: centred on grey; `top_left`: at the upper left; `stretch`: aspect ignored."
     )
     layout: Literal["nchw", "nhwc"] | None = Field(None, description="Order of the dimensions.")
+    resampling: Literal["linear", "antialiased"] | None = Field(
+        None, description="`linear`: OpenCV's; `antialiased`: averages where it shrinks, as Pillow and torchvision do."
+    )
 
     @field_validator("scale", mode="before")
     @classmethod

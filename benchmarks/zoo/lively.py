@@ -66,7 +66,9 @@ def shift(
     if not values:  # these heads are used in training only
         return
     ranked = torch.cat(values).sort(descending=True).values
-    threshold, spread = float(ranked[min(above, len(ranked) - 1)]), float(ranked.std().clamp(min=1e-6))
+    # Between two values: none may lie on the threshold itself, where rounding and `>` or `>=` would decide.
+    last = min(above, len(ranked) - 2)
+    threshold, spread = float(ranked[last : last + 2].mean()), float(ranked.std().clamp(min=1e-6))
     logit = math.log(confidence / (1 - confidence))
     for layer in heads:
         layer.bias.data = (layer.bias.data - threshold) / spread * SPREAD + logit

@@ -90,7 +90,7 @@ def enliven(network: torch.nn.Module, picture: torch.Tensor) -> None:
 
 def main() -> None:
     """Makes what is not there yet."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     folder = Folder(Path(sys.argv[1]).resolve(), *sys.argv[2:3])
     for name, (function, arguments) in FILES.items():
 

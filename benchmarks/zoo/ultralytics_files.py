@@ -126,7 +126,7 @@ def predict(path: Path, kind: Any, task: str, folder: Folder, size: list[int], c
 
 def main() -> None:
     """Makes what is not there yet."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     folder = Folder(Path(sys.argv[1]).resolve(), *sys.argv[2:3])
     os.chdir(folder.path)  # the exporter writes into the current folder
     for name, (definition, arguments) in FILES.items():

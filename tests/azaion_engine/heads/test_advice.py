@@ -1,0 +1,118 @@
+"""The advice of a refusal, followed, gives the right boxes of that very file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.pictures.prepared import PreparedBatch
+from azaion_engine.results.detections import Detections
+from tests.azaion_engine import signatures as s
+
+RGB: dict[str, Any] = {"input": {"colour": "rgb"}}
+
+
+def raw(count: int = s.CELLS) -> np.ndarray:
+    return np.ascontiguousarray(s.candidates(count, 3).transpose(0, 2, 1))
+
+
+def refusal(path: Path, **settings: Any) -> str:
+    with pytest.raises((ModelError, ConfigurationError)) as refused, Detector.open(model=str(path), **settings):
+        pass
+    return str(refused.value)
+
+
+def detect(path: Path, **settings: Any) -> Detections:
+    with Detector.open(model=str(path), **settings) as detector:
+        [found] = detector.detect(s.picture(), confidence=0.25)
+        return found
+
+
+def assert_right(found: Detections) -> None:
+    assert found.class_ids.tolist() == s.CLASSES.tolist()
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=0.05)
+    np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "head"),
+    [
+        pytest.param({"out": raw(500)}, "yolo", id="candidates of unusual strides"),
+        pytest.param({"a": s.queries(3)[0], "b": s.queries(3)[1]}, "detr", id="logits and boxes of any name"),
+    ],
+)
+def test_the_key_head_reads_an_unknown_file(outputs: dict[str, np.ndarray], head: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model(outputs))
+    # Each key that a message names gets a value, until there is no message.
+    values = {"head": head, "background": "none", "input": {"colour": "rgb"}}
+    settings: dict[str, Any] = {}
+    for _ in values:
+        told = refusal(path, **settings)
+        named = {key: value for key, value in values.items() if f"`{key}`" in told and key not in settings}
+        assert named
+        settings |= named
+        if "head" in settings:
+            break
+    assert_right(detect(path, **settings))
+
+
+def test_the_task_that_a_refusal_names_gives_oriented_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    metadata = {key: value for key, value in s.METADATA.items() if key != "task"}
+    path.write_bytes(s.make_model({"output0": s.oriented_candidates()}, metadata=metadata))
+    assert "`task: obb`" in refusal(path)
+    assert detect(path, task="obb").class_ids.tolist() == s.CLASSES.tolist()
+
+
+@pytest.mark.parametrize("settings", [{"task": "detect"}, {"head": "yolo"}])
+def test_oriented_boxes_are_found_without_the_keys_that_must_be_left_out(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.oriented_model())
+    assert "leave it out" in refusal(path, **settings)
+    found = detect(path)
+    assert found.oriented is not None
+    assert found.class_ids.tolist() == s.CLASSES.tolist()
+    assert detect(path, head="oriented").boxes.tolist() == found.boxes.tolist()
+
+
+def test_oriented_boxes_are_found_with_a_fit_that_the_refusal_names(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.oriented_model())
+    fits = re.findall(r"expected (\w+) or (\w+)", refusal(path, input={"fit": "stretch"}))
+    assert fits == [("letterbox", "top_left")]
+    for fit in fits[0]:
+        assert detect(path, input={"fit": fit}).class_ids.tolist() == s.CLASSES.tolist()
+
+
+@pytest.mark.parametrize("key", ["colour", "scale", "fit"])
+def test_each_part_of_the_key_input_is_enough(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model({"out": s.rows()}))
+    assert key in refusal(path)
+    value = {"colour": "rgb", "scale": 1 / 255, "fit": "letterbox"}[key]
+    assert_right(detect(path, input={key: value}))
+
+
+def test_detr_s_pictures_are_averaged_where_they_shrink_if_the_user_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    logits, boxes = s.queries(5)
+    path.write_bytes(s.make_model({"logits": logits, "pred_boxes": boxes}))
+    picture = s.picture()
+    inputs = []
+    for resampling in ("linear", "antialiased"):
+        settings = {"background": "none", "input": {"resampling": resampling}}
+        with Detector.open(model=str(path), **settings) as detector:
+            assert ("antialiased" in detector.engine.choice.form.describe()) == (resampling == "antialiased")
+            inputs.append(PreparedBatch([detector.prepare(picture)]).arrays)
+    assert inputs[0] is not None
+    assert inputs[1] is not None
+    assert np.abs(inputs[0] - inputs[1]).max() > 0.1
