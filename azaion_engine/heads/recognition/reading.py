@@ -10,7 +10,7 @@ from azaion_engine.pictures.input_form import DEFAULT_FORM, IMAGENET_MEAN, IMAGE
 
 STRETCHED = InputForm(fit="stretch")
 ANTIALIASED = InputForm(fit="stretch", resampling="antialiased")  # torchvision's Resize, in all these repositories
-RF_DETR = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch", resampling="antialiased")
+RF_DETR = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch")  # `predict` does not antialias
 IMAGENET = InputForm(mean=IMAGENET_MEAN, std=IMAGENET_STD, fit="stretch")
 BGR_255 = InputForm(colour="bgr", scale=1.0, fit="top_left")
 

@@ -260,7 +260,7 @@ CASES = {
         "detr",
         ("background",),
         {"background": "none"},
-        "minus (0.485, 0.456, 0.406)",
+        "minus (0.485, 0.456, 0.406) over (0.229, 0.224, 0.225), stretch,",  # as rfdetr's `predict`, not antialiased
     ),
     "a second input": Case(
         lambda: s.make_model(apart_with_labels(), target_sizes=True),

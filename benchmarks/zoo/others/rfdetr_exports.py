@@ -1,0 +1,100 @@
+"""RF-DETR through its own `export` and `predict`.
+
+python -m benchmarks.zoo.others.rfdetr_exports FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import rfdetr
+import torch
+from PIL import Image
+
+from benchmarks.zoo.others import entries, scaled_layers
+
+BOXES = 8
+"""Approximate number of pairs of query and class above the threshold, in both pictures together."""
+
+PATCHES = (384 // 16) ** 2
+
+
+class Export(NamedTuple):
+    """One file.
+
+    Attributes:
+        file: Its name.
+        classes: Number of classes.
+        options: Of RF-DETR's `export`.
+    """
+
+    file: str
+    classes: int
+    options: dict[str, Any]
+
+
+EXPORTS = (
+    Export("rfdetr_nano_5_classes.onnx", 5, {}),
+    Export("rfdetr_nano_90_classes_dynamic.onnx", 90, {"dynamic_batch": True}),
+)
+
+
+def make(folder: Path, export: Export) -> None:
+    """Writes the file and the boxes that RF-DETR's own `predict` finds."""
+    torch.manual_seed(0)
+    # As many queries as the picture has patches: else rounding decides which of them comes last into the decoder.
+    detector = rfdetr.RFDETRNano(pretrain_weights=None, device="cpu", num_classes=export.classes, num_queries=PATCHES)
+    network = detector.model.model.eval()
+    pictures = {name: Image.open(entries.PICTURES / name).convert("RGB") for name in entries.SAMPLES}
+    first = pictures[entries.SAMPLES[0]]
+    scaled_layers.scale(network, lambda: detector.predict(first))
+    # Random queries answer by their place in the ranking, which one grey level changes; equal ones do not.
+    network.query_feat.weight.data[:] = network.query_feat.weight.data[:1].clone()
+    network.refpoint_embed.weight.data[:] = network.refpoint_embed.weight.data[:1].clone()
+    network.bbox_embed.layers[-1].weight.data.normal_(std=0.01)  # zeros, else: every box an anchor of one size
+    last = network.class_embed
+    last.weight.data *= 10  # else all queries have nearly the same score
+    logits: list[torch.Tensor] = []
+    hook = last.register_forward_hook(lambda _module, _input, output: logits.append(output))
+    scores = []
+    for picture in pictures.values():
+        detector.predict(picture)
+        scores.append(logits[-1][-1])  # of the last decoder layer
+    hook.remove()
+    threshold = float(torch.logit(torch.tensor(entries.THRESHOLD)))
+    last.bias.data += scaled_layers.shift_for(torch.cat(scores), BOXES, threshold)
+    reference = {}
+    for name, picture in pictures.items():
+        found = detector.predict(picture, threshold=entries.THRESHOLD)
+        rows = [
+            [*box.tolist(), float(confidence), int(label)]
+            for box, confidence, label in zip(found.xyxy, found.confidence, found.class_id, strict=True)
+        ]
+        reference[name] = entries.clip(rows, *picture.size)
+    with tempfile.TemporaryDirectory() as scratch:
+        written = detector.export(output_dir=scratch, verbose=False, **export.options)
+        shutil.copy(written, folder / export.file)
+    # Whether a class is the background nothing in the file says: RF-DETR's sigmoids have none.
+    keys = {"background": "none"}
+    entries.add(folder, export.file, f"rfdetr {version('rfdetr')}: {export}", reference, keys)
+
+
+def main() -> None:
+    """Makes what lacks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for export in EXPORTS:
+        if not entries.has(folder, export.file):
+            make(folder, export)
+            print(export.file)
+
+
+if __name__ == "__main__":
+    main()

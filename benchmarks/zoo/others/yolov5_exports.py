@@ -1,0 +1,120 @@
+"""YOLOv5 classic (anchors and objectness) through the package `yolov5`: its network, `letterbox` and suppression.
+
+python -m benchmarks.zoo.others.yolov5_exports FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import yolov5
+from yolov5.models.yolo import DetectionModel
+from yolov5.utils.augmentations import letterbox
+from yolov5.utils.general import non_max_suppression, scale_boxes
+
+from benchmarks.zoo.others import entries, scaled_layers
+
+CANDIDATES = 60
+"""Approximate number of the first picture's candidates whose objectness exceeds one half."""
+
+
+class Export(NamedTuple):
+    """One file.
+
+    Attributes:
+        file: Its name.
+        classes: Number of classes.
+        dynamic: Whether batch, height and width are dynamic.
+        named: Whether stride and class names are in the metadata, as YOLOv5's own `export_onnx` writes them.
+    """
+
+    file: str
+    classes: int
+    dynamic: bool = False
+    named: bool = True
+
+
+EXPORTS = (
+    Export("yolov5n_classic_80_classes.onnx", 80),
+    Export("yolov5n_classic_1_class.onnx", 1),
+    Export("yolov5n_classic_1_class_anonymous.onnx", 1, named=False),
+    Export("yolov5n_classic_dynamic_batch.onnx", 5, dynamic=True),
+)
+
+
+def make(folder: Path, export: Export) -> None:
+    """Writes the file and the boxes that YOLOv5's own suppression finds."""
+    torch.manual_seed(0)
+    definition = Path(yolov5.__file__).parent / "models" / "yolov5n.yaml"
+    model = DetectionModel(str(definition), nc=export.classes).eval()
+    pictures = {name: cv2.imread(str(entries.PICTURES / name)) for name in entries.SAMPLES}
+    inputs = {}
+    for name, picture in pictures.items():
+        padded = letterbox(picture, (640, 640), stride=32, auto=False)[0][:, :, ::-1].transpose(2, 0, 1)
+        inputs[name] = torch.from_numpy(np.ascontiguousarray(padded)).float()[None] / 255
+    first = inputs[entries.SAMPLES[0]]
+    scaled_layers.scale(model, lambda: model(first))
+    with torch.no_grad():
+        objectness = torch.logit(model(first)[0][0, :, 4].double())
+    shift = scaled_layers.shift_for(objectness, CANDIDATES)
+    detect = model.model[-1]
+    for layer in detect.m:
+        bias = layer.bias.data.view(detect.na, -1)
+        bias[:, 4] += shift
+        bias[:, 5:] += 1  # else hardly any product of two scores reaches the threshold
+    reference = {}
+    for name, batch in inputs.items():
+        with torch.no_grad():
+            [found] = non_max_suppression(model(batch)[0], entries.THRESHOLD, 0.45, max_det=300)
+        scale_boxes(batch.shape[2:], found[:, :4], pictures[name].shape)
+        height, width = pictures[name].shape[:2]
+        reference[name] = entries.clip(found.tolist(), width, height)
+    write(model, first, folder / export.file, export)
+    entries.add(folder, export.file, f"yolov5 {version('yolov5')}: {export}", reference)
+
+
+def write(model: DetectionModel, picture: torch.Tensor, path: Path, export: Export) -> None:
+    """Exports as YOLOv5's `export.py` does; its own function needs packages that no longer install."""
+    model.model[-1].export = True
+    model.model[-1].dynamic = export.dynamic
+    axes: dict[str, Any] = {"images": {0: "batch"}, "output0": {0: "batch"}}
+    torch.onnx.export(
+        model,
+        (picture,),
+        path,
+        input_names=["images"],
+        output_names=["output0"],
+        dynamic_axes=axes if export.dynamic else None,
+        opset_version=12,
+        dynamo=False,
+    )
+    if export.named:
+        import onnx
+
+        proto = onnx.load(path)
+        names = {i: f"class{i}" for i in range(export.classes)}
+        for key, value in {"stride": int(max(model.stride)), "names": names}.items():
+            proto.metadata_props.add(key=key, value=str(value))
+        onnx.save(proto, path)
+
+
+def main() -> None:
+    """Makes what lacks."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for export in EXPORTS:
+        if not entries.has(folder, export.file):
+            make(folder, export)
+            print(export.file)
+
+
+if __name__ == "__main__":
+    main()
