@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from ultralytics import RTDETR, YOLO
 from ultralytics.data.augment import LetterBox
+from ultralytics.models.yolo.detect import DetectionPredictor
 
 from benchmarks.zoo.folder import Answers, Folder, clip
 from benchmarks.zoo.lively import scale, shift
@@ -113,7 +114,11 @@ def predict(path: Path, kind: Any, task: str, folder: Folder, size: list[int], c
     model = kind(str(path)) if kind is RTDETR else kind(str(path), task=task)
     found: Answers = {}
     for name, picture in folder.pictures.items():
-        [result] = model.predict(picture, imgsz=size, conf=confidence, iou=0.7, rect=False, verbose=False, device="cpu")
+        # The segmentation predictor drops boxes whose mask is empty: the boxes alone are wanted.
+        how = {"predictor": DetectionPredictor} if task == "segment" else {}
+        [result] = model.predict(
+            picture, imgsz=size, conf=confidence, iou=0.7, rect=False, verbose=False, device="cpu", **how
+        )
         if task == "obb":
             corners = result.obb.xyxyxyxy.cpu().numpy().astype(np.float64).reshape(-1, 4, 2)
             rest = result.obb.data[:, 5:7].cpu().numpy()
