@@ -60,11 +60,12 @@ class RawModel(OpenModel):
 
     @property
     def limits(self) -> BodyLimits:
-        """The largest batch, in FP32 if the model takes floats."""
-        values = self.most * math.prod(self.input.shape[1:])
+        """The largest batch, in FP32 if the model takes floats; binary one row more, so that its shape can be told."""
+        row = math.prod(self.input.shape[1:])
+        values = self.most * row
         bytes_per_value = 2 if self.input.datatype == "UINT8" else 4  # a varint of gRPC's typed contents takes up to 2
         as_json = min(values * _JSON_BYTES_PER_VALUE, MOST_JSON_BYTES)
-        return BodyLimits(values, values * bytes_per_value, as_json + HEADER_BYTES)
+        return BodyLimits(values, (values + row) * bytes_per_value, as_json + HEADER_BYTES)
 
     def check_shape(self, tensor: InputTensor) -> None:
         """Accepts `[n, 3, height, width]` with n up to `most`."""
