@@ -218,7 +218,7 @@ class ModelCard(BaseModel):
     )
 
     name: str
-    sha256: str | None = Field(description="SHA-256 of the model file, hex; weights in files beside it included.")
+    sha256: str | None = Field(None, description="SHA-256 of the model file, hex; weights in files beside it included.")
     engine: str
     head: Head
     input: Size = Field(description="Of the network's input.")

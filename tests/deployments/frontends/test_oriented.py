@@ -6,7 +6,6 @@ import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import httpx
 import numpy as np
@@ -17,37 +16,27 @@ from azaion_client.results import Box
 from azaion_engine.detector import Detector
 from azaion_engine.geometry import corners_of
 from azaion_engine.pictures.codec import encode_jpeg
-from deployments import service as service_module
-from deployments.frontends import asgi, body
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.service import DetectorService
-from deployments.settings import ServiceSettings
 from tests.azaion_engine import signatures as s
 from tests.deployments.frontends.documented import check
+from tests.deployments.in_process import client, replica
 
 ANGLES, SCALE = s.ORIENTED[:, 4], np.array([2, 2, 2, 2, 1])
 
 
 @pytest.fixture(params=["raw", "rows"])
-def service(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DetectorService]:
-    for name in ("ServiceMetrics", "RequestLog"):  # these need a replica of Ray Serve
-        monkeypatch.setattr(service_module, name, MagicMock())
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DetectorService]:
     path = tmp_path / "obb.onnx"
     path.write_bytes(s.oriented_model(raw=request.param == "raw"))
-    made = DetectorService(ServiceSettings(), Detector.open(model=str(path), engine="onnx"), decode_threads=1)
-    for module in (body, asgi):
-        monkeypatch.setattr(module, "this_service", lambda: made)
-    yield made
-    made.close()
+    with replica(lambda _: Detector.open(model=str(path), engine="onnx"), decode_threads=1) as held:
+        yield held.service
 
 
 def ask(path: str, picture: bytes) -> httpx.Response:
     async def post() -> httpx.Response:
-        transport = httpx.ASGITransport(asgi.create_api())
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            return await client.post(path, content=picture)
+        async with client() as asked:
+            return await asked.post(path, content=picture)
 
     return asyncio.run(post())
 

@@ -133,7 +133,7 @@ def test_a_bad_parameter_is_422_and_named(client, query):
     response = client.post(f"/detect?{query}", content=grey_picture(3))
     assert error_of(response) == (422, "invalid_parameter")
     assert query.split("=")[0] in response.json()["error"]["message"]
-    assert query.split("=")[1] in response.json()["error"]["message"]
+    assert query.split("=")[1][:150] in response.json()["error"]["message"]  # quoted up to 200 characters
 
 
 def test_a_bad_parameter_fails_a_whole_multipart_request(client):
