@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 PICTURES = Path(__file__).parents[3] / "azaion_engine" / "data"
 SAMPLES = ("sample_1.jpg", "sample_2.jpg")
@@ -50,3 +51,33 @@ def clip(rows: Iterable[Iterable[float]], width: int, height: int) -> list[list[
         if box[2] > box[0] and box[3] > box[1]:
             clipped.append([*box, *rest])
     return clipped
+
+
+class Export(Protocol):
+    """One file of a maker."""
+
+    @property
+    def file(self) -> str:
+        """Name of the ONNX file."""
+        ...
+
+
+AnExport = TypeVar("AnExport", bound=Export)
+
+
+def make_all(description: str | None, exports: Sequence[AnExport], make: Callable[[Path, AnExport], None]) -> None:
+    """Command line of a maker: makes what lacks in the folder given.
+
+    Args:
+        description: For `--help`.
+        exports: The maker's files.
+        make: Makes one file and adds its entry.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for export in exports:
+        if not has(folder, export.file):
+            make(folder, export)
+            print(export.file)

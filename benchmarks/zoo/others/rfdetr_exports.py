@@ -5,7 +5,6 @@ python -m benchmarks.zoo.others.rfdetr_exports FOLDER
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -84,17 +83,5 @@ def make(folder: Path, export: Export) -> None:
     entries.add(folder, export.file, f"rfdetr {version('rfdetr')}: {export}", reference, keys)
 
 
-def main() -> None:
-    """Makes what lacks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for export in EXPORTS:
-        if not entries.has(folder, export.file):
-            make(folder, export)
-            print(export.file)
-
-
 if __name__ == "__main__":
-    main()
+    entries.make_all(__doc__, EXPORTS, make)

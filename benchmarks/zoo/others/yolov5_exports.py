@@ -5,7 +5,6 @@ python -m benchmarks.zoo.others.yolov5_exports FOLDER
 
 from __future__ import annotations
 
-import argparse
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,17 +103,5 @@ def write(model: DetectionModel, picture: torch.Tensor, path: Path, export: Expo
         onnx.save(proto, path)
 
 
-def main() -> None:
-    """Makes what lacks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for export in EXPORTS:
-        if not entries.has(folder, export.file):
-            make(folder, export)
-            print(export.file)
-
-
 if __name__ == "__main__":
-    main()
+    entries.make_all(__doc__, EXPORTS, make)

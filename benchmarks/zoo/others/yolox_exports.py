@@ -7,7 +7,6 @@ The sdist of YOLOX has no wheel and old requirements: see `requirements.txt` bes
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,17 +94,5 @@ def make(folder: Path, export: Export) -> None:
     entries.add(folder, export.file, f"yolox {__version__}, as tools/export_onnx.py: {export}", reference)
 
 
-def main() -> None:
-    """Makes what lacks."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    for export in EXPORTS:
-        if not entries.has(folder, export.file):
-            make(folder, export)
-            print(export.file)
-
-
 if __name__ == "__main__":
-    main()
+    entries.make_all(__doc__, EXPORTS, make)
