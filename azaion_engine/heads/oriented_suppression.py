@@ -16,14 +16,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.heads.base import wanted
+from azaion_engine.heads.suppression import kept_of
 from azaion_engine.pictures.prepared import Selection
 
 _EPSILON = 1e-7
 """Added where a divisor or a logarithm can be 0, as in Ultralytics' `batch_probiou`: two equal boxes have .9996."""
-
-_MOST_CANDIDATES = 30000
-"""Most confident boxes that are compared, as in Ultralytics' `non_max_suppression` (`max_nms`)."""
 
 _LEAST_SIZE = 0.05
 """Twelfths of square pixels of a box whose squared size is far above epsilon."""
@@ -103,12 +100,7 @@ def select_oriented(
     Returns:
         Rows `[k, 7]` by falling confidence.
     """
-    selection = wanted(selection)
-    order = np.argsort(-confidences, kind="stable")[:_MOST_CANDIDATES]
-    boxes, confidences, classes = boxes[order], confidences[order], classes[order]
-    groups = np.zeros(len(classes)) if selection.class_agnostic else classes
-    iou = default_iou if selection.iou is None else selection.iou
-    kept = suppress_oriented(boxes, groups, iou, selection.max_detections)
+    boxes, confidences, classes, kept = kept_of(suppress_oriented, boxes, confidences, classes, selection, default_iou)
     parts = (boxes[kept, :4], confidences[kept, None], classes[kept, None], boxes[kept, 4:])
     return np.concatenate(parts, axis=1, dtype=np.float32)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,10 +79,34 @@ def select(
     Returns:
         Rows `[k, 6]` by falling confidence.
     """
+    boxes, confidences, classes, kept = kept_of(suppress, boxes, confidences, classes, selection, default_iou)
+    return as_rows(boxes[kept], confidences[kept], classes[kept])
+
+
+def kept_of(
+    suppressing: Callable[[NDArray[np.float32], NDArray[np.generic], float, int], NDArray[np.intp]],
+    boxes: NDArray[np.float32],
+    confidences: NDArray[np.float32],
+    classes: NDArray[np.generic],
+    selection: Selection | None,
+    default_iou: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.generic], NDArray[np.intp]]:
+    """Sorts candidates by confidence and suppresses them as the caller wants.
+
+    Args:
+        suppressing: `suppress`, or the one for oriented boxes.
+        boxes: `[n, columns]` as `suppressing` takes them.
+        confidences: As in `select`.
+        classes: As in `select`.
+        selection: As in `select`.
+        default_iou: As in `select`.
+
+    Returns:
+        Boxes, confidences and classes by falling confidence, and the indices of those that are kept.
+    """
     selection = wanted(selection)
     order = np.argsort(-confidences, kind="stable")[:_MOST_CANDIDATES]
     boxes, confidences, classes = boxes[order], confidences[order], classes[order]
     groups = np.zeros(len(classes)) if selection.class_agnostic else classes
     iou = default_iou if selection.iou is None else selection.iou
-    kept = suppress(boxes, groups, iou, selection.max_detections)
-    return as_rows(boxes[kept], confidences[kept], classes[kept])
+    return boxes, confidences, classes, suppressing(boxes, groups, iou, selection.max_detections)
