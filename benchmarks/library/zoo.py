@@ -45,10 +45,13 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the table there")
     parser.add_argument("--only", help="part of the names of the files to try")
     parser.add_argument("--engine", default="onnx", choices=("onnx", "tensorrt"))
+    parser.add_argument("--optimization-level", type=int, default=1, help="of TensorRT's builder, 0 to 5")
     parser.add_argument("--low", action="store_true", help="compare at a confidence of 0.001")
     parser.add_argument("--cache", type=Path, help="folder of the plans")
     args = parser.parse_args()
-    build = ONNX_RUNTIME if args.engine == "onnx" else {"engine": args.engine, "batch_size": 1, "optimization_level": 1}
+    build: dict[str, Any] = dict(ONNX_RUNTIME)
+    if args.engine == "tensorrt":
+        build = {"engine": "tensorrt", "batch_size": 1, "optimization_level": args.optimization_level}
     build |= {"cache_dir": args.cache} if args.cache else {}
     keys = json.loads(args.settings.read_text()) if args.settings else {}
     models = json.loads((args.folder / "manifest.json").read_text())["models"]

@@ -25,19 +25,28 @@ SIDE = 320
 """Height and width of the network input: small, so that two cores answer many requests."""
 
 
+MARK = "AZAION_CHAOS"
+"""Environment variable that every process of one service has: its folder."""
+ON_THE_CPU: dict[str, Any] = {"engine": "onnx", "cpu_replicas": 2, "threads": 1}
+"""Settings of two replicas without a GPU."""
+
+
 class ChaosService:
-    """The service of one mode, with two replicas on the CPU, and a model file that may be replaced.
+    """The service of one mode, by default with two replicas on the CPU, and a model file that may be replaced.
 
     Attributes:
         throughput: Whether HAProxy listens, else Serve's own proxy.
+        replicas: Number of replicas.
         url: Its address.
         model: Its model file.
         process: `azaion serve`.
     """
 
-    def __init__(self, folder: Path, throughput: bool) -> None:
+    def __init__(self, folder: Path, throughput: bool, settings: dict[str, Any]) -> None:
         """Starts it; `wait_until_ready` returns when it answers."""
         self.throughput = throughput
+        self.replicas: int = settings.get("replicas_per_gpu", settings.get("cpu_replicas"))
+        self._settings = settings
         self.model = folder / "chaos.onnx"
         self.model.write_bytes(ModelFile.read("demo").data)
         port = free_port()
@@ -47,6 +56,7 @@ class ChaosService:
         path.write_text(yaml.safe_dump(self.config))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
+        environment[MARK] = str(folder)
         mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
@@ -61,15 +71,7 @@ class ChaosService:
 
     def config_with(self, port: int) -> dict[str, Any]:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""
-        args = {
-            "model": str(self.model),
-            "engine": "onnx",
-            "height": SIDE,
-            "width": SIDE,
-            "cpu_replicas": 2,
-            "threads": 1,
-            "timeout_s": 20,
-        }
+        args = {"model": str(self.model), "height": SIDE, "width": SIDE, "timeout_s": 20, **self._settings}
         application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         return {
             "proxy_location": "EveryNode",
@@ -79,11 +81,11 @@ class ChaosService:
         }
 
     def wait_until_ready(self, seconds: float = 120) -> None:
-        """Returns when both replicas run and `/readyz` is 200."""
+        """Returns when all replicas run and `/readyz` is 200."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
-            if len(self.named("ray::ServeReplica")) == 2 and self.ready()[0] == 200:
+            if len(self.named("ray::ServeReplica")) == self.replicas and self.ready()[0] == 200:
                 self._last = self._processes()
                 return
             time.sleep(0.2)
@@ -112,6 +114,18 @@ class ChaosService:
     def haproxies(self) -> list[psutil.Process]:
         """Returns its HAProxy processes."""
         return [process for process in self._processes() if process.is_running() and process.name() == "haproxy"]
+
+    def engine_hosts(self) -> list[psutil.Process]:
+        """Returns the processes that hold an engine for several replicas, which may outlive the one that began them."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                command = " ".join(process.cmdline())
+                if "shared.host_process" in command and process.environ().get(MARK) == str(self.model.parent):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
 
     def gcs_address(self) -> str:
         """Returns the address at which other processes join its Ray."""
@@ -153,10 +167,10 @@ class ChaosService:
 
 
 @contextmanager
-def chaos_service(throughput: bool) -> Iterator[ChaosService]:
+def chaos_service(throughput: bool, settings: dict[str, Any] = ON_THE_CPU) -> Iterator[ChaosService]:
     """Starts a service in a folder of its own; ends it if the caller has not."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        service = ChaosService(Path(folder), throughput)
+        service = ChaosService(Path(folder), throughput, settings)
         try:
             service.wait_until_ready()
             yield service
