@@ -1,10 +1,12 @@
-"""HttpProtocol: requests that offer another protocol are answered whole, by a real uvicorn."""
+"""HttpProtocol: offers of another protocol, slow clients and those that still send, with a real uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, BinaryIO
@@ -12,12 +14,17 @@ from typing import Any, BinaryIO
 import pytest
 import uvicorn
 
+from deployments.frontends import http_protocol
 from deployments.frontends.http_protocol import HttpProtocol
 
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/refuse":
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"large"})
+        return
     body, more = b"", True
     while more:
         message = await receive()
@@ -92,3 +99,85 @@ def test_a_large_body_behind_an_offer_arrives_whole(port: int) -> None:
 
 def test_what_is_no_http_is_still_refused(port: int) -> None:
     assert answers(port, b"rubbish\r\n\r\n") == [b"Invalid HTTP request received."]
+
+
+def seconds_until_closed(connection: socket.socket, drip: bytes = b"") -> tuple[float, bytes]:
+    """Sends a byte of `drip` ten times a second until the server closes; returns how long that took and its answer."""
+    begun, answer = time.monotonic(), b""
+    connection.settimeout(0.1)
+    while time.monotonic() - begun < 10:
+        try:
+            part = connection.recv(65536)
+            if not part:
+                return time.monotonic() - begun, answer
+            answer += part
+        except TimeoutError:
+            connection.sendall(drip[:1])
+            drip = drip[1:]
+        except ConnectionError:
+            return time.monotonic() - begun, answer
+    raise AssertionError("not closed within 10 s")
+
+
+def test_a_connection_without_a_request_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.4)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        seconds, answer = seconds_until_closed(connection)
+    assert (0.3 < seconds < 5, answer) == (True, b"")
+
+
+@pytest.mark.parametrize("before", [b"", post(b"/a", b"1", b"")])
+def test_a_head_that_arrives_slowly_is_told_so(port: int, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.6)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        if before:
+            connection.sendall(before)
+            assert body_of(connection.makefile("rb", 0)) == b"POST /a 1"
+        seconds, answer = seconds_until_closed(connection, b"GET /a HTTP/1.1\r\nX-Long: " + b"a" * 200)
+    assert 0.5 < seconds < 5
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in head
+    assert json.loads(body)["error"]["code"] == "head_too_slow"
+
+
+def test_empty_lines_do_not_keep_a_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.6)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/a", b"1", b""))
+        assert body_of(connection.makefile("rb", 0)) == b"POST /a 1"
+        seconds, _ = seconds_until_closed(connection, b"\r\n" * 100)
+    assert seconds < 5
+
+
+def test_a_body_is_not_limited_by_the_time_for_its_head(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.3)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        whole = post(b"/a", b"slow", b"")
+        connection.sendall(whole[:-2])
+        time.sleep(0.8)
+        connection.sendall(whole[-2:])
+        assert body_of(connection.makefile("rb", 0)) == b"POST /a slow"
+
+
+def test_the_rest_of_an_answered_body_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "REST_S", 0.6)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/refuse", b"", b"")[:-5] + b"1000\r\n\r\n")
+        seconds, answer = seconds_until_closed(connection, b"a" * 500)
+    assert seconds < 5
+    assert answer.endswith(b"large")
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"])
+def test_a_client_that_still_sends_gets_its_refusal_and_no_reset(port: int, headers: bytes) -> None:
+    body = bytes(30 * 2**20)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/refuse", body, headers))  # looks for no answer before all is sent
+        stream = connection.makefile("rb")
+        assert body_of(stream) == b"large"
+        if headers:
+            assert stream.read() == b""
+        else:
+            connection.sendall(post(b"/b", b"2", b""))
+            assert body_of(stream) == b"POST /b 2"
