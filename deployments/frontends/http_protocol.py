@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import cast
 
 import httptools
@@ -24,6 +25,9 @@ _FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 HEAD_S = 10.0
 """Seconds within which the head of a request must arrive: the first one's from the connection on, any other one's from
 its first byte on."""
+
+MOST_HEAD_BYTES = 65_536
+"""Bytes of a request's line and headers; usual servers take 8 to 64 KiB, HAProxy as many as its buffer holds."""
 
 REST_S = 30.0
 """Seconds for which the rest of a body is read and dropped when its request was answered: so its sender, who may not
@@ -38,6 +42,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     _awaits_head = True
     """Whether the next byte belongs to a head, not to a body."""
+
+    _head_bytes = 0
+    """Bytes that arrived while a head was awaited."""
 
     _ends = False
     """Whether the connection is closed at the end of the body."""
@@ -57,7 +64,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
+        if self._awaits_head:
+            self._head_bytes += len(data)
         self._receive(data)
+        if self._awaits_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse_large_head()
         # After a whole request there is nothing to limit: while it is answered, and then by uvicorn's keep-alive.
         answered = self.cycle is None or self.cycle.response_complete
         if self._awaits_head and answered and self._limit is None and self.timeout_keep_alive_task is None:
@@ -84,11 +95,19 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is None and self.headers is None:  # not a byte of a request: nobody waits for an answer
             self.transport.close()
             return
-        message = f"the head of the request did not arrive within {HEAD_S:g} s"
-        error = {"code": "head_too_slow", "message": message, "status": 408}
-        body = json.dumps({"error": error}).encode()
-        head = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(head + b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        self._refuse_head(408, "head_too_slow", f"the head of the request did not arrive within {HEAD_S:g} s")
+
+    def _refuse_large_head(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse_head(431, "head_too_large", f"the head of a request has more than {MOST_HEAD_BYTES} bytes")
+        else:  # the answer before it is not complete, so nothing can be written
+            self.transport.close()
+
+    def _refuse_head(self, status: int, code: str, message: str) -> None:
+        body = json.dumps({"error": {"code": code, "message": message, "status": status}}).encode()
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        head += f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
     def _unset_limit(self) -> None:
@@ -102,7 +121,8 @@ class HttpProtocol(HttpToolsProtocol):
             while data:
                 data = self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if not self.transport.is_closing():  # else a head was too large
+                self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> bytes:
         """Parses; returns the bytes behind the head of a request with an ignored offer, which are still to parse."""
@@ -144,8 +164,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Starts to answer."""
         if not self._replays:
-            self._awaits_head = False
+            self._awaits_head, self._head_bytes = False, 0
             self._unset_limit()
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES:
+                self._refuse_large_head()
+                raise ValueError("the head is too large")  # ends the parsing
             super().on_headers_complete()
             if not self.parser.should_keep_alive() and self.cycle is not None:
                 self.cycle.transport = cast("asyncio.Transport", _LastAnswer(self))
@@ -153,7 +176,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Ends the body; a parser that stops at an offer calls it before the body."""
         if self._replays or not self.parser.should_upgrade():
-            self._awaits_head = True
+            self._awaits_head, self._head_bytes = True, 0
             self._unset_limit()
             super().on_message_complete()
             if self._ends:

@@ -29,6 +29,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     while more:
         message = await receive()
         body, more = body + message["body"], message.get("more_body", False)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
     text = f"{scope['method']} {scope['path']} ".encode() + body
     headers = [(b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -181,3 +183,33 @@ def test_a_client_that_still_sends_gets_its_refusal_and_no_reset(port: int, head
         else:
             connection.sendall(post(b"/b", b"2", b""))
             assert body_of(stream) == b"POST /b 2"
+
+
+@pytest.mark.parametrize("pieces", [1, 5])
+@pytest.mark.parametrize("ends", [b"", b"\r\n\r\n"])
+def test_a_head_that_is_too_large_is_told_so(port: int, pieces: int, ends: bytes) -> None:
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/a", b"1", b""))
+        stream = connection.makefile("rb")
+        assert body_of(stream) == b"POST /a 1"
+        head = b"GET /a HTTP/1.1\r\nX-Long: " + b"a" * 70_000 + ends
+        step = len(head) // pieces + 1
+        for at in range(0, len(head), step):
+            connection.sendall(head[at : at + step])
+        assert stream.readline() == b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+        assert b"65536 bytes" in stream.read()
+
+
+def test_a_large_head_behind_an_unanswered_request_ends_the_connection(port: int) -> None:
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/slow", b"1", b"") + b"GET /a HTTP/1.1\r\n")
+        time.sleep(0.3)
+        connection.sendall(b"X-Long: " + b"a" * 70_000)
+        _, answer = seconds_until_closed(connection)
+    assert answer == b""
+
+
+def test_large_bodies_are_no_heads(port: int) -> None:
+    body = bytes(10**6)
+    requests = [post(b"/a", body, b""), post(b"/b", body, OFFER), post(b"/c", body, b"")]
+    assert [len(answer) for answer in answers(port, *requests, count=3)] == [len(body) + 8] * 3
