@@ -35,14 +35,14 @@ class ChaosService:
         process: `azaion serve`.
     """
 
-    def __init__(self, folder: Path, throughput: bool) -> None:
-        """Starts it; `wait_until_ready` returns when it answers."""
+    def __init__(self, folder: Path, throughput: bool, **settings: Any) -> None:
+        """Starts it, with settings besides its own; `wait_until_ready` returns when it answers."""
         self.throughput = throughput
         self.model = folder / "chaos.onnx"
         self.model.write_bytes(ModelFile.read("demo").data)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.config = self.config_with(port)
+        self.config = self.config_with(port, settings)
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.config))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
@@ -59,7 +59,7 @@ class ChaosService:
                 stderr=log,
             )
 
-    def config_with(self, port: int) -> dict[str, Any]:
+    def config_with(self, port: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""
         args = {
             "model": str(self.model),
@@ -69,6 +69,7 @@ class ChaosService:
             "cpu_replicas": 2,
             "threads": 1,
             "timeout_s": 20,
+            **settings,
         }
         application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         return {
@@ -153,10 +154,10 @@ class ChaosService:
 
 
 @contextmanager
-def chaos_service(throughput: bool) -> Iterator[ChaosService]:
-    """Starts a service in a folder of its own; ends it if the caller has not."""
+def chaos_service(throughput: bool, **settings: Any) -> Iterator[ChaosService]:
+    """Starts a service in a folder of its own, with settings besides its own; ends it if the caller has not."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        service = ChaosService(Path(folder), throughput)
+        service = ChaosService(Path(folder), throughput, **settings)
         try:
             service.wait_until_ready()
             yield service

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tests.hostile import attacks
 from tests.hostile.requests import ATTACKS as REQUESTS
 
-MANY = 600
-"""Connections that do nothing but stay: more than the two replicas have places for bodies (512)."""
+MANY = 300
+"""Connections that do nothing but stay: more than the replicas have places for bodies."""
 FROM = ("127.0.0.2", 0)
 MODEL = "chaos"
 

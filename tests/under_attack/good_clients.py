@@ -13,8 +13,8 @@ import orjson
 
 from tests.chaos.clients import CONFIDENCE, Case, _box
 
-CLIENTS = 4
-PERIOD_S = 0.2
+CLIENTS = 8
+PERIOD_S = 0.5
 """Seconds between two requests of a client: the service has time to spare, so that only an attack slows it."""
 WAIT_S = 5.0
 """Timeout of a request, seconds."""
