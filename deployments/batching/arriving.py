@@ -25,6 +25,11 @@ that has more than half of all places."""
 _LOOK_S = 1.0
 
 
+def too_slow(seconds: float) -> str:
+    """Returns the message of the refusal of a slow body."""
+    return f"the body brought less than {MINIMUM_RATE} bytes a second for {seconds:g} s; send it faster"
+
+
 @dataclass(eq=False)
 class _Body:
     """One arriving body.
@@ -137,11 +142,7 @@ class ArrivingBodies:
                 body.seen.clear()
             elif len(body.seen) > WINDOW_S and body.rate(now) < MINIMUM_RATE:
                 del self._bodies[body]
-                body.deadline.end(
-                    SlowBodyError(
-                        f"the body brought less than {MINIMUM_RATE} bytes a second for {WINDOW_S} s; send it faster"
-                    )
-                )
+                body.deadline.end(SlowBodyError(too_slow(WINDOW_S)))
                 continue
             body.seen.append((now, body.received()))
         if self._bodies:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, BinaryIO
 
 import pytest
@@ -21,6 +21,7 @@ OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
+    begun.append(scope["path"])
     if scope["path"] == "/refuse":
         await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"5")]})
         await send({"type": "http.response.body", "body": b"large"})
@@ -165,7 +166,7 @@ def test_a_body_is_not_limited_by_the_time_for_its_head(port: int, monkeypatch: 
 def test_the_rest_of_an_answered_body_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "REST_S", 0.6)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
-        connection.sendall(post(b"/refuse", b"", b"")[:-5] + b"1000\r\n\r\n")
+        connection.sendall(post(b"/refuse", bytes(100_000), b"")[:-50_000])
         seconds, answer = seconds_until_closed(connection, b"a" * 500)
     assert seconds < 5
     assert answer.endswith(b"large")
@@ -213,3 +214,80 @@ def test_large_bodies_are_no_heads(port: int) -> None:
     body = bytes(10**6)
     requests = [post(b"/a", body, b""), post(b"/b", body, OFFER), post(b"/c", body, b"")]
     assert [len(answer) for answer in answers(port, *requests, count=3)] == [len(body) + 8] * 3
+
+
+begun: list[str] = []
+"""Paths of the requests that the application has seen."""
+
+
+def test_a_request_begins_when_its_body_is_here(port: int) -> None:
+    whole = post(b"/begins", bytes(1000), b"")
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(whole[:-1])
+        time.sleep(0.3)
+        assert "/begins" not in begun
+        connection.sendall(whole[-1:])
+        assert len(body_of(connection.makefile("rb"))) == len("POST /begins ") + 1000
+        assert "/begins" in begun
+
+
+def test_a_large_body_begins_with_a_part_of_it_and_goes_on_in_parts(port: int) -> None:
+    whole = post(b"/parts", bytes(200_000), b"")
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(whole[:100_000])
+        time.sleep(0.3)
+        assert "/parts" in begun
+        for at in range(100_000, len(whole), 1000):
+            connection.sendall(whole[at : at + 1000])
+        assert len(body_of(connection.makefile("rb"))) == len("POST /parts ") + 200_000
+
+
+@pytest.mark.parametrize(("path", "error"), [(b"/detect", dict), (b"/v2/models/a/infer", str)])
+def test_a_slow_body_is_refused_before_its_request_begins(
+    port: int, monkeypatch: pytest.MonkeyPatch, path: bytes, error: type
+) -> None:
+    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(path, b"", b"")[:-5] + b"1000\r\n\r\n")
+        seconds, answer = seconds_until_closed(connection, b"a" * 500)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert 0.4 < seconds < 5
+    assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert isinstance(json.loads(body)["error"], error)
+    assert path.decode() not in begun
+
+
+def test_a_body_at_the_minimum_rate_is_not_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
+    whole = post(b"/a", bytes(4000), b"")
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        for at in range(0, len(whole), 300):  # 3,000 bytes a second
+            connection.sendall(whole[at : at + 300])
+            time.sleep(0.1)
+        assert len(body_of(connection.makefile("rb"))) == len("POST /a ") + 4000
+
+
+def test_of_too_many_slow_bodies_the_oldest_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MOST_GATHERING", 2)
+    with ExitStack() as stack:
+        held = [stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), 10))) for _ in range(3)]
+        for connection in held:
+            connection.sendall(post(b"/a", b"1234", b"")[:-1])
+            time.sleep(0.1)
+        assert b" 503 " in held[0].makefile("rb").readline()
+        for connection in held[1:]:
+            connection.sendall(b"4")
+            assert body_of(connection.makefile("rb")) == b"POST /a 1234"
+
+
+@pytest.mark.parametrize(("size", "early"), [(1000, False), (100_000, True)])
+def test_a_client_that_waits_for_100_is_told_to_go_on(port: int, size: int, early: bool) -> None:
+    path = f"/expects-{size}"
+    whole = post(path.encode(), bytes(size), b"Expect: 100-continue\r\n")
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(whole[:-size])
+        stream = connection.makefile("rb")
+        assert (stream.readline(), stream.readline()) == (b"HTTP/1.1 100 Continue\r\n", b"\r\n")
+        assert (path in begun) == early, "a long body may be refused before it is sent"
+        connection.sendall(whole[-size:])
+        assert len(body_of(stream)) == len(f"POST {path} ") + size
