@@ -46,7 +46,9 @@ class ChaosService:
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.config))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
+        # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
+        ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+        environment = {**kept, **ray, "PYTHONPATH": str(ROOT)}
         mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
