@@ -15,12 +15,13 @@ from tests.under_attack.good_clients import Seen
 
 
 def turn(answers: int, seconds: float, **others: int) -> Turn:
-    return Turn(Seen(10, [seconds] * answers, Counter(others)), 0.5, {"cpu_s": 1.0, "seen": {"408": 3}})
+    return Turn(Seen(10, [seconds] * answers, Counter(others)), 0.5, 1.5, {"cpu_s": 1.0, "seen": {"408": 3}})
 
 
 def test_an_attack_is_compared_with_the_turns_beside_it() -> None:
     row = compared("slow", turn(190, 0.03), [turn(210, 0.01), turn(190, 0.02)])
     assert (row["rate_ratio"], row["p99_ratio"], row["attackers_cores"]) == (0.95, 2.0, 0.1)
+    assert row["others_cores"] == 0.9
     assert held(row)
 
 
