@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -218,6 +219,7 @@ def main() -> int:
     parser.add_argument("--no-throughput", action="store_true", help="Serve's own proxy instead of HAProxy")
     parser.add_argument("--json", type=Path, help="file of the record")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the service would outlive this process
     cases = make_cases("demo")
     print(_HEADER, flush=True)
     with chaos_service(not options.no_throughput) as service:

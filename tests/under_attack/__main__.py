@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", default=["throughput", "proxy"], choices=["throughput", "proxy"])
     parser.add_argument("--json", type=Path, help="file of the record")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # else the service would outlive this process
     cases = make_cases("demo")
     record: dict[str, Any] = {"machine": machine(), "seconds_of_a_turn": options.seconds, "modes": {}}
     for mode in options.modes:
