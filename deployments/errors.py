@@ -31,6 +31,12 @@ class OverloadedError(AzaionError):
         self.retry_after_s = retry_after_s
 
 
+class SlowBodyError(AzaionError):
+    """A body arrives so slowly that it would hold its place for others too long."""
+
+    code = "body_too_slow"
+
+
 class NoSpaceError(AzaionError):
     """The folder for temporary files is full or cannot be used."""
 
@@ -52,6 +58,7 @@ _STATUSES = {
     "picture_undecodable": 400,
     "empty_body": 400,
     "not_a_picture": 415,
+    "body_too_slow": 408,
     "picture_too_large": 413,
     "overloaded": 503,
     "no_space": 503,

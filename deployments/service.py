@@ -17,9 +17,9 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
+from deployments.batching.arriving import ArrivingBodies
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
-from deployments.batching.places import Places
 from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
@@ -66,7 +66,7 @@ class DetectorService:
     Attributes:
         settings: Limits and model.
         detector: Runs the model.
-        bodies: Limits the requests whose bodies are arriving; each takes one place.
+        bodies: Limits the requests whose bodies are arriving, and how slowly they may; each takes one place.
     """
 
     def __init__(self, settings: ServiceSettings, detector: Detector, decode_threads: int) -> None:
@@ -80,7 +80,7 @@ class DetectorService:
         self.settings = settings
         self.detector = detector
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
-        self.bodies = Places(settings.bodies_at_once, f"{settings.bodies_at_once} bodies are arriving at the moment")
+        self.bodies = ArrivingBodies(settings.bodies_at_once, settings.timeout_s)
         self._body_bytes = 0
         self._batcher.warm_up()
         self._metrics = ServiceMetrics(

@@ -41,8 +41,8 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The Retry-After header if the status is 503, else empty."""
-        return retry_after(self.status, self.retry_after_s)
+        """Retry-After if the status is 503; Connection if it is 408, which ends the connection (RFC 9110, 15.5.9)."""
+        return {"Connection": "close"} if self.status == 408 else retry_after(self.status, self.retry_after_s)
 
     def body(self) -> dict[str, Any]:
         """Returns the JSON error object of `/detect`."""

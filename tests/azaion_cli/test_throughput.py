@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from azaion_cli import throughput
 from azaion_cli.throughput import EITHER_MODE, SETTINGS, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import ConfigurationError
+from deployments.frontends import http_protocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +55,27 @@ def test_sockets_lie_in_tmp_where_the_temporary_folder_has_too_long_a_path(
     environment, _ = serve_environment({}, 8000, throughput=True)
     path = environment["RAY_SERVE_HAPROXY_SOCKET_PATH"]
     assert path == f"/tmp/azaion-{os.getuid()}/haproxy/admin"
+
+
+def test_haproxy_gets_a_time_for_heads_and_tells_replicas_the_clients_address(temporary: Path) -> None:
+    program, config = temporary / "it's haproxy", temporary / "haproxy.cfg"
+    program.write_text('#!/bin/sh\nprintf "%s " "$@"\n')
+    program.chmod(0o700)
+    config.write_text("global\n    maxconn 10\ndefaults\n    mode http\nfrontend a\n    bind :1\n")
+    start = throughput._starter(temporary, str(program))
+    ran = subprocess.run([start, "-db", "-f", config, "-sf", "7"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"-db -f {config} -sf 7 "
+    limits = f"    timeout http-request {throughput.HEAD_S}s\n    option forwardfor\n"
+    assert f"\ndefaults\n{limits}    mode http\n" in config.read_text()
+    assert throughput.HEAD_S == http_protocol.HEAD_S
+
+
+@pytest.mark.usefixtures("temporary")
+def test_the_users_own_haproxy_is_started_as_it_is() -> None:
+    own = throughput.found_haproxy({})
+    key = "RAY_SERVE_HAPROXY_BINARY_PATH"
+    assert serve_environment({key: own}, 8000, throughput=True)[0][key] == own
+    assert Path(serve_environment({}, 8000, throughput=True)[0][key]).name == "start_haproxy"
 
 
 @pytest.mark.usefixtures("temporary")

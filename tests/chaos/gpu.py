@@ -47,7 +47,7 @@ def main() -> int:
         load_s = time.monotonic() - begun
     print(f"load of the plan: {load_s:.1f} s\n{HEADER}", flush=True)
     missed, rows = [], []
-    with chaos_service(True, {**settings, "num_gpus": 1, "replicas_per_gpu": 8}) as service:
+    with chaos_service(True, **settings, num_gpus=1, replicas_per_gpu=8) as service:
         for fault in FAULTS:
             row = suffer(service, cases, fault.__name__.replace("_", " "), fault)
             print(row.line(), flush=True)

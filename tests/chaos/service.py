@@ -32,7 +32,7 @@ ON_THE_CPU: dict[str, Any] = {"engine": "onnx", "cpu_replicas": 2, "threads": 1}
 
 
 class ChaosService:
-    """The service of one mode, by default with two replicas on the CPU, and a model file that may be replaced.
+    """The service of one mode, with two replicas on the CPU unless `engine` is set, and a model file to replace.
 
     Attributes:
         throughput: Whether HAProxy listens, else Serve's own proxy.
@@ -42,21 +42,22 @@ class ChaosService:
         process: `azaion serve`.
     """
 
-    def __init__(self, folder: Path, throughput: bool, settings: dict[str, Any]) -> None:
-        """Starts it; `wait_until_ready` returns when it answers."""
+    def __init__(self, folder: Path, throughput: bool, **settings: Any) -> None:
+        """Starts it, with settings besides its own; `wait_until_ready` returns when it answers."""
         self.throughput = throughput
+        settings = settings if "engine" in settings else {**ON_THE_CPU, **settings}
         self.replicas: int = settings.get("replicas_per_gpu", settings.get("cpu_replicas"))
-        self._settings = settings
         self.model = folder / "chaos.onnx"
         self.model.write_bytes(ModelFile.read("demo").data)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.config = self.config_with(port)
+        self.config = self.config_with(port, settings)
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.config))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
-        environment[MARK] = str(folder)
+        # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
+        ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+        environment = {**kept, **ray, "PYTHONPATH": str(ROOT), MARK: str(folder)}
         mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
@@ -69,9 +70,9 @@ class ChaosService:
                 stderr=log,
             )
 
-    def config_with(self, port: int) -> dict[str, Any]:
+    def config_with(self, port: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""
-        args = {"model": str(self.model), "height": SIDE, "width": SIDE, "timeout_s": 20, **self._settings}
+        args = {"model": str(self.model), "height": SIDE, "width": SIDE, "timeout_s": 20, **settings}
         application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         return {
             "proxy_location": "EveryNode",
@@ -167,10 +168,10 @@ class ChaosService:
 
 
 @contextmanager
-def chaos_service(throughput: bool, settings: dict[str, Any] = ON_THE_CPU) -> Iterator[ChaosService]:
-    """Starts a service in a folder of its own; ends it if the caller has not."""
+def chaos_service(throughput: bool, **settings: Any) -> Iterator[ChaosService]:
+    """Starts a service in a folder of its own, with settings besides its own; ends it if the caller has not."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        service = ChaosService(Path(folder), throughput, settings)
+        service = ChaosService(Path(folder), throughput, **settings)
         try:
             service.wait_until_ready()
             yield service

@@ -243,13 +243,17 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
             "bad_request": "the multipart body has no file part; send pictures as -F picture=@file.jpg",
         },
     ),
+    408: (
+        "The body arrived too slowly; the connection ends. Plain text when no replica took the request in time.",
+        {"body_too_slow": "the body brought less than 2048 bytes a second for 10 s; send it faster"},
+    ),
     413: (
         "Too many bytes, pixels (looked at before decoding) or pictures.",
         {"picture_too_large": "the body has 40000000 bytes, at most 33554432 are accepted"},
     ),
     415: ("Not a picture of a supported format.", {"not_a_picture": _NOT_A_PICTURE["message"]}),
     422: (
-        "A bad parameter, or `format=image` for several pictures.",
+        "A bad or unknown parameter, or `format=image` for several pictures.",
         {"invalid_parameter": "classes: the model has no class 'unicorn'; it has 0 car, 1 truck"},
     ),
     500: (
