@@ -88,7 +88,7 @@ def serve(
     if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
         refuse_taken_ports(path)
         refuse_unusable_folders(os.environ)
-    environment, missing = serve_environment(os.environ, number, throughput)
+    environment, missing = serve_environment(os.environ, number, throughput, address)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
     os.execve(sys.executable, [sys.executable, "-m", "azaion_cli.foreground", path], environment)
