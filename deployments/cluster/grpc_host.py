@@ -25,7 +25,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen_where_told() -> None:
-    """Makes the gRPC servers that this proxy or replica starts from now on listen on the address of `AZAION_GRPC_HOST`."""
+    """Makes the gRPC servers that this proxy or replica starts from now on listen where `AZAION_GRPC_HOST` says."""
     if host := os.environ.get(GRPC_HOST):
         _replace("ray.serve._private.default_impl", "add_grpc_address", host)
 

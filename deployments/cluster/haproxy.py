@@ -45,8 +45,9 @@ if [ -n "$config" ]; then
     -e '/^frontend prometheus/,/^frontend http_frontend/s/bind :/bind 127.0.0.1:/' \
     -e "s|^\( *errorfile 50[234]\) .*|\1 $answer|" "$config" || exit 1
   # While Serve knows no application, no path exists: that is a service which starts or ends, not a wrong address.
-  if ! grep '^backend ' "$config" | grep -qv '^backend default_'; then
-    sed -i "/^backend default_backend/,/^backend \|^frontend \|^listen /s|return status 404 .*|return status 503 errorfile $answer|" "$config" || exit 1
+  if ! grep '^backend ' "$config" | grep -qv '^backend \(default_\|grpc_fallback\)'; then
+    sed -i -e '/^backend default_backend/,/^listen /s|return status 404 .*|return status 503 errorfile ANSWER|' \
+      -e "s|errorfile ANSWER|errorfile $answer|" "$config" || exit 1
   fi
 fi
 exec {binary} "$@"

@@ -1,8 +1,8 @@
 """Ray's token: whether a cluster lets in only those who have it.
 
 Ray's ports take commands, and Serve's internal ones unpickle what they get: without token authentication, whoever
-reaches them runs code (docs.ray.io, "Token authentication"). `ray.init`, so `azaion serve` and `serve run` too, turns it
-on for a cluster that it starts; `ray start` does only if there is a token.
+reaches them runs code (docs.ray.io, "Token authentication"). `ray.init`, and so `azaion serve` and `serve run`, turns
+it on for a cluster that it starts; `ray start` does only if there is a token.
 """
 
 from __future__ import annotations

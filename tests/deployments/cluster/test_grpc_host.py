@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import ray
 from ray.serve._private import default_impl, replica
@@ -23,10 +21,9 @@ class Server:
 
 
 @pytest.fixture(autouse=True)
-def put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(default_impl, "add_grpc_address", default_impl.add_grpc_address)
     monkeypatch.setattr(replica, "add_port_to_grpc_server", replica.add_port_to_grpc_server)
-    yield
 
 
 @pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1:9000"), ("::1", "[::1]:9000"), ("", None)])
@@ -69,4 +66,3 @@ def test_a_ray_without_these_functions_gets_a_warning(
     monkeypatch.setattr(grpc_host.logger, "propagate", True)
     grpc_host.listen_where_told()
     assert "gRPC listens on every address" in caplog.text
-    monkeypatch.setattr(default_impl, "add_grpc_address", None, raising=False)

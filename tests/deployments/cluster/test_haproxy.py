@@ -88,7 +88,7 @@ def test_where_no_replica_listens_the_service_is_not_ready_and_a_wrong_path_stay
 
 
 def test_a_launcher_that_may_not_run_is_refused_with_the_remedy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="does not run: .*set TMPDIR"):
+    with pytest.raises(ConfigurationError, match=r"does not run: .*set TMPDIR"):
         haproxy.launcher_of("/bin/false")
 
 

@@ -53,7 +53,7 @@ def test_a_required_token_that_is_off_refuses_to_build(monkeypatch: pytest.Monke
     monkeypatch.setattr(ray, "nodes", lambda: [node("127.0.0.1")])
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(token, "token_is_on", lambda: False)
-    with pytest.raises(ConfigurationError, match="require_ray_token is set, .*RAY_AUTH_MODE=token"):
+    with pytest.raises(ConfigurationError, match=r"require_ray_token is set, .*RAY_AUTH_MODE=token"):
         app.build(ServiceSettings(require_ray_token=True))
     app.build(ServiceSettings())
     monkeypatch.setattr(token, "token_is_on", lambda: True)
