@@ -199,13 +199,13 @@ def test_pictures_are_answered_over_tls_on_connections_that_stay_open(proxied: P
 def begin_to_send(proxied: Proxied, path: str, length: int) -> tuple[int, dict[str, Any]]:
     """Announces a body, sends its first bytes, and returns status and error of the answer that comes all the same."""
     tls = ssl.create_default_context(cafile=str(proxied.certificate))
-    with socket.create_connection(("127.0.0.1", proxied.port), timeout=20) as plain:
-        with tls.wrap_socket(plain, server_hostname="localhost") as connection:
-            head = f"POST {path} HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {length}\r\n\r\n"
-            connection.sendall(head.encode() + b"x" * 100)
-            answer = HTTPResponse(connection)
-            answer.begin()
-            return answer.status, json.loads(answer.read())["error"]
+    plain = socket.create_connection(("127.0.0.1", proxied.port), timeout=20)
+    with tls.wrap_socket(plain, server_hostname="localhost") as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode() + b"x" * 100)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        return answer.status, json.loads(answer.read())["error"]
 
 
 def test_the_service_refuses_a_large_picture_before_it_has_arrived(proxied: Proxied) -> None:
@@ -219,7 +219,7 @@ def test_nginx_refuses_what_no_request_may_have_in_the_services_error_shape(prox
         status, error = begin_to_send(proxied, path, most + 1)
         assert (status, error["code"], error["message"]) == (
             413,
-            "too_large",
+            "picture_too_large",
             "the body is larger than the proxy accepts",
         )
 
