@@ -19,10 +19,12 @@ from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
 from deployments.frontends.open_inference.grpc_service import add_open_inference
 from deployments.settings import ServiceSettings
+from tests.ports import listeners_of, row_of, unlike_table
 from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
 
 ROOT = Path(__file__).parents[2]
+GRPC_METHODS = "deployments.frontends.open_inference.grpc_service.add_open_inference"
 CONFIGS = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 
 
@@ -60,8 +62,10 @@ def environment() -> dict[str, str]:
 
 
 def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
+    http, grpc_port = free_port(), free_port()
     config = {
-        "http_options": {"host": "127.0.0.1", "port": free_port()},
+        "http_options": {"host": "127.0.0.1", "port": http},
+        "grpc_options": {"port": grpc_port, "grpc_servicer_functions": [GRPC_METHODS]},
         "applications": [{"name": "detector", "import_path": "deployments.app:build", "args": {"modle": "demo"}}],
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -77,6 +81,11 @@ def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
             assert line, f"serve run ended early:\n{seen}"
             seen += line
         assert "modle" in seen
+        # What Ray and Serve have opened by now, without a replica.
+        found = listeners_of(process.pid)
+        assert unlike_table(found, "`serve run`, HTTP on 127.0.0.1", http, grpc_port) == []
+        rows = {row_of(each, http, grpc_port) for each in found}
+        assert rows >= {"HTTP", "gRPC, where it is asked for", "GCS", "Ray's dashboard agent"}
     finally:
         process.send_signal(signal.SIGINT)
         try:
