@@ -12,6 +12,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
+from deployments.cluster.token import check_token
 from deployments.deployment import DetectorDeployment, OpenDetector
 from deployments.placement import replicas_for_each_gpu
 from deployments.settings import ServiceSettings
@@ -31,8 +32,10 @@ def build(settings: ServiceSettings) -> Application:
     """Builds the application from the `args` of a Serve config.
 
     Raises:
-        ConfigurationError: TensorRT is required and the cluster has no GPU.
+        ConfigurationError: TensorRT is required and the cluster has no GPU; or Ray's token, and it is off.
     """
+    if ray.is_initialized():
+        check_token(ray.nodes(), settings.require_ray_token)
     return build_application(settings)
 
 

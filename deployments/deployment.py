@@ -16,6 +16,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
+from deployments.cluster.grpc_host import keep_internal_on_loopback
 from deployments.frontends.asgi import create_api
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
@@ -48,6 +49,7 @@ class DetectorDeployment(OpenInferenceGrpc):
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         show_library_log()
+        keep_internal_on_loopback()
         switch_threads_quickly()
         started = time.monotonic()
         per_gpu = 1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu

@@ -50,6 +50,9 @@ class ServiceSettings(DetectorSettings):
     )
     max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
     decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
+    require_ray_token: bool = Field(
+        False, description="Refuse to serve on a Ray without token authentication, where others could run code."
+    )
 
     @property
     def pictures_at_once(self) -> int:

@@ -38,7 +38,7 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; default 8000.", min=1, max=65535)] = None,
     grpc_port: Annotated[
-        int | None, typer.Option("--grpc-port", help="gRPC's; default 9000.", min=1, max=65535)
+        int | None, typer.Option("--grpc-port", help="Port of gRPC, which is off without it.", min=1, max=65535)
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -76,7 +76,7 @@ def serve(
     if config is None and not options and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     if config is None:
-        text = serve_config(host or "127.0.0.1", port or 8000, grpc_port or 9000, application_args(model, engine, set_))
+        text = serve_config(host or "127.0.0.1", port or 8000, grpc_port, application_args(model, engine, set_))
         if verbose:
             stderr().print(text)
         path = _in_memory(text)
@@ -88,7 +88,7 @@ def serve(
     if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
         refuse_taken_ports(path)
         refuse_unusable_folders(os.environ)
-    environment, missing = serve_environment(os.environ, number, throughput)
+    environment, missing = serve_environment(os.environ, number, throughput, address)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
     os.execve(sys.executable, [sys.executable, "-m", "azaion_cli.foreground", path], environment)

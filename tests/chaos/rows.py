@@ -123,12 +123,14 @@ def stop_under_load(service: ChaosService, cases: list[Case], number: signal.Sig
 
 
 def shut_down_from_elsewhere(service: ChaosService, cases: list[Case]) -> Row:
-    """Ends Serve by another process; `azaion serve` has to end too. What is in flight is cut, by Serve."""
+    """Ends Serve by another process, under load; `azaion serve` has to end too."""
     with Load(service.url, cases) as load:
         time.sleep(BEFORE_S)
         at = time.monotonic()
-    faults.shut_serve_down(service)
-    return Row("serve shutdown, without load", load.outcomes, at, end=service.ended())
+        faults.shut_serve_down(service)
+        load.leave(at)
+    accepted = [o for o in load.outcomes if o.begun < at]
+    return Row("serve shutdown, what was accepted", accepted, at, end=service.ended())
 
 
 def bars(row: Row) -> list[str]:

@@ -137,9 +137,9 @@ class ChaosService:
         raise AssertionError("no process of Ray names the address")
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment for a process that joins its Ray, with Ray's token if there is one."""
+        """Returns the environment for a process that joins its Ray, with its token and its loopback address."""
         ray = next(process for process in self._processes() if process.name() == "raylet")
-        tokens = {key: value for key, value in ray.environ().items() if key.startswith("RAY_AUTH")}
+        tokens = {key: value for key, value in ray.environ().items() if key.startswith(("RAY_AUTH", "RAY_ENABLE_"))}
         return {**os.environ, **tokens, "PYTHONPATH": str(ROOT)}
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> tuple[int | None, list[str]]:

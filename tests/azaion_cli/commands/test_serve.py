@@ -23,6 +23,7 @@ from azaion_cli import preflight, throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
+from tests.ports import listeners_of, row_of, table, unlike_table
 from tests.running_serve import free_port
 
 Cli = Callable[..., Ran]
@@ -137,7 +138,8 @@ def test_a_ray_that_died_is_not_joined(
 
 def test_without_throughput_mode_ray_keeps_its_own_settings(azaion: Cli, environments: list[dict[str, str]]) -> None:
     assert azaion("serve", "--no-throughput", "--port", 8123).err == ""
-    assert environments == [{**os.environ, **throughput.EITHER_MODE}]
+    closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "AZAION_GRPC_HOST": "127.0.0.1"}
+    assert environments == [{**os.environ, **throughput.EITHER_MODE, **closed}]
 
 
 def test_the_users_variables_win(
@@ -207,10 +209,10 @@ def test_what_the_service_would_refuse_is_refused_before_it_starts(
 def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_it_ends(
     tmp_path: Path, mode: str, listener: str, number: signal.Signals
 ) -> None:
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    ports = ["--port", str(port), "--grpc-port", str(free_port())]
+    ports = ["--port", str(port), "--grpc-port", str(grpc_port)]
     command = [sys.executable, "-m", "azaion_cli", "serve", mode, *ports, "--engine", "onnx"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
@@ -235,6 +237,12 @@ def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_i
         assert httpx.head(f"{url}/model").headers["content-length"] == str(len(httpx.get(f"{url}/model").content))
         assert {name for name, _ in listeners(port)} == {listener}
         assert {address for _, address in listeners(port)} == {"127.0.0.1"}
+        open_ = listeners_of(process.pid)
+        assert unlike_table(open_, "`azaion serve`, HTTP on 127.0.0.1", port, grpc_port) == []
+        rows = {row_of(each, port, grpc_port) for each in open_}
+        behind_haproxy = {row for row in table() if "HAProxy" in row}
+        assert rows - behind_haproxy == table().keys() - behind_haproxy - {"Ray Client"}
+        assert (rows & behind_haproxy) == (behind_haproxy if mode == "--throughput" else set())
         log = (tmp_path / "log").read_text()
         assert (f"throughput mode: HAProxy listens on 127.0.0.1:{port}" in log) == (mode == "--throughput")
         assert "ready in" in log
