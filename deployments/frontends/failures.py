@@ -41,7 +41,9 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The Retry-After header if the status is 503, else empty."""
+        """Retry-After if the status is 429 or 503, WWW-Authenticate if it is 401, else empty."""
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
         return retry_after(self.status, self.retry_after_s)
 
     def body(self) -> dict[str, Any]:
@@ -50,8 +52,8 @@ class Failure(NamedTuple):
 
 
 def retry_after(status: int, seconds: int = 1) -> dict[str, str]:
-    """Returns the Retry-After header if the status is 503, else an empty dict."""
-    return {"Retry-After": str(seconds)} if status == 503 else {}
+    """Returns the Retry-After header if the status is 429 or 503, else an empty dict."""
+    return {"Retry-After": str(seconds)} if status in (429, 503) else {}
 
 
 def explain(error: Exception, where: str) -> Failure:

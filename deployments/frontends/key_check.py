@@ -86,7 +86,9 @@ def with_schemes(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _headers(scope: Scope) -> dict[bytes, str]:
-    return {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")}
+    return {
+        name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")
+    }
 
 
 def _refusal(error: AzaionError, path: str) -> JSONResponse:

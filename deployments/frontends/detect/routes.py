@@ -39,8 +39,8 @@ router = APIRouter()
     responses={
         **schema.DETECT_ANSWERS,
         # If no picture of a multipart request can be used, the status is the first error's and all errors are listed.
-        **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
-        **schema.error_answers(422),
+        **schema.error_answers(400, 413, 415, 429, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
+        **schema.error_answers(401, 403, 422),
     },
     openapi_extra=schema.DETECT_BODY,
 )
@@ -76,7 +76,13 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     return JSONResponse({"pictures": pictures, "model": _model(service)}, status, retry_after(status))
 
 
-@router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
+@router.get(
+    "/model",
+    tags=["service"],
+    summary="Describe the model",
+    response_model=schema.ModelCard,
+    responses=schema.error_answers(401, 403),
+)
 async def model(service: Service) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
     return JSONResponse(service.describe())
