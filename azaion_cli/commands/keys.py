@@ -72,11 +72,13 @@ def list_keys(file: FileOption = DEFAULT_FILE, json_: JsonOption = False, verbos
     """List the keys and their limits."""
     from deployments.access.keys_file import KeysFile
 
-    keys = KeysFile(file).keys()
+    keys = KeysFile(file).listed()
     if json_:
         print_json({"file": str(file), "keys": [{**_described(key), "state": _state(key)} for key in keys]})
         return
-    table = make_table("name", "state", "created", "expires", "rate", "daily", "share", right=("rate", "daily", "share"))
+    table = make_table(
+        "name", "state", "created", "expires", "rate", "daily", "share", right=("rate", "daily", "share")
+    )
     for key in keys:
         limits = (key.rate, key.daily, key.share)
         numbers = ("-" if limit is None else f"{limit:g}" for limit in limits)
