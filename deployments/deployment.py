@@ -18,7 +18,7 @@ from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
 from deployments.access.guard import Guard
 from deployments.access.keys_file import KeysFile
-from deployments.access.quotas import LoneQuotas
+from deployments.access.ledger_actor import quotas_of
 from deployments.frontends.asgi import create_api
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
@@ -119,4 +119,4 @@ def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, LoneQuotas())
+    return Guard(keys, settings.max_queue, quotas_of(replicas))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -69,9 +68,8 @@ class TokenBucket:
 
     def change(self, rate: float, burst: float) -> None:
         """Changes rate and burst; what was taken stays taken."""
-        missing = self._burst - self.balance()
+        self._balance = min(burst, self.balance() + max(0.0, burst - self._burst))
         self._rate, self._burst = rate, burst
-        self._balance = burst - min(missing, burst)
 
     def wait_s(self) -> float:
         """Returns the seconds until there is one token."""
@@ -117,12 +115,9 @@ class Quota:
         else:
             self._bucket.change(limits.rate, limits.burst)
 
-    def available(self) -> float:
-        """Returns how many pictures may come now; infinity without a limit, and below zero after too many."""
-        available = math.inf if self._bucket is None else self._bucket.balance()
-        if self._limits.daily is not None:
-            available = min(available, self._limits.daily - self._used_today())
-        return available
+    def resume(self, used_today: int) -> None:
+        """Replaces the number of today's pictures, which were counted elsewhere meanwhile."""
+        self._day, self._used = today(self._calendar), used_today
 
     def refusal(self) -> Refusal | None:
         """Returns why no picture may come now; None if one may."""
@@ -134,7 +129,7 @@ class Quota:
 
     def charge(self, pictures: int) -> None:
         """Counts pictures, more than are available too; a negative number gives some back."""
-        self._used = self._used_today() + pictures
+        self._used = max(0, self._used_today() + pictures)  # what is given back may be yesterday's
         if self._bucket is not None:
             self._bucket.take(pictures)
 
