@@ -41,7 +41,12 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After if the status is 503; Connection if it is 408, which ends the connection (RFC 9110, 15.5.9)."""
+        """Returns Retry-After, WWW-Authenticate or Connection where the status asks for it.
+
+        408 ends the connection (RFC 9110, 15.5.9).
+        """
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
         return {"Connection": "close"} if self.status == 408 else retry_after(self.status, self.retry_after_s)
 
     def body(self) -> dict[str, Any]:
@@ -50,8 +55,8 @@ class Failure(NamedTuple):
 
 
 def retry_after(status: int, seconds: int = 1) -> dict[str, str]:
-    """Returns the Retry-After header if the status is 503, else an empty dict."""
-    return {"Retry-After": str(seconds)} if status == 503 else {}
+    """Returns the Retry-After header if the status is 429 or 503, else an empty dict."""
+    return {"Retry-After": str(seconds)} if status in (429, 503) else {}
 
 
 def explain(error: Exception, where: str) -> Failure:

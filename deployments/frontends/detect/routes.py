@@ -40,8 +40,10 @@ router = APIRouter()
     responses={
         **schema.DETECT_ANSWERS,
         # If no picture of a multipart request can be used, the status is the first error's and all errors are listed.
-        **schema.error_answers(400, 408, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
-        **schema.error_answers(422),
+        **schema.error_answers(
+            400, 408, 413, 415, 429, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer
+        ),
+        **schema.error_answers(401, 403, 422),
     },
     openapi_extra=schema.DETECT_BODY,
 )
@@ -82,7 +84,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     tags=["service"],
     summary="Describe the model",
     response_model=schema.ModelCard,
-    responses=schema.error_answers(422),
+    responses=schema.error_answers(401, 403, 422),
     dependencies=[Depends(no_query)],
 )
 async def model(service: Service) -> JSONResponse:

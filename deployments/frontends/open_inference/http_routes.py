@@ -68,8 +68,14 @@ class ProtocolError(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ProtocolError, "description": "The request does not fit the model."},
+    401: {"model": ProtocolError, "description": "A key is needed, and none or an unknown one was sent."},
+    403: {"model": ProtocolError, "description": "The key is known and not in force."},
     404: {"model": ProtocolError, "description": "No such model or path."},
     413: {"model": ProtocolError, "description": "Too many bytes or pixels."},
+    429: {
+        "model": ProtocolError,
+        "description": "The key is at one of its limits; try again after Retry-After seconds.",
+    },
     500: {"model": ProtocolError, "description": "The engine failed, or something unexpected happened."},
     503: {
         "model": ProtocolError,

@@ -107,6 +107,34 @@ def test_ray_starts_in_throughput_mode_and_the_command_says_so(
     assert "0.0.0.0:8000" in azaion("serve", config).err
 
 
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"),
+    [("0.0.0.0", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False), ("::1", False, False)],
+)
+def test_a_service_that_others_reach_without_a_key_is_warned_of(
+    azaion: Cli, started: list[Any], tmp_path: Path, host: str, keys: bool, warned: bool
+) -> None:
+    file = tmp_path / "keys.json"
+    azaion("keys", "add", "lab", "--file", file)
+    ran = azaion("serve", "--host", host, "--port", 8123, *(["--keys", file] if keys else []))
+    assert (f"OPEN: HTTP listens on {host}" in ran.err) is warned
+    [(_, text)] = started
+    access = yaml.safe_load(text)["applications"][0]["args"].get("access")
+    assert access == ({"keys_file": str(file)} if keys else None)
+
+
+def test_a_keys_file_that_cannot_be_used_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    application = {"import_path": "deployments.app:build", "args": {"access": {"keys_file": str(tmp_path / "none")}}}
+    config.write_text(yaml.safe_dump({"applications": [application]}))
+    ran = azaion("serve", config)
+    assert ran.code == ExitCode.ENVIRONMENT
+    assert f"the keys file {tmp_path / 'none'} cannot be read" in ran.err
+    assert started == []
+
+
 @pytest.mark.parametrize("block", ["http_options", "grpc_options"])
 def test_a_port_on_which_another_program_listens_is_refused_before_anything_starts(
     azaion: Cli, started: list[Any], monkeypatch: pytest.MonkeyPatch, block: str
@@ -190,6 +218,8 @@ def test_a_haproxy_that_does_not_run_is_left_off_visibly(
         (["--model", "nothing-here.onnx"], "nothing-here.onnx"),
         (["--set", "batch_size=8", "--set", "max_queue=4"], "max_queue (4)"),
         (["--set", "autoscale.max_gpus=0"], "autoscale.max_gpus"),
+        (["--set", "access.key_file=keys.json"], "access.key_file"),
+        (["--keys", "nothing-here.json"], "nothing-here.json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
