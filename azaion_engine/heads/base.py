@@ -201,6 +201,13 @@ def as_rows(
     return rows[np.argsort(-confidences, kind="stable")]
 
 
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the confidence of each logit, 0…1."""
+    with np.errstate(over="ignore"):  # below -88 the power is infinite, and the confidence 0
+        shares: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    return shares
+
+
 def is_share(values: NDArray[np.float32]) -> bool:
     """Whether all values are within 0…1, but for rounding in FP16."""
     return bool(values.size == 0 or (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1.001))

@@ -18,6 +18,7 @@ from azaion_engine.heads.base import (
     is_share,
     is_whole,
     scale_of,
+    sigmoid,
     wanted,
 )
 from azaion_engine.heads.detr import confident
@@ -218,7 +219,7 @@ class PluginBoxes(Head):
                 "[batch, n, classes]"
             )
         if self.plugin.sigmoid:
-            scores = (1 / (1 + np.exp(-scores))).astype(np.float32)
+            scores = sigmoid(scores)
         if self.plugin.background >= 0:
             scores = np.delete(scores, self.plugin.background, axis=2)
         return scores

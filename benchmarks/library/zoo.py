@@ -3,7 +3,8 @@
 Run with `python -m benchmarks.library.zoo FOLDER`. The folder holds ONNX files and `manifest.json`:
 `{"models": [{"file": …, "reference": {"sample_1.jpg": [[x1, y1, x2, y2, confidence, class], …]}, "settings": {…}}]}`;
 `settings` are the keys of `DetectorSettings` that the file needs, if any; a file that needs some must be refused
-without them. `"refusal": true` is a file that finds no boxes, and `"failed"` one that its exporter could not make.
+without them. `"refusal": true` is a file that finds no boxes, `"failed"` one that its exporter could not make, and
+`"within_px"` how far corners may be off where the exporter's own mapping to the picture is rounded.
 Pictures come from `FOLDER/pictures`, or from the samples. Prints, for each file, what it was recognised as, the number
 of boxes found and expected, and the largest differences of a corner, in pixels, and of a confidence. With `--low` the
 threshold is 0.001, and the manifest's `reference_low` is compared. With `--engine tensorrt` each file is built for the
@@ -110,7 +111,12 @@ def compare(
         verdict = "refused" if model.get("refusal") else "refused, the keys are not known"
         return row | {"recognised": f"refused: {error}", "verdict": verdict}
     row |= {"boxes": f"{found} / {wanted}", "difference": f"{worst[0]:.3f}", "confidence": f"{worst[1]:.1e}"}
-    right = found == wanted and worst[0] <= PIXELS and worst[1] <= CONFIDENCES and not model.get("refusal")
+    right = (
+        found == wanted
+        and worst[0] <= model.get("within_px", PIXELS)
+        and worst[1] <= CONFIDENCES
+        and not model.get("refusal")
+    )
     row["wrong"] = build["engine"] == "onnx" and not right
     row["verdict"] = "WRONG" if row["wrong"] else "right"
     if settings:
