@@ -4,7 +4,7 @@ Run with `python -m benchmarks.library.zoo FOLDER`. The folder holds ONNX files 
 `{"models": [{"file": …, "reference": {"sample_1.jpg": [[x1, y1, x2, y2, confidence, class], …]}, "settings": {…}}]}`;
 `settings` are the keys of `DetectorSettings` that the file needs, if any; a file that needs some must be refused
 without them. `"refusal": true` is a file that finds no boxes, `"failed"` one that its exporter could not make, and
-`"within_px"` how far corners may be off where the exporter's own mapping to the picture is rounded.
+`"within_px"` and `"within_confidence"` what corners and confidences may be off where the exporter itself rounds.
 Pictures come from `FOLDER/pictures`, or from the samples. Prints, for each file, what it was recognised as, the number
 of boxes found and expected, and the largest differences of a corner, in pixels, and of a confidence. With `--low` the
 threshold is 0.001, and the manifest's `reference_low` is compared. With `--engine tensorrt` each file is built for the
@@ -114,7 +114,7 @@ def compare(
     right = (
         found == wanted
         and worst[0] <= model.get("within_px", PIXELS)
-        and worst[1] <= CONFIDENCES
+        and worst[1] <= model.get("within_confidence", CONFIDENCES)
         and not model.get("refusal")
     )
     row["wrong"] = build["engine"] == "onnx" and not right

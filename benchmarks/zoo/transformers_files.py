@@ -8,9 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import onnxruntime
 import torch
 import transformers
+from numpy.typing import NDArray
 from transformers.utils import ModelOutput
 
 from benchmarks.zoo.folder import CONFIDENCE, Answers, Folder, Maker, clip, make_all
@@ -60,7 +63,12 @@ FILES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         {"num_labels": 5, "image_size": [SIZE, SIZE], "hidden_size": 192, "num_attention_heads": 3},
         {"background": "last", **ANTIALIASED},
     ),
-    "rf_detr": ("RfDetr", "RfDetr", {"num_labels": 7, "size": 336, "dynamo": True}, {"background": "none"}),
+    "rf_detr": (
+        "RfDetr",
+        "RfDetr",
+        {"num_labels": 7, "num_queries": 576, "size": 336, "dynamo": True},
+        {"background": "none"},
+    ),
 }
 
 
@@ -91,8 +99,13 @@ def make(
     config = getattr(transformers, f"{architecture}Config")(**configuration)
     model = getattr(transformers, f"{architecture}ForObjectDetection")(config).eval()
     processor = getattr(transformers, f"{kind}ImageProcessor")(size={"height": size, "width": size}, do_pad=False)
+    # RF-DETR's processor resizes floats without averaging: less than a grey level beside resized bytes, of which random
+    # weights make pixels.
+    resizes_floats = architecture == "RfDetr"
     pictures = {
-        name: processor(images=picture[..., ::-1].copy(), return_tensors="pt")["pixel_values"]
+        name: processor(
+            images=(resized(picture, size) if resizes_floats else picture)[..., ::-1].copy(), return_tensors="pt"
+        )["pixel_values"]
         for name, picture in folder.pictures.items()
     }
     first = next(iter(pictures.values()))
@@ -123,11 +136,19 @@ def make(
     return {"how": f"{architecture}ForObjectDetection, {kind}ImageProcessor", "settings": keys, **answers}
 
 
+def resized(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Returns the picture in the network's size, interpolated linearly."""
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
 def enliven(network: torch.nn.Module, picture: torch.Tensor, labels: int, softmax: bool) -> None:
     """Scales the backbone, spreads boxes and classes; before training, queries and their boxes are all alike."""
     scale(network, lambda: network(picture))
     for name, layer in network.named_modules():
-        if isinstance(layer, torch.nn.Embedding) and "quer" in name:
+        if name.endswith(("query_feat", "reference_point_embed")):
+            # RF-DETR gives each place the query of its rank, which rounding may change: all queries are alike.
+            torch.nn.init.zeros_(layer.weight)
+        elif isinstance(layer, torch.nn.Embedding) and "quer" in name:
             torch.nn.init.normal_(layer.weight)
         elif isinstance(layer, torch.nn.Linear) and "bbox" in name:
             spread_of_boxes = 1.5 if layer.out_features == 4 else 1.0

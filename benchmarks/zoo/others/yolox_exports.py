@@ -67,7 +67,10 @@ def make(folder: Folder, path: Path, export: Export) -> dict[str, Any]:
     for layer in model.head.obj_preds:
         layer.bias.data += shift
     for layer in model.head.cls_preds:
+        layer.weight.data *= 0.5  # else scores of 1 decide by rounding which class is the best one
         layer.bias.data += 2  # else hardly any product of two scores reaches the threshold
+    for layer in model.head.reg_preds:
+        layer.weight.data *= 0.2  # else sizes, which are powers of e, reach millions of pixels
     reference = {}
     for name, (array, ratio) in inputs.items():
         with torch.no_grad():
