@@ -112,8 +112,10 @@ zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made a
 	.venv-zoo/bin/python -m benchmarks.zoo.others.yolox_exports build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.others.yolov5_exports build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.others.rfdetr_exports build/zoo
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json > build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	@echo >> build/zoo/zoo.md
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json >> build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	cat build/zoo/zoo.md
 
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
 	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu

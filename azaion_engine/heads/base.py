@@ -13,6 +13,9 @@ from azaion_engine.pictures.prepared import Selection
 
 DYNAMIC = -1
 
+TARGET_SIZES = "orig_target_sizes"
+"""Second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
+
 Outputs = Mapping[str, NDArray[np.float32]]
 """A network's outputs by name, float32 `[batch, …]`."""
 

@@ -30,6 +30,20 @@ Order = Literal["xyxy", "yxyx"]
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are in 0…1."""
 
+_LIKELY = 0.05
+"""Confidence of a box that is not filler or noise."""
+
+CENTRED = "many boxes end before they begin, so they are no corners; they may be centre and size"
+
+
+def ends_after_begin(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> bool:
+    """Whether boxes `[n, 4]` are corners: the likely ones, or all if none is likely, end after they begin.
+
+    A head of corners gives hardly any that do not; of centres and sizes, those are most of the objects.
+    """
+    likely = boxes[confidences >= _LIKELY] if (confidences >= _LIKELY).any() else boxes
+    return not likely.size or bool((likely[:, 2:] < likely[:, :2]).any(axis=1).mean() <= 0.1)
+
 
 @dataclass(frozen=True)
 class NamedOutputs(Head):
@@ -37,8 +51,8 @@ class NamedOutputs(Head):
 
     Attributes:
         boxes: Name of the output `[b, n, 4]`, or `[b, n, 5]` with the confidence last.
-        scores: Name of the output `[b, n]`; empty: the confidence is the boxes' fifth column.
-        classes: Name of the output `[b, n]`.
+        scores: Name of the output `[b, n]` or `[b, n, 1]`; empty: the confidence is the boxes' fifth column.
+        classes: Name of the output `[b, n]` or `[b, n, 1]`; -1 marks a row without a box, as mmdeploy fills up.
         count: Name of the output `[b, 1]` or `[b]` that tells how many rows are valid; empty: all are.
         order: Order of a box's coordinates.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
@@ -80,14 +94,13 @@ class NamedOutputs(Head):
             return "classes are not whole numbers"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
-            return "most boxes end before they begin"
-        return ""
+        return "" if ends_after_begin(boxes, scores) else CENTRED
 
     def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
         """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""
         boxes, classes = outputs[self.boxes], outputs[self.classes]
         scores = outputs[self.scores] if self.scores else boxes[..., 4]
+        scores, classes = (one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one for one in (scores, classes))
         if (
             boxes.ndim != 3
             or boxes.shape[2] != (4 if self.scores else 5)
@@ -103,7 +116,7 @@ class NamedOutputs(Head):
         if self.count:
             counts = outputs[self.count].reshape(len(boxes)).astype(np.intp)
             parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
-        return parts
+        return [(b[c != -1], s[c != -1], c[c != -1]) for b, s, c in parts]
 
 
 @dataclass(frozen=True)
@@ -111,11 +124,13 @@ class ScoredBoxes(Head):
     """Decoded boxes with a score for each class, not suppressed yet: SSD and its kin.
 
     Attributes:
-        boxes: Name of the output `[b, n, 4]` of x1, y1, x2, y2.
+        boxes: Name of the output `[b, n, 4]` or `[b, n, 1, 4]` of x1, y1, x2, y2.
         scores: Name of the output `[b, n, classes]`, 0…1.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         background: Which class is the background.
         class_offset: Added to class ids.
+        transposed: Whether scores are `[b, classes, n]`, as PP-YOLOE's.
+        centred: Whether boxes are centre x, centre y, width, height.
     """
 
     boxes: str
@@ -123,6 +138,8 @@ class ScoredBoxes(Head):
     relative: bool
     background: Literal["none", "first", "last"]
     class_offset: int = 0
+    transposed: bool = False
+    centred: bool = False
     name = "scored_boxes"
     selective = True
 
@@ -135,7 +152,7 @@ class ScoredBoxes(Head):
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
-        boxes, scores = outputs[self.boxes], outputs[self.scores]
+        boxes, scores = self._both(outputs)
         if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[:2] != scores.shape[:2] or boxes.shape[2] != 4:
             raise ModelError(
                 f"outputs {self.boxes!r} {list(boxes.shape)} and {self.scores!r} {list(scores.shape)}: "
@@ -149,26 +166,39 @@ class ScoredBoxes(Head):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        boxes, scores = outputs[self.boxes][0], outputs[self.scores][0]
+        boxes, scores = (both[0] for both in self._both(outputs))
         if not is_share(scores):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
-            return "most boxes end before they begin"
+        if ends_after_begin(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
+            return "most boxes end after they begin, as corners do" if self.centred else CENTRED
         return ""
+
+    def _both(self, outputs: Outputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns boxes `[b, n, 4]` and scores `[b, n, classes]`."""
+        boxes, scores = outputs[self.boxes], outputs[self.scores]
+        if boxes.ndim == 4 and boxes.shape[2] == 1:
+            boxes = boxes[:, :, 0]
+        return boxes, scores.transpose(0, 2, 1) if self.transposed and scores.ndim == 3 else scores
+
+    def _of_objects(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the scores without the background's."""
+        if self.background == "none":
+            return scores
+        return scores[:, 1:] if self.background == "first" else scores[:, :-1]
 
     def _rows(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], selection: Selection | None
     ) -> NDArray[np.float32]:
-        if self.background != "none":
-            scores = scores[:, 1:] if self.background == "first" else scores[:, :-1]
+        scores = self._of_objects(scores)
         least = (selection or Selection()).confidence
         [kept] = (scores.max(axis=1) >= least).nonzero()
         scores = scores[kept]
         classes = scores.argmax(axis=1)
         confidences = scores[np.arange(len(kept)), classes]
-        return select(boxes[kept], confidences, classes + self.class_offset, selection, 0.45)
+        chosen = corners(boxes[kept]) if self.centred else boxes[kept]
+        return select(chosen, confidences, classes + self.class_offset, selection, 0.45)
 
 
 @dataclass(frozen=True)

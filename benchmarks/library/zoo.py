@@ -58,6 +58,7 @@ def main() -> int:
         for model in sorted(models, key=lambda model: str(model["file"]))
         if (not args.only or args.only in model["file"]) and not (args.low and "reference_low" not in model)
     ]
+    print(f"At a confidence of {LOW_CONFIDENCE if args.low else CONFIDENCE}:\n")
     print("| file | keys | recognised as | boxes / expected | largest difference, px | confidence | verdict | built |")
     print("|---|---|---|---|---|---|---|---|")
     for row in table:

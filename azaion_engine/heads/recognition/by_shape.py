@@ -7,7 +7,14 @@ from dataclasses import replace
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import TensorInfo
 from azaion_engine.heads.detr import UltralyticsRtDetr
-from azaion_engine.heads.end_to_end import CLASS_BEFORE_CONFIDENCE, CLASS_FIRST, EndToEnd
+from azaion_engine.heads.end_to_end import (
+    CLASS_BEFORE_CONFIDENCE,
+    CLASS_FIRST,
+    INDEXED,
+    INDEXED_CLASS,
+    STRAIGHT,
+    EndToEnd,
+)
 from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
 from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
@@ -77,6 +84,27 @@ def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         ),
         *(replace(one, certain=False, missing=("input",)) for one in others),
     ]
+
+
+def read_flat(evidence: Evidence) -> list[Reading]:
+    """End-to-end rows without a batch dimension, `[n, 6]` or `[n, 7]`."""
+    readings = []
+    for tensor in evidence.signature.outputs:
+        if len(tensor.shape) != 2 or tensor.shape[1] not in (6, 7):
+            continue
+        columns = tensor.shape[1]
+        head = EndToEnd(tensor.name, evidence.settings.class_offset, columns, flat=True)
+        first = Reading(head, "end-to-end rows without a batch", missing=("input",))
+        orders = {"": STRAIGHT, " that begin with class and confidence": CLASS_FIRST}
+        if columns == 7:
+            orders = {" of YOLO-NAS": INDEXED}
+            if "flat" not in tensor.name:  # as super-gradients names it
+                orders = {" of YOLOv7": INDEXED_CLASS, **orders}
+        readings += [
+            replace(first, head=replace(head, order=order), family=first.family + words)
+            for words, order in orders.items()
+        ]
+    return readings
 
 
 def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
