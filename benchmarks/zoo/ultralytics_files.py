@@ -56,6 +56,7 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "yolo26n_seg_rows": ("yolo26n-seg.yaml", {"task": "segment", "nms": False}),
     "yolo11n_pose": ("yolo11n-pose.yaml", {"task": "pose"}),
     "yolo11n_pose_nms": ("yolo11n-pose.yaml", {"task": "pose", "nms": True}),
+    "yolo26n_pose_rows": ("yolo26n-pose.yaml", {"task": "pose", "nms": False}),
     "yolo11n_obb": ("yolo11n-obb.yaml", {"task": "obb"}),
     "yolo11n_obb_nms": ("yolo11n-obb.yaml", {"task": "obb", "nms": True}),
     "yolo26n_obb_rows": ("yolo26n-obb.yaml", {"task": "obb", "nms": False}),

@@ -24,6 +24,9 @@ from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 MOST_ROWS = 1000
 """Most rows of a head that has suppressed its boxes; raw heads have more candidates."""
 
+_MASKS = 32
+"""Prototypes of masks, and coefficients of them for each box, in all of Ultralytics' segmentation models."""
+
 
 def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     """Readings of one output `[batch, p, q]`."""
@@ -42,6 +45,13 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
+        return read_rows(evidence, tensor)
+    if q == 6 + _MASKS and _is_segmenting(evidence):
+        if evidence.settings.task != "detect":
+            raise ModelError(
+                f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: {_MASKS} columns more than a row's 6, for "
+                "masks; `task: detect` takes the boxes alone"
+            )
         return read_rows(evidence, tensor)
     if 0 < p <= MOST_ROWS and q >= 5:
         readings = [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
@@ -134,7 +144,7 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
     Raises:
         ModelError: It has them, and the user has not said that the boxes alone are wanted.
     """
-    known = evidence.classes or (columns - 32 if _is_segmenting(evidence) else columns)
+    known = evidence.classes or (columns - _MASKS if _is_segmenting(evidence) else columns)
     if columns == known:
         return columns
     if columns < known:
@@ -198,7 +208,7 @@ def read_oriented_raw(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
 
 def _is_segmenting(evidence: Evidence) -> bool:
     """Whether there are mask prototypes `[batch, 32, h, w]` beside the candidates."""
-    return any(len(t.shape) == 4 and t.shape[1] == 32 for t in evidence.signature.outputs)
+    return any(len(t.shape) == 4 and t.shape[1] == _MASKS for t in evidence.signature.outputs)
 
 
 def read_rtdetr(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
