@@ -221,3 +221,22 @@ def is_whole(values: NDArray[np.float32]) -> bool:
     if values.size == 0:
         return True
     return bool(np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0)
+
+
+_LIKELY = 0.05
+"""Confidence of a box that is neither filler nor noise."""
+
+_INVERTED = 0.3
+"""Largest share of likely corners that end before they begin: networks that are hardly trained give some."""
+
+
+def are_corners(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> bool:
+    """Whether boxes `[n, 4]` end after they begin: the likely ones, or most of all if none is likely.
+
+    Of centres and sizes, most objects do not: they lie further from the upper left corner than they are large.
+    """
+    inverted: NDArray[np.bool_] = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
+    likely = inverted[confidences >= _LIKELY]
+    if likely.size:
+        return bool(likely.mean() <= _INVERTED)
+    return bool(inverted.size == 0 or inverted.mean() <= 0.5)

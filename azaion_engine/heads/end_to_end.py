@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import OneOutputHead, Outputs, is_share, scale_of
+from azaion_engine.heads.base import OneOutputHead, Outputs, are_corners, is_share, scale_of
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
@@ -102,7 +102,7 @@ def contradiction_of(rows: NDArray[np.float32]) -> str:
         return f"column 4 reaches from {rows[:, 4].min():.3g} to {rows[:, 4].max():.3g}, a confidence from 0 to 1"
     if np.abs(rows[:, :4]).max() <= _PIXELS:
         return "no coordinate is above 2, so boxes are not in pixels"
-    # Most, not any: YOLO26 gives a few such boxes of nearly no confidence.
-    if (rows[:, 2:4] < rows[:, :2]).any(axis=1).mean() > 0.5:
-        return "in most rows x2 or y2 is below x1 or y1"
+    # Not any: YOLO26 gives a few such boxes of nearly no confidence.
+    if not are_corners(rows[:, :4], rows[:, 4]):
+        return "in many rows x2 or y2 is below x1 or y1, which may be centre and size"
     return ""

@@ -14,6 +14,7 @@ from azaion_engine.heads.base import (
     Head,
     Outputs,
     PluginSuppression,
+    are_corners,
     corners,
     is_share,
     is_whole,
@@ -30,19 +31,7 @@ Order = Literal["xyxy", "yxyx"]
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are in 0…1."""
 
-_LIKELY = 0.05
-"""Confidence of a box that is not filler or noise."""
-
 CENTRED = "many boxes end before they begin, so they are no corners; they may be centre and size"
-
-
-def ends_after_begin(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> bool:
-    """Whether boxes `[n, 4]` are corners: the likely ones, or all if none is likely, end after they begin.
-
-    A head of corners gives hardly any that do not; of centres and sizes, those are most of the objects.
-    """
-    likely = boxes[confidences >= _LIKELY] if (confidences >= _LIKELY).any() else boxes
-    return not likely.size or bool((likely[:, 2:] < likely[:, :2]).any(axis=1).mean() <= 0.1)
 
 
 @dataclass(frozen=True)
@@ -94,7 +83,7 @@ class NamedOutputs(Head):
             return "classes are not whole numbers"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        return "" if ends_after_begin(boxes, scores) else CENTRED
+        return "" if are_corners(boxes, scores) else CENTRED
 
     def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
         """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""
@@ -171,7 +160,7 @@ class ScoredBoxes(Head):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        if ends_after_begin(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
+        if are_corners(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
             return "most boxes end after they begin, as corners do" if self.centred else CENTRED
         return ""
 

@@ -110,10 +110,10 @@ def read_flat(evidence: Evidence) -> list[Reading]:
             orders = {" of YOLO-NAS": INDEXED}
             if "flat" not in tensor.name:  # as super-gradients names it
                 orders = {" of YOLOv7": INDEXED_CLASS, **orders}
-        readings += [
-            replace(first, head=replace(head, order=order), family=first.family + words)
-            for words, order in orders.items()
-        ]
+        for words, order in orders.items():
+            # PaddleDetection's `Resize` stretches, and class and confidence come first in its rows only.
+            form = STRETCHED if order == CLASS_FIRST else first.form
+            readings.append(replace(first, head=replace(head, order=order), family=first.family + words, form=form))
     return readings
 
 

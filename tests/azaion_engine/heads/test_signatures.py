@@ -452,6 +452,7 @@ CASES = {
         "end_to_end",
         ("input",),
         RGB,
+        "RGB 0..1, stretch",
     ),
     "DETR with a mask": Case(
         lambda: queried(
@@ -562,9 +563,11 @@ def test_boxes_of_a_corner_or_a_centre_and_a_size_are_never_answered_as_corners(
     boxes = s.centred()
     if corner_first:
         boxes[:, :2] = s.BOXES[:, :2]
-    case = Case(lambda: s.make_model(apart(boxes=boxes[None])), "")
-    with pytest.raises(ModelError, match="they may be centre and size"):
-        Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
+    rows = np.column_stack([boxes, s.CONFIDENCES, s.CLASSES]).astype(np.float32)[None]
+    for outputs in (apart(boxes=boxes[None]), {"out": rows}):
+        case = Case(lambda outputs=outputs: s.make_model(outputs), "")
+        with pytest.raises(ModelError, match="may be centre and size"):
+            Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
 
 
 def test_rows_of_several_pictures_are_not_taken_for_those_of_one(tmp_path: Path) -> None:
