@@ -106,6 +106,8 @@ def read_flat(evidence: Evidence) -> list[Reading]:
         head = EndToEnd(tensor.name, evidence.settings.class_offset, columns, flat=True)
         first = Reading(head, "end-to-end rows without a batch", missing=("input",))
         orders = {"": STRAIGHT, " that begin with class and confidence": CLASS_FIRST}
+        if columns == 6 and "scale_factor" in [extra.name for extra in evidence.signature.extras]:
+            orders.pop("")  # PaddleDetection's
         if columns == 7:
             orders = {" of YOLO-NAS": INDEXED}
             if "flat" not in tensor.name:  # as super-gradients names it

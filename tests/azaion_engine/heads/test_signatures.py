@@ -570,6 +570,24 @@ def test_boxes_of_a_corner_or_a_centre_and_a_size_are_never_answered_as_corners(
             Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
 
 
+@pytest.mark.parametrize(
+    ("columns", "extras", "family"),
+    [
+        (7, {}, "of YOLOv7"),
+        (6, {}, "end-to-end rows without a batch"),
+        (6, {"scale_factor": (TensorProto.FLOAT, [1, 2])}, "that begin with class and confidence"),
+    ],
+)
+def test_a_sample_without_boxes_refuses_no_file(
+    columns: int, extras: dict[str, Any], family: str, tmp_path: Path
+) -> None:
+    none = np.zeros((0, columns), np.float32)
+    case = Case(lambda: s.make_model({"out": none}, shapes={"out": ["n", columns]}, extras=extras), "")
+    with Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector:
+        assert detector.engine.choice.family.endswith(family)
+        assert len(detector.detect([s.picture()])[0].boxes) == 0
+
+
 def test_rows_of_several_pictures_are_not_taken_for_those_of_one(tmp_path: Path) -> None:
     rows = numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)
     rows[1, 0] = 1
