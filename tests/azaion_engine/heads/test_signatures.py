@@ -376,6 +376,20 @@ CASES = {
         {"input": {"fit": "stretch"}},
         "RGB 0..255, stretch, NHWC uint8",
     ),
+    "EfficientNMS, names as TensorFlow's": Case(
+        lambda: s.make_model(
+            {
+                "num_detections": np.array([[2]], np.int32),
+                "detection_boxes": s.BOXES[None],
+                "detection_scores": s.CONFIDENCES[None],
+                "detection_classes": s.CLASSES[None].astype(np.int32),
+            }
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
     "mmdeploy, filled up": Case(
         lambda: s.make_model(
             {
