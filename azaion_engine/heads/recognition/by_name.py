@@ -62,8 +62,8 @@ def read_tensorflow(evidence: Evidence) -> list[Reading]:
     relative = Reading(head, "TensorFlow's detection API", STRETCHED, certain=False, missing=("input",))
     pixels = replace(head, relative=False)
     if _is_nchw(evidence):
-        # TensorFlow's own are in 0..1. Pixels of a PyTorch model are those of TensorRT's EfficientNMS, whose outputs have
-        # these names too and begin with x (TensorRT, `plugin/efficientNMSPlugin/README.md`).
+        # TensorFlow's own are in 0..1. Pixels of a PyTorch model are those of TensorRT's EfficientNMS, whose outputs
+        # have these names too and begin with x (TensorRT, `plugin/efficientNMSPlugin/README.md`).
         relative = replace(relative, family=f"{relative.family}, or EfficientNMS by the same names")
         pixels = replace(pixels, order="xyxy")
     # Pixels first: where the sample has no boxes, boxes in 0..1 taken for pixels are refused later, not answered.
