@@ -100,9 +100,10 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 	$(BIN)/python -m benchmarks.records.report build/bench.json
 	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.service.batching
 
-.venv-zoo/.made: benchmarks/zoo/requirements.txt
+.venv-zoo/.made: benchmarks/zoo/requirements.txt benchmarks/zoo/others/requirements.txt
 	$(PYTHON) -m venv .venv-zoo
 	.venv-zoo/bin/pip install --quiet --requirement $<
+	.venv-zoo/bin/pip install --quiet --no-deps --no-build-isolation --requirement benchmarks/zoo/others/requirements.txt
 	@touch $@
 
 # Resumable: files that were made stay under build/zoo. ZOO_TABLE: where the record goes.
@@ -114,8 +115,13 @@ zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made a
 	.venv-zoo/bin/python -m benchmarks.zoo.ultralytics_files build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.transformers_files build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.torchvision_files build/zoo
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json
+	.venv-zoo/bin/python -m benchmarks.zoo.others.yolox_exports build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.others.yolov5_exports build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.others.rfdetr_exports build/zoo
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json > build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	@echo >> build/zoo/zoo.md
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json >> build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	cat build/zoo/zoo.md
 
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
 	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu
