@@ -44,7 +44,7 @@ def row_of(listener: Listener, http: int, grpc: int | None) -> str:
     if "haproxy" in process and not process.startswith("ray::"):
         return "HAProxy's statistics and metrics"
     if "dashboard.py" in process or "monitor.py" in process:
-        return "Ray's dashboard" if port == 8265 else "metrics of Ray's dashboard and autoscaler"
+        return "Ray's dashboard" if f"--port={port} " in process else "metrics of Ray's dashboard and autoscaler"
     if "ray.util.client.server" in process:
         return "Ray Client"
     for start, row in (

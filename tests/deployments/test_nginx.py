@@ -176,9 +176,9 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
                 time.sleep(0.1)
             yield found
         finally:
-            stop_service()
             nginx.terminate()
             nginx.wait(30)
+            stop_service()
 
 
 def test_pictures_are_answered_over_tls_on_connections_that_stay_open(proxied: Proxied) -> None:
