@@ -98,7 +98,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Goes on to the next request."""
         super().on_response_complete()
-        if not self._awaits_head and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._gathering is not None and self._limit is None:  # the next request, which came with the answered one
+            self._gather_later()
+        elif not self._awaits_head and self.cycle.response_complete:
             self._unset_limit()
             self._limit = self.loop.call_later(REST_S, self.transport.close)
 

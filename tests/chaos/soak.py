@@ -206,9 +206,14 @@ def _queues(service: ChaosService) -> list[float]:
         "print(*[f\"{node['NodeManagerAddress']}:{node['MetricsExportPort']}\" for node in ray.nodes()])\n"
     )
     command = [sys.executable, "-c", code, service.gcs_address()]
-    asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=90, env=service.environment())
-    [address] = asked.stdout.split()[-1:]
-    text = httpx.get(f"http://{address}/metrics", timeout=20).text
+    try:
+        asked = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=90, env=service.environment()
+        )
+    except subprocess.SubprocessError as error:  # must not cost the record of twenty minutes
+        print(f"the metrics cannot be asked: {error}")
+        return []
+    text = httpx.get(f"http://{asked.stdout.split()[-1]}/metrics", timeout=20).text
     return [float(found) for found in re.findall(r"^ray_azaion_queue_depth\{.*\} (\S+)$", text, re.MULTILINE)]
 
 

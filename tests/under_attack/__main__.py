@@ -14,6 +14,7 @@ import signal
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -73,20 +74,17 @@ def turn(service: ChaosService, cases: list[Case], seconds: float, attack: str =
     return Turn(seen, service_cores, busy_cores, json.loads(printed))
 
 
-def measure(service: ChaosService, cases: list[Case], names: list[str], seconds: float) -> list[dict[str, Any]]:
-    """Measures attacks in turns; prints a row for each."""
+def measure(service: ChaosService, cases: list[Case], names: list[str], seconds: float) -> Iterator[dict[str, Any]]:
+    """Measures attacks in turns; yields a row for each."""
     turn(service, cases, 4)  # warms up
-    rows = []
     alone = turn(service, cases, seconds)
     for name in names:
         for _ in range(TRIES):
             under = turn(service, cases, seconds, name)
             before, alone = alone, turn(service, cases, seconds)
-            rows.append(compared(name, under, [before, alone]))
-            print(line(rows[-1]), flush=True)
-            if held(rows[-1]):
+            yield (row := compared(name, under, [before, alone]))
+            if held(row):
                 break
-    return rows
 
 
 def compared(name: str, under: Turn, alone: list[Turn]) -> dict[str, Any]:
@@ -163,9 +161,12 @@ def main() -> int:
     for mode in options.modes:
         print(f"\n{'HAProxy' if mode == 'throughput' else 'Serve’s own proxy'}\n{_HEADER}", flush=True)
         with chaos_service(mode == "throughput", max_queue=MAX_QUEUE) as service:
-            record["modes"][mode] = measure(service, cases, options.attacks, options.seconds)
-    if options.json is not None:
-        options.json.write_text(json.dumps(record, indent=2, default=str).replace("NaN", "null") + "\n")
+            rows = record["modes"].setdefault(mode, [])
+            for row in measure(service, cases, options.attacks, options.seconds):
+                print(line(row), flush=True)
+                rows.append(row)
+                if options.json is not None:  # now: the rest may be stopped
+                    options.json.write_text(json.dumps(record, indent=2).replace("NaN", "null") + "\n")
     won = {(mode, row["attack"]) for mode, rows in record["modes"].items() for row in rows if held(row)}
     missed = [f"{m}: {name}" for m in options.modes for name in options.attacks if (m, name) not in won]
     print("\n" + (f"MISSED: {', '.join(missed)}" if missed else "every bar is held"))

@@ -291,3 +291,14 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(port: int, size: int, earl
         assert (path in begun) == early, "a long body may be refused before it is sent"
         connection.sendall(whole[-size:])
         assert len(body_of(stream)) == len(f"POST {path} ") + size
+
+
+def test_a_slow_body_behind_an_unanswered_request_ends_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
+    monkeypatch.setattr(http_protocol, "REST_S", 0.1)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/slow", b"1", b"") + post(b"/a", b"1234", b"")[:-1])
+        seconds, answer = seconds_until_closed(connection)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"HTTP/1.1 408 Request Timeout\r\n" in answer
+    assert 1.4 < seconds < 6
