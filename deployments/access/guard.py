@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 
 from azaion_engine.errors import AzaionError
@@ -58,8 +58,6 @@ class Guard:
 
         Raises:
             UnauthorizedError: There is no key, or an unknown one.
-            KeyDisabledError: The key is switched off.
-            KeyExpiredError: Its time is over.
         """
         scheme, _, token = authorization.partition(" ")
         secret = token.strip() if scheme.lower() == "bearer" else api_key.strip()
@@ -68,20 +66,31 @@ class Guard:
         key = self._keys.find(secret)
         if key is None:
             raise UnauthorizedError("the key is unknown here")
-        if not key.enabled:
-            raise KeyDisabledError(f"the key {key.name!r} is switched off")
-        if key.expired():
-            raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
         return key
 
-    async def admit(self, key: Key) -> Admission:
-        """Admits a request with pictures, of which it counts the first; enter the result for its duration.
+    async def admit(self, key: Key, pictures: bool) -> AbstractContextManager[Admission | None]:
+        """Admits a request; of one with pictures it counts the first.
+
+        Args:
+            key: Its key.
+            pictures: Whether it carries pictures, which count in the key's limits.
+
+        Returns:
+            What to enter for the request's duration; it gives the admission of a request with pictures.
 
         Raises:
+            KeyDisabledError: The key is switched off.
+            KeyExpiredError: Its time is over.
             ShareLimitError: The key has its share of the queue, or twice as many requests in this replica.
             RateLimitError: More pictures a second than the key may send.
             DailyLimitError: More pictures today than the key may send.
         """
+        if not key.enabled:
+            raise KeyDisabledError(f"the key {key.name!r} is switched off")
+        if key.expired():
+            raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
+        if not pictures:
+            return nullcontext()
         holding = self._held.setdefault(key.name, _Holding())
         most = self._most(key)
         # Twice, as of all bodies that may arrive: an arriving body needs no engine.

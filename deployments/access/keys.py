@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import datetime, timezone
+from functools import cached_property
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -41,7 +42,7 @@ class Key(BaseModel):
     )
     daily: int | None = Field(None, ge=1, description="Pictures of one day in UTC, of all replicas.")
 
-    @property
+    @cached_property
     def limits(self) -> Limits | None:
         """The limits that all replicas keep together; None without any."""
         if self.rate is None and self.daily is None:

@@ -56,18 +56,14 @@ class KeyCheck:
             key = guard.key_of(headers.get(b"authorization", ""), headers.get(b"x-api-key", ""))
             if record is not None:
                 record.key = key.name
-            counted = scope["method"] == "POST" and path.endswith(_INFERENCE)
-            admission = await guard.admit(key) if counted else None
+            admitted = await guard.admit(key, pictures=scope["method"] == "POST" and path.endswith(_INFERENCE))
         except AzaionError as error:
             scope["route"] = _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
             await _refusal(error, path)(scope, receive, send)
             return
-        if admission is None:
+        with admitted as admission:
             await self._app(scope, receive, send)
-            return
-        with admission:
-            await self._app(scope, receive, send)
-            if record is not None and record.status >= 500:
+            if admission is not None and record is not None and record.status >= 500:
                 admission.refund()
 
 

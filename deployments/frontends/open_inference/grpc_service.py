@@ -152,7 +152,7 @@ class OpenInferenceGrpc:
             return await self.service.convert(_parsed, kind, data, most)
         return _parsed(kind, data, most)
 
-    async def admitted(self, method: str, grpc_context: Any) -> AbstractContextManager[Any]:
+    async def admitted(self, method: str, grpc_context: Any) -> AbstractContextManager[object]:
         """Asks for a key, in the metadata `authorization` or `x-api-key`; enter the result for the call's duration.
 
         Raises:
@@ -166,7 +166,7 @@ class OpenInferenceGrpc:
         key = guard.key_of(_text(metadata.get("authorization")), _text(metadata.get("x-api-key")))
         if (record := current_request.get()) is not None:
             record.key = key.name
-        return await guard.admit(key) if method == "ModelInfer" else nullcontext()
+        return await guard.admit(key, pictures=method == "ModelInfer")
 
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:

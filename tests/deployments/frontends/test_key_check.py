@@ -239,11 +239,14 @@ def test_the_record_has_the_name_of_the_key(keys, monkeypatch):
             await detect(http, each)
 
     asked(keys, ask)
+    change_key(keys, "lab", enabled=False)
+    asked(keys, lambda http: detect(http, secret))
     seen = [(record.key, record.route, record.status, record.outcome) for record in records]
     assert seen == [
         ("lab", "/detect", 200, "ok"),
         ("lab", "/detect", 429, "daily_exceeded"),
         ("", "/detect", 401, "unauthorized"),
+        ("lab", "/detect", 403, "key_disabled"),
     ]
 
 

@@ -18,7 +18,7 @@ export const keyHeaders = () => (current ? { Authorization: `Bearer ${current}` 
  */
 export function askForKey(refused, reason) {
   if (refused !== current) return Promise.resolve(true);
-  asking ??= ask(reason).finally(() => (asking = null));
+  asking ??= ask(refused ? reason : "Keys come from whoever runs the service.").finally(() => (asking = null));
   return asking;
 }
 

@@ -67,7 +67,8 @@ def give(page: Page, secret: str) -> None:
 def test_the_page_asks_for_a_key_and_keeps_it_for_its_tab_only(page, secret_and_url):
     secret, url = secret_and_url
     dialog = page.locator("#key-dialog")
-    expect(dialog).to_contain_text("A key is needed", ignore_case=True)
+    expect(dialog).to_contain_text("This service wants a key")
+    expect(dialog).not_to_contain_text("unknown")
     give(page, "azk_wrong")
     expect(dialog).to_contain_text("the key is unknown here")
     expect(dialog).to_be_visible()
