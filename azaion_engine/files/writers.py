@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, TextIO
 
+from azaion_engine.files.names import printable
 from azaion_engine.files.sources import Item
 from azaion_engine.results.detections import Detections
 
@@ -33,7 +34,7 @@ class JsonLines(Writer):
 
     def write(self, item: Item, found: Detections) -> None:
         """Writes one line."""
-        line: dict[str, Any] = {"source": item.source}
+        line: dict[str, Any] = {"source": printable(item.source)}
         if item.frame is not None:
             line |= {"frame": item.frame, "time_s": item.time_s}
         line["picture"] = {"width": found.picture_width, "height": found.picture_height}
@@ -63,7 +64,7 @@ class Csv(Writer):
         for box in found.to_dicts():
             if corners := box.pop("corners", None):
                 box |= zip(self.ORIENTED[1:], [value for corner in corners for value in corner], strict=True)
-            self._rows.writerow({"source": item.source, "frame": item.frame, **box})
+            self._rows.writerow({"source": printable(item.source), "frame": item.frame, **box})
 
 
 class Yolo(Writer):
@@ -105,7 +106,7 @@ class Coco(Writer):
         """Collects the boxes of one picture."""
         image = len(self._images) + 1
         size = {"width": found.picture_width, "height": found.picture_height}
-        self._images.append({"id": image, "file_name": item.name, **size})
+        self._images.append({"id": image, "file_name": printable(item.name), **size})
         for box in found:
             self._names.setdefault(box.class_id, box.class_name)
             width, height = box.x2 - box.x1, box.y2 - box.y1
