@@ -73,7 +73,8 @@ class Item:
         picture: Path of the file, encoded bytes, uint8 RGB pixels `[height, width, 3]`, or an error.
         frame: Index in the video, from 0; None for a picture.
         time_s: Time stamp of a frame, in seconds; None for a picture.
-        clock: When a frame of a live stream came, UTC, as RFC 3339 writes it; None for pictures and videos.
+        stream: Index of a live stream among those given; None for pictures and videos.
+        clock_s: When a live frame came, in seconds since 1970-01-01 UTC; None for pictures and videos.
     """
 
     source: str
@@ -81,7 +82,8 @@ class Item:
     picture: Path | bytes | NDArray[np.uint8] | PictureError
     frame: int | None = None
     time_s: float | None = None
-    clock: str | None = None
+    stream: int | None = None
+    clock_s: float | None = None
 
     def load(self, max_bytes: int | None = None) -> bytes | NDArray[np.uint8]:
         """Returns encoded bytes or pixels.

@@ -13,16 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from azaion_engine.errors import MissingDependencyError, PictureError, UndecodablePictureError, reason
 from azaion_engine.files.video_kind import stated_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
     from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from numpy.typing import NDArray
 
 _CONTAINERS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg"
 """FFmpeg's names of the containers that are read: none that names other files or addresses, as playlists do."""
@@ -90,15 +89,18 @@ def read_frames(path: str, every: int = 1) -> Iterator[Frame]:
 def count_frames(path: str) -> int:
     """Returns the number of frames that the header of a video states or lets estimate, 0 where it does not."""
     av = load_pyav()
-    with suppress(av.FFmpegError, OSError, ValueError), open(path, "rb") as file:
-        with av.open(file, options=_OPTIONS, metadata_errors="replace") as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                return 0
-            if stream.frames:
-                return int(stream.frames)
-            if container.duration and stream.average_rate:
-                return max(0, int(container.duration / av.time_base * stream.average_rate))
+    with (
+        suppress(av.FFmpegError, OSError, ValueError),
+        open(path, "rb") as file,
+        av.open(file, options=_OPTIONS, metadata_errors="replace") as container,
+    ):
+        stream = container.streams.best("video")
+        if stream is None:
+            return 0
+        if stream.frames:
+            return int(stream.frames)
+        if container.duration and stream.average_rate:
+            return max(0, int(container.duration / av.time_base * stream.average_rate))
     return 0
 
 
@@ -132,7 +134,7 @@ class _Reading:
             time_s = self._time_of(frame, stream, index)
             self.last_s = time_s
             if index % every == 0:
-                yield Frame(index, time_s, _upright(frame))
+                yield Frame(index, time_s, upright(frame))
         if fault := self._fault(stream):
             raise UndecodablePictureError(fault)
 
@@ -222,8 +224,10 @@ class _Reading:
         return round(missing, 3) if missing > 1.5 * frame_s else 0.0
 
 
-def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
+def upright(frame: VideoFrame) -> NDArray[np.uint8]:
     """Returns the pixels, turned by what the file says: degrees counter-clockwise, as `numpy.rot90` turns."""
+    import numpy as np
+
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
