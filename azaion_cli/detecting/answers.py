@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from azaion_cli.detecting.drawer import DRAWN_SUFFIX, Drawer
 from azaion_cli.detecting.formats import Format
-from azaion_cli.drawer import DRAWN_SUFFIX, Drawer
 from azaion_engine.errors import PictureError
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
