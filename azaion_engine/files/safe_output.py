@@ -68,11 +68,13 @@ class SafeOutput:
             nearest = nearest.parent
         _check_folder(nearest)
         found = [folder / name for name in names]
+        listed: dict[Path, list[str]] = {}
         for start, suffix in numbered:
             path = folder / start
+            if path.parent not in listed:
+                listed[path.parent] = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
             fits = re.compile(re.escape(path.name) + r"_\d{6,}" + re.escape(suffix))
-            with suppress(OSError):
-                found += [path.parent / name for name in sorted(os.listdir(path.parent)) if fits.fullmatch(name)]
+            found += [path.parent / name for name in listed[path.parent] if fits.fullmatch(name)]
         for path in found:
             self._check(path)
             real = os.path.realpath(path)
