@@ -73,7 +73,7 @@ def _load() -> tuple[Any, Any]:
         from trackers import ByteTrackTracker
     except ImportError as error:
         raise MissingDependencyError(
-            "tracking needs the extra `track`: pip install 'azaion-engine[track]'; without libGL: pip install supervision, "
-            f"then pip install --no-deps trackers ({error})"
+            "tracking needs the extra `track`: pip install 'azaion-engine[track]'; without libGL: "
+            f"pip install supervision, then pip install --no-deps trackers ({error})"
         ) from error
     return supervision, ByteTrackTracker
