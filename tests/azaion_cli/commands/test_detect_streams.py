@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +19,8 @@ from azaion_cli.exit_codes import ExitCode
 from azaion_engine.detector import Detector
 from tests.azaion_cli.conftest import Ran
 from tests.azaion_engine.files import rtsp_server
+from tests.azaion_engine.files.camera import Camera
+from tests.azaion_engine.files.video_files import write_frames
 
 Cli = Callable[..., Ran]
 
@@ -36,7 +41,7 @@ def test_two_cameras_share_batches_and_are_answered_with_stream_and_time(
         address = f"rtsp://user:secret@127.0.0.1:{port}"
         ran = azaion(
             *("detect", f"{address}/ball", f"{address}/snow", "--model", tiny, "--engine", "onnx", "-c", 0),
-            *("--batch-size", 4, "--seconds", 5, "--json", "-o", tmp_path / "out.jsonl", "--draw", tmp_path / "drawn"),
+            *("--batch-size", 4, "--seconds", 3, "--json", "-o", tmp_path / "out.jsonl", "--draw", tmp_path / "drawn"),
         )
     assert ran.code == ExitCode.OK, ran.err
     assert "secret" not in ran.err + (tmp_path / "out.jsonl").read_text()
@@ -103,3 +108,40 @@ def test_a_camera_that_is_not_there_is_given_up(azaion: Cli, tiny: Path) -> None
     ran = azaion("detect", "63", "--model", tiny, "--engine", "onnx", "--reconnects", 0)
     assert ran.code == ExitCode.PICTURES_FAILED
     assert "error: 63: given up after 0 reconnects" in ran.err
+
+
+def test_a_stopped_run_keeps_what_was_answered(tiny: Path, tmp_path: Path) -> None:
+    with Camera(write_frames(tmp_path / "a.ts", [100 * index for index in range(40)]).read_bytes()) as camera:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "azaion_cli",
+                "detect",
+                camera.address,
+                "--model",
+                str(tiny),
+                "--engine",
+                "onnx",
+                "--reconnects",
+                "100",
+                "-o",
+                str(tmp_path / "out.jsonl"),
+            ],
+            stderr=subprocess.PIPE,
+        )
+        while camera.connections < 2:  # the first one was answered
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert not (tmp_path / "out.jsonl").exists()
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, told
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["stream"] == 0
+
+
+def test_frames_drawn_before_are_not_replaced(azaion: Cli, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "stream_0_000007.jpg").write_bytes(b"old")
+    ran = azaion("detect", "rtsp://127.0.0.1:1/a", "--draw", tmp_path, "--model", tiny, "--engine", "onnx")
+    assert ran.code == ExitCode.USAGE
+    assert "exists already" in ran.err
