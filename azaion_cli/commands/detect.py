@@ -22,6 +22,7 @@ from azaion_cli.options import (
     JsonOption,
     ModelOption,
     SetOption,
+    TilesOption,
     VerboseOption,
     read_settings,
 )
@@ -64,6 +65,7 @@ def detect(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")] = False,
     every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video.", min=1)] = 1,
+    tiles: TilesOption = None,
     batch_size: BatchOption = None,
     set_: SetOption = None,
     json_: JsonOption = False,
@@ -80,7 +82,9 @@ def detect(
         found = find_sources(sources, recursive=recursive)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="SOURCES") from error
-    settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
+    settings = read_settings(
+        set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size, tiles=tiles
+    )
 
     from azaion_cli.drawer import Drawer
     from azaion_cli.live_build import build_progress
