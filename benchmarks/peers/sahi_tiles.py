@@ -1,6 +1,6 @@
 """SAHI's sliced prediction on an ONNX file; `benchmarks.library.tiles` runs this in SAHI's own environment.
 
-    python sahi_tiles.py MODEL OUT.npz --confidence 0.05 PICTURES
+    python sahi_tiles.py MODEL OUT.npz --confidence 0.1 PICTURES
 
 SAHI has no class for plain ONNX files: the adapter letterboxes a slice into the network's input as its own classes do,
 runs the session, and hands rows over. Everything else, slicing, the picture as a whole, merging, is SAHI with its
@@ -75,12 +75,11 @@ class OnnxModel(DetectionModel):
     def _create_object_prediction_list_from_original_predictions(
         self, shift_amount_list: list | None = None, full_shape_list: list | None = None
     ) -> None:
-        shift = (shift_amount_list or [[0, 0]])[0]
-        full = (full_shape_list or [None])[0]
-        if shift and isinstance(shift[0], list):
-            shift = shift[0]
-        if full and isinstance(full[0], list):
-            full = full[0]
+        # One slice's, or a list with one slice's.
+        shift, full = (
+            given[0] if given and isinstance(given[0], list) else given
+            for given in (shift_amount_list, full_shape_list)
+        )
         [rows] = self._original_predictions
         self._object_prediction_list_per_image = [
             [
@@ -89,7 +88,7 @@ class OnnxModel(DetectionModel):
                     category_id=int(class_id),
                     score=confidence,
                     category_name=NAMES[str(int(class_id))],
-                    shift_amount=shift,
+                    shift_amount=shift or [0, 0],
                     full_shape=full,
                 )
                 for x1, y1, x2, y2, confidence, class_id in rows.tolist()
