@@ -227,11 +227,16 @@ def main() -> None:
             "seconds to merge 100,000 boxes": [merging["upright"]["cpu_s"], MERGE_BAR_S],
         },
     }
+    _write(options.json, record)
     if options.sahi:
         record["sahi"] = peer = measure_sahi(options.sahi.absolute(), scenes)
         record["targets"]["rate of tiles over SAHI's"] = [round(tiles / peer["inputs_per_cpu_s"], 3), PEER_BAR]
-    options.json.write_text(json.dumps(record, indent=1) + "\n")
-    print(json.dumps({key: record[key] for key in ("map50", "rates", "targets")}, indent=1))
+        _write(options.json, record)
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps({key: record[key] for key in ("map50", "rates", "targets")}, indent=1), flush=True)
 
 
 if __name__ == "__main__":
