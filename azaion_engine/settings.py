@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -72,6 +72,46 @@ class InputSettings(BaseModel):
         return std
 
 
+class Tiles(BaseModel):
+    """How a large picture is cut into tiles, and how the boxes of its tiles are merged.
+
+    The words and the defaults of overlap, match and threshold are SAHI's (github.com/obss/sahi, `get_sliced_prediction`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Literal["auto", "off"] | Annotated[int, Field(ge=32, le=32768)] = Field(
+        "auto",
+        description="Side of a tile in pixels of the picture; `auto`: the network's size, for pictures more than 1.5 "
+        "times as long; `off`: pictures are shrunk to the network's size as a whole.",
+    )
+    overlap: float = Field(0.2, ge=0, le=0.75, description="Share of a tile that the next one covers too.")
+    full_picture: bool = Field(True, description="The whole picture is looked at too, for objects larger than a tile.")
+    merge: Literal["greedy", "suppress"] = Field(
+        "greedy",
+        description="Of boxes that match, `suppress` keeps one; `greedy` also unites parts of an object that no tile "
+        "shows whole.",
+    )
+    match: Literal["ios", "iou"] = Field(
+        "ios", description="Boxes of two tiles match by their intersection over the smaller one, or over their union."
+    )
+    threshold: float = Field(0.5, ge=0, le=1, description="Boxes match above it.")
+    max_tiles: int = Field(1024, ge=1, description="Tiles of one picture; a picture with more is refused.")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether pictures are cut at all."""
+        return self.size != "off"
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _written(cls, size: Any) -> Any:
+        """Takes YAML's booleans for `off` and `on`, and numbers that came as text."""
+        if isinstance(size, bool):
+            return "auto" if size else "off"
+        return int(size) if isinstance(size, str) and size.isdecimal() and len(size) < 9 else size
+
+
 class DetectorSettings(BaseModel):
     """Settings of a detector: model, engine, sizes, confidence and limits.
 
@@ -133,6 +173,17 @@ class DetectorSettings(BaseModel):
         description="Memory of all decodes at once in a process, in bytes: a decode waits for others, and a picture "
         "that needs more alone is refused; default: a quarter of the machine's, 256 MiB to 4 GiB.",
     )
+
+    tiles: Tiles = Field(
+        Tiles(size="off"),
+        description="How large pictures are cut into tiles: `auto`, a size in pixels, `off`, or a mapping with `size`, "
+        "`overlap`, `full_picture`, `merge`, `match`, `threshold`, `max_tiles`; default: `off`.",
+    )
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _short_form(cls, tiles: Any) -> Any:
+        return tiles if isinstance(tiles, (dict, Tiles)) else {"size": tiles}
 
     @field_validator("labels", "cache_dir")
     @classmethod
