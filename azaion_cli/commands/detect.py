@@ -6,9 +6,10 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,7 +27,8 @@ from azaion_cli.options import (
     read_settings,
 )
 from azaion_cli.picture_bar import picture_bar
-from azaion_engine.errors import InvalidParameterError
+from azaion_cli.scene_detection import SceneDetection, SceneWishes, locate_item, parse_bands
+from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.files.sources import Item, Source, count_pictures, find_sources, pictures_of
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from azaion_engine.errors import AzaionError
     from azaion_engine.files.writers import Writer
     from azaion_engine.pictures.header import PictureLimits
+    from azaion_engine.results.detections import Detections
 
-Format = Literal["jsonl", "csv", "yolo", "coco"]
+Format = Literal["jsonl", "csv", "yolo", "coco", "geojson"]
 
 
 def detect(
@@ -54,7 +57,8 @@ def detect(
         str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, or one COCO document.")
+        Format,
+        typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, one COCO document, or map polygons."),
     ] = "jsonl",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default: stdout.")
@@ -63,6 +67,19 @@ def detect(
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")] = False,
+    bands: Annotated[
+        str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
+    ] = None,
+    gsd: Annotated[
+        float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
+    ] = None,
+    scene_gsd: Annotated[
+        float | None, typer.Option("--scene-gsd", help="Metres a pixel of TIFFs that do not say so themselves.")
+    ] = None,
+    min_metres: Annotated[
+        float | None, typer.Option("--min-metres", help="Keep boxes whose longer side has this length at least; TIFFs.")
+    ] = None,
+    max_metres: Annotated[float | None, typer.Option("--max-metres", help="Likewise at most.")] = None,
     every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video.", min=1)] = 1,
     batch_size: BatchOption = None,
     set_: SetOption = None,
@@ -72,6 +89,8 @@ def detect(
     """Find objects in pictures and videos.
 
     Results go to stdout, in order; bad pictures are named on stderr and stop nothing: the exit code is then 1.
+    A TIFF too large to decode at once, or with an option that says so, is read in windows (extra `geo`); geojson
+    writes the boxes of GeoTIFFs and of drones' photos taken straight down as WGS84 polygons.
     --json writes errors and a closing summary as JSON to stderr.
     """
     if format_ == "yolo" and output is None:
@@ -80,12 +99,12 @@ def detect(
         found = find_sources(sources, recursive=recursive)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="SOURCES") from error
+    wishes = SceneWishes(parse_bands(bands), gsd, scene_gsd, min_metres, max_metres)
     settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
 
     from azaion_cli.drawer import Drawer
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
-    from azaion_engine.errors import PictureError
     from azaion_engine.system.cores import available_cores
 
     threads = available_cores()
@@ -97,23 +116,40 @@ def detect(
         drawer = stack.enter_context(Drawer(draw, threads, tally.failure)) if draw else None
         total = partial(_count, found, every)
         advance = stack.enter_context(picture_bar(total, results_on_stdout=output is None))
+        scenes = SceneDetection(detector, settings.tiles, wishes, threads)
         looked: deque[_Looked] = deque()  # taken by the detector, not answered yet
 
-        def looks() -> Iterator[_Looked]:
-            for item in (item for source in found for item in pictures_of(source, every)):
+        def looks(sources: Iterable[Source]) -> Iterator[_Looked]:
+            for item in (item for source in sources for item in pictures_of(source, every)):
                 looked.append(_Looked(item, detector.limits if drawer else None))
                 yield looked[-1]
 
-        for result in detector.detect_each(looks(), threads=threads, classes=kept):
-            one = looked.popleft()
+        def answer(item: Item, result: Detections | PictureError) -> None:
             if isinstance(result, PictureError):
-                tally.failure(one.item, result)
+                tally.failure(item, result)
             else:
                 tally.found(len(result))
-                writer.write(one.item, result)
-                if drawer and one.pixels is not None:
+                writer.write(item, result)
+
+        for in_windows, sources_ in groupby(found, scenes.takes):
+            if in_windows:
+                for source in sources_:
+                    item = Item(source.path, source.name, Path(source.path))
+                    try:
+                        boxes, damage = scenes.detect(source, kept, advance.windows)
+                        answer(item, boxes)
+                        if damage is not None:
+                            tally.failure(item, damage)
+                    except PictureError as error:
+                        answer(item, error)
+                    advance()
+                continue
+            for result in detector.detect_each(looks(sources_), threads=threads, classes=kept):
+                one = looked.popleft()
+                answer(one.item, result)
+                if drawer and one.pixels is not None and not isinstance(result, PictureError):
                     drawer.draw(one.item, one.pixels, result)
-            advance()
+                advance()
     tally.report()
     return ExitCode.PICTURES_FAILED if tally.failed else ExitCode.OK
 
@@ -148,6 +184,7 @@ class _Looked:
 @contextmanager
 def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[Writer]:
     """Opens the output and yields its writer; finishes it even if the run is interrupted."""
+    from azaion_engine.files.geojson import GeoJson
     from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
 
     if kind == "yolo" and output is not None:
@@ -159,6 +196,7 @@ def _writer(kind: Format, output: Path | None, detector: Detector) -> Iterator[W
             "jsonl": lambda: JsonLines(stream),
             "csv": lambda: Csv(stream, detector.engine.choice.head.oriented),
             "coco": lambda: Coco(stream, detector.names),
+            "geojson": lambda: GeoJson(stream, locate_item),
         }
         writer = writers[kind]()
         try:

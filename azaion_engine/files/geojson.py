@@ -61,7 +61,7 @@ class GeoJson(Writer):
         source: dict[str, Any] = {"source": item.source}
         if item.frame is not None:
             source |= {"frame": item.frame, "time_s": item.time_s}
-        place = {} if georeference is None else {"crs": georeference.crs}
+        place: dict[str, Any] = {} if georeference is None else {"crs": georeference.crs}
         if georeference is not None and georeference.error_m is not None:
             place["error_m"] = round(georeference.error_m, 2)
         for box, geometry in zip(found.to_dicts(), geometries(found, georeference), strict=True):

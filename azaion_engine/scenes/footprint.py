@@ -10,6 +10,7 @@ them there is no height above ground, so that there is no footprint.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from dataclasses import dataclass
@@ -59,26 +60,26 @@ class CameraPose:
     rtk: bool = False
 
 
-def footprint(path: Path) -> PlaneGeoreference | None:
+def footprint(picture: Path | bytes) -> PlaneGeoreference | None:
     """Returns where a drone's JPEG lies; None if it is not one, was not taken straight down, or lacks a tag.
 
     Args:
-        path: A picture file. What cannot be read has no footprint.
+        picture: A picture file or its bytes. What cannot be read has no footprint.
     """
     from PIL import Image
     from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb") as file:
             tags = read_tags(file.read(_HEAD_BYTES))
             if not tags:
                 return None
             file.seek(0)
-            picture = JpegImageFile(file)
-            exif = picture.getexif()
+            opened = JpegImageFile(file)
+            exif = opened.getexif()
             film = float(exif.get_ifd(_EXIF_IFD).get(_FOCAL_35MM) or 0)
             upright = exif.get(_ORIENTATION, 1) == 1
-            width, height = picture.size
+            width, height = opened.size
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, ZeroDivisionError, Image.DecompressionBombError):
         return None  # broken metadata do not make a picture unusable
     pose = pose_of(tags, width, height, film) if upright else None

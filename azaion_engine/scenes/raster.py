@@ -46,10 +46,12 @@ _AS_LINES = {"GDAL_ENABLE_TIFF_SPLIT": "YES"}
 """For uncompressed files of one strip, whose lines are where they are."""
 
 
-def is_tiff(path: Path) -> bool:
-    """Returns whether a file begins with the signature of a TIFF or BigTIFF; False if it cannot be read."""
+def is_tiff(picture: Path | bytes) -> bool:
+    """Returns whether a file, or bytes, begin with the signature of a TIFF or BigTIFF; False if it cannot be read."""
+    if isinstance(picture, bytes):
+        return picture[:4] in _SIGNATURES
     try:
-        with path.open("rb") as file:
+        with picture.open("rb") as file:
             return file.read(4) in _SIGNATURES
     except OSError:
         return False
@@ -134,7 +136,7 @@ def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
         UndecodablePictureError: It is damaged.
         MissingDependencyError: rasterio is not installed.
     """
-    if data[:4] not in _SIGNATURES:
+    if not is_tiff(data):
         raise UnsupportedPictureError("not a TIFF")
     import_rasterio()
     from rasterio.io import MemoryFile

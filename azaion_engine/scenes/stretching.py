@@ -75,4 +75,5 @@ class Stretch:
         with np.errstate(over="ignore", invalid="ignore"):  # of outliers and infinities
             scaled = (values.astype(kind) - kind(low)) * kind(255 / (high - low))
         np.nan_to_num(scaled, copy=False, nan=0.0, posinf=255.0, neginf=0.0)
-        return np.rint(scaled.clip(0, 255, out=scaled)).astype(np.uint8)
+        eight: NDArray[np.uint8] = np.rint(scaled.clip(0, 255, out=scaled)).astype(np.uint8)
+        return eight
