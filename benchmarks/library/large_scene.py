@@ -27,6 +27,7 @@ from azaion_engine.model.file import sample_picture
 from azaion_engine.pictures.codec import decode
 from benchmarks.records.machine import machine
 
+_PROFILE = {"driver": "GTiff", "count": 3, "dtype": "uint8", "BIGTIFF": "YES", "sparse_ok": True}
 _TILED = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "jpeg", "photometric": "ycbcr"}
 _STRIPS = {"tiled": False, "blockysize": 16, "compress": "zstd", "zstd_level": 1}
 _OVERVIEWS = (8, 16, 32)
@@ -42,8 +43,11 @@ def make_scene(path: Path, side: int, every: int, strips: bool) -> int:
     picture = decode(sample_picture()).transpose(2, 0, 1)
     _, height, width = picture.shape
     profile: dict[str, Any] = {
-        **{"driver": "GTiff", "width": side, "height": side, "count": 3, "dtype": "uint8", "BIGTIFF": "YES"},
-        **{"crs": "EPSG:32633", "transform": Affine(0.1, 0, 400_000, 0, -0.1, 5_400_000), "sparse_ok": True},
+        "width": side,
+        "height": side,
+        "crs": "EPSG:32633",
+        "transform": Affine(0.1, 0, 400_000, 0, -0.1, 5_400_000),
+        **_PROFILE,
         **(_STRIPS if strips else _TILED),
     }
     placed = 0
