@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from azaion_engine.files.names import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -36,7 +38,7 @@ def stderr() -> Console:
 
 def say(text: str, style: str | None = None) -> None:
     """Writes one line to stderr, never wrapped, so that scripts can read it."""
-    stderr().print(" ".join(text.split()), style=style, soft_wrap=True)
+    stderr().print(" ".join(printable(text).split()), style=style, soft_wrap=True)
 
 
 def say_error(code: str, text: str, *, as_json: bool) -> None:

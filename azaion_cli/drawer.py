@@ -12,24 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import PictureError
+from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import FileNames
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.results.detections import Detections
 
+DRAWN_SUFFIX = ".jpg"
+
 
 class Drawer:
     """Draws into JPEG files under a folder; as a context manager, waits at its end for pending pictures."""
 
-    def __init__(self, folder: Path, threads: int, failed: Callable[[Item, PictureError], None]) -> None:
+    def __init__(
+        self, folder: Path, output: SafeOutput, threads: int, failed: Callable[[Item, PictureError], None]
+    ) -> None:
         """Creates the thread pool; writes nothing yet.
 
         Args:
             folder: Output folder, laid out as the sources are.
+            output: Writes the files.
             threads: Number of drawing threads.
             failed: Called, in the caller's thread, for a picture that JPEG cannot encode.
         """
-        self._names = FileNames(folder, ".jpg")
+        self._names = FileNames(folder, DRAWN_SUFFIX)
+        self._output = output
         self._threads = threads
         self._failed = failed
         self._pool = ThreadPoolExecutor(threads, "draw")
@@ -39,9 +46,10 @@ class Drawer:
         """Queues one picture; waits if more than twice `threads` are pending.
 
         Raises:
+            InvalidParameterError: The file of an earlier picture exists by now.
             OSError: An earlier picture could not be written.
         """
-        drawing = self._pool.submit(_draw, pixels, found, self._names.path_for(item))
+        drawing = self._pool.submit(_draw, pixels, found, self._names.path_for(item), self._output)
         self._running.append((item, drawing))
         if len(self._running) > 2 * self._threads:
             self._settle()
@@ -63,9 +71,9 @@ class Drawer:
             self._failed(item, error)
 
 
-def _draw(pixels: NDArray[np.uint8], found: Detections, path: Path) -> PictureError | None:
+def _draw(pixels: NDArray[np.uint8], found: Detections, path: Path, output: SafeOutput) -> PictureError | None:
     try:
-        path.write_bytes(encode_jpeg(found.draw(pixels)))
+        output.write(path, encode_jpeg(found.draw(pixels)))
     except PictureError as error:
         return error
     return None

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.files.names import printable
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import Writer
 from azaion_engine.results.detections import Detections
@@ -58,7 +59,7 @@ class GeoJson(Writer):
     def write(self, item: Item, found: Detections) -> None:
         """Writes the features of one picture."""
         georeference = self._georeference_of(item)
-        source: dict[str, Any] = {"source": item.source}
+        source: dict[str, Any] = {"source": printable(item.source)}
         if item.frame is not None:
             source |= {"frame": item.frame, "time_s": item.time_s}
         place: dict[str, Any] = {} if georeference is None else {"crs": georeference.crs}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import glob
+import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from azaion_engine.errors import InvalidParameterError, PictureError, UndecodablePictureError, reason
+from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError, quote, reason
+from azaion_engine.files.video_kind import HEAD_BYTES, is_video_head
+from azaion_engine.files.videos import count_frames, read_frames
+from azaion_engine.files.walking import Unreadable, files_in, files_matching
+from azaion_engine.pictures.formats import sniff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,20 +32,35 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Source:
-    """A picture file, a video, or stdin.
+    """A picture file, a video, stdin, or a folder that cannot be read.
 
     Attributes:
         path: Path as given or found; `-` for stdin.
-        name: Relative path for the outputs: relative to the given folder, else the file's name.
+        name: Relative path for the outputs: relative to the given folder, else the file's name; no two sources of
+            `find_sources` have the same.
+        frames: Start of the names of a video's frames.
+        unreadable: Why the folder `path` cannot be read; None for files.
     """
 
     path: str
     name: str
+    frames: str = ""
+    unreadable: str | None = None
 
-    @property
+    @cached_property
     def is_video(self) -> bool:
-        """Whether it is a video, by its suffix."""
-        return Path(self.path).suffix.lower() in VIDEO_SUFFIXES
+        """Whether it is a video: by its first bytes where they tell, else by its suffix."""
+        if self.path == STDIN or self.unreadable is not None:
+            return False
+        head = _head(self.path)
+        if is_video_head(head):
+            return True
+        return Path(self.path).suffix.lower() in VIDEO_SUFFIXES and sniff(head) is None
+
+    def frame_name(self, index: int) -> str:
+        """Returns the relative path of a frame, as a JPEG file."""
+        name = PurePath(self.name)
+        return str(name.with_name(f"{self.frames or name.stem}_{index:06d}.jpg"))
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,9 @@ class Item:
         name: Relative path of the picture; frames of a video are numbered JPEG files.
         picture: Path of the file, encoded bytes, uint8 RGB pixels `[height, width, 3]`, or an error.
         frame: Index in the video, from 0; None for a picture.
-        time_s: Seconds from the video's start; None for a picture.
+        time_s: Time stamp of a frame, in seconds; None for a picture.
+        stream: Index of a live stream among those given; None for pictures and videos.
+        clock_s: When a live frame came, in seconds since 1970-01-01 UTC; None for pictures and videos.
     """
 
     source: str
@@ -59,19 +82,28 @@ class Item:
     picture: Path | bytes | NDArray[np.uint8] | PictureError
     frame: int | None = None
     time_s: float | None = None
+    stream: int | None = None
+    clock_s: float | None = None
 
-    def load(self) -> bytes | NDArray[np.uint8]:
+    def load(self, max_bytes: int | None = None) -> bytes | NDArray[np.uint8]:
         """Returns encoded bytes or pixels.
 
+        Args:
+            max_bytes: Bytes above which a file is not read.
+
         Raises:
-            PictureError: `picture` is an error, or the file cannot be read.
+            PictureError: `picture` is an error, or the file cannot be read or is too large.
         """
         if isinstance(self.picture, PictureError):
             raise self.picture
         if not isinstance(self.picture, Path):
             return self.picture
         try:
-            return self.picture.read_bytes()
+            with self.picture.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if max_bytes is not None and size > max_bytes:
+                    raise PictureTooLargeError(f"the picture has {size} bytes, at most {max_bytes} are accepted")
+                return file.read()
         except OSError as error:
             raise PictureError(f"cannot be read: {reason(error)}") from error
 
@@ -79,42 +111,96 @@ class Item:
 def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
     """Finds the pictures and videos of files, folders, glob patterns and `-`; each once, in a stable order.
 
+    Folders that cannot be read are sources too, whose item is an error.
+
     Raises:
-        InvalidParameterError: An argument matches no picture or video.
+        InvalidParameterError: An argument is empty or matches no picture or video.
     """
     found: dict[str, Source] = {}
     for text in given:
+        if not text.strip():
+            raise InvalidParameterError(f"expected a path, a pattern or -, given {text!r}")
         path = Path(text).expanduser()
         if text == STDIN:
             sources = [Source(STDIN, "stdin")]
         elif path.is_dir():
             sources = _in_folder(path, recursive)
-        elif path.exists():
+        elif os.path.lexists(path):
             sources = [Source(str(path), path.name)]
         else:
-            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
-            sources = [Source(str(match), match.name) for match in matches if match.is_file()]
+            sources = [_source(one, one.name if isinstance(one, Path) else "") for one in files_matching(str(path))]
         if not sources:
-            raise InvalidParameterError(f"no picture or video: {text!r}")
+            raise InvalidParameterError(f"no picture or video: {quote(text)}")
         found.update((source.path, source) for source in sources)
-    return list(found.values())
+    return _told_apart(list(found.values()))
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Source]:
-    known = PICTURE_SUFFIXES | VIDEO_SUFFIXES
-    files = sorted(folder.rglob("*") if recursive else folder.iterdir())
     return [
-        Source(str(file), file.relative_to(folder).as_posix())
-        for file in files
-        if file.suffix.lower() in known and file.is_file()
+        _source(one, one.relative_to(folder).as_posix() if isinstance(one, Path) else "")
+        for one in files_in(folder, recursive=recursive)
+        if isinstance(one, Unreadable) or _looks_known(one)
     ]
+
+
+def _source(found: Path | Unreadable, name: str) -> Source:
+    if isinstance(found, Unreadable):
+        return Source(str(found.path), str(found.path), unreadable=found.why)
+    return Source(str(found), name)
+
+
+def _looks_known(file: Path) -> bool:
+    """Whether a file in a folder is a picture or a video by its suffix; without one, by its first bytes."""
+    if suffix := file.suffix.lower():
+        return suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES
+    head = _head(str(file))
+    return sniff(head) is not None or is_video_head(head)
+
+
+def _head(path: str) -> bytes:
+    """Returns a file's first bytes, none where it cannot be read or is no plain file: a pipe's would be lost."""
+    if not os.path.isfile(path):
+        return b""
+    try:
+        with open(path, "rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Gives each source a name of its own, and each video of one stem its own start of the frames' names.
+
+    Where two have the same name, as `1.jpg` of two folders, all names are relative to the folder that all lie in.
+    """
+    files = [source for source in sources if source.unreadable is None and source.path != STDIN]
+    if _repeated(source.name for source in files):
+        real = {source.path: os.path.abspath(source.path) for source in files}
+        common = os.path.commonpath([os.path.dirname(path) for path in real.values()])
+        names = {path: Path(os.path.relpath(at, common)).as_posix() for path, at in real.items()}
+        sources = [replace(source, name=names.get(source.path, source.name)) for source in sources]
+    repeated = _repeated(str(PurePath(source.name).with_suffix("")) for source in sources)
+    return [
+        replace(source, frames=PurePath(source.name).name)
+        if str(PurePath(source.name).with_suffix("")) in repeated
+        else source
+        for source in sources
+    ]
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    return {name for name, times in Counter(names).items() if times > 1}
 
 
 def pictures_of(source: Source, every: int) -> Iterator[Item]:
     """Yields the picture of a file, or every n-th frame of a video; if a video fails, the last item has the error."""
-    if source.is_video:
+    if source.unreadable is not None:
+        yield Item(source.path, source.name, PictureError(f"the folder cannot be read: {source.unreadable}"))
+    elif source.is_video:
         try:
-            yield from _frames(source, every)
+            for frame in read_frames(source.path, every):
+                name = source.frame_name(frame.index)
+                yield Item(source.path, name, frame.pixels, frame=frame.index, time_s=frame.time_s)
         except PictureError as error:
             yield Item(source.path, source.name, error)
     elif source.path == STDIN:
@@ -125,40 +211,4 @@ def pictures_of(source: Source, every: int) -> Iterator[Item]:
 
 def count_pictures(source: Source, every: int) -> int:
     """Returns the number of pictures in a source; for a video the header's value, 0 where it has none."""
-    if not source.is_video:
-        return 1
-    import cv2
-
-    capture = cv2.VideoCapture(source.path)
-    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
-    capture.release()
-    return -(-max(frames, 0) // every)
-
-
-def _frames(source: Source, every: int) -> Iterator[Item]:
-    import cv2
-
-    capture = cv2.VideoCapture(source.path)
-    try:
-        if not capture.isOpened():
-            raise UndecodablePictureError("OpenCV cannot open this video")
-        rate = capture.get(cv2.CAP_PROP_FPS)
-        index = 0
-        while capture.grab():  # where the codec allows it, skipped frames are not decoded
-            if index % every == 0:
-                read, frame = capture.retrieve()
-                if not read:
-                    raise UndecodablePictureError(f"frame {index} cannot be decoded")
-                name = PurePath(source.name)
-                yield Item(
-                    source=source.path,
-                    name=str(name.with_name(f"{name.stem}_{index:06d}.jpg")),
-                    picture=cv2.cvtColor(frame, cv2.COLOR_BGR2RGB),
-                    frame=index,
-                    time_s=round(index / rate, 3) if rate > 0 else None,
-                )
-            index += 1
-        if index == 0:
-            raise UndecodablePictureError("the video has no frame that OpenCV can read")
-    finally:
-        capture.release()
+    return -(-count_frames(source.path) // every) if source.is_video else 1

@@ -1,4 +1,9 @@
-"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON; oriented boxes with their corners."""
+"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON; oriented boxes with their corners.
+
+A writer gets the detections one picture at a time, in the order of the sources, and writes to a text stream that
+`SafeOutput` opens and that is on the disk under its own name only after `finish`; it opens no file itself. A writer of
+one file a picture takes their names from `FileNames`, which also plans them before the run.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,13 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any, TextIO
 
-from azaion_engine.files.sources import Item
+from azaion_engine.files.names import printable
+from azaion_engine.files.safe_output import SafeOutput
+from azaion_engine.files.sources import Item, Source
 from azaion_engine.results.detections import Detections
 
 
@@ -33,12 +41,17 @@ class JsonLines(Writer):
 
     def write(self, item: Item, found: Detections) -> None:
         """Writes one line."""
-        line: dict[str, Any] = {"source": item.source}
+        line: dict[str, Any] = {"source": printable(item.source)}
+        if item.clock_s is not None:
+            when = datetime.fromtimestamp(item.clock_s, timezone.utc).isoformat(timespec="milliseconds")
+            line |= {"stream": item.stream, "time": when.replace("+00:00", "Z")}
         if item.frame is not None:
             line |= {"frame": item.frame, "time_s": item.time_s}
         line["picture"] = {"width": found.picture_width, "height": found.picture_height}
         line["boxes"] = found.to_dicts()
-        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+        # A terminal or pipe with another encoding gets the same JSON in ASCII.
+        ascii_ = (getattr(self._stream, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+        print(json.dumps(line, ensure_ascii=ascii_), file=self._stream, flush=True)
 
 
 class Csv(Writer):
@@ -47,15 +60,19 @@ class Csv(Writer):
     COLUMNS = ("source", "frame", "x1", "y1", "x2", "y2", "confidence", "class_id", "class_name")
     ORIENTED = ("angle", *(f"{axis}_corner_{corner}" for corner in (1, 2, 3, 4) for axis in "xy"))
     """Further columns of a model for oriented boxes."""
+    TRACKED = ("track_id",)
+    """Further column with tracking; empty while an object has no id."""
 
-    def __init__(self, stream: TextIO, oriented: bool = False) -> None:
+    def __init__(self, stream: TextIO, oriented: bool = False, tracked: bool = False) -> None:
         """Writes the header.
 
         Args:
             stream: Takes the rows.
             oriented: Whether the boxes have angles and corners.
+            tracked: Whether the boxes have track ids.
         """
-        self._rows = csv.DictWriter(stream, self.COLUMNS + self.ORIENTED * oriented, lineterminator="\n")
+        columns = self.COLUMNS + self.ORIENTED * oriented + self.TRACKED * tracked
+        self._rows = csv.DictWriter(stream, columns, lineterminator="\n")
         self._rows.writeheader()
 
     def write(self, item: Item, found: Detections) -> None:
@@ -63,7 +80,7 @@ class Csv(Writer):
         for box in found.to_dicts():
             if corners := box.pop("corners", None):
                 box |= zip(self.ORIENTED[1:], [value for corner in corners for value in corner], strict=True)
-            self._rows.writerow({"source": item.source, "frame": item.frame, **box})
+            self._rows.writerow({"source": printable(item.source), "frame": item.frame, **box})
 
 
 class Yolo(Writer):
@@ -73,8 +90,15 @@ class Yolo(Writer):
     Ultralytics' labels for oriented boxes; they may lie outside the picture.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, output: SafeOutput | None = None) -> None:
+        """Creates no files.
+
+        Args:
+            folder: Folder of the files; created when needed.
+            output: Writes them; default: one that replaces nothing.
+        """
         self._names = FileNames(folder, ".txt")
+        self._output = output or SafeOutput()
 
     def write(self, item: Item, found: Detections) -> None:
         """Writes the file of one picture; without boxes it is empty, which means background in YOLO."""
@@ -86,7 +110,7 @@ class Yolo(Writer):
                 place = [value for corner in box.corners for value in corner]
             shares = " ".join(f"{value / (width, height)[i % 2]:.6f}" for i, value in enumerate(place))
             lines.append(f"{box.class_id} {shares} {box.confidence:.4f}\n")
-        self._names.path_for(item).write_text("".join(lines), encoding="utf-8")
+        self._output.write(self._names.path_for(item), "".join(lines).encode())
 
 
 class Coco(Writer):
@@ -105,8 +129,9 @@ class Coco(Writer):
         """Collects the boxes of one picture."""
         image = len(self._images) + 1
         size = {"width": found.picture_width, "height": found.picture_height}
-        self._images.append({"id": image, "file_name": item.name, **size})
-        for box in found:
+        self._images.append({"id": image, "file_name": printable(item.name), **size})
+        tracks = [-1] * len(found) if found.track_ids is None else found.track_ids.tolist()
+        for index, box in enumerate(found):
             self._names.setdefault(box.class_id, box.class_name)
             width, height = box.x2 - box.x1, box.y2 - box.y1
             annotation = {
@@ -122,6 +147,8 @@ class Coco(Writer):
                 first, second, third, _ = box.corners
                 annotation["area"] = round(math.dist(first, second) * math.dist(second, third), 2)
                 annotation["segmentation"] = [[round(value, 2) for corner in box.corners for value in corner]]
+            if (track := tracks[index]) >= 0:
+                annotation["track_id"] = track
             self._annotations.append(annotation)
 
     def finish(self) -> None:
@@ -148,12 +175,30 @@ class FileNames:
 
     def path_for(self, item: Item) -> Path:
         """Returns a path that no earlier picture has: a.jpg and a.png become a.txt and a_2.txt."""
-        plain = PurePath(item.name).with_suffix("")
-        name, number = plain, 1
-        while name in self._taken:
+        return self._folder / f"{self._take(item.name)}{self._suffix}"
+
+    def plan(self, sources: list[Source], output: SafeOutput) -> None:
+        """Checks, before the run, the files of all pictures of these sources.
+
+        Raises:
+            InvalidParameterError: One is an input, exists already, or is another output.
+            OSError: The folder cannot be written to.
+        """
+        planned = FileNames(self._folder, self._suffix)
+        videos = [source for source in sources if source.is_video]
+        names = [planned._take(one.name) for one in sources if not (one.is_video or one.unreadable)]
+        starts = [str(PurePath(source.frame_name(0)).with_suffix(""))[: -len("_000000")] for source in videos]
+        output.plan_in(
+            self._folder,
+            [f"{name}{self._suffix}" for name in names],
+            [(start, self._suffix) for start in starts],
+        )
+
+    def _take(self, name: str) -> PurePath:
+        plain = PurePath(name).with_suffix("")
+        taken, number = plain, 1
+        while taken in self._taken:
             number += 1
-            name = plain.with_name(f"{plain.name}_{number}")
-        self._taken.add(name)
-        path = self._folder / f"{name}{self._suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+            taken = plain.with_name(f"{plain.name}_{number}")
+        self._taken.add(taken)
+        return taken

@@ -58,6 +58,8 @@ class Detections:
         names: Class id → class name; may be incomplete.
         oriented: Of a model for oriented boxes, float32 `[n, 5]`: centre x, centre y, width, height in pixels, not
             clipped, and angle in radians, as in `geometry`; `boxes` are the upright boxes around them. Else None.
+        track_ids: int64 `[n]`, from 0, of boxes that a `Tracker` follows through the frames of a video or stream; -1:
+            not followed yet. None without tracking.
     """
 
     boxes: NDArray[np.float32]
@@ -67,6 +69,7 @@ class Detections:
     picture_height: int
     names: Mapping[int, str]
     oriented: NDArray[np.float32] | None = None
+    track_ids: NDArray[np.int64] | None = None
 
     @classmethod
     def from_rows(
@@ -191,7 +194,8 @@ class Detections:
         # As bytes, because pickling three arrays takes longer.
         columns = (self.boxes.tobytes(), self.confidences.tobytes(), self.class_ids.tobytes())
         oriented = None if self.oriented is None else self.oriented.tobytes()
-        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names, oriented)
+        tracks = None if self.track_ids is None else self.track_ids.tobytes()
+        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names, oriented, tracks)
 
     def __iter__(self) -> Iterator[Detection]:
         rows = zip(self.boxes.tolist(), self.confidences.tolist(), self.class_ids.tolist(), strict=True)
@@ -205,7 +209,7 @@ class Detections:
     def to_dicts(self) -> list[dict[str, Any]]:
         """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence and angle to 4.
 
-        Upright boxes have no `angle` and `corners`.
+        Upright boxes have no `angle` and `corners`. Only tracked ones have a `track_id`, None while it is not known.
         """
         # Rounded as arrays, because rounding one by one takes longer.
         boxes = self.boxes.astype(np.float64).round(2).tolist()
@@ -229,6 +233,9 @@ class Detections:
             corners = corners_of(self.oriented).round(2).tolist()
             for box, angle, points in zip(found, angles, corners, strict=True):
                 box |= {"angle": angle, "corners": points}
+        if self.track_ids is not None:
+            for box, track in zip(found, self.track_ids.tolist(), strict=True):
+                box["track_id"] = track if track >= 0 else None
         return found
 
     def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -248,8 +255,13 @@ class Detections:
             raise InvalidTensorError(
                 f"expected a picture uint8 {list(expected)}, given {picture.dtype} {list(picture.shape)}"
             )
-        labels = [f"{box.class_name} {box.confidence:.2f}" for box in self]
-        fallbacks = [f"class_{box.class_id} {box.confidence:.2f}" for box in self]
+        tracks = [""] * len(self)
+        if self.track_ids is not None:
+            tracks = [f" #{track}" if track >= 0 else "" for track in self.track_ids.tolist()]
+        labels = [f"{box.class_name}{track} {box.confidence:.2f}" for box, track in zip(self, tracks, strict=True)]
+        fallbacks = [
+            f"class_{box.class_id}{track} {box.confidence:.2f}" for box, track in zip(self, tracks, strict=True)
+        ]
         return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks, self.corners)
 
     def only(self, which: Any) -> Detections:
@@ -260,6 +272,7 @@ class Detections:
             confidences=self.confidences[which],
             class_ids=self.class_ids[which],
             oriented=None if self.oriented is None else self.oriented[which],
+            track_ids=None if self.track_ids is None else self.track_ids[which],
         )
 
 
@@ -277,6 +290,7 @@ def _from_bytes(
     height: int,
     names: Mapping[int, str],
     oriented: bytes | None,
+    tracks: bytes | None = None,
 ) -> Detections:
     # Through bytearray, because an array over bytes is read-only.
     return Detections(
@@ -287,4 +301,5 @@ def _from_bytes(
         picture_height=height,
         names=names,
         oriented=None if oriented is None else np.frombuffer(bytearray(oriented), np.float32).reshape(-1, 5),
+        track_ids=None if tracks is None else np.frombuffer(bytearray(tracks), np.int64),
     )

@@ -19,6 +19,7 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
     reason,
 )
+from azaion_engine.files.names import printable
 
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
@@ -122,8 +123,10 @@ def open_file(path: Path) -> DatasetReader:
 
 def _open(path: Path, **options: str) -> DatasetReader:
     rasterio = import_rasterio()
-    with environment(**options), translated():
-        dataset: DatasetReader = rasterio.open(str(path), driver="GTiff")
+    with path.open("rb") as file, environment(**options), translated():
+        # rasterio takes names in UTF-8 only; for others the open file has a name, by which GDAL opens it anew.
+        name = str(path) if printable(path) == str(path) else f"/proc/self/fd/{file.fileno()}"
+        dataset: DatasetReader = rasterio.open(name, driver="GTiff")
     return dataset
 
 

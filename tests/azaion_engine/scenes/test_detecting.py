@@ -152,7 +152,7 @@ def test_a_scene_is_resampled_to_the_trainings_metres_a_pixel(detector: Detector
 def test_the_scenes_own_metres_can_be_given(detector: Detector, tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", scene_with(rectangles(1100, 1500), 1100, 1500))
     with Scene.open(path) as scene:
-        with pytest.raises(InvalidParameterError, match="gsd: the file does not say.*scene_gsd"):
+        with pytest.raises(InvalidParameterError, match=r"gsd: the file does not say.*scene_gsd"):
             detect_scene(detector, scene, options(gsd=0.2))
         assert detect_scene(detector, scene, options(gsd=0.2, scene_gsd=0.1)).tiles == 12
 
@@ -205,9 +205,9 @@ def test_too_many_windows_and_too_much_resampling_are_refused(detector: Detector
     with rasterio.open(path, "w", driver="GTiff", blockysize=4096, sparse_ok=True, BIGTIFF="YES", **MAP, **shape):
         pass
     with Scene.open(path) as scene:
-        with pytest.raises(InvalidParameterError, match="windows of 256×256 pixels cover .* at most 1048576"):
+        with pytest.raises(InvalidParameterError, match=r"windows of 256×256 pixels cover .* at most 1048576"):
             detect_scene(detector, scene, options())
-        with pytest.raises(InvalidParameterError, match="is a factor of 0.001"):
+        with pytest.raises(InvalidParameterError, match=r"is a factor of 0\.001"):
             detect_scene(detector, scene, options(gsd=100))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -244,6 +246,14 @@ def test_files_beside_the_picture_are_not_read(tmp_path: Path) -> None:
         assert scene.georeference is None
 
 
+def test_a_name_that_is_not_utf_8_is_opened(tmp_path: Path) -> None:
+    samples = noise()
+    path = tmp_path / os.fsdecode(b"latin1_\xe9.tif")
+    write_tiff(tmp_path / "a.tif", samples).rename(path)
+    with Scene.open(path) as scene:
+        np.testing.assert_array_equal(scene.read(WINDOW)[0], window_of(samples))
+
+
 def test_a_truncated_or_damaged_file_is_a_picture_error(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", noise(), compress="deflate")
     data = path.read_bytes()
@@ -268,8 +278,6 @@ def test_directories_that_lead_in_a_circle_end(tmp_path: Path) -> None:
 
 
 def test_without_rasterio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     path = write_tiff(tmp_path / "a.tif", noise())
     monkeypatch.setitem(sys.modules, "rasterio", None)
     with pytest.raises(MissingDependencyError, match=r"azaion-engine\[geo\]"):

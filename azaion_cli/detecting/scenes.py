@@ -1,8 +1,8 @@
-"""SceneDetection: which files of `azaion detect` are read in windows, how, and where pictures lie on the map."""
+"""Scenes: which files of `azaion detect` are read in windows, how, and where pictures lie on the map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +46,13 @@ class SceneWishes:
 class SceneDetection:
     """Detects in the sources that are read in windows."""
 
-    def __init__(self, detector: Detector, tiles: Tiles, wishes: SceneWishes, threads: int) -> None:
+    def __init__(self, detector: Detector, tiles: Tiles, wishes: SceneWishes) -> None:
         """Reads nothing yet.
 
         Args:
             detector: Runs the network.
             tiles: Size and overlap of the windows.
             wishes: The options.
-            threads: Threads that prepare windows.
 
         Raises:
             InvalidParameterError: A length is not above 0.
@@ -63,7 +62,6 @@ class SceneDetection:
         self._detector = detector
         self._wishes = wishes
         self._options = SceneOptions(tiles, wishes.gsd, wishes.scene_gsd, wishes.min_metres, wishes.max_metres)
-        self._threads = threads
 
     def takes(self, source: Source) -> bool:
         """Returns whether a source is read in windows: a TIFF above the limits of pictures, or with a wish for one."""
@@ -71,44 +69,58 @@ class SceneDetection:
         from azaion_engine.scenes.raster import is_tiff
 
         path = Path(source.path)
+        if source.unreadable:
+            return False
         if self._wishes.given:
             return True
-        if source.is_video or not is_tiff(path):
+        if not is_tiff(path):
             return False
         limits = self._detector.limits
         width, height, _ = tiff_size(path) or (0, 0, True)
         return path.stat().st_size > limits.max_bytes or width * height > limits.max_pixels
 
-    def detect(
-        self, source: Source, classes: Collection[int] | None, progress: Callable[[int, int], None]
-    ) -> tuple[Detections, PictureError | None]:
-        """Returns the boxes of a scene, and the error of its first damaged window if there is one.
+    def answers(
+        self,
+        source: Source,
+        confidence: float | None,
+        classes: Collection[int] | None,
+        threads: int,
+        progress: Callable[[int, int], None],
+    ) -> Iterator[tuple[Item, Detections | PictureError]]:
+        """Yields the boxes of a scene, and an error if there is one; both where some windows are damaged.
 
         Args:
             source: One that `takes` returned true for.
+            confidence: Threshold; None: the detector's own.
             classes: Class ids to keep; None: all.
+            threads: Threads that prepare windows.
             progress: Called with the number of windows done and of all.
-
-        Raises:
-            PictureError: The scene cannot be opened, or cannot follow the options.
         """
         from azaion_engine.scenes.detecting import detect_scene
         from azaion_engine.scenes.scene import Scene
 
+        item = Item(source.path, source.name, Path(source.path))
         try:
             with Scene.open(source.path, self._wishes.bands) as scene:
                 result = detect_scene(
-                    self._detector, scene, self._options, threads=self._threads, classes=classes, progress=progress
+                    self._detector,
+                    scene,
+                    self._options,
+                    threads=threads,
+                    confidence=confidence,
+                    classes=classes,
+                    progress=progress,
                 )
-        except InvalidParameterError as error:
-            raise PictureError(str(error)) from error  # the file's fault: others may follow the same options
-        if not result.damaged:
-            return result.found, None
-        tile, why = result.damaged[0]
-        count = len(result.damaged)
-        return result.found, type(why)(
-            f"{count} of its windows cannot be read, the first at {tile.x}, {tile.y}, {tile.width}×{tile.height}: {why}"
-        )
+        except PictureError as error:
+            yield item, error
+        except InvalidParameterError as error:  # the file's fault: others may follow the same options
+            yield item, PictureError(str(error))
+        else:
+            yield item, result.found
+            if result.damaged:
+                tile, why = result.damaged[0]
+                where = f"the first at {tile.x}, {tile.y}, {tile.width}×{tile.height}"
+                yield item, type(why)(f"{len(result.damaged)} of its windows cannot be read, {where}: {why}")
 
 
 def locate_item(item: Item) -> Georeference | None:

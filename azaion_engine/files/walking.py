@@ -1,0 +1,151 @@
+"""Files of folders and of glob patterns: each once, whatever symbolic links lead to, and folders that refuse."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import translate
+from pathlib import Path
+from re import compile as compile_pattern
+from typing import NamedTuple
+
+from azaion_engine.errors import reason
+
+
+class Unreadable(NamedTuple):
+    """A folder that cannot be read.
+
+    Attributes:
+        path: Its path.
+        why: The system's reason.
+    """
+
+    path: Path
+    why: str
+
+
+def files_in(folder: Path, *, recursive: bool) -> Iterator[Path | Unreadable]:
+    """Yields the files of a folder in order of their paths, and the folders that cannot be read.
+
+    Args:
+        folder: An existing folder.
+        recursive: Whether to look into its folders too; symbolic links to folders are not followed.
+    """
+    entries = _entries(folder)
+    if isinstance(entries, Unreadable):
+        yield entries
+        return
+    for entry in entries:
+        if _is_folder(entry, follow=False):
+            if recursive:
+                yield from files_in(Path(entry.path), recursive=True)
+        elif _is_file(entry):
+            yield Path(entry.path)
+
+
+def files_matching(pattern: str) -> Iterator[Path | Unreadable]:
+    """Yields the files that a pattern of `glob` with `**` matches, and the folders that cannot be read.
+
+    As `glob.glob`, names that begin with a dot match only a pattern that does too, and `**` follows symbolic links;
+    but it enters each folder once, by its shortest path, where `glob` walks a loop of links forty times round.
+    """
+    root, *parts = Path(pattern).parts if os.path.isabs(pattern) else (".", *Path(pattern).parts)
+    seen: set[str] = set()
+    for found in _matches(Path(root), parts):
+        if isinstance(found, Unreadable):
+            yield found
+        elif found.is_file():
+            # The folder's real path, not the file's: two links to one file are two pictures, as in a folder.
+            place = os.path.join(os.path.realpath(found.parent), found.name)
+            if place not in seen:
+                seen.add(place)
+                yield found
+
+
+def _matches(base: Path, parts: list[str]) -> Iterator[Path | Unreadable]:
+    if not parts:
+        yield base
+        return
+    part, *rest = parts
+    if part == "**":
+        for folder in _folders_below(base):
+            if isinstance(folder, Unreadable):
+                yield folder
+            else:
+                yield from _matches(folder, rest or ["*"])
+    elif not glob.has_magic(part):
+        if os.path.lexists(base / part):
+            yield from _matches(base / part, rest)
+    else:
+        entries = _entries(base) if base.is_dir() else []
+        if isinstance(entries, Unreadable):
+            yield entries
+            return
+        fits = _name_test(part)
+        for entry in entries:
+            if fits(entry.name) and (not rest or _is_folder(entry, follow=True)):
+                yield from _matches(Path(entry.path), rest)
+
+
+def _folders_below(base: Path) -> Iterator[Path | Unreadable]:
+    """Yields a folder and all below it, each once: real paths first, then those that links lead to."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [base]
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            yield from _real_folders(start, seen, links)
+        waiting = links
+
+
+def _real_folders(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path | Unreadable]:
+    try:
+        about = folder.stat()
+    except OSError:
+        return
+    if (about.st_dev, about.st_ino) in seen:
+        return
+    entries = _entries(folder)
+    seen.add((about.st_dev, about.st_ino))
+    if isinstance(entries, Unreadable):
+        yield entries
+        return
+    yield folder
+    for entry in entries:
+        if entry.name.startswith(".") or not _is_folder(entry, follow=True):
+            continue
+        if entry.is_symlink():
+            links.append(Path(entry.path))
+        else:
+            yield from _real_folders(Path(entry.path), seen, links)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]] | Unreadable:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        return Unreadable(folder, reason(error))
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:  # e.g. a link that leads to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _name_test(pattern: str) -> Callable[[str], bool]:
+    matches = compile_pattern(translate(pattern)).match
+    hidden = pattern.startswith(".")
+    return lambda name: (hidden or not name.startswith(".")) and matches(name) is not None
