@@ -75,7 +75,8 @@ class InputSettings(BaseModel):
 class Tiles(BaseModel):
     """How a large picture is cut into tiles, and how the boxes of its tiles are merged.
 
-    The words and the defaults of overlap, match and threshold are SAHI's (github.com/obss/sahi, `get_sliced_prediction`).
+    The words and the defaults of overlap, match and threshold are SAHI's (github.com/obss/sahi,
+    `get_sliced_prediction`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

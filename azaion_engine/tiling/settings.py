@@ -42,7 +42,9 @@ def tiles_of(wish: TilesWish, settings: Tiles) -> Tiles:
     except (ValidationError, TypeError) as error:
         if not isinstance(wish, dict):
             raise InvalidParameterError(f"tiles: expected {_EXPECTED}, given {quote(wish)}") from error
-        fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else {"loc": (), "msg": error}
+        if isinstance(error, TypeError):  # a key that is no text
+            raise InvalidParameterError(f"tiles: expected the keys of Tiles, given {quote(wish)}") from error
+        fault = error.errors(include_url=False)[0]
         name = ".".join(("tiles", *map(str, fault["loc"][:1])))
         raise InvalidParameterError(f"{name}: {fault['msg']}, given {quote(wish)}") from error
 
@@ -71,8 +73,8 @@ def plan_tiles(height: int, width: int, network: tuple[int, int], tiles: Tiles) 
     count += tiles.full_picture
     if count > tiles.max_tiles:
         raise PictureTooLargeError(
-            f"tiles: the picture of {width}×{height} pixels takes {count} tiles, at most {tiles.max_tiles} are accepted "
-            "(max_tiles)"
+            f"tiles: the picture of {width}×{height} pixels takes {count} tiles, at most {tiles.max_tiles} are "
+            "accepted (max_tiles)"
         )
     whole = [Tile(0, 0, width, height)] if tiles.full_picture else []
     return whole + grid(height, width, size=size, overlap=tiles.overlap)

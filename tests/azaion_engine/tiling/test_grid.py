@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from azaion_engine.tiling.grid import count_tiles, grid, iterate_grid
 from azaion_engine.tiling.tile import Tile
 
 
-@pytest.mark.parametrize("height, width", [(1000, 1500), (641, 640), (1153, 1152), (2000, 641)])
+@pytest.mark.parametrize(("height", "width"), [(1000, 1500), (641, 640), (1153, 1152), (2000, 641)])
 @pytest.mark.parametrize("overlap", [0.0, 0.2, 0.75])
 def test_tiles_of_full_size_cover_every_pixel_and_overlap(height: int, width: int, overlap: float) -> None:
     tiles = grid(height, width, size=640, overlap=overlap)
@@ -25,8 +25,9 @@ def test_tiles_of_full_size_cover_every_pixel_and_overlap(height: int, width: in
     assert len(tiles) == len(set(tiles)) == count_tiles(height, width, size=640, overlap=overlap)
     for axis, length in (("x", width), ("y", height)):
         starts = sorted({getattr(tile, axis) for tile in tiles})
-        assert starts[0] == 0 and starts[-1] == length - 640
-        assert all(0 < after - before <= 640 - int(640 * overlap) for before, after in zip(starts, starts[1:]))
+        assert starts[0] == 0
+        assert starts[-1] == length - 640
+        assert all(0 < after - before <= 640 - int(640 * overlap) for before, after in pairwise(starts))
 
 
 def test_rows_come_from_the_top_and_columns_from_the_left() -> None:
@@ -53,5 +54,5 @@ def test_a_huge_picture_is_counted_and_begun_without_making_its_tiles() -> None:
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"overlap": 0.76}, {"overlap": -0.1}, {"height": 0}])
 def test_numbers_out_of_range_are_refused_by_name(wrong: dict[str, float]) -> None:
     given = {"height": 100, "width": 100, "size": 64, "overlap": 0.2, **wrong}
-    with pytest.raises(InvalidParameterError, match="tiles: .*given"):
+    with pytest.raises(InvalidParameterError, match=r"tiles: .*given"):
         iterate_grid(**given)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from azaion_engine.tiling.tile import Tile
 
 
 @pytest.mark.parametrize(
-    "given, size",
+    ("given", "size"),
     [("auto", "auto"), ("off", "off"), (False, "off"), (True, "auto"), (1280, 1280), ("1280", 1280), ({}, "auto")],
 )
 def test_the_short_forms_mean_the_same_in_settings_and_calls(given: Any, size: object) -> None:
@@ -35,12 +35,12 @@ def test_a_call_changes_what_it_names_and_keeps_the_rest_of_the_settings() -> No
 
 @pytest.mark.parametrize("wrong", ["big", 31, 10**9, 1.5, {"overlap": 2}, {"sizes": 3}, {"match": "ioa"}, {1: 2}])
 def test_other_values_are_refused_by_name(wrong: TilesWish) -> None:
-    with pytest.raises(InvalidParameterError, match="^tiles"):
+    with pytest.raises(InvalidParameterError, match=r"^tiles"):
         tiles_of(wrong, Tiles())
 
 
 def test_settings_refuse_a_wrong_key_by_name() -> None:
-    with pytest.raises(ValidationError, match="tiles.overlaps"):
+    with pytest.raises(ValidationError, match=r"tiles\.overlaps"):
         DetectorSettings(tiles={"overlaps": 0.2})
 
 
