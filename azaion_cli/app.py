@@ -20,10 +20,14 @@ from azaion_cli.commands.inspect import inspect
 from azaion_cli.commands.quantize import quantize
 from azaion_cli.commands.serve import serve
 from azaion_cli.commands.tune import tune
-from azaion_cli.console import say_error
+from azaion_cli.console import log_as_json, say_error
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
+from azaion_cli.library_lines import library_lines_as_json
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
+
+_IN_ONE_PROCESS = ("build", "cache", "detect", "doctor", "eval", "inspect", "quantize")
+"""Commands that leave no process behind, which would lose its stderr."""
 
 app = typer.Typer(
     name="azaion",
@@ -60,6 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given  # read here: an error may come before the options are parsed
+    log_as_json(as_json)
+    if as_json and given[0] in _IN_ONE_PROCESS:
+        with library_lines_as_json():
+            return _run(given, as_json)
+    return _run(given, as_json)
+
+
+def _run(given: list[str], as_json: bool) -> int:
     try:
         result = app(args=given or ["--help"], prog_name="azaion", standalone_mode=False)
         sys.stdout.flush()

@@ -44,9 +44,17 @@ def say(text: str, style: str | None = None) -> None:
 def say_error(code: str, text: str, *, as_json: bool) -> None:
     """Writes an error to stderr: one line of text, or a JSON object in the HTTP service's error shape."""
     if as_json:
-        say(json.dumps({"error": {"code": code, "message": text}}, ensure_ascii=False))
+        say(json.dumps({"error": {"code": code, "message": printable(text)}}, ensure_ascii=False))
     else:
         say(f"error: {text}", "red")
+
+
+def say_log(level: str, text: str, *, as_json: bool) -> None:
+    """Writes a line of a log to stderr, e.g. `warning: …`, or as `{"log": {"level": …, "message": …}}`."""
+    if as_json:
+        say(json.dumps({"log": {"level": level, "message": printable(text)}}, ensure_ascii=False))
+    else:
+        say(f"{level}: {text}", "yellow" if level not in ("debug", "info") else None)
 
 
 def print_json(value: Any) -> None:
@@ -97,14 +105,12 @@ class _LogLines(logging.Handler):
     """Log handler: writes the library's log to stderr."""
 
     errors_too = False
+    as_json = False
 
     def emit(self, record: logging.LogRecord) -> None:
         # The library also raises what it logs as an error, and `main` prints that.
         if record.levelno < logging.ERROR or self.errors_too:
-            say(
-                f"{record.levelname.lower()}: {record.getMessage()}",
-                "yellow" if record.levelno > logging.INFO else None,
-            )
+            say_log(record.levelname.lower(), record.getMessage(), as_json=self.as_json)
 
 
 _log_lines = _LogLines()
@@ -116,3 +122,8 @@ def show_log(*, verbose: bool) -> None:
     logger = logging.getLogger("azaion_engine")
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.addHandler(_log_lines)
+
+
+def log_as_json(wanted: bool) -> None:
+    """Sets whether `show_log` shows JSON objects."""
+    _log_lines.as_json = wanted

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from azaion_engine.plans.stored_plan import StoredPlan
     from azaion_engine.settings import DetectorSettings
 
-app = typer.Typer(help="List or remove the engines that are kept on this machine.", epilog=EPILOG)
+app = typer.Typer(help="List or remove the engines that are kept on this machine; alone it lists.", epilog=EPILOG)
+
+
+@app.callback(invoke_without_command=True)
+def _alone(
+    context: typer.Context, cache_dir: CacheOption = None, json_: JsonOption = False, verbose: VerboseOption = False
+) -> None:
+    if context.invoked_subcommand is None:
+        list_plans(cache_dir, json_, verbose)
 
 
 @app.command("ls", epilog=EPILOG)

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from azaion_cli.detecting.drawer import DRAWN_SUFFIX, Drawer
 from azaion_cli.detecting.formats import Format
 from azaion_cli.detecting.scenes import locate_item
-from azaion_cli.drawer import DRAWN_SUFFIX, Drawer
 from azaion_engine.errors import PictureError
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput

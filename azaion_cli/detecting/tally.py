@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from azaion_cli.console import say, say_error, stderr
+from azaion_cli.console import say, say_error, say_log, stderr
 from azaion_engine.errors import AzaionError, PictureTooLargeError
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ class Tally:
 
     def lost(self, address: str, why: str) -> None:
         """Reports a stream that will be connected again; counts nothing."""
-        if self._as_json:
-            say(json.dumps({"log": {"level": "warning", "message": f"{address}: {why}; connecting again"}}))
-        else:
-            say(f"warning: {address}: {why}; connecting again", "yellow")
+        say_log("warning", f"{address}: {why}; connecting again", as_json=self._as_json)
 
     def report(self, skipped_frames: int | None = None) -> None:
         """Says the counts on stderr; `skipped_frames` of streams, which newer ones replaced, too."""

@@ -1,6 +1,6 @@
 """Large scene: peak memory and time of `azaion detect` on a GeoTIFF of 60,000 × 60,000 pixels.
 
-    python -m benchmarks.library.large_scene --json FILE [--side 60000] [--every 8] [--strips]
+    python -m benchmarks.library.large_scene --json FILE [--side 60000] [--height 60000] [--every 14] [--strips]
 
 The scene is made first, in a temporary folder: a demo picture at every n-th place of a grid, and nothing elsewhere; a
 GeoTIFF leaves such blocks out. With --strips it is one of whole rows instead, every pixel of it compressed. The command
@@ -33,7 +33,7 @@ _STRIPS = {"tiled": False, "blockysize": 16, "compress": "zstd", "zstd_level": 1
 _OVERVIEWS = (8, 16, 32)
 
 
-def make_scene(path: Path, side: int, every: int, strips: bool) -> int:
+def make_scene(path: Path, side: int, rows: int, every: int, strips: bool) -> int:
     """Writes the scene; returns the number of demo pictures in it."""
     import rasterio
     from affine import Affine
@@ -44,7 +44,7 @@ def make_scene(path: Path, side: int, every: int, strips: bool) -> int:
     _, height, width = picture.shape
     profile: dict[str, Any] = {
         "width": side,
-        "height": side,
+        "height": rows,
         "crs": "EPSG:32633",
         "transform": Affine(0.1, 0, 400_000, 0, -0.1, 5_400_000),
         **_PROFILE,
@@ -54,12 +54,12 @@ def make_scene(path: Path, side: int, every: int, strips: bool) -> int:
     with rasterio.Env(GDAL_CACHEMAX=1 << 29), rasterio.open(path, "w", **profile) as dataset:
         if strips:
             row = np.tile(picture, (1, 1, side // width + 1))[:, :, :side]
-            for y in range(0, side, height):
-                part = row[:, : side - y]
+            for y in range(0, rows, height):
+                part = row[:, : rows - y]
                 dataset.write(part, window=Window(0, y, side, part.shape[1]))
-            placed = (side // height) * (side // width)
+            placed = (rows // height) * (side // width)
         else:
-            for y in range(0, side - height, every * height):
+            for y in range(0, rows - height, every * height):
                 for x in range(0, side - width, every * width):
                     dataset.write(picture, window=Window(x, y, width, height))
                     placed += 1
@@ -88,16 +88,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--side", type=int, default=60_000)
-    parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("--height", type=int, help="default: the side")
+    parser.add_argument("--every", type=int, default=14)
     parser.add_argument("--strips", action="store_true")
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
+    rows = options.height or options.side
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "scene.tif", Path(folder) / "out.geojson"
         begun = time.monotonic()
         # In a process of its own: a process that is forked begins with its parent's largest resident set.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            placed = pool.submit(make_scene, path, options.side, options.every, options.strips).result()
+            placed = pool.submit(make_scene, path, options.side, rows, options.every, options.strips).result()
         made = time.monotonic() - begun
         print(f"made {path.stat().st_size / 1e6:.0f} MB with {placed} pictures in {made:.0f} s", flush=True)
         command = ["detect", str(path), "--format", "geojson", "-o", str(out), "--json", "--model", options.model]
@@ -110,9 +112,10 @@ def main() -> None:
         record = {
             "machine": machine(),
             "scene": {
-                "side": options.side,
+                "width": options.side,
+                "height": rows,
                 "bytes": path.stat().st_size,
-                "pixels_bytes": 3 * options.side**2,
+                "pixels_bytes": 3 * options.side * rows,
                 "pictures": placed,
                 "layout": "strips of 16 rows, Zstandard" if options.strips else "tiles of 512, JPEG, sparse, overviews",
                 "model": options.model,
