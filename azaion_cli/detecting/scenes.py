@@ -65,7 +65,7 @@ class SceneDetection:
 
     def takes(self, source: Source) -> bool:
         """Returns whether a source is read in windows: a TIFF above the limits of pictures, or with a wish for one."""
-        from azaion_engine.scenes.locating import tiff_size
+        from azaion_engine.scenes.map_tags import read_size
         from azaion_engine.scenes.raster import is_tiff
 
         path = Path(source.path)
@@ -76,7 +76,7 @@ class SceneDetection:
         if not is_tiff(path):
             return False
         limits = self._detector.limits
-        width, height, _ = tiff_size(path) or (0, 0, True)
+        width, height, _ = read_size(path) or (0, 0, True)
         return path.stat().st_size > limits.max_bytes or width * height > limits.max_pixels
 
     def answers(
