@@ -39,6 +39,15 @@ EngineOption = Annotated[
     Literal["auto", "tensorrt", "onnx"] | None,
     typer.Option("--engine", help="Default: auto, TensorRT where there is a GPU and ONNX Runtime elsewhere."),
 ]
+TilesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tiles",
+        metavar="auto|SIZE|off",
+        help="Cut large pictures into overlapping tiles of the network's size (auto) or of SIZE pixels, and merge "
+        "their boxes; more with --set tiles.overlap=0.2 and the like. Default: off.",
+    ),
+]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Pictures of one execution.", min=1)]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache-dir", help="Where engines are kept; default: the user's cache.", file_okay=False)
@@ -87,8 +96,11 @@ def read_settings(assignments: list[str] | None = None, **options: Any) -> Detec
     """
     from azaion_engine.settings import DetectorSettings
 
+    values = parse_assignments(assignments)
     given = {key: value for key, value in options.items() if value is not None}
-    return checked(DetectorSettings, {**parse_assignments(assignments), **given})
+    if "tiles" in given and isinstance(values.get("tiles"), dict):  # --tiles 640 --set tiles.overlap=0.3
+        given["tiles"] = {**values["tiles"], "size": given["tiles"]}
+    return checked(DetectorSettings, {**values, **given})
 
 
 def checked(kind: Callable[..., Settings], values: dict[str, Any]) -> Settings:

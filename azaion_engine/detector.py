@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,15 @@ from azaion_engine.pictures.prepared import MOST_BOXES, PictureForm, PreparedBat
 from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
-from azaion_engine.settings import DetectorSettings
+from azaion_engine.settings import DetectorSettings, Tiles
+from azaion_engine.tiling.detecting import detect_tiled
+from azaion_engine.tiling.settings import TilesWish, tiles_of
+from azaion_engine.tiling.tiled_picture import TiledPicture
 
 if TYPE_CHECKING:
     from azaion_engine.engines.tensorrt.build.progress import BuildProgress
+
+Item = TypeVar("Item")
 
 _PREPARERS = 2
 """Threads of `detect` that prepare pictures: one cannot feed a GPU; a third has no work, since the GPU decodes."""
@@ -54,6 +59,7 @@ class Detector:
         iou: float | None = None,
         max_detections: int = MOST_BOXES,
         decode_bytes: int | None = None,
+        tiles: Tiles = Tiles(size="off"),  # noqa: B008 (frozen)
     ) -> None:
         """Wraps an open engine; the detector closes it.
 
@@ -68,6 +74,7 @@ class Detector:
             max_detections: Default largest number of boxes of a picture.
             decode_bytes: Memory of all decodes at once, in bytes; default: a quarter of the machine's, at least 256 MiB
                 and at most 4 GiB.
+            tiles: Default way to cut large pictures.
 
         Raises:
             InvalidParameterError: The confidence is out of range.
@@ -81,6 +88,7 @@ class Detector:
         self._iou, self._max_detections = iou, max_detections
         self._default = self.selection(self.confidence, None, None)
         self._proven = False
+        self.tiles = tiles
         self._preparer = Preparer(
             engine.get_input_shape(),
             engine.open_pictures(),
@@ -131,6 +139,7 @@ class Detector:
                 iou=settings.nms_iou,
                 max_detections=settings.max_detections,
                 decode_bytes=settings.max_decode_bytes,
+                tiles=settings.tiles,
             )
         except BaseException:
             model.engine.close()
@@ -281,6 +290,7 @@ class Detector:
         classes: Collection[int | str] | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: TilesWish = None,
     ) -> list[Detections]:
         """Finds the objects in pictures.
 
@@ -289,7 +299,9 @@ class Detector:
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids or names to keep; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
-            max_detections: Largest number of boxes of a picture; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own, of a tile if it is cut.
+            tiles: How large pictures are cut: `auto`, a size in pixels, `off`, or a mapping of `Tiles`' fields;
+                default: the detector's own.
 
         Returns:
             One `Detections` per picture, in the order given.
@@ -304,7 +316,9 @@ class Detector:
         check_suppression(iou, max_detections)
         kept = self.class_ids(classes) if classes is not None else None
         detections = []
-        each = self.detect_each(pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections)
+        each = self.detect_each(
+            pictures, confidence=confidence, classes=kept, iou=iou, max_detections=max_detections, tiles=tiles
+        )
         for index, result in enumerate(each):
             if isinstance(result, PictureError):
                 raise type(result)(f"picture {index}: {result}") from result
@@ -320,6 +334,7 @@ class Detector:
         classes: Collection[int] | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: TilesWish = None,
     ) -> Iterator[Detections | PictureError]:
         """Finds the objects in any number of pictures; holds only a few batches in memory at a time.
 
@@ -329,28 +344,56 @@ class Detector:
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids to keep; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
-            max_detections: Largest number of boxes of a picture; default: the detector's own.
+            max_detections: Largest number of boxes of a picture; default: the detector's own, of a tile if it is cut.
+            tiles: How large pictures are cut, as in `detect`.
 
-        Yields:
-            For each picture, in order, its detections or its error.
+        Returns:
+            Yields, for each picture, in order, its detections or its error.
 
         Raises:
             AzaionError: The engine failed on a picture, or can never run again.
         """
+        wanted = tiles_of(tiles, self.tiles)
 
-        def prepare(picture: Picture | Callable[[], Picture]) -> PreparedPicture:
-            return self.prepare(picture() if callable(picture) else picture, confidence, iou, max_detections)
+        def prepare(picture: Picture | EncodedPicture) -> PreparedPicture:
+            return self.prepare(picture, confidence, iou, max_detections)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
             return self.finish_batch(
                 batch, self.infer(batch), [confidence] * len(batch), classes, [max_detections] * len(batch)
             )
 
-        batch, lanes = self.engine.get_batch_size(), self.engine.lanes
-        for result in run_pipeline(pictures, prepare, run, batch=batch, lanes=lanes, threads=threads):
-            if isinstance(result, Exception) and not isinstance(result, PictureError):
-                raise result
-            yield result
+        def each(
+            items: Iterable[Item], prepare: Callable[[Item], PreparedPicture]
+        ) -> Generator[Detections | PictureError]:
+            batch, lanes = self.engine.get_batch_size(), self.engine.lanes
+            for result in run_pipeline(items, prepare, run, batch=batch, lanes=lanes, threads=threads):
+                if isinstance(result, Exception) and not isinstance(result, PictureError):
+                    raise result
+                yield result
+
+        if not wanted.enabled:
+            return each(pictures, lambda picture: prepare(_called(picture)))
+        found = detect_tiled(
+            pictures,
+            lambda picture: self.tiled(_called(picture), wanted),
+            lambda pieces: each(pieces, lambda piece: piece.whole.prepare(piece, prepare)),
+        )
+        return found if max_detections is None else (_first(one, max_detections) for one in found)
+
+    def tiled(self, picture: Picture | EncodedPicture, tiles: Tiles) -> TiledPicture:
+        """Opens a picture and decides, by its header, into which pieces it is cut.
+
+        Args:
+            picture: As in `prepare`.
+            tiles: How large pictures are cut.
+
+        Raises:
+            PictureError: The picture cannot be read, is too large or takes too many tiles.
+        """
+        if isinstance(picture, (bytes, str, Path)):
+            picture = self._preparer.encoded(picture)
+        return TiledPicture(picture, tiles, self.engine.get_input_shape(), self._preparer.memory)
 
     def class_ids(self, classes: Collection[int | str]) -> set[int]:
         """Resolves class ids or names (case-insensitive) to ids.
@@ -380,3 +423,11 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _called(picture: Picture | Callable[[], Picture]) -> Picture:
+    return picture() if callable(picture) else picture
+
+
+def _first(found: Detections | PictureError, most: int) -> Detections | PictureError:
+    return found if isinstance(found, PictureError) else found.first(most)

@@ -68,19 +68,29 @@ def run_pipeline(
         ThreadPoolExecutor(lanes + 1, "run") as running,
     ):
         try:
-            chunks = _in_order(preparing, prepare_chunk, _chunks(chain(first, left), size), threads + -(-batch // size))
+            chunks = in_order(preparing, prepare_chunk, _chunks(chain(first, left), size), threads + -(-batch // size))
             batches = _batches((one for chunk in chunks for one in chunk), batch)
-            for results in _in_order(running, run_held, batches, lanes):
+            for results in in_order(running, run_held, batches, lanes):
                 yield from results
         finally:
             preparing.shutdown(cancel_futures=True)
             running.shutdown(cancel_futures=True)
 
 
-def _in_order(
+def in_order(
     pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given], ahead: int
 ) -> Iterator[Made]:
-    """Yields the pool's results in order; at most `ahead` tasks are submitted in advance."""
+    """Yields the results of a thread pool in the order of what was given.
+
+    Args:
+        pool: Does the work; its owner ends it.
+        work: Called in the pool with each of the given.
+        given: Consumed as needed.
+        ahead: Number of tasks that are submitted in advance.
+
+    Raises:
+        Exception: Raised by `work`.
+    """
     waiting: deque[Future[Made]] = deque()
     for one in given:
         waiting.append(pool.submit(work, one))

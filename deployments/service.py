@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -21,9 +22,13 @@ from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.scenes.locating import locate
 from azaion_engine.scenes.raster import is_tiff
+from azaion_engine.settings import Tiles
+from azaion_engine.tiling.settings import TilesWish, tiles_of
+from azaion_engine.tiling.tiled_picture import TiledPicture
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.places import Places
+from deployments.batching.tiled_run import TiledRun
 from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
@@ -105,6 +110,7 @@ class DetectorService:
         classes: Collection[int | str] | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: TilesWish = None,
     ) -> Answer:
         """Finds the objects in one encoded picture.
 
@@ -113,7 +119,8 @@ class DetectorService:
             confidence: Threshold 0…1; default: from the settings.
             classes: Class ids or names to keep; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the model's.
-            max_detections: Maximum number of boxes, at least 1; default: from the settings.
+            max_detections: Maximum number of boxes, at least 1; default: from the settings, for each tile if it is cut.
+            tiles: How a large picture is cut into tiles: `auto`, a size in pixels, `off`; default: from the settings.
 
         Raises:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
@@ -129,11 +136,27 @@ class DetectorService:
             self.detector.selection(confidence, iou, max_detections)
         kept = self.detector.class_ids(classes) if classes is not None else None
         encoded = EncodedPicture(picture, self.detector.limits)
+        wanted = tiles_of(tiles, self.detector.tiles)
+        if wanted.enabled:
+            tiled = await self._tiled(encoded, wanted)
+            if tiled is not None:
+                make_job = partial(Job, None, None, confidence, iou, max_detections)
+                found, run = await self._batcher.run_tiled(tiled, make_job)
+                found = found if max_detections is None else found.first(max_detections)
+                return Answer(found if kept is None else found.filter(classes=kept), self._answered(run))
         job = Job(encoded, confidence=confidence, iou=iou, max_detections=max_detections)
         await self._batcher.run(job)
         detections = job.detections
         assert detections is not None  # set, since there are rows
         return Answer(detections if kept is None else detections.filter(classes=kept), self._answered(job))
+
+    async def _tiled(self, picture: EncodedPicture, tiles: Tiles) -> TiledPicture | None:
+        """Reads a picture's header; returns None if it is not to be cut."""
+        if picture.jpeg is not None and picture.jpeg.plain:  # takes microseconds
+            opened = self.detector.tiled(picture, tiles)
+        else:
+            opened = await self.convert(self.detector.tiled, picture, tiles)
+        return opened if opened.cut else None
 
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
         """Runs one row of the network's input, in common batches with pictures.
@@ -160,6 +183,7 @@ class DetectorService:
         classes: Collection[int | str] | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: TilesWish = None,
     ) -> tuple[bytes, dict[str, float]]:
         """Finds the objects in one encoded picture and draws them.
 
@@ -172,6 +196,7 @@ class DetectorService:
             classes: Class ids or names to keep.
             iou: Overlap of two boxes, 0…1.
             max_detections: Maximum number of boxes.
+            tiles: How a large picture is cut.
 
         Returns:
             The upright picture with its boxes as a JPEG, and the milliseconds of each stage, including `draw` (decode,
@@ -181,7 +206,7 @@ class DetectorService:
             AzaionError: As `detect`.
             PictureTooLargeError: A side is longer than a JPEG can hold.
         """
-        answer = await self.detect(picture, confidence, classes, iou, max_detections)
+        answer = await self.detect(picture, confidence, classes, iou, max_detections, tiles)
         stages = answer.times.milliseconds()
         detect_ms = stages.pop("total")
         started = time.perf_counter()
@@ -301,7 +326,7 @@ class DetectorService:
         self._batcher.close()
         self.detector.close()
 
-    def _answered(self, job: Job) -> StageTimes:
+    def _answered(self, job: Job | TiledRun) -> StageTimes:
         times = job.times()
         self._metrics.answered(times)
         return times

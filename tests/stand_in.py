@@ -132,7 +132,9 @@ def wait_until(end: float) -> None:
 def open_stand_in(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
     engine = StandInEngine(batch_size=settings.batch_size or 16, seconds=seconds)
     limits = PictureLimits(settings.max_picture_bytes, settings.max_picture_pixels)
-    return Detector(engine, model_name="stand-in", limits=limits, decode_bytes=settings.max_decode_bytes)
+    return Detector(
+        engine, model_name="stand-in", limits=limits, decode_bytes=settings.max_decode_bytes, tiles=settings.tiles
+    )
 
 
 def open_steady_stand_in(settings: ServiceSettings) -> Detector:

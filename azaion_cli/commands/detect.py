@@ -16,6 +16,7 @@ from azaion_cli.options import (
     JsonOption,
     ModelOption,
     SetOption,
+    TilesOption,
     VerboseOption,
     read_settings,
 )
@@ -82,6 +83,7 @@ def detect(
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End streams after this time; default: never.", min=0)
     ] = None,
+    tiles: TilesOption = None,
     batch_size: BatchOption = None,
     set_: SetOption = None,
     json_: JsonOption = False,
@@ -99,7 +101,9 @@ def detect(
     streams = [text for text in sources if is_stream(text)]
     found = _checked(sources, streams, format_, output, recursive)
     wishes = SceneWishes(parse_bands(bands), gsd, scene_gsd, min_metres, max_metres)
-    settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
+    settings = read_settings(
+        set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size, tiles=tiles
+    )
 
     from azaion_cli.detecting.answers import Answers
     from azaion_cli.detecting.files import run_files

@@ -216,7 +216,8 @@ class Letterbox:
             raise InvalidTensorError(
                 f"expected a picture uint8 {list(expected)}, given {picture.dtype} {list(picture.shape)}"
             )
-        picture = np.ascontiguousarray(picture)
+        if picture.strides[1:] != (3, 1) or picture.strides[0] < 0:  # OpenCV takes a tile of a larger picture as it is
+            picture = np.ascontiguousarray(picture)
         if (self.resized_width, self.resized_height) == (self.picture_width, self.picture_height):
             return picture
         if resampling == "antialiased":

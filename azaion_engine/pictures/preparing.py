@@ -115,7 +115,7 @@ class Preparer:
         if isinstance(picture, np.ndarray):
             return self._prepare_pixels(picture, selection)
         if not isinstance(picture, EncodedPicture):
-            picture = EncodedPicture(_read(picture), self.limits)
+            picture = self.encoded(picture)
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
         if header is None:
             if self.place_of(picture) is DecodePlace.HERE:  # takes less than the least that is accounted for
@@ -125,6 +125,14 @@ class Preparer:
                 return self._prepare_pixels(picture.decode(), selection)
         letterbox = Letterbox.fit(header.width, header.height, *self._size)
         return JpegPicture(letterbox, picture.data, header.orientation, selection)
+
+    def encoded(self, picture: bytes | Path | str) -> EncodedPicture:
+        """Returns an encoded picture, after reading its file if it is a path.
+
+        Raises:
+            PictureError: The file cannot be read.
+        """
+        return EncodedPicture(_read(picture), self.limits)
 
     def _fitting_bytes(self, picture: EncodedPicture) -> int:
         """Returns how much memory the letterbox takes at most besides picture and result, in bytes."""

@@ -138,7 +138,13 @@ def detect_scene(
     damaged: list[tuple[Tile, PictureError]] = []
     total += whole is not None
     results = detector.detect_each(
-        windows(), threads=threads, confidence=confidence, classes=classes, iou=iou, max_detections=max_detections
+        windows(),
+        threads=threads,
+        confidence=confidence,
+        classes=classes,
+        iou=iou,
+        max_detections=max_detections,
+        tiles="off",  # the windows are cut already
     )
     for done, result in enumerate(results, 1):
         tile = taken.popleft()

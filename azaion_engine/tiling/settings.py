@@ -64,7 +64,11 @@ def plan_tiles(height: int, width: int, network: tuple[int, int], tiles: Tiles) 
     Raises:
         PictureTooLargeError: There would be more tiles than `max_tiles`.
     """
-    if tiles.size == "off" or (tiles.size == "auto" and max(height, width) <= LARGE * max(network)):
+    if (
+        tiles.size == "off"
+        or min(height, width) < 1
+        or (tiles.size == "auto" and max(height, width) <= LARGE * max(network))
+    ):
         return []
     size = network if tiles.size == "auto" else (tiles.size, tiles.size)
     count = count_tiles(height, width, size=size, overlap=tiles.overlap)

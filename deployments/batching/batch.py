@@ -72,7 +72,7 @@ class Batch:
 
     def _finish(self, jobs: list[Job], found: list[Found]) -> None:
         """Makes the boxes of all pictures at once: one by one, on the event loop, takes several times as long."""
-        pairs = [(job, rows) for job, rows in zip(jobs, found, strict=True) if job.encoded is not None]
+        pairs = [(job, rows) for job, rows in zip(jobs, found, strict=True) if job.is_picture]
         finished = self._detector.finish_batch(
             [job.picture for job, _ in pairs if job.picture is not None],
             [rows for _, rows in pairs],

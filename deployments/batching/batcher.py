@@ -7,6 +7,7 @@ import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,23 @@ from ray import serve
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
 from azaion_engine.pictures.preparing import DecodePlace
+from azaion_engine.results.detections import Detections
+from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
 from deployments.batching.batch import Batch
 from deployments.batching.deadline import Deadline
 from deployments.batching.engine_threads import EngineThreads
 from deployments.batching.gate import MAX_WAVES, BatchGate
 from deployments.batching.job import Job
+from deployments.batching.tiled_run import TiledRun
 
 Rows = NDArray[np.float32]
 
 NEXT_BATCH_S = 0.005
 """Maximum time that a batch's answers wait for the next batch to start, seconds (results/cpu_2_cores_speedups.json)."""
+
+
+TILED_AT_ONCE = 2
+"""Pictures whose tiles run at a time: the next is decoded while one ends. Further ones wait, still encoded."""
 
 
 def _with_signature(method: Any) -> Any:
@@ -40,6 +48,7 @@ class Batcher:
     Attributes:
         on_batch: Called before each batch runs, with its number of pictures.
         decoders: Threads for work on pixels: decoding and drawing.
+        tiles_at_once: Maximum number of tiles of one picture that are held at a time.
     """
 
     def __init__(self, detector: Detector, max_queue: int, timeout_s: float, decode_threads: int) -> None:
@@ -60,6 +69,8 @@ class Batcher:
         batch_size = detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
         self._run_batch.set_max_batch_size(batch_size)
+        self.tiles_at_once = max(1, min(2 * batch_size, max_queue // 4))
+        self._tiled = asyncio.Semaphore(TILED_AT_ONCE)
 
     @property
     def depth(self) -> int:
@@ -90,27 +101,72 @@ class Batcher:
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU is lost.
         """
-        rows: Found
         with self._gate.places, Deadline(self._timeout_s):
-            place = self._detector.place_of(job.encoded) if job.encoded is not None else None
-            if place is DecodePlace.HERE:
-                job.prepare(self._detector)
-            elif place is DecodePlace.THREAD:
-                # Before the gate: a batch must not wait for one slow picture.
-                deadline = time.perf_counter() + self._timeout_s
-                await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector, deadline)
-            job.wave = await self._gate.enter()
-            try:
-                if job.wave.members == 1:  # nothing to collect (results/cpu_2_cores_speedups.json)
-                    [rows] = await self._results([job])
-                else:
-                    rows = await self._run_batch(job)
-            except asyncio.CancelledError:  # timeout, or the caller has gone: the engine can skip the picture
-                job.given_up = True
-                raise
-            finally:
-                if not job.in_batch:  # else `_end` leaves the gate when the batch is over
-                    self._gate.leave(job.wave)
+            return await self._run_in_place(job)
+
+    async def run_tiled(self, picture: TiledPicture, make_job: Callable[[Piece], Job]) -> tuple[Detections, TiledRun]:
+        """Runs the tiles of one picture, in batches with other requests'.
+
+        At most `tiles_at_once` of them are held at a time: the next is prepared when one is over, so that others'
+        pictures wait for few of them. Of several such pictures, `TILED_AT_ONCE` run at a time.
+
+        Args:
+            picture: A picture that is cut.
+            make_job: Makes the job of a piece.
+
+        Returns:
+            The boxes in pixels of the picture, and how the run went.
+
+        Raises:
+            PictureError: The picture cannot be used.
+            OverloadedError: The queue is full.
+            OutOfMemoryError: As `run`, like DeadlineExceededError, which is about the whole picture, and GpuLostError.
+        """
+        loop = asyncio.get_running_loop()
+        run = TiledRun(received=time.perf_counter())
+        with self._gate.places, Deadline(self._timeout_s):
+            async with self._tiled:
+                try:
+                    began = time.perf_counter()
+                    left_s = run.received + self._timeout_s - began
+                    await loop.run_in_executor(self.decoders, picture.decode, left_s)
+                    run.decode_s = time.perf_counter() - began
+                    with self._gate.places.more(min(self.tiles_at_once, len(picture.pieces)) - 1) as more:
+                        await run.work(picture.pieces, make_job, self._run_in_place, 1 + more)
+                except BaseException:
+                    self._free(picture)
+                    raise
+            found = await loop.run_in_executor(self.decoders, picture.result)
+        assert isinstance(found, Detections)  # an error of a piece was raised
+        return found, run
+
+    def _free(self, picture: TiledPicture) -> None:
+        """Frees a picture that was given up; in a thread, since it may still be decoding."""
+        with suppress(RuntimeError):  # the threads have ended
+            self.decoders.submit(picture.close)
+
+    async def _run_in_place(self, job: Job) -> Rows:
+        """Runs one job whose place in the queue is taken."""
+        rows: Found
+        place = self._detector.place_of(job.encoded) if job.encoded is not None else DecodePlace.THREAD
+        if place is DecodePlace.HERE:
+            job.prepare(self._detector)
+        elif place is DecodePlace.THREAD and job.is_picture:
+            # Before the gate: a batch must not wait for one slow picture.
+            deadline = time.perf_counter() + self._timeout_s
+            await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector, deadline)
+        job.wave = await self._gate.enter()
+        try:
+            if job.wave.members == 1:  # nothing to collect (results/cpu_2_cores_speedups.json)
+                [rows] = await self._results([job])
+            else:
+                rows = await self._run_batch(job)
+        except asyncio.CancelledError:  # timeout, or the caller has gone: the engine can skip the picture
+            job.given_up = True
+            raise
+        finally:
+            if not job.in_batch:  # else `_end` leaves the gate when the batch is over
+                self._gate.leave(job.wave)
         if isinstance(rows, Exception):  # @serve.batch returns an exception in the list, it does not raise it
             try:
                 raise rows

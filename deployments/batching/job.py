@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from azaion_engine.detector import Detector
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.prepared import PreparedPicture
 from azaion_engine.results.detections import Detections
+from azaion_engine.tiling.tiled_picture import Piece
 from deployments.batching.gate import Wave
 from deployments.watching.stage_times import StageTimes
 
@@ -19,6 +23,7 @@ class Job:
 
     Attributes:
         encoded: The picture as received; None if there is nothing to decode.
+        piece: The tile of a larger picture that it is; None for a picture of its own.
         picture: The prepared picture; None until it is prepared.
         confidence: Threshold of its boxes, 0…1; None for the detector's own.
         iou: Overlap above which the less confident of two boxes is dropped, 0…1; None for the detector's own.
@@ -38,6 +43,7 @@ class Job:
     confidence: float | None = None
     iou: float | None = None
     max_detections: int | None = None
+    piece: Piece | None = None
     detections: Detections | None = None
     wave: Wave = field(init=False)
     received: float = field(default_factory=time.perf_counter)
@@ -46,6 +52,11 @@ class Job:
     decode_s: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether boxes are wanted of it, in its pixels; else it came prepared, and its rows are."""
+        return self.encoded is not None or self.piece is not None
 
     def prepare(self, detector: Detector, deadline: float | None = None) -> None:
         """Prepares the picture, unless it is prepared already.
@@ -58,11 +69,19 @@ class Job:
             PictureError: The picture cannot be decoded.
             OutOfMemoryError: Other decodes hold the memory that it needs.
         """
-        if self.picture is None and self.encoded is not None:
-            began = time.perf_counter()
-            timeout_s = None if deadline is None else max(0.0, deadline - began)
-            self.picture = detector.prepare(self.encoded, self.confidence, self.iou, self.max_detections, timeout_s)
-            self.decode_s = time.perf_counter() - began
+        if self.picture is not None or not self.is_picture:
+            return
+        began = time.perf_counter()
+        timeout_s = None if deadline is None else max(0.0, deadline - began)
+
+        def prepare(picture: EncodedPicture | NDArray[np.uint8]) -> PreparedPicture:
+            return detector.prepare(picture, self.confidence, self.iou, self.max_detections, timeout_s)
+
+        if self.piece is not None:
+            self.picture = self.piece.whole.prepare(self.piece, prepare)
+        elif self.encoded is not None:
+            self.picture = prepare(self.encoded)
+        self.decode_s = time.perf_counter() - began
 
     def times(self) -> StageTimes:
         """Returns how long each stage took, until now."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from deployments.errors import OverloadedError
 
 
@@ -42,3 +45,20 @@ class Places:
 
     def __exit__(self, *_: object) -> None:
         self._taken -= 1
+
+    @contextmanager
+    def more(self, wanted: int) -> Iterator[int]:
+        """Takes further places for the duration of the block, as many as leave half of the free ones to others.
+
+        Args:
+            wanted: Maximum number to take.
+
+        Yields:
+            Number of places taken, 0 or more.
+        """
+        taken = max(0, min(wanted, (self.limit - self._taken) // 2))
+        self._taken += taken
+        try:
+            yield taken
+        finally:
+            self._taken -= taken

@@ -26,6 +26,12 @@ class DetectParameters(BaseModel):
         description="Of two boxes of a class that overlap by more, the better stays; default: the model's.",
     )
     max_detections: int | None = Field(None, ge=1, description="Maximum number of boxes; default: the service's.")
+    tiles: str | None = Field(
+        None,
+        max_length=100,
+        description="Cut a large picture into overlapping tiles, so that small objects are found: `auto`, the size of "
+        "a tile in pixels, or `off`; default: the service's.",
+    )
     answer_format: Literal["json", "image"] | None = Field(
         None,
         alias="format",
@@ -33,7 +39,7 @@ class DetectParameters(BaseModel):
         "prefers, else `json`.",
     )
 
-    @field_validator("confidence", "iou", "max_detections", "answer_format", mode="before")
+    @field_validator("confidence", "iou", "max_detections", "tiles", "answer_format", mode="before")
     @classmethod
     def _empty_is_default(cls, given: Any) -> Any:
         return None if isinstance(given, str) and not given.strip() else given

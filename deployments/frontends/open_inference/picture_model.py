@@ -31,7 +31,7 @@ class PictureModel(OpenModel):
     """
 
     platform = "azaion_engine"
-    parameters = frozenset({"confidence", "classes", "iou", "max_detections", "content_type"})
+    parameters = frozenset({"confidence", "classes", "iou", "max_detections", "tiles", "content_type"})
 
     def __init__(self, service: DetectorService) -> None:
         """Describes the model of a replica."""
@@ -78,6 +78,7 @@ class PictureModel(OpenModel):
             "classes": _classes(parameters),
             "iou": _number(parameters, "iou", "0 to 1"),
             "max_detections": _whole(_number(parameters, "max_detections", "1 or more")),
+            "tiles": _text(parameters, "tiles"),
         }
         pictures = array.ravel().tolist()
         self._check_bytes(pictures)
@@ -149,6 +150,11 @@ def _whole(number: float | None) -> int | None:
     if not number.is_integer():
         raise InvalidParameterError(f"max_detections: expected a whole number, given {number}")
     return int(number)
+
+
+def _text(parameters: dict[str, Any], name: str) -> str | None:
+    value = parameters.get(name)
+    return None if value is None else str(value)
 
 
 def _classes(parameters: dict[str, Any]) -> list[str] | None:

@@ -147,3 +147,22 @@ def test_oriented_boxes_are_written_with_angle_and_corners(azaion: Cli, tmp_path
     assert [len(row.split(",")) for row in rows] == [len(header.split(","))] * 2
     assert azaion(*command, "--format", "yolo", "--output", tmp_path / "labels").code == ExitCode.OK
     assert [len(line.split()) for line in (tmp_path / "labels/a.txt").read_text().splitlines()] == [10, 10]
+
+
+def test_large_pictures_are_cut_into_tiles_when_asked(azaion: Cli, tiny: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "large.png")
+
+    def lines(*options: object) -> list[dict]:
+        ran = azaion("detect", tmp_path / "large.png", "--model", tiny, "--engine", "onnx", "-c", 0, *options)
+        assert ran.code == ExitCode.OK, ran.err
+        return [json.loads(line) for line in ran.out.splitlines()]
+
+    [whole], [tiles], [without] = (
+        lines(*options) for options in ((), ("--tiles", "64"), ("--tiles", 64, "--set", "tiles.full_picture=false"))
+    )
+    assert tiles["picture"] == whole["picture"] == {"width": 300, "height": 200}
+    assert len(tiles["boxes"]) >= len(without["boxes"]) > 2 * len(whole["boxes"])
+    ran = azaion("detect", tmp_path / "large.png", "--model", tiny, "--tiles", "huge")
+    assert ran.code == ExitCode.USAGE
+    assert "tiles" in ran.err

@@ -159,3 +159,13 @@ def test_a_negative_side_of_an_oriented_box_is_the_same_rectangle() -> None:
     columns = np.array([[50, 50], [50, 50], [-40, 40], [20, -20], [0.6, 0.6]], np.float32)
     found, _ = oriented_to_pictures(columns, [box], np.zeros(2, np.intp))
     np.testing.assert_allclose(found[2:4], [[40, 40], [20, 20]])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 48)])
+def test_a_tile_of_a_larger_picture_gives_what_its_copy_gives(size):
+    tile = np.random.default_rng(2).integers(0, 256, (100, 200, 3), np.uint8)[10:74, 20:84]
+    letterbox = Letterbox.fit(64, 64, *size)
+    np.testing.assert_array_equal(letterbox.to_input(tile), letterbox.to_input(tile.copy()))
+    np.testing.assert_array_equal(letterbox.apply(tile), letterbox.apply(tile.copy()))
+    reversed_ = tile[::-1, :, ::-1]
+    np.testing.assert_array_equal(letterbox.to_input(reversed_), letterbox.to_input(reversed_.copy()))

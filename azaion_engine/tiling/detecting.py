@@ -1,0 +1,77 @@
+"""Detecting in tiles: many pictures → the pieces of all → boxes of each picture, as a stream."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from typing import TypeVar
+
+from azaion_engine.errors import PictureError
+from azaion_engine.pipeline import in_order
+from azaion_engine.results.detections import Detections
+from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
+
+Given = TypeVar("Given")
+Found = Detections | PictureError
+
+_AHEAD = 2
+"""Pictures that are opened before their pieces are wanted; they are still encoded."""
+
+
+def detect_tiled(
+    pictures: Iterable[Given],
+    load: Callable[[Given], TiledPicture],
+    detect_pieces: Callable[[Iterator[Piece]], Generator[Found]],
+) -> Iterator[Found]:
+    """Yields what was found in each picture, in their order; the pieces of several pictures share batches.
+
+    Args:
+        pictures: Consumed as needed.
+        load: Opens one picture, in a thread; a PictureError that it raises is that picture's result.
+        detect_pieces: Yields what was found in each piece, in their order; holds only a few batches in memory.
+
+    Raises:
+        Exception: Raised by `load` or `detect_pieces`, except PictureError.
+    """
+    opened: deque[TiledPicture | PictureError] = deque()  # not answered yet
+
+    def attempt(given: Given) -> TiledPicture | PictureError:
+        try:
+            return load(given)
+        except PictureError as error:
+            return copy(error)
+
+    def pieces() -> Iterator[Piece]:
+        with ThreadPoolExecutor(1, "open") as opening:
+            for picture in in_order(opening, attempt, pictures, _AHEAD):
+                opened.append(picture)
+                if isinstance(picture, TiledPicture):
+                    for piece in picture.pieces:
+                        asked.append(piece)
+                        yield piece
+
+    asked: deque[Piece] = deque()
+    results = detect_pieces(pieces())
+    try:
+        for found in results:
+            yield from _failed(opened)
+            piece = asked.popleft()
+            if piece.whole.answer(piece, found):
+                opened.popleft()
+                yield piece.whole.result()
+        yield from _failed(opened)
+    finally:
+        results.close()  # ends its threads, which may be preparing pieces
+        for picture in opened:
+            if isinstance(picture, TiledPicture):
+                picture.close()
+
+
+def _failed(opened: deque[TiledPicture | PictureError]) -> Iterator[PictureError]:
+    """Yields the errors of the next pictures, which have no pieces."""
+    while opened and isinstance(opened[0], PictureError):
+        failed = opened.popleft()
+        if isinstance(failed, PictureError):
+            yield failed

@@ -1,0 +1,226 @@
+"""Large pictures in tiles over HTTP, without Ray: the same answer by every door, fair to small pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.deployments.in_process import Replica, client, replica
+from tests.stand_in import BATCH_SIZE, POISON, grey_picture, open_stand_in
+
+NETWORK = 32
+APART = {"size": "off", "overlap": 0, "full_picture": False, "max_tiles": 40}
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs coroutines in one event loop: a process's `@serve.batch` keeps to the first loop that it sees."""
+    loop = asyncio.new_event_loop()
+    yield loop.run_until_complete
+    loop.close()
+
+
+def tiled_picture(rows: int = 3, columns: int = 4, kind: str = "PNG", first: int = 10) -> bytes:
+    """Encodes squares of the network's size, each of its own grey value: first, first + 1, …"""
+    values = first + np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
+    pixels = values.repeat(NETWORK, axis=0).repeat(NETWORK, axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.stack([pixels] * 3, axis=2)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def boxes_of(body: dict[str, Any]) -> set[tuple[float, float, int]]:
+    return {(box["x1"], box["y1"], box["class_id"]) for box in body["boxes"]}
+
+
+EXPECTED = {(4.0 + NETWORK * (i % 4), 8.0 + NETWORK * (i // 4), 10 + i) for i in range(12)}
+"""The stand-in's box of each of the twelve tiles: its class is the tile's grey value."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come")
+
+
+def free(held: Replica) -> bool:
+    """Returns whether no place and no memory is taken."""
+    memory = held.service.detector.decode_memory
+    return held.service._batcher.depth == 0 and memory._free == memory.limit
+
+
+def test_query_form_settings_and_v2_answer_the_tiles_boxes_in_pixels_of_the_picture(run: Run) -> None:
+    async def ask() -> None:
+        async with client() as asked:
+            plain = (await asked.post("/detect", content=tiled_picture())).json()
+            assert len(plain["boxes"]) == 1
+            for size in ("32", "auto"):
+                body = (await asked.post(f"/detect?tiles={size}", content=tiled_picture())).json()
+                assert body["picture"] == {"width": 128, "height": 96}
+                assert boxes_of(body) == EXPECTED
+                assert set(body["timing_ms"]) == {"decode", "queue", "engine", "total"}
+            files = [
+                ("picture", ("a.png", tiled_picture(), "image/png")),
+                ("picture", ("b.png", grey_picture(9), "image/png")),
+            ]
+            two = (await asked.post("/detect", files=files, data={"tiles": "auto"})).json()["pictures"]
+            assert boxes_of(two[0]) == EXPECTED
+            assert boxes_of(two[1]) == {(4.0, 8.0, 9)}
+            few = (await asked.post("/detect?tiles=32&max_detections=5&classes=11,12", content=tiled_picture())).json()
+            assert len(few["boxes"]) <= 2
+            drawn = await asked.post("/detect?tiles=32&format=image", content=tiled_picture())
+            assert Image.open(io.BytesIO(drawn.content)).size == (128, 96)
+            message = {
+                "inputs": [
+                    {
+                        "name": "picture",
+                        "datatype": "BYTES",
+                        "shape": [1],
+                        "data": [base64.b64encode(tiled_picture()).decode()],
+                        "parameters": {"content_type": "base64"},
+                    }
+                ],
+                "parameters": {"tiles": 32},
+            }
+            answer = await asked.post("/v2/models/stand-in/infer", content=json.dumps(message))
+            outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
+            assert outputs["num_detections"] == [12]
+            assert set(outputs["class_ids"]) == set(range(10, 22))
+
+    with replica(tiles=APART) as held:
+        run(ask())
+        assert free(held)
+    with replica(tiles={**APART, "size": "auto"}):
+
+        async def by_default() -> None:
+            async with client() as asked:
+                assert boxes_of((await asked.post("/detect", content=tiled_picture())).json()) == EXPECTED
+                assert len((await asked.post("/detect?tiles=off", content=tiled_picture())).json()["boxes"]) == 1
+
+        run(by_default())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_tiles_of_one_picture_share_batches_with_other_requests(run: Run, kind: str) -> None:
+    async def ask() -> None:
+        async with client() as asked:
+            one, other = await asyncio.gather(
+                asked.post("/detect?tiles=32&confidence=0.05", content=tiled_picture(kind=kind)),
+                asked.post("/detect?tiles=32&confidence=0.05", content=tiled_picture(kind=kind, first=100)),
+            )
+        for response, first in ((one, 10), (other, 100)):
+            classes = {box["class_id"] for box in response.json()["boxes"] if box["confidence"] > 0.5}
+            assert all(min(abs(grey - found) for found in classes) <= 1 for grey in range(first, first + 12))
+            sizes = [
+                box["class_id"] - BATCH_SIZE
+                for box in response.json()["boxes"]
+                if 0 <= box["class_id"] - BATCH_SIZE < 99
+            ]
+            assert max(sizes) > 4
+
+    with replica(tiles=APART, max_queue=64):
+        run(ask())
+
+
+def test_a_huge_picture_holds_few_places_and_small_ones_overtake_it(run: Run) -> None:
+    async def ask(held: Replica) -> None:
+        batcher = held.service._batcher
+        assert batcher.tiles_at_once == 4
+        async with client() as asked:
+            huge = asyncio.ensure_future(asked.post("/detect?tiles=32", content=tiled_picture(6, 6)))
+            await until(lambda: batcher.depth > 1)
+            most = 0
+            for value in range(3):
+                small = await asked.post("/detect", content=grey_picture(value))
+                assert [box["class_id"] for box in small.json()["boxes"]] == [value]
+                most = max(most, batcher.depth)
+            assert not huge.done()
+            assert 1 < most <= 4
+            assert len((await huge).json()["boxes"]) == 36
+
+    with replica(lambda settings: open_stand_in(settings, 0.1), tiles=APART, max_queue=16, batch_size=2) as held:
+        run(ask(held))
+        assert free(held)
+
+
+def test_many_huge_pictures_leave_places_for_small_ones(run: Run) -> None:
+    async def ask(held: Replica) -> None:
+        async with client() as asked:
+            huge = [
+                asyncio.ensure_future(asked.post("/detect?tiles=32", content=tiled_picture(6, 6))) for _ in range(5)
+            ]
+            await until(lambda: held.service._batcher.depth >= 5)
+            assert held.service._batcher.depth <= 12
+            assert (await asked.post("/detect", content=grey_picture(7))).status_code == 200
+            assert [len(one.json()["boxes"]) for one in await asyncio.gather(*huge)] == [36] * 5
+
+    with replica(tiles=APART, max_queue=16, batch_size=2) as held:
+        run(ask(held))
+        assert free(held)
+
+
+def test_a_caller_that_leaves_and_a_timeout_give_places_and_memory_back(run: Run) -> None:
+    async def leave(held: Replica) -> None:
+        picture = tiled_picture(6, 6)
+        caller = asyncio.ensure_future(held.service.detect(picture, tiles="32"))
+        await until(lambda: held.service._batcher.depth > 1)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await until(lambda: free(held))
+        async with client() as asked:
+            late = await asked.post("/detect?tiles=32", content=picture)
+            assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+            await until(lambda: free(held))
+            assert (await asked.post("/detect", content=grey_picture(7))).status_code == 200
+
+    slow = lambda settings: open_stand_in(settings, 0.15)  # noqa: E731
+    with replica(slow, tiles=APART, max_queue=16, batch_size=2, timeout_s=1.0) as held:
+        run(leave(held))
+
+
+def test_a_tile_that_the_engine_fails_on_fails_its_picture_alone(run: Run) -> None:
+    async def ask() -> None:
+        async with client() as asked:
+            bad, good = await asyncio.gather(
+                asked.post("/detect?tiles=32", content=tiled_picture(2, 3, first=POISON - 2)),
+                asked.post("/detect?tiles=32", content=tiled_picture()),
+            )
+            assert bad.status_code == 500
+            assert boxes_of(good.json()) == EXPECTED
+
+    with replica(tiles=APART) as held:
+        run(ask())
+        assert free(held)
+
+
+def test_wrong_values_too_many_tiles_and_damaged_pictures_are_refused_by_name(run: Run) -> None:
+    async def ask() -> None:
+        async with client() as asked:
+            for path in ("/detect?tiles=big", "/detect?tiles=3", "/detect?tiles=1e9"):
+                wrong = await asked.post(path, content=tiled_picture())
+                assert wrong.status_code == 422
+                assert "tiles" in wrong.json()["error"]["message"]
+            many = await asked.post("/detect?tiles=32", content=tiled_picture(7, 6))
+            assert (many.status_code, many.json()["error"]["code"]) == (413, "picture_too_large")
+            assert "42 tiles, at most 40" in many.json()["error"]["message"]
+            damaged = await asked.post("/detect?tiles=32", content=tiled_picture(6, 6, "JPEG")[:-300])
+            assert (damaged.status_code, damaged.json()["error"]["code"]) == (400, "picture_undecodable")
+            none = await asked.post("/detect?tiles=32", content=b"none")
+            assert none.status_code == 415
+
+    with replica(tiles=APART) as held:
+        run(ask())
+        assert free(held)
