@@ -107,6 +107,7 @@ def detect_scene(
 
     Raises:
         InvalidParameterError: Metres are asked for and the scene's are not known, or there would be too many windows.
+        UndecodablePictureError: The sample on which the stretch is measured is damaged.
         AzaionError: The engine failed.
     """
     metres = _metres(scene, options)
@@ -122,6 +123,7 @@ def detect_scene(
             f"pixels; at most {MOST_TILES} are accepted: choose a larger size"
         )
     whole = _whole(scene, options.tiles, total, network)
+    scene.stretch()  # measured once, before threads ask for it
     taken: deque[Tile] = deque()  # by the pipeline, not answered yet
 
     def windows() -> Iterator[_Window]:

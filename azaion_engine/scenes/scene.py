@@ -58,6 +58,9 @@ class Scene:
             self._has_mask = bool(flags & {"per_dataset", "alpha"})
             self._nodata = [_of_type(dataset.nodatavals[band - 1], self.dtype) for band in self.bands]
             self._block = dataset.block_shapes[self.bands[0] - 1]
+            structure = dataset.tags(ns="IMAGE_STRUCTURE")
+            self._white_is_zero = structure.get("MINISWHITE") == "YES"
+            self._bits = int(dataset.tags(self.bands[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
         if np.dtype(self.dtype).kind not in "uif":
             raise UnsupportedPictureError(f"given {self.dtype} samples; accepted are whole numbers and floats")
         self.nodata = None if self._nodata[0] is None else float(self._nodata[0])
@@ -109,7 +112,10 @@ class Scene:
         samples, valid = self._samples(tile, size, "average" if size[0] < tile.height else "bilinear")
         if self._palette is not None:
             samples = np.ascontiguousarray(self._palette[samples[0]].transpose(2, 0, 1))
-        return stretch.apply(samples, None if valid.all() else valid), valid
+        picture = stretch.apply(samples, None if valid.all() else valid)
+        if self._white_is_zero:
+            np.subtract(255, picture, out=picture, where=valid[..., None])
+        return picture, valid
 
     def is_absent(self, tile: Tile) -> bool:
         """Returns whether a sparse file has no block of a window; GDAL's writers leave blocks without data out."""
@@ -131,8 +137,11 @@ class Scene:
             UndecodablePictureError: The sample is damaged.
         """
         if self._stretch is None:
-            if self.dtype == "uint8":
+            if self.dtype == "uint8" and (self._bits == 8 or self._palette is not None):
                 self._stretch = Stretch()
+            elif self.dtype == "uint8":  # fewer bits: all of them count
+                bands = len(self.bands)
+                self._stretch = Stretch(np.zeros(bands), np.full(bands, 2.0**self._bits - 1))
             else:
                 self._stretch = Stretch.of_sample(*self._sample())
         return self._stretch

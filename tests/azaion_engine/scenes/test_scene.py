@@ -85,6 +85,24 @@ def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.read(WINDOW)[0], colours[window_of(indices)[..., 0]])
 
 
+def test_white_may_be_zero_and_samples_may_have_fewer_bits(tmp_path: Path) -> None:
+    grey = noise(bands=1)
+    with Scene.open(write_tiff(tmp_path / "white.tif", grey, photometric="miniswhite")) as scene:
+        np.testing.assert_array_equal(scene.read(WINDOW)[0][..., 0], 255 - window_of(grey)[..., 0])
+    few = noise(bands=1, most=4)
+    with Scene.open(write_tiff(tmp_path / "two_bits.tif", few, nbits=2)) as scene:
+        np.testing.assert_array_equal(scene.read(WINDOW)[0][..., 1], 85 * window_of(few)[..., 0])
+
+
+def test_cmyk_is_read_as_rgb(tmp_path: Path) -> None:
+    inks = np.zeros((4, 300, 300), np.uint8)
+    inks[1:3, :, 150:] = 255  # magenta and yellow
+    with Scene.open(write_tiff(tmp_path / "a.tif", inks, photometric="cmyk")) as scene:
+        pixels, _ = scene.read(Tile(0, 0, 300, 300))
+    assert pixels[10, 10].tolist() == [255, 255, 255]
+    assert pixels[10, 290].tolist() == [255, 0, 0]
+
+
 def test_nodata_masks_alpha_and_nan_are_not_part_of_the_picture(tmp_path: Path) -> None:
     valid = np.zeros((600, 700), np.bool_)
     valid[250:, 150:] = True
