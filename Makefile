@@ -28,6 +28,7 @@ $(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
 
 $(VENV)/.test: $(VENV)/.serve pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/pip install --quiet --no-deps 'trackers>=2.6'  # its opencv-python would replace the headless one
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.serve pyproject.toml

@@ -115,9 +115,16 @@ def detect(
 
     threads = available_cores()
     inputs = [str(path) for path in (settings.model, settings.labels) if path is not None]
-    answers = Answers(
-        format_, output, draw, found, inputs=inputs, overwrite=overwrite, track=track
-    )  # before loading: a wrong output costs no time
+    answers = Answers(  # before loading: a wrong output costs no time
+        format_,
+        output,
+        draw,
+        found,
+        streams=len(streams),
+        inputs=inputs,
+        overwrite=overwrite,
+        track=track,
+    )
     interrupted = False
     with Detector.open(settings, progress=build_progress()) as detector:
         tally = Tally(as_json=json_)  # after loading: its clock starts here

@@ -150,7 +150,8 @@ def _default_target(model: str, format_: str) -> Path:
 def _pictures_in(folder: Path) -> list[Path]:
     from azaion_engine.files.sources import find_sources
 
-    found = [Path(one.path) for one in find_sources([str(folder)], recursive=True) if not one.is_video]
+    sources = find_sources([str(folder)], recursive=True)
+    found = [Path(one.path) for one in sources if not one.is_video and one.unreadable is None]
     if not found:
         raise typer.BadParameter(f"no picture in {str(folder)!r}", param_hint="'--pictures'")
     return found

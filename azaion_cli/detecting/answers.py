@@ -15,6 +15,7 @@ from azaion_engine.errors import PictureError
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
+from azaion_engine.files.streams import frames_start
 from azaion_engine.files.writers import Coco, Csv, FileNames, JsonLines, Writer, Yolo
 from azaion_engine.results.tracking import LOW_CONFIDENCE, Tracker
 
@@ -37,6 +38,7 @@ class Answers:
         drawn: Path | None,
         sources: list[Source],
         *,
+        streams: int,
         inputs: list[str],
         overwrite: bool,
         track: bool,
@@ -48,6 +50,7 @@ class Answers:
             to: File, or folder of `yolo`; None: stdout.
             drawn: Folder of the pictures with their boxes; None: none are drawn.
             sources: Pictures and videos whose files are planned.
+            streams: Number of live streams, whose drawn frames are planned.
             inputs: Other files that must stay as they are, such as the model.
             overwrite: Whether files may be replaced that exist already.
             track: Whether the objects of videos and streams get ids.
@@ -65,6 +68,8 @@ class Answers:
             self._output.plan(to)
         if drawn is not None:
             FileNames(drawn, DRAWN_SUFFIX).plan(sources, self._output)
+            frames = [(frames_start(index), DRAWN_SUFFIX) for index in range(streams)]
+            self._output.plan_in(drawn, (), frames)
 
     @property
     def need_pixels(self) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,12 +46,12 @@ def run_streams(
         seconds: Time after which the run ends; None: when all streams have ended.
 
     Returns:
-        Whether the user interrupted it, which ends it as its end does: what was answered is kept.
+        Whether Ctrl+C or SIGTERM ended it; what was answered is kept then too.
     """
     until = None if seconds is None else time.monotonic() + seconds
     interrupted = False
     streams = Streams(addresses, reconnects=reconnects, every=every, lost=tally.lost)
-    with answers.opened(detector, tally, threads) as take, streams:
+    with _stops_by_signal(), answers.opened(detector, tally, threads) as take, streams:
         confidence = answers.confidence(detector)
         try:
             for items in streams.newest(until):
@@ -60,3 +64,20 @@ def run_streams(
             interrupted = True
     tally.report(streams.skipped)
     return interrupted
+
+
+@contextmanager
+def _stops_by_signal() -> Iterator[None]:
+    """Makes SIGTERM, which service managers send, end the run as Ctrl+C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -20,9 +20,9 @@ _REPLACES = "--overwrite replaces it"
 class SafeOutput:
     """Writes the output files of one run.
 
-    A file is written under a temporary name in its folder, brought to the disk, and renamed when it is complete. No
-    input is ever replaced; another file that exists already only with `overwrite`, which is tested once more when the
-    file is renamed. Devices and pipes, such as `/dev/null`, are written directly.
+    A file is written under a temporary name in its folder, and renamed when it is complete. No input is ever replaced;
+    another file that exists already only with `overwrite`, which is tested once more when the file is renamed. Devices
+    and pipes, such as `/dev/null`, are written directly.
     """
 
     def __init__(self, inputs: Iterable[str | os.PathLike[str]] = (), *, overwrite: bool = False) -> None:
@@ -68,11 +68,13 @@ class SafeOutput:
             nearest = nearest.parent
         _check_folder(nearest)
         found = [folder / name for name in names]
+        listed: dict[Path, list[str]] = {}
         for start, suffix in numbered:
             path = folder / start
+            if path.parent not in listed:
+                listed[path.parent] = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
             fits = re.compile(re.escape(path.name) + r"_\d{6,}" + re.escape(suffix))
-            with suppress(OSError):
-                found += [path.parent / name for name in sorted(os.listdir(path.parent)) if fits.fullmatch(name)]
+            found += [path.parent / name for name in listed[path.parent] if fits.fullmatch(name)]
         for path in found:
             self._check(path)
             real = os.path.realpath(path)
@@ -82,12 +84,14 @@ class SafeOutput:
 
     @contextmanager
     def text(self, path: Path) -> Iterator[TextIO]:
-        """Yields a UTF-8 file for writing; it appears at the end of the block, and not at all after an error."""
-        with self._open(path, "w", encoding="utf-8", newline="") as file:
+        """Yields a UTF-8 file for writing; it appears, on the disk, at the end of the block, and not after an error."""
+        with self._open(path, "w", sync=True, encoding="utf-8", newline="") as file:
             yield cast("TextIO", file)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Writes a whole file; creates the folders that it lies in.
+        """Writes a whole file, one of many: it survives this process, but not at once a power cut.
+
+        Creates the folders that it lies in.
 
         Raises:
             InvalidParameterError: It is an input or exists already.
@@ -98,7 +102,7 @@ class SafeOutput:
             file.write(data)
 
     @contextmanager
-    def _open(self, path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
+    def _open(self, path: Path, mode: str, sync: bool = False, **how: Any) -> Iterator[IO[Any]]:
         self._check(path)
         if _is_special(path):
             with open(path, mode, **how) as file:
@@ -109,8 +113,9 @@ class SafeOutput:
         try:
             with open(temporary, mode.replace("w", "x"), **how) as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             self._put(temporary, target)
         finally:
             with suppress(OSError):

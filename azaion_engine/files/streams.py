@@ -46,6 +46,11 @@ def shown_address(address: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def frames_start(index: int) -> str:
+    """Returns the start of the names of a stream's frames; `_`, six digits or more and a suffix follow."""
+    return f"stream_{index}"
+
+
 class Streams:
     """Reads several streams, each in a thread; as a context manager, disconnects at its end."""
 
@@ -163,7 +168,7 @@ class _Stream:
         )
 
     def _name(self, number: int) -> str:
-        return f"stream_{self._index}_{number:06d}.jpg"
+        return f"{frames_start(self._index)}_{number:06d}.jpg"
 
     def _run(self) -> None:
         failures, why = 0, ""

@@ -68,10 +68,16 @@ def stated_bytes(file: BinaryIO) -> int:
             return _end_of_segment(file)
         for packet, offset in _TS_PACKETS:
             if _is_transport_stream(head, packet, offset):
-                return -(-size // packet) * packet
+                return _end_of_packets(file, size, packet, offset)
         return 0
     finally:
         file.seek(0)
+
+
+def _end_of_packets(file: BinaryIO, size: int, packet: int, offset: int) -> int:
+    whole = size // packet * packet
+    file.seek(whole + offset)
+    return whole + packet if file.read(1) == b"\x47" else whole  # what is no packet was appended
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:

@@ -33,6 +33,16 @@ _MOST_FAULTS = 1000
 """Failed reads after which the rest of a file is left."""
 _LEAST_GAP_BYTES = 1024
 """Bytes between two packets of a Matroska file above which they are looked at; headers between packets are shorter."""
+_NO_PACKETS = tuple(
+    bytes.fromhex(identifier)
+    for identifier in ("1c53bb6b", "1254c367", "1941a469", "1043a770", "114d9b74", "1549a966", "1654ae6b")
+)
+"""Matroska's elements that may lie between packets or after them (RFC 9559): Cues, Tags, Attachments, Chapters,
+SeekHead, Info, Tracks."""
+_VOID = 0xEC
+"""Matroska's element for room left free."""
+_MOST_UNSEEN_S = 0.3
+"""Seconds between the last packet and the last frame above which frames are missing; or three frames, if longer."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,12 @@ def read_frames(path: str, every: int = 1) -> Iterator[Frame]:
         try:
             container = av.open(file, options=_OPTIONS, metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
+            there = os.fstat(file.fileno()).st_size
+            if stated > there:
+                raise UndecodablePictureError(
+                    f"the video breaks off: {there} of its {stated} bytes are there, "
+                    f"and without the others no frame can be decoded ({reason(error)})"
+                ) from error
             raise UndecodablePictureError(f"FFmpeg cannot open this video: {reason(error)}") from error
         with container:
             yield from _Reading(av, container, file, stated).frames(every)
@@ -116,7 +132,9 @@ class _Reading:
     last_s: float | None = None
     damaged: int = 0
     faults: int = 0
+    packet_pos: int = -1
     packets_end: int = 0
+    begins_s: float = 0.0
     ends_s: float = 0.0
     skipped_region: bool = False
     _errors: tuple[type[Exception], ...] = field(init=False)
@@ -135,6 +153,8 @@ class _Reading:
             self.last_s = time_s
             if index % every == 0:
                 yield Frame(index, time_s, upright(frame))
+        if self.stated <= self._size():  # else it is known to break off
+            self._look_between(self._size() if not self.stated else self.stated)
         if fault := self._fault(stream):
             raise UndecodablePictureError(fault)
 
@@ -175,19 +195,25 @@ class _Reading:
         if packet.is_corrupt and packet.stream.index == stream.index:
             self.damaged += self._counts
         if packet.stream.index == stream.index and packet.pts is not None and packet.time_base:
-            self.ends_s = max(self.ends_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.pos is not None and packet.pos >= 0:
-            if self.packets_end and packet.pos - self.packets_end > _LEAST_GAP_BYTES:
-                self.skipped_region |= self._is_skipped(self.packets_end)
-            self.packets_end = max(self.packets_end, packet.pos + packet.size)
+            begins = float(packet.pts * packet.time_base)
+            self.begins_s = max(self.begins_s, begins)
+            self.ends_s = max(self.ends_s, begins + float((packet.duration or 0) * packet.time_base))
+        if packet.pos is None or packet.pos < 0 or "matroska" not in self.container.format.name:
+            return
+        if packet.pos == self.packet_pos:  # one block with several packets
+            self.packets_end += packet.size
+            return
+        self._look_between(packet.pos)
+        self.packet_pos, self.packets_end = packet.pos, packet.pos + packet.size
 
-    def _is_skipped(self, offset: int) -> bool:
-        """Whether a Matroska file has something between two packets that is no element: no identifier begins with 0."""
-        if "matroska" not in self.container.format.name:
-            return False
-        # Packets lie a few bytes after the position of their block: its header is not part of the packet.
-        near = os.pread(self.file.fileno(), 64, offset + 32)
-        return not any(near)
+    def _look_between(self, begin: int) -> None:
+        """Notes whether a Matroska file has something between two packets, or after the last, that is no element."""
+        if not self.packets_end or begin - self.packets_end <= _LEAST_GAP_BYTES:
+            return
+        # A packet's position is that of its block, whose header of a few bytes is not part of its size.
+        near = os.pread(self.file.fileno(), 64, self.packets_end)
+        if _VOID not in near[:24] and not any(identifier in near for identifier in _NO_PACKETS):
+            self.skipped_region = True
 
     def _time_of(self, frame: VideoFrame, stream: VideoStream, index: int) -> float | None:
         if frame.time is not None:
@@ -208,9 +234,14 @@ class _Reading:
             return f"the video breaks off: {size} of its {self.stated} bytes are there; {there}"
         if missing := self._missing_at_end(stream):
             return f"the video breaks off: its header states {missing:g} s more; {there}"
-        if self.damaged or self.faults or self.skipped_region:
+        if self.damaged or self.faults or self.skipped_region or self._unseen_at_end(stream):
             return f"the video is damaged or breaks off: parts of it cannot be decoded; {there}"
         return None
+
+    def _unseen_at_end(self, stream: VideoStream) -> bool:
+        """Whether packets long after the last frame gave none: a decoder may pass over frames without reference."""
+        frame_s = 1 / float(stream.average_rate) if stream.average_rate else 0.1
+        return self.last_s is not None and self.begins_s - self.last_s > max(_MOST_UNSEEN_S, 3 * frame_s)
 
     def _missing_at_end(self, stream: VideoStream) -> float:
         """Returns by how many seconds an AVI's frames end before its header says; 0: no more than rounding.

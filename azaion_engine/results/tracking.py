@@ -73,6 +73,7 @@ def _load() -> tuple[Any, Any]:
         from trackers import ByteTrackTracker
     except ImportError as error:
         raise MissingDependencyError(
-            f"tracking needs the extra `track`: pip install 'azaion-engine[track]' ({error})"
+            "tracking needs the extra `track`: pip install 'azaion-engine[track]'; without libGL: "
+            f"pip install supervision, then pip install --no-deps trackers ({error})"
         ) from error
     return supervision, ByteTrackTracker

@@ -67,7 +67,7 @@ def test_every_kind_of_error_has_its_exit_code(error: type[errors.AzaionError], 
     [
         ["detect", "--wrong", "x.jpg"],
         ["wrong"],
-        ["cache"],
+        ["cache", "nothing"],
         ["detect", "nothing-here.jpg"],
         ["detect", ".", "--confidence", "2"],
         ["detect", ".", "--format", "xml"],

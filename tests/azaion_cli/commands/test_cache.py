@@ -134,3 +134,10 @@ def test_inspect_says_why_a_model_is_no_detector(azaion: Cli, tmp_path: Path) ->
     shown = azaion("inspect", model, "--cache-dir", tmp_path, "--json").json
     assert not shown["supported"]
     assert "no known detection head" in shown["why_not"]
+
+
+def test_cache_alone_lists(azaion: Callable[..., Ran], tmp_path: Path) -> None:
+    alone, listed = azaion("cache", "--cache-dir", tmp_path), azaion("cache", "ls", "--cache-dir", tmp_path)
+    assert (alone.code, alone.out, alone.err) == (listed.code, listed.out, listed.err)
+    assert alone.code == ExitCode.OK
+    assert azaion("cache", "--json", "--cache-dir", tmp_path).json == {"directory": str(tmp_path), "engines": []}

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -14,42 +13,8 @@ import pytest
 from azaion_engine.errors import PictureError
 from azaion_engine.files.sources import Item
 from azaion_engine.files.streams import Streams, is_stream, shown_address
+from tests.azaion_engine.files.camera import FRAMES, Camera
 from tests.azaion_engine.files.video_files import write_frames
-
-FRAMES = 40
-
-
-class Camera:
-    """Sends a transport stream to each connection, in a tenth of real time, and closes it."""
-
-    def __init__(self, stream: bytes) -> None:
-        self._stream = stream
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
-        self.connections = 0
-        self._thread = Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-        self._thread.join(5)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            self.connections += 1
-            step = -(-len(self._stream) // FRAMES)
-            with connection:
-                try:
-                    for begin in range(0, len(self._stream), step):
-                        connection.sendall(self._stream[begin : begin + step])
-                        time.sleep(0.01)
-                except OSError:
-                    continue
 
 
 @pytest.fixture
@@ -59,9 +24,8 @@ def stream(tmp_path: Path) -> bytes:
 
 @pytest.fixture
 def camera(stream: bytes) -> Iterator[Camera]:
-    camera = Camera(stream)
-    yield camera
-    camera.close()
+    with Camera(stream) as camera:
+        yield camera
 
 
 def test_the_newest_frame_wins_and_the_others_are_counted(camera: Camera) -> None:

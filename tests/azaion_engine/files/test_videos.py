@@ -74,6 +74,33 @@ def test_a_video_with_a_zeroed_middle_gives_the_frames_around_it_and_says_so(
     assert 20 <= len(frames) < 40
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_track_of_sound_changes_nothing(tmp_path: Path, suffix: str) -> None:
+    path = write_frames(tmp_path / f"a{suffix}", STEADY[:20], sound=True)
+    frames, fault = read(path)
+    assert (len(frames), fault) == (20, None)
+    frames, fault = read(zero_middle(path, 0.2))
+    assert fault is not None
+    assert 3 < len(frames) < 20
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+def test_bytes_after_the_end_are_no_fault(tmp_path: Path, suffix: str) -> None:
+    path = write_frames(tmp_path / f"a{suffix}", STEADY[:20])
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    frames, fault = read(path)
+    assert (len(frames), fault) == (20, None)
+
+
+def test_a_broadcast_recorded_from_its_middle_is_whole(tmp_path: Path) -> None:
+    path = write_frames(tmp_path / "a.ts", STEADY)
+    data = path.read_bytes()
+    path.write_bytes(data[len(data) // 3 :])
+    frames, fault = read(path)
+    assert fault is None
+    assert 20 < len(frames) < 30
+
+
 def test_a_cut_between_two_frames_is_told_by_the_containers_own_size(tmp_path: Path) -> None:
     path = write_frames(tmp_path / "a.mkv", STEADY)
     data = path.read_bytes()

@@ -12,19 +12,21 @@ from tempfile import TemporaryDirectory
 import av
 import numpy as np
 
+RATE = 48_000
+"""Samples of sound a second."""
 TIME_BASE = Fraction(1, 1000)
 CODECS = {".mp4": "libx264", ".mkv": "libx264", ".ts": "libx264", ".avi": "mpeg4", ".mov": "libx264"}
 
 
-def write_frames(path: Path, times_ms: Sequence[int], *, codec: str | None = None) -> Path:
+def write_frames(path: Path, times_ms: Sequence[int], *, codec: str | None = None, sound: bool = False) -> Path:
     """Writes a frame for each time: noise, so that a byte lost is a frame lost, with a red left half."""
     suffix = path.suffix or ".mp4"
-    path.write_bytes(_encoded(suffix, tuple(times_ms), codec or CODECS[suffix]))
+    path.write_bytes(_encoded(suffix, tuple(times_ms), codec or CODECS[suffix], sound))
     return path
 
 
 @lru_cache(maxsize=32)
-def _encoded(suffix: str, times_ms: tuple[int, ...], codec: str) -> bytes:
+def _encoded(suffix: str, times_ms: tuple[int, ...], codec: str, sound: bool) -> bytes:
     width, height = 160, 96
     noise = np.random.default_rng(0)
     # The index comes first, as in files for the web: the end can be missing.
@@ -37,6 +39,7 @@ def _encoded(suffix: str, times_ms: tuple[int, ...], codec: str) -> bytes:
             stream.width, stream.height = width, height
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.gop_size = 4
+            hiss = container.add_stream("aac", rate=RATE) if sound else None
             steady = suffix == ".avi"
             if not steady:
                 stream.codec_context.time_base = TIME_BASE
@@ -46,6 +49,13 @@ def _encoded(suffix: str, times_ms: tuple[int, ...], codec: str) -> bytes:
                 frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
                 frame.pts, frame.time_base = (index, Fraction(1, 10)) if steady else (time_ms, TIME_BASE)
                 container.mux(stream.encode(frame))
+            if hiss:
+                for begin in range(0, (times_ms[-1] - times_ms[0]) * RATE // 1000, 1024):
+                    samples = noise.normal(0, 0.1, (2, 1024)).astype(np.float32)
+                    heard = av.AudioFrame.from_ndarray(samples, "fltp", "stereo")
+                    heard.sample_rate, heard.pts, heard.time_base = RATE, begin, Fraction(1, RATE)
+                    container.mux(hiss.encode(heard))
+                container.mux(hiss.encode())
             container.mux(stream.encode())
         return path.read_bytes()
 
