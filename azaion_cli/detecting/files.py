@@ -63,6 +63,8 @@ def run_files(
         for in_windows, group in groupby(sources, scenes.takes):
             if in_windows:
                 for source in group:
+                    if answers.need_pixels:
+                        tally.not_drawn(source.path)
                     for item, found in scenes.answers(source, confidence, kept, threads, advance.windows):
                         take(item, found, None)
                     advance()

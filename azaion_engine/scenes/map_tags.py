@@ -109,6 +109,8 @@ def _written(values: _Values) -> bytes:
     begin = 8 + 2 + 12 * len(tags) + 4
     for tag, (kind, numbers) in tags:
         packed = struct.pack(f"<{len(numbers)}{_KINDS[kind]}", *numbers)
+        if kind == _ASCII:  # 7 bits by the standard; rasterio reports others on stderr
+            packed = bytes(byte & 0x7F for byte in packed)
         place = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", begin + len(tail))
         if len(packed) > 4:
             tail += packed + bytes(len(packed) % 2)

@@ -51,6 +51,14 @@ def test_a_tiff_above_the_limit_goes_by_windows_and_onto_the_map(
     assert len(told["boxes"]) == len(features)
 
 
+def test_a_scene_is_answered_but_not_drawn(azaion: Cli, tiny: Path, scene: Path, tmp_path: Path) -> None:
+    ran = detect(azaion, tiny, scene, *SMALL, "--draw", tmp_path / "drawn")
+    assert ran.code == ExitCode.OK
+    assert json.loads(ran.out)["boxes"]
+    assert "scene.tif: read in windows, so it is not drawn" in ran.err
+    assert not list(tmp_path.glob("drawn/*"))
+
+
 def test_a_small_geotiff_and_plain_pictures_are_written_as_features_too(
     azaion: Cli, tiny: Path, scene: Path, tmp_path: Path
 ) -> None:

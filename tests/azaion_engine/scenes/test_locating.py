@@ -15,6 +15,7 @@ from rasterio.control import GroundControlPoint
 
 from azaion_engine.scenes.locating import locate
 from azaion_engine.scenes.map_tags import read_map_tags
+from tests.azaion_engine.scenes.drone import NADIR, photo
 from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
 
 POINTS = np.array([[0, 0], [700, 0], [123.25, 456.75]])
@@ -57,6 +58,15 @@ def test_pictures_without_a_map_have_no_place(tmp_path: Path) -> None:
         assert locate(path.read_bytes()) is None
     assert locate(b"\xff\xd8\xff\xd9") is None
     assert locate(b"II*\0") is None
+
+
+def test_a_drones_photo_lies_where_its_tags_say(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", NADIR)
+    for picture in (path, path.read_bytes()):
+        found = locate(picture)
+        assert found is not None
+        np.testing.assert_allclose(found.to_wgs84(np.array([[200, 150]])), [[13.4, 52.5]])
+        assert found.error_m is not None
 
 
 def test_damaged_headers_have_no_place_and_raise_nothing(tmp_path: Path) -> None:

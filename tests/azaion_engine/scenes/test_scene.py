@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import rasterio
 
 from azaion_engine.errors import (
+    AzaionError,
     InvalidParameterError,
     MissingDependencyError,
     PictureError,
@@ -282,6 +284,26 @@ def test_a_truncated_or_damaged_file_is_a_picture_error(tmp_path: Path) -> None:
     path.write_bytes(data[:middle] + bytes(5000) + data[middle + 5000 :])
     with Scene.open(path) as scene, pytest.raises(UndecodablePictureError, match="damaged or truncated"):
         scene.read(Tile(0, 0, 700, 600))
+
+
+def test_files_with_changed_bytes_give_pixels_or_errors_of_ours(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "a.tif", noise(height=300, width=300), (2,), compress="deflate", nodata=7)
+    data, chance = path.read_bytes(), random.Random(3)
+    refused = 0
+    for _ in range(40):
+        changed = bytearray(data)
+        for _ in range(chance.choice((1, 2, 8))):
+            at = chance.randrange(4, 600)
+            changed[at : at + 4] = chance.choice((0, 1, 0xFFFF, 0x7FFFFFFF, chance.getrandbits(32))).to_bytes(
+                4, "little"
+            )
+        path.write_bytes(changed)
+        try:
+            with Scene.open(path) as scene:
+                scene.read(Tile(0, 0, min(scene.width, 256), min(scene.height, 256)), (64, 64))
+        except AzaionError:
+            refused += 1
+    assert 0 < refused < 40
 
 
 def test_directories_that_lead_in_a_circle_end(tmp_path: Path) -> None:
