@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # No `from __future__ import annotations` here: older pydantic 2 resolves such names in the wrong module.
 
@@ -35,6 +36,8 @@ class Box:
             x1, y1, x2, y2 are then the upright box around it, clipped to the picture. None for upright boxes.
         corners: Its corners x, y in pixels, clockwise, the first two along its width; they may lie outside the picture.
             None for upright boxes.
+        geometry: Of a GeoTIFF, the box as a GeoJSON geometry in WGS84, longitude first; None without a place on the
+            map, and where the service does not say it.
     """
 
     x1: float
@@ -46,6 +49,7 @@ class Box:
     class_name: str
     angle: float | None = None
     corners: tuple[tuple[float, float], ...] | None = None
+    geometry: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

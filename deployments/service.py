@@ -13,12 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.detector import Detector
+from azaion_engine.errors import MissingDependencyError
+from azaion_engine.files.geojson import geometries
 from azaion_engine.parameters import check_confidence, check_suppression
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
+from azaion_engine.scenes.locating import locate
+from azaion_engine.scenes.raster import is_tiff
 from azaion_engine.settings import Tiles
 from azaion_engine.tiling.settings import TilesWish, tiles_of
 from azaion_engine.tiling.tiled_picture import TiledPicture
@@ -228,6 +232,18 @@ class DetectorService:
         draw_ms = round((time.perf_counter() - started) * 1000, 3)
         return jpeg, {**stages, "draw": draw_ms, "total": round(detect_ms + draw_ms, 3)}
 
+    async def locate(self, picture: bytes, found: Detections) -> list[dict[str, Any] | None] | None:
+        """Returns where the boxes of a GeoTIFF lie: a GeoJSON geometry in WGS84 for each, None for one without a place.
+
+        Args:
+            picture: As in `detect`. Its map's tags alone are read.
+            found: What `detect` found in it.
+
+        Returns:
+            None for a picture without a map, and where the extra `geo` is not installed.
+        """
+        return await self.convert(_geometries, picture, found) if is_tiff(picture) else None
+
     async def convert(self, function: Callable[..., Converted], *arguments: Any, memory: int = 0) -> Converted:
         """Runs costly work on a request or an answer in the threads that decode pictures.
 
@@ -332,6 +348,14 @@ class DetectorService:
         times = job.times()
         self._metrics.answered(times)
         return times
+
+
+def _geometries(picture: bytes, found: Detections) -> list[dict[str, Any] | None] | None:
+    try:
+        georeference = locate(picture)
+    except MissingDependencyError:
+        return None
+    return None if georeference is None else geometries(found, georeference)
 
 
 def _draw_jpeg(picture: bytes, detector: Detector, found: Detections, timeout_s: float) -> bytes:

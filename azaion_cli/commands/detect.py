@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from azaion_cli.detecting.formats import Format
+from azaion_cli.detecting.scenes import SceneDetection, SceneWishes, parse_bands
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import (
     BatchOption,
@@ -42,7 +43,8 @@ def detect(
         str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, or one COCO document.")
+        Format,
+        typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, one COCO document, or map polygons."),
     ] = "jsonl",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default: stdout.")
@@ -50,6 +52,19 @@ def detect(
     draw: Annotated[
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
     ] = None,
+    bands: Annotated[
+        str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
+    ] = None,
+    gsd: Annotated[
+        float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
+    ] = None,
+    scene_gsd: Annotated[
+        float | None, typer.Option("--scene-gsd", help="Metres a pixel of TIFFs that do not say so themselves.")
+    ] = None,
+    min_metres: Annotated[
+        float | None, typer.Option("--min-metres", help="Of TIFFs, keep boxes whose longer side has this length.")
+    ] = None,
+    max_metres: Annotated[float | None, typer.Option("--max-metres", help="Likewise at most.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist already; inputs never are.")
     ] = False,
@@ -79,10 +94,13 @@ def detect(
     Results go to stdout, in order; bad pictures are named on stderr and stop nothing: the exit code is then 1. A file
     named by --output appears when it is complete; nothing that exists is replaced unless --overwrite says so, and no
     input ever. Of a stream the newest frame is answered, older ones are skipped; streams share batches.
+    A TIFF above the limits of pictures, or with an option for TIFFs, is read in windows (extra `geo`). geojson writes
+    the boxes of GeoTIFFs, and of drones' photos taken straight down, as WGS84 polygons.
     --json writes errors and a closing summary as JSON to stderr.
     """
     streams = [text for text in sources if is_stream(text)]
     found = _checked(sources, streams, format_, output, recursive)
+    wishes = SceneWishes(parse_bands(bands), gsd, scene_gsd, min_metres, max_metres)
     settings = read_settings(
         set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size, tiles=tiles
     )
@@ -124,9 +142,16 @@ def detect(
                 seconds=seconds,
             )
         else:
-            on_stdout = output is None
             run_files(
-                detector, found, answers, tally, every=every, kept=kept, threads=threads, results_on_stdout=on_stdout
+                detector,
+                found,
+                answers,
+                tally,
+                SceneDetection(detector, settings.tiles, wishes),
+                every=every,
+                kept=kept,
+                threads=threads,
+                results_on_stdout=output is None,
             )
             tally.report()
     if interrupted:

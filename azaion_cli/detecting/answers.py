@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from azaion_cli.detecting.drawer import DRAWN_SUFFIX, Drawer
 from azaion_cli.detecting.formats import Format
+from azaion_cli.detecting.scenes import locate_item
 from azaion_engine.errors import PictureError
+from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
 from azaion_engine.files.streams import frames_start
@@ -121,6 +123,7 @@ class Answers:
                 "jsonl": lambda: JsonLines(stream),
                 "csv": lambda: Csv(stream, oriented, self._track),
                 "coco": lambda: Coco(stream, detector.names),
+                "geojson": lambda: GeoJson(stream, locate_item),
             }
             writer = writers[self._kind]()
             yield writer

@@ -1,10 +1,11 @@
-"""Runs the detector on pictures and videos."""
+"""Runs the detector on pictures, scenes and videos."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from azaion_cli.picture_bar import picture_bar
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from azaion_cli.detecting.answers import Answers
+    from azaion_cli.detecting.scenes import SceneDetection
     from azaion_cli.detecting.tally import Tally
     from azaion_engine.detector import Detector
     from azaion_engine.pictures.header import PictureLimits
@@ -25,6 +27,7 @@ def run_files(
     sources: list[Source],
     answers: Answers,
     tally: Tally,
+    scenes: SceneDetection,
     *,
     every: int,
     kept: Collection[int] | None,
@@ -38,6 +41,7 @@ def run_files(
         sources: As `find_sources` returns them.
         answers: Where results go.
         tally: Counts.
+        scenes: Answers the files that are read in windows.
         every: n.
         kept: Class ids to keep; None: all.
         threads: Threads that decode, and that draw.
@@ -45,7 +49,7 @@ def run_files(
     """
     looked: deque[_Looked] = deque()  # taken by the detector, not answered yet
 
-    def looks() -> Iterator[_Looked]:
+    def looks(sources: Iterable[Source]) -> Iterator[_Looked]:
         for item in (item for source in sources for item in pictures_of(source, every)):
             looked.append(_Looked(item, detector.limits, answers.need_pixels))
             yield looked[-1]
@@ -56,10 +60,19 @@ def run_files(
         picture_bar(total, results_on_stdout=results_on_stdout) as advance,
     ):
         confidence = answers.confidence(detector)
-        for result in detector.detect_each(looks(), threads=threads, confidence=confidence, classes=kept):
-            one = looked.popleft()
-            take(one.item, result, one.pixels)
-            advance()
+        for in_windows, group in groupby(sources, scenes.takes):
+            if in_windows:
+                for source in group:
+                    if answers.need_pixels:
+                        tally.not_drawn(source.path)
+                    for item, found in scenes.answers(source, confidence, kept, threads, advance.windows):
+                        take(item, found, None)
+                    advance()
+                continue
+            for result in detector.detect_each(looks(group), threads=threads, confidence=confidence, classes=kept):
+                one = looked.popleft()
+                take(one.item, result, one.pixels)
+                advance()
 
 
 class _Looked:

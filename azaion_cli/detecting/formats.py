@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-Format = Literal["jsonl", "csv", "yolo", "coco"]
+Format = Literal["jsonl", "csv", "yolo", "coco", "geojson"]

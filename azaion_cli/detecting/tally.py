@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from azaion_cli.console import say, say_error, say_log, stderr
 from azaion_engine.errors import AzaionError, PictureTooLargeError
+from azaion_engine.files.names import printable
 
 if TYPE_CHECKING:
     from azaion_engine.files.sources import Item
@@ -38,6 +39,10 @@ class Tally:
     def lost(self, address: str, why: str) -> None:
         """Reports a stream that will be connected again; counts nothing."""
         say_log("warning", f"{address}: {why}; connecting again", as_json=self._as_json)
+
+    def not_drawn(self, source: str) -> None:
+        """Reports a picture that is read in windows, so that there are no pixels of the whole; counts nothing."""
+        say_log("warning", f"{printable(source)}: read in windows, so it is not drawn", as_json=self._as_json)
 
     def report(self, skipped_frames: int | None = None) -> None:
         """Says the counts on stderr; `skipped_frames` of streams, which newer ones replaced, too."""

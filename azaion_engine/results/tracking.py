@@ -64,7 +64,7 @@ class Tracker:
         if len(tracked):
             ids[tracked.class_id] = tracked.tracker_id
         kept = (found.confidences >= self._confidence) | (ids >= 0)
-        return replace(found, track_ids=ids)._only(kept)
+        return replace(found, track_ids=ids).only(kept)
 
 
 def _load() -> tuple[Any, Any]:

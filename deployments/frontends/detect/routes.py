@@ -122,7 +122,7 @@ async def _answer(request: Request, service: DetectorService, wanted: Mapping[st
     data = await _body(request, service)
     with _explained(request):
         answer = await service.detect(data, **(wanted or {}))
-    body = orjson.dumps({**_picture(answer), "model": _model(service)})
+    body = orjson.dumps({**await _picture(service, data, answer), "model": _model(service)})
     return Response(body, media_type="application/json")
 
 
@@ -134,12 +134,13 @@ async def _body(request: Request, service: DetectorService) -> bytes:
 async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: Mapping[str, Any]) -> dict[str, Any]:
     name = (upload.filename or "").encode(errors="replace").decode()  # an unpaired surrogate cannot be encoded
     try:
-        answer = await service.detect(await _upload_bytes(service, upload), **wanted)
+        data = await _upload_bytes(service, upload)
+        found = await _picture(service, data, await service.detect(data, **wanted))
     except InvalidParameterError:
         raise  # applies to every picture
     except Exception as error:  # must not affect the request's other pictures
         return {"name": name, "error": explain(error, f"picture {quote(name)}").body()}
-    return {"name": name, **_picture(answer)}
+    return {"name": name, **found}
 
 
 async def _upload_bytes(service: DetectorService, upload: UploadFile) -> bytes:
@@ -175,11 +176,15 @@ def _image(jpeg: bytes, timing_ms: dict[str, float]) -> Response:
     return Response(jpeg, media_type="image/jpeg", headers={"Server-Timing": stages})
 
 
-def _picture(answer: Answer) -> dict[str, Any]:
+async def _picture(service: DetectorService, data: bytes, answer: Answer) -> dict[str, Any]:
     found = answer.detections
+    boxes = found.to_dicts()
+    places = await service.locate(data, found)
+    if places is not None:
+        boxes = [{**box, "geometry": place} for box, place in zip(boxes, places, strict=True)]
     return {
         "picture": {"width": found.picture_width, "height": found.picture_height},
-        "boxes": found.to_dicts(),
+        "boxes": boxes,
         "timing_ms": answer.times.milliseconds(),
     }
 

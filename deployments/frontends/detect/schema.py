@@ -107,6 +107,12 @@ class Box(BaseModel):
         description="Its corners x, y, clockwise, the first two along its width; they may lie outside the picture. "
         "x1, y1, x2, y2 are then the upright box around it, clipped to the picture.",
     )
+    geometry: dict[str, Any] | None = Field(
+        None,
+        description="Of a GeoTIFF, where the service has the extra `geo`: the box as a GeoJSON polygon in WGS84, "
+        "longitude first (RFC 7946), cut at the antimeridian into a multipolygon; null for a box without a place. "
+        "Other pictures' boxes leave it out.",
+    )
 
 
 class Timing(BaseModel):

@@ -1,0 +1,195 @@
+"""Raster: opens a TIFF through rasterio (GDAL) without following what the file or its name could lead to.
+
+rasterio, not tifffile: one wheel reads windows, overviews, masks and every compression, and knows coordinate systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azaion_engine.errors import (
+    QUOTED,
+    MissingDependencyError,
+    PictureError,
+    PictureTooLargeError,
+    UndecodablePictureError,
+    UnsupportedPictureError,
+    reason,
+)
+from azaion_engine.files.names import printable
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+MOST_BLOCK_BYTES = 1 << 28
+"""Maximum decoded bytes of one strip or tile, all bands: a window cannot be read without its whole blocks."""
+MOST_BANDS = 1 << 10
+"""Maximum bands; hyperspectral cameras have some hundreds."""
+MOST_OVERVIEWS = 32
+"""Maximum overviews: each is half as large as the one before, so that a real file has 30 at most."""
+CACHE_BYTES = 1 << 29
+"""GDAL's cache of decoded blocks: enough for the strips under one row of tiles, 60,000 × 2,500 pixels of RGB."""
+
+_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OPTIONS = {
+    # Files beside the picture (.ovr, .msk, .aux.xml, .tfw) are not read: the picture alone decides what its answer is.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    "GDAL_CACHEMAX": CACHE_BYTES,
+    "GDAL_NUM_THREADS": "1",  # the cores belong to the network
+    # Else GDAL shows a compressed picture of one strip as lines, and unpacks it from its beginning for each window.
+    "GDAL_ENABLE_TIFF_SPLIT": "NO",
+}
+_AS_LINES = {"GDAL_ENABLE_TIFF_SPLIT": "YES"}
+"""For uncompressed files of one strip, whose lines are where they are."""
+
+
+def is_tiff(picture: Path | bytes) -> bool:
+    """Returns whether a file, or bytes, begin with the signature of a TIFF or BigTIFF; False if it cannot be read."""
+    if isinstance(picture, bytes):
+        return picture[:4] in _SIGNATURES
+    try:
+        with picture.open("rb") as file:
+            return file.read(4) in _SIGNATURES
+    except OSError:
+        return False
+
+
+@contextmanager
+def environment(**more: str) -> Iterator[None]:
+    """Sets GDAL's options for this thread; every call of rasterio belongs into it.
+
+    Args:
+        **more: Further options by name.
+
+    Raises:
+        MissingDependencyError: rasterio is not installed; the message names the extra.
+    """
+    rasterio = import_rasterio()
+    with rasterio.Env(**{**_OPTIONS, **more}):
+        yield
+
+
+def import_rasterio() -> Any:
+    """Imports and returns rasterio.
+
+    Raises:
+        MissingDependencyError: It is not installed; the message names the extra.
+    """
+    try:
+        import rasterio
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"scenes and maps need rasterio: pip install 'azaion-engine[geo]' ({error})"
+        ) from error
+    return rasterio
+
+
+def open_file(path: Path) -> DatasetReader:
+    """Opens a TIFF file; reads its first directory and no pixel.
+
+    Args:
+        path: A local file. GDAL's virtual paths and URLs are none.
+
+    Raises:
+        PictureError: No such file, or not a TIFF.
+        PictureTooLargeError: A strip or tile, or the number of bands, exceeds the bounds of this module.
+        UndecodablePictureError: The file is damaged.
+        MissingDependencyError: rasterio is not installed.
+    """
+    try:
+        local = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise PictureError(f"cannot be read: {reason(error)}") from error
+    # An absolute path is no URL and no GDAL prefix such as GTIFF_DIR:; a folder /vsi… would be a virtual file system.
+    if not local.is_file() or str(local).startswith("/vsi"):
+        raise PictureError("cannot be read: it is no local file")
+    if not is_tiff(local):
+        raise UnsupportedPictureError("not a TIFF; scenes are read from TIFF, BigTIFF, GeoTIFF and COG")
+    dataset = _open(local)
+    try:
+        if dataset.compression is None and dataset.block_shapes[0] == dataset.shape:
+            dataset.close()
+            dataset = _open(local, **_AS_LINES)
+        check_layout(dataset)
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+def _open(path: Path, **options: str) -> DatasetReader:
+    rasterio = import_rasterio()
+    with path.open("rb") as file, environment(**options), translated():
+        # rasterio takes names in UTF-8 only; for others the open file has a name, by which GDAL opens it anew.
+        name = str(path) if printable(path) == str(path) else f"/proc/self/fd/{file.fileno()}"
+        dataset: DatasetReader = rasterio.open(name, driver="GTiff")
+    return dataset
+
+
+@contextmanager
+def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
+    """Opens an encoded TIFF in memory, for its header: its blocks are not checked, so that no pixel is to be read.
+
+    Raises:
+        UnsupportedPictureError: Not a TIFF.
+        UndecodablePictureError: It is damaged.
+        MissingDependencyError: rasterio is not installed.
+    """
+    if not is_tiff(data):
+        raise UnsupportedPictureError("not a TIFF")
+    import_rasterio()
+    from rasterio.io import MemoryFile
+
+    with environment(), translated(), MemoryFile(data) as file, file.open(driver="GTiff") as dataset:
+        yield dataset
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns rasterio's errors into UndecodablePictureError and silences its word on files without a map."""
+    import warnings
+
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            yield
+        except (RasterioError, CPLE_BaseError, ValueError) as error:
+            text = str(error.__cause__ or error)[:QUOTED]
+            raise UndecodablePictureError(f"the TIFF is damaged or truncated: {text}") from error
+
+
+def check_layout(dataset: DatasetReader) -> None:
+    """Refuses a dataset that cannot be read in windows of bounded memory.
+
+    Raises:
+        PictureTooLargeError: The message names the bound.
+    """
+    if dataset.count > MOST_BANDS:
+        raise PictureTooLargeError(f"the TIFF has {dataset.count} bands, at most {MOST_BANDS} are accepted")
+    sample = max(_bytes_of(dtype) for dtype in dataset.dtypes)
+    # Whether a block has all bands or one, GDAL keeps those of all bands: the bound is the same.
+    for height, width in set(dataset.block_shapes):
+        needed = height * width * dataset.count * sample
+        if needed > MOST_BLOCK_BYTES:
+            raise PictureTooLargeError(
+                f"the TIFF's strips or tiles are {width}×{height} pixels, {needed} bytes with all bands; at most "
+                f"{MOST_BLOCK_BYTES} are accepted: write it in tiles, e.g. gdal_translate -co TILED=YES"
+            )
+    if len(dataset.overviews(1)) > MOST_OVERVIEWS:
+        raise PictureTooLargeError(f"the TIFF has more than the {MOST_OVERVIEWS} overviews accepted")
+
+
+def _bytes_of(dtype: str) -> int:
+    import numpy as np
+
+    try:
+        return np.dtype(dtype).itemsize
+    except TypeError:  # GDAL's complex integers
+        raise UnsupportedPictureError(f"given {dtype} samples; accepted are whole numbers and floats") from None
