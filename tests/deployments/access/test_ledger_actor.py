@@ -59,8 +59,11 @@ def test_a_ledger_that_dies_is_started_again_and_learns_what_was_used(app, secre
     answered(app, secrets["limited"], 60)  # all, if the test before did not run
     ledger = ray.get_actor(f"ledger of {app.name}", namespace="azaion")
     ray.kill(ledger, no_restart=False)
-    time.sleep(1.1)  # until a replica asks again
-    assert answered(app, secrets["limited"], 20) <= 1
+    time.sleep(2)
+    ray.get(ledger.__ray_ready__.remote(), timeout=60)
+    # The replica that asks first may get a quarter of what the other's report will take away again.
+    assert answered(app, secrets["limited"], 40) <= 10
+    assert answered(app, secrets["limited"], 10) == 0
     assert answered(app, secrets["lab"], 5) == 5
 
 
