@@ -104,6 +104,6 @@ def test_thousands_of_boxes_are_filtered_at_actual_size_without_a_stop(page: Pag
             return performance.now() - begun;
         }"""
     )
-    assert milliseconds < 4000  # a busy machine; all labels placed against all others took ten times as long
+    assert milliseconds < 10_000  # on a machine that is busy with other tests
     labels = page.evaluate("document.querySelectorAll('#overlay .label:not(.spare)').length")
     assert 0 < labels <= 400
