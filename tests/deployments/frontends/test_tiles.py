@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.deployments.in_process import Replica, client, replica
-from tests.stand_in import BATCH_SIZE, POISON, grey_picture, open_stand_in
+from tests.stand_in import BATCH_SIZE, POISON, grey_picture, open_stand_in, open_two_lanes
 
 NETWORK = 32
 APART = {"size": "off", "overlap": 0, "full_picture": False, "max_tiles": 40}
@@ -132,6 +132,18 @@ def test_tiles_of_one_picture_share_batches_with_other_requests(run: Run, kind: 
 
     with replica(tiles=APART, max_queue=64):
         run(ask())
+
+
+def test_an_engine_that_takes_pixels_as_a_gpu_does_gets_the_tiles_pixels(run: Run) -> None:
+    async def ask() -> None:
+        async with client() as asked:
+            body = (await asked.post("/detect?tiles=32", content=tiled_picture(1, 2, first=50))).json()
+            assert (4.0, 8.0, 50) in boxes_of(body)
+            assert max(box["x1"] for box in body["boxes"] if box["class_id"] == 51) >= 30
+
+    with replica(open_two_lanes) as held:
+        run(ask())
+        assert free(held)
 
 
 def test_a_huge_picture_holds_few_places_and_small_ones_overtake_it(run: Run) -> None:

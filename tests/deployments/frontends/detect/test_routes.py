@@ -58,6 +58,19 @@ def test_what_curl_sends_by_default_is_taken_as_a_picture(client):
     assert client.post("/detect", content=grey_picture(3), headers=headers).status_code == 200
 
 
+def test_a_large_picture_is_answered_in_tiles_through_serve(client):
+    picture = Image.new("RGB", (64, 32), (10, 10, 10))
+    picture.paste((90, 90, 90), (32, 0, 64, 32))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    body = client.post("/detect?tiles=32", content=buffer.getvalue()).json()
+    assert body["picture"] == {"width": 64, "height": 32}
+    # The stand-in's box of each tile has the tile's grey value as its class; the right one is in two tiles.
+    assert (4, 10) in {(box["x1"], box["class_id"]) for box in body["boxes"]}
+    assert max(box["x1"] for box in body["boxes"] if box["class_id"] == 90) >= 30
+    assert client.post("/detect?tiles=huge", content=buffer.getvalue()).status_code == 422
+
+
 def test_several_pictures_are_answered_in_order(client):
     body = client.post("/detect", files=files(*map(grey_picture, (5, 6, 7)))).json()
     assert [p["name"] for p in body["pictures"]] == ["0.png", "1.png", "2.png"]
