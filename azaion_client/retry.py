@@ -15,8 +15,9 @@ from azaion_client.errors import ClientError, RequestFailedError
 
 logger = logging.getLogger("azaion_client")
 
-RETRIED_STATUSES = frozenset({429, 503})
-"""Statuses that say that a later attempt may succeed."""
+RETRIED_STATUSES = frozenset({408, 429, 503})
+"""Statuses that say that a later attempt may succeed. 408: the body did not arrive, so the request was not
+processed, and may be repeated on a new connection (RFC 9110, 15.5.9)."""
 
 RETRIED_BREAKS = (
     httpx.ConnectError,

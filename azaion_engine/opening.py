@@ -289,14 +289,19 @@ def _build_checked(
     load: Callable[[bytes], InferenceEngine],
     progress: BuildProgress | None,
 ) -> bytes | CheckedPlan:
-    """Builds a plan and compares its boxes with ONNX Runtime's; builds it anew in FP32 if those of FP16 differ."""
-    plan = engine_builder.build_plan(model.data, options, progress)
+    """Builds a plan and compares its boxes with ONNX Runtime's; in FP32 if those of FP16 differ or cannot be compared.
+
+    Some networks, as those of the DETR family, find other boxes in FP16: without a comparison nobody would know.
+    """
     try:
         reference = _open_on_cpu(model, settings, recognise(model.info, settings))
     except AzaionError as error:  # e.g. an operator that only TensorRT has
-        logger.warning("the boxes of the new engine are not compared with ONNX Runtime's: %s", error)
-        return plan
+        logger.warning(
+            "the engine is built in FP32, because its boxes cannot be compared with ONNX Runtime's: %s", error
+        )
+        return engine_builder.build_plan(model.data, replace(options, precision="fp32"), progress)
     with reference:
+        plan = engine_builder.build_plan(model.data, options, progress)
         least = _COMPARED - CONFIDENCE_OFF
         expected = rows_of_samples(reference, least)
 

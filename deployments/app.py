@@ -6,12 +6,17 @@ import os
 from functools import partial
 
 import ray
+from ray import serve
 from ray.serve import Application
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
+from deployments.access.keys_file import KeysFile
+from deployments.access.open_addresses import NO_KEY
+from deployments.cluster.grpc_host import is_loopback
+from deployments.cluster.token import check_token
 from deployments.deployment import DetectorDeployment, OpenDetector
 from deployments.placement import replicas_for_each_gpu
 from deployments.settings import ServiceSettings
@@ -31,8 +36,13 @@ def build(settings: ServiceSettings) -> Application:
     """Builds the application from the `args` of a Serve config.
 
     Raises:
-        ConfigurationError: TensorRT is required and the cluster has no GPU.
+        ConfigurationError: TensorRT is required and the cluster has no GPU; or Ray's token, and it is off; or the keys
+            file cannot be used.
     """
+    if ray.is_initialized():
+        check_token(ray.nodes(), settings.require_ray_token)
+        if settings.access is None:
+            _warn_of_open_addresses()
     return build_application(settings)
 
 
@@ -45,6 +55,8 @@ def __getattr__(name: str) -> Application:
 
 def build_application(settings: ServiceSettings, opener: OpenDetector | None = None) -> Application:
     """Builds the application with any opener; default: `Detector.open`, shared if a GPU has several replicas."""
+    if settings.access is not None:
+        KeysFile(settings.access.keys_file)  # refused here, before every replica refuses it
     gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
     per_gpu = _replicas_per_gpu(settings) if gpus else 1
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
@@ -76,6 +88,18 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
     else:
         options["num_replicas"] = replicas
     return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
+
+
+def _warn_of_open_addresses() -> None:
+    """Warns if Serve's HTTP listens beyond this host, where everybody may use a service that asks for no key."""
+    try:
+        client = serve.context._get_global_client(raise_if_no_controller_running=False)
+        host = client.http_config.host if client is not None else "127.0.0.1"
+    except Exception as error:  # Serve's own module, which another version may lack: a warning is not worth a failure
+        logger.debug("the address of HTTP is unknown: %r", error)
+        return
+    if not is_loopback(host):
+        logger.warning(NO_KEY.format(host=host))
 
 
 def _with_fixed_model(settings: ServiceSettings) -> ServiceSettings:

@@ -16,6 +16,10 @@ from azaion_engine.detector import Detector
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
+from deployments.access.guard import Guard
+from deployments.access.keys_file import KeysFile
+from deployments.access.ledger_actor import quotas_of
+from deployments.cluster.grpc_host import keep_internal_on_loopback
 from deployments.frontends.asgi import create_api
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
@@ -48,6 +52,7 @@ class DetectorDeployment(OpenInferenceGrpc):
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
         """
         show_library_log()
+        keep_internal_on_loopback()
         switch_threads_quickly()
         started = time.monotonic()
         per_gpu = 1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu
@@ -59,9 +64,10 @@ class DetectorDeployment(OpenInferenceGrpc):
             "threads": settings.threads or engine_cores,
             "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here).limit,
         }
+        guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
         detector = open_detector(settings.model_copy(update=shares))
         try:
-            self.service = DetectorService(settings, detector, settings.decode_threads or cores)
+            self.service = DetectorService(settings, detector, settings.decode_threads or cores, guard)
         except BaseException:
             detector.close()
             raise
@@ -108,3 +114,11 @@ class DetectorDeployment(OpenInferenceGrpc):
         # Serve calls this after all accepted requests were answered; __init__ may have failed before `service` was set.
         if hasattr(self, "service"):
             self.service.close()
+
+
+def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
+    if settings.access is None:
+        return None
+    keys = KeysFile(settings.access.keys_file)
+    keys.watch()
+    return Guard(keys, settings.max_queue, quotas_of(replicas))

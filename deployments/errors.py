@@ -31,6 +31,60 @@ class OverloadedError(AzaionError):
         self.retry_after_s = retry_after_s
 
 
+class SlowBodyError(AzaionError):
+    """A body arrives so slowly that it would hold its place for others too long."""
+
+    code = "body_too_slow"
+
+
+class UnauthorizedError(BadInputError):
+    """The request has no key, or one that is unknown here."""
+
+    code = "unauthorized"
+
+
+class KeyDisabledError(BadInputError):
+    """The key is known and switched off."""
+
+    code = "key_disabled"
+
+
+class KeyExpiredError(BadInputError):
+    """The key is known and its time is over."""
+
+    code = "key_expired"
+
+
+class LimitError(BadInputError):
+    """A key may not send more now; the caller may try again after `retry_after_s`.
+
+    Attributes:
+        retry_after_s: Whole seconds after which a retry is sensible (the Retry-After header).
+    """
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimitError(LimitError):
+    """More pictures a second than the key may send."""
+
+    code = "rate_exceeded"
+
+
+class DailyLimitError(LimitError):
+    """More pictures today than the key may send."""
+
+    code = "daily_exceeded"
+
+
+class ShareLimitError(LimitError):
+    """The key's pictures take its share of the queue."""
+
+    code = "share_exceeded"
+
+
 class NoSpaceError(AzaionError):
     """The folder for temporary files is full or cannot be used."""
 
@@ -48,11 +102,18 @@ _STATUSES = {
     "invalid_tensor": 422,
     "invalid_parameter": 422,
     "invalid_request": 400,
+    "unauthorized": 401,
+    "key_disabled": 403,
+    "key_expired": 403,
     "unknown_model": 404,
     "picture_undecodable": 400,
     "empty_body": 400,
     "not_a_picture": 415,
+    "body_too_slow": 408,
     "picture_too_large": 413,
+    "rate_exceeded": 429,
+    "daily_exceeded": 429,
+    "share_exceeded": 429,
     "overloaded": 503,
     "no_space": 503,
     "engine_closed": 503,

@@ -17,9 +17,10 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture
 from azaion_engine.results.detections import Detections
+from deployments.access.guard import Guard, current_admission
+from deployments.batching.arriving import ArrivingBodies
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
-from deployments.batching.places import Places
 from deployments.errors import DeadlineExceededError, OverloadedError
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
@@ -66,21 +67,26 @@ class DetectorService:
     Attributes:
         settings: Limits and model.
         detector: Runs the model.
-        bodies: Limits the requests whose bodies are arriving; each takes one place.
+        bodies: Limits the requests whose bodies are arriving, and how slowly they may; each takes one place.
+        guard: Keys and their limits; None where no key is needed.
     """
 
-    def __init__(self, settings: ServiceSettings, detector: Detector, decode_threads: int) -> None:
+    def __init__(
+        self, settings: ServiceSettings, detector: Detector, decode_threads: int, guard: Guard | None = None
+    ) -> None:
         """Warms the engine up; requests can be answered when this returns.
 
         Args:
             settings: Limits and model.
             detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
+            guard: Keys and their limits; the service closes it.
         """
         self.settings = settings
+        self.guard = guard
         self.detector = detector
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
-        self.bodies = Places(settings.bodies_at_once, f"{settings.bodies_at_once} bodies are arriving at the moment")
+        self.bodies = ArrivingBodies(settings.bodies_at_once, settings.timeout_s)
         self._body_bytes = 0
         self._batcher.warm_up()
         self._metrics = ServiceMetrics(
@@ -115,6 +121,7 @@ class DetectorService:
             PictureError: The picture cannot be used; the rest of the batch is not affected.
             InvalidParameterError: Bad confidence, class or number, or the model leaves no IoU to choose.
             OverloadedError: The queue is full.
+            ShareLimitError: The request's key has its share of the queue.
             OutOfMemoryError: Memory to decode the picture is lacking at the moment.
             DeadlineExceededError: It took longer than `timeout_s`.
             GpuLostError: The GPU or the engine's process is lost; another process, or another replica, follows.
@@ -126,7 +133,7 @@ class DetectorService:
         kept = self.detector.class_ids(classes) if classes is not None else None
         encoded = EncodedPicture(picture, self.detector.limits)
         job = Job(encoded, confidence=confidence, iou=iou, max_detections=max_detections)
-        await self._batcher.run(job)
+        await self._run(job)
         detections = job.detections
         assert detections is not None  # set, since there are rows
         return Answer(detections if kept is None else detections.filter(classes=kept), self._answered(job))
@@ -146,7 +153,7 @@ class DetectorService:
         height, width = self.detector.engine.get_input_shape()
         # A picture of the network's own size: its letterbox changes nothing.
         job = Job(picture=ArrayPicture(Letterbox.fit(width, height, height, width), tensor))
-        rows = await self._batcher.run(job)
+        rows = await self._run(job)
         return RowAnswer(rows, self._answered(job))
 
     async def draw(
@@ -281,9 +288,18 @@ class DetectorService:
 
     def close(self) -> None:
         """Ends the threads after the running batches, and closes the detector."""
+        if self.guard is not None:
+            self.guard.close()
         self._metrics.close()
         self._batcher.close()
         self.detector.close()
+
+    async def _run(self, job: Job) -> NDArray[np.float32]:
+        admission = current_admission.get()
+        if admission is None:
+            return await self._batcher.run(job)
+        with admission.picture():
+            return await self._batcher.run(job)
 
     def _answered(self, job: Job) -> StageTimes:
         times = job.times()

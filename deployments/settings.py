@@ -24,6 +24,16 @@ class Autoscale(BaseModel):
         return self
 
 
+class AccessSettings(BaseModel):
+    """Keys, without which nothing but probes and the page's own files is answered."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys_file: str = Field(
+        ..., min_length=1, description="File of keys, made by `azaion keys add`; every node of the cluster needs it."
+    )
+
+
 class ServiceSettings(DetectorSettings):
     """A detector's settings, the number of its replicas, and their limits."""
 
@@ -50,6 +60,10 @@ class ServiceSettings(DetectorSettings):
     )
     max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
     decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
+    require_ray_token: bool = Field(
+        False, description="Refuse to serve on a Ray without token authentication, where others could run code."
+    )
+    access: AccessSettings | None = Field(None, description="Keys and their quotas; without it, none is needed.")
 
     @property
     def pictures_at_once(self) -> int:

@@ -15,7 +15,7 @@ import typer
 from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
-from azaion_cli.preflight import http_address, refuse_taken_ports, refuse_unusable_folders
+from azaion_cli.preflight import http_address, open_address, refuse_taken_ports, refuse_unusable_folders
 from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import MissingDependencyError
 
@@ -38,11 +38,15 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; default 8000.", min=1, max=65535)] = None,
     grpc_port: Annotated[
-        int | None, typer.Option("--grpc-port", help="gRPC's; default 9000.", min=1, max=65535)
+        int | None, typer.Option("--grpc-port", help="Port of gRPC, which is off without it.", min=1, max=65535)
     ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration, e.g. batch_size=8."),
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", help="File of `azaion keys add`: nobody without a key.", exists=True, dir_okay=False),
     ] = None,
     throughput: Annotated[
         bool,
@@ -67,6 +71,7 @@ def serve(
         "--port": port,
         "--grpc-port": grpc_port,
         "--set": set_ or None,
+        "--keys": keys,
     }
     options = [name for name, value in given.items() if value is not None]
     if config and options:
@@ -76,19 +81,22 @@ def serve(
     if config is None and not options and DEFAULT_CONFIG.is_file():
         config = DEFAULT_CONFIG
     if config is None:
-        text = serve_config(host or "127.0.0.1", port or 8000, grpc_port or 9000, application_args(model, engine, set_))
+        args = application_args(model, engine, set_, keys)
+        text = serve_config(host or "127.0.0.1", port or 8000, grpc_port, args)
         if verbose:
             stderr().print(text)
         path = _in_memory(text)
     else:
         path = str(config)
     address, number = http_address(path)
+    if warning := open_address(path):
+        say(warning, "yellow")
     if dead := dead_ray(os.environ):
         say(f"Ray at {dead} is dead: starting another (ray_current_cluster names it still)", "yellow")
     if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
         refuse_taken_ports(path)
         refuse_unusable_folders(os.environ)
-    environment, missing = serve_environment(os.environ, number, throughput)
+    environment, missing = serve_environment(os.environ, number, throughput, address)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
     os.execve(sys.executable, [sys.executable, "-m", "azaion_cli.foreground", path], environment)
@@ -106,7 +114,9 @@ def _say_mode(environment: Mapping[str, str], missing: str, listens_on: str) -> 
         say(f"throughput mode, without HAProxy, as {HAPROXY} says; --no-throughput leaves it off")
 
 
-def application_args(model: str | None, engine: str | None, assignments: list[str] | None) -> dict[str, Any]:
+def application_args(
+    model: str | None, engine: str | None, assignments: list[str] | None, keys: Path | None = None
+) -> dict[str, Any]:
     """Returns the checked `args` of the application, their paths absolute.
 
     Raises:
@@ -114,9 +124,14 @@ def application_args(model: str | None, engine: str | None, assignments: list[st
     """
     values = {"model": "demo", **parse_assignments(assignments)}
     values |= {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
+    if keys is not None:
+        values["access"] = {"keys_file": str(keys)}
     for key in _PATHS:  # replicas may run in another folder
         if isinstance(values.get(key), str) and (key, values[key]) != ("model", "demo"):
             values[key] = str(Path(values[key]).expanduser().absolute())
+    access = values.get("access")
+    if isinstance(access, dict) and isinstance(access.get("keys_file"), str):
+        access["keys_file"] = str(Path(access["keys_file"]).expanduser().absolute())
     # Checked here: Serve would only log a wrong key and keep waiting. Imported by name, as Serve imports the
     # application: the library does not depend on the service.
     checked(import_module("deployments.settings").ServiceSettings, values)

@@ -153,7 +153,7 @@ def _host(args: dict[str, Any]) -> Host:
 
 
 def _config(args: dict[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load(serve_config("127.0.0.1", 8000, 9000, args))
+    config: dict[str, Any] = yaml.safe_load(serve_config("127.0.0.1", 8000, None, args))
     return config
 
 
@@ -203,7 +203,7 @@ def _conclude(tuner: Tuner, out: Path, *, force: bool) -> int:
         reasons = [one.failure for one in tuner.measurements if one.failure]
         raise ConfigurationError(f"nothing could be measured: {reasons[0] if reasons else 'no answer without errors'}")
     told = conclusion(tuner, choice)
-    config = serve_config("127.0.0.1", 8000, 9000, tuner.args_of(choice.measurement.candidate))
+    config = serve_config("127.0.0.1", 8000, None, tuner.args_of(choice.measurement.candidate))
     try:
         write_whole(
             out, f"# Written by `azaion tune --latency {tuner.latency_ms:g}`: {told}\n\n{config}", replace=force

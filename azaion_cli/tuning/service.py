@@ -69,7 +69,8 @@ def running_service(
     config = deepcopy(dict(config))
     ports = free_ports(4)
     config["http_options"].update(host=HOST, port=ports[0])
-    config["grpc_options"]["port"] = ports[1]
+    if "grpc_options" in config:
+        config["grpc_options"]["port"] = ports[1]
     haproxy = {"RAY_SERVE_HAPROXY_STATS_PORT": str(ports[2]), "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[3])}
     request = Request(HOST, ports[0], "/detect", picture, {"Content-Type": "application/octet-stream"})
     with tempfile.TemporaryDirectory(prefix="azaion-tune-") as folder, (Path(folder) / "log").open("wb") as log:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import ExecutionError, ModelError
 from azaion_engine.heads.choice import Choice, choose
-from azaion_engine.model.info import TARGET_SIZES, ModelInfo
+from azaion_engine.model.extras import value_of
+from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.plugins import without_plugin
 from azaion_engine.pictures.prepared import Selection
 from azaion_engine.settings import check_at_least_one
@@ -134,8 +135,8 @@ class OnnxEngine(InferenceEngine):
             rows = np.concatenate([rows, padding])
         pictures = np.ascontiguousarray(rows, dtype=self._dtype)
         given = {self._input_name: pictures[0] if self.info.unbatched else pictures}
-        if self.info.extras:  # boxes are scaled to this size: width, height
-            given[TARGET_SIZES] = np.array([self._size[::-1]] * len(rows), np.int64)
+        for extra in self.info.extras:
+            given[extra.name] = np.repeat(value_of(extra, *self._size), len(rows), axis=0)
         try:
             outputs = self._session.run(list(names), given)
         except Exception as error:  # onnxruntime's exceptions have no common base

@@ -13,6 +13,9 @@ from azaion_engine.pictures.prepared import Selection
 
 DYNAMIC = -1
 
+TARGET_SIZES = "orig_target_sizes"
+"""Second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
+
 Outputs = Mapping[str, NDArray[np.float32]]
 """A network's outputs by name, float32 `[batch, …]`."""
 
@@ -201,6 +204,13 @@ def as_rows(
     return rows[np.argsort(-confidences, kind="stable")]
 
 
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the confidence of each logit, 0…1."""
+    with np.errstate(over="ignore"):  # below -88 the power is infinite, and the confidence 0
+        shares: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-logits))
+    return shares
+
+
 def is_share(values: NDArray[np.float32]) -> bool:
     """Whether all values are within 0…1, but for rounding in FP16."""
     return bool(values.size == 0 or (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1.001))
@@ -211,3 +221,22 @@ def is_whole(values: NDArray[np.float32]) -> bool:
     if values.size == 0:
         return True
     return bool(np.isfinite(values).all() and (values == np.rint(values)).all() and values.min() >= 0)
+
+
+_LIKELY = 0.05
+"""Confidence of a box that is neither filler nor noise."""
+
+_INVERTED = 0.3
+"""Largest share of likely corners that end before they begin: networks that are hardly trained give some."""
+
+
+def are_corners(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) -> bool:
+    """Whether boxes `[n, 4]` end after they begin: the likely ones, or most of all if none is likely.
+
+    Of centres and sizes, most objects do not: they lie further from the upper left corner than they are large.
+    """
+    inverted: NDArray[np.bool_] = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
+    likely = inverted[confidences >= _LIKELY]
+    if likely.size:
+        return bool(likely.mean() <= _INVERTED)
+    return bool(inverted.size == 0 or inverted.mean() <= 0.5)

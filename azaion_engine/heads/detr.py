@@ -19,6 +19,7 @@ from azaion_engine.heads.base import (
     is_share,
     is_whole,
     scale_of,
+    sigmoid,
     wanted,
 )
 from azaion_engine.pictures.prepared import Selection
@@ -78,7 +79,7 @@ class Detr(Head):
     def _rows(
         self, logits: NDArray[np.float32], boxes: NDArray[np.float32], selection: Selection | None
     ) -> NDArray[np.float32]:
-        scores = _softmax(logits) if self.softmax else 1 / (1 + np.exp(-logits))
+        scores = _softmax(logits) if self.softmax else sigmoid(logits)
         if self.background != "none":
             scores = scores[:, 1:] if self.background == "first" else scores[:, :-1]
         if self.softmax:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import OneOutputHead, Outputs, is_share, scale_of
+from azaion_engine.heads.base import OneOutputHead, Outputs, are_corners, is_share, scale_of
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
@@ -19,6 +19,11 @@ STRAIGHT = (0, 1, 2, 3, 4, 5)
 CLASS_FIRST = (2, 3, 4, 5, 1, 0)
 CLASS_BEFORE_CONFIDENCE = (0, 1, 2, 3, 5, 4)
 """Orders of the columns: as in `Head.rows`; class, confidence, corners; corners, class, confidence."""
+
+INDEXED_CLASS = (1, 2, 3, 4, 6, 5)
+INDEXED = (1, 2, 3, 4, 5, 6)
+"""Orders after the picture's number in its batch: YOLOv7's (WongKinYiu/yolov7, `models/experimental.py`, `ONNX_ORT`),
+and that of YOLO-NAS (super-gradients, `flat_predictions`)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class EndToEnd(OneOutputHead):
         columns: Columns of a row; those after the sixth (mask coefficients, keypoints) are ignored.
         order: Columns of x1, y1, x2, y2, confidence and class, where they have another order.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
+        flat: Whether rows have no batch dimension: `[n, columns]`.
     """
 
     output: str = "output0"
@@ -38,7 +44,13 @@ class EndToEnd(OneOutputHead):
     columns: int = 6
     order: tuple[int, ...] = STRAIGHT
     relative: bool = False
+    flat: bool = False
     name = "end_to_end"
+
+    @property
+    def batched(self) -> bool:  # type: ignore[override]
+        """See `Head`."""
+        return not self.flat
 
     def rows(
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
@@ -57,7 +69,10 @@ class EndToEnd(OneOutputHead):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        rows = outputs[self.output][0][:, list(self.order)]
+        rows = outputs[self.output][0]
+        if self.order in (INDEXED, INDEXED_CLASS) and rows[:, 0].any():
+            return "column 0 is not 0, the number of a lone picture"
+        rows = rows[:, list(self.order)]
         if not self.relative:
             fault = contradiction_of(rows)
         elif np.abs(rows[:, :4]).max(initial=0) > _PIXELS:
@@ -66,7 +81,7 @@ class EndToEnd(OneOutputHead):
             fault = "in some rows x2 or y2 is below x1 or y1"
         else:
             fault = contradiction_of(rows * np.concatenate([scale_of(size), np.ones(2, np.float32)]))
-        is_usual = self.order == STRAIGHT and not self.relative
+        is_usual = (self.flat or self.order == STRAIGHT) and not self.relative
         if not fault and not is_usual and not ((rows[:, 4] > 0) & (rows[:, 4] < 1)).any():
             return "no confidence lies between 0 and 1"  # an empty answer shows nothing, and 0 and 1 can be classes
         return fault
@@ -87,7 +102,7 @@ def contradiction_of(rows: NDArray[np.float32]) -> str:
         return f"column 4 reaches from {rows[:, 4].min():.3g} to {rows[:, 4].max():.3g}, a confidence from 0 to 1"
     if np.abs(rows[:, :4]).max() <= _PIXELS:
         return "no coordinate is above 2, so boxes are not in pixels"
-    # Most, not any: YOLO26 gives a few such boxes of nearly no confidence.
-    if (rows[:, 2:4] < rows[:, :2]).any(axis=1).mean() > 0.5:
-        return "in most rows x2 or y2 is below x1 or y1"
+    # Not any: YOLO26 gives a few such boxes of nearly no confidence.
+    if not are_corners(rows[:, :4], rows[:, 4]):
+        return "in many rows x2 or y2 is below x1 or y1, which may be centre and size"
     return ""

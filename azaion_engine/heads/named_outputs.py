@@ -14,10 +14,12 @@ from azaion_engine.heads.base import (
     Head,
     Outputs,
     PluginSuppression,
+    are_corners,
     corners,
     is_share,
     is_whole,
     scale_of,
+    sigmoid,
     wanted,
 )
 from azaion_engine.heads.detr import confident
@@ -29,6 +31,8 @@ Order = Literal["xyxy", "yxyx"]
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are in 0…1."""
 
+CENTRED = "many boxes end before they begin, so they are no corners; they may be centre and size"
+
 
 @dataclass(frozen=True)
 class NamedOutputs(Head):
@@ -36,8 +40,8 @@ class NamedOutputs(Head):
 
     Attributes:
         boxes: Name of the output `[b, n, 4]`, or `[b, n, 5]` with the confidence last.
-        scores: Name of the output `[b, n]`; empty: the confidence is the boxes' fifth column.
-        classes: Name of the output `[b, n]`.
+        scores: Name of the output `[b, n]` or `[b, n, 1]`; empty: the confidence is the boxes' fifth column.
+        classes: Name of the output `[b, n]` or `[b, n, 1]`; -1 marks a row without a box, as mmdeploy fills up.
         count: Name of the output `[b, 1]` or `[b]` that tells how many rows are valid; empty: all are.
         order: Order of a box's coordinates.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
@@ -79,14 +83,13 @@ class NamedOutputs(Head):
             return "classes are not whole numbers"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
-            return "most boxes end before they begin"
-        return ""
+        return "" if are_corners(boxes, scores) else CENTRED
 
     def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
         """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""
         boxes, classes = outputs[self.boxes], outputs[self.classes]
         scores = outputs[self.scores] if self.scores else boxes[..., 4]
+        scores, classes = (one[..., 0] if one.ndim == 3 and one.shape[2] == 1 else one for one in (scores, classes))
         if (
             boxes.ndim != 3
             or boxes.shape[2] != (4 if self.scores else 5)
@@ -102,7 +105,7 @@ class NamedOutputs(Head):
         if self.count:
             counts = outputs[self.count].reshape(len(boxes)).astype(np.intp)
             parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
-        return parts
+        return [(b[c != -1], s[c != -1], c[c != -1]) for b, s, c in parts]
 
 
 @dataclass(frozen=True)
@@ -110,11 +113,13 @@ class ScoredBoxes(Head):
     """Decoded boxes with a score for each class, not suppressed yet: SSD and its kin.
 
     Attributes:
-        boxes: Name of the output `[b, n, 4]` of x1, y1, x2, y2.
+        boxes: Name of the output `[b, n, 4]` or `[b, n, 1, 4]` of x1, y1, x2, y2.
         scores: Name of the output `[b, n, classes]`, 0…1.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         background: Which class is the background.
         class_offset: Added to class ids.
+        transposed: Whether scores are `[b, classes, n]`, as PP-YOLOE's.
+        centred: Whether boxes are centre x, centre y, width, height.
     """
 
     boxes: str
@@ -122,6 +127,8 @@ class ScoredBoxes(Head):
     relative: bool
     background: Literal["none", "first", "last"]
     class_offset: int = 0
+    transposed: bool = False
+    centred: bool = False
     name = "scored_boxes"
     selective = True
 
@@ -134,7 +141,7 @@ class ScoredBoxes(Head):
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
-        boxes, scores = outputs[self.boxes], outputs[self.scores]
+        boxes, scores = self._both(outputs)
         if boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[:2] != scores.shape[:2] or boxes.shape[2] != 4:
             raise ModelError(
                 f"outputs {self.boxes!r} {list(boxes.shape)} and {self.scores!r} {list(scores.shape)}: "
@@ -148,26 +155,39 @@ class ScoredBoxes(Head):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        boxes, scores = outputs[self.boxes][0], outputs[self.scores][0]
+        boxes, scores = (both[0] for both in self._both(outputs))
         if not is_share(scores):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        if boxes.size and (boxes[:, 2:] < boxes[:, :2]).any(axis=1).mean() > 0.5:
-            return "most boxes end before they begin"
+        if are_corners(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
+            return "most boxes end after they begin, as corners do" if self.centred else CENTRED
         return ""
+
+    def _both(self, outputs: Outputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns boxes `[b, n, 4]` and scores `[b, n, classes]`."""
+        boxes, scores = outputs[self.boxes], outputs[self.scores]
+        if boxes.ndim == 4 and boxes.shape[2] == 1:
+            boxes = boxes[:, :, 0]
+        return boxes, scores.transpose(0, 2, 1) if self.transposed and scores.ndim == 3 else scores
+
+    def _of_objects(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns the scores without the background's."""
+        if self.background == "none":
+            return scores
+        return scores[:, 1:] if self.background == "first" else scores[:, :-1]
 
     def _rows(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], selection: Selection | None
     ) -> NDArray[np.float32]:
-        if self.background != "none":
-            scores = scores[:, 1:] if self.background == "first" else scores[:, :-1]
+        scores = self._of_objects(scores)
         least = (selection or Selection()).confidence
         [kept] = (scores.max(axis=1) >= least).nonzero()
         scores = scores[kept]
         classes = scores.argmax(axis=1)
         confidences = scores[np.arange(len(kept)), classes]
-        return select(boxes[kept], confidences, classes + self.class_offset, selection, 0.45)
+        chosen = corners(boxes[kept]) if self.centred else boxes[kept]
+        return select(chosen, confidences, classes + self.class_offset, selection, 0.45)
 
 
 @dataclass(frozen=True)
@@ -218,7 +238,7 @@ class PluginBoxes(Head):
                 "[batch, n, classes]"
             )
         if self.plugin.sigmoid:
-            scores = (1 / (1 + np.exp(-scores))).astype(np.float32)
+            scores = sigmoid(scores)
         if self.plugin.background >= 0:
             scores = np.delete(scores, self.plugin.background, axis=2)
         return scores

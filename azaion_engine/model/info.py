@@ -13,6 +13,7 @@ from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, TensorInfo
+from azaion_engine.model import extras as extra_inputs
 from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
 from azaion_engine.model.other_task import other_task
@@ -22,10 +23,7 @@ from azaion_engine.model.quantised import Quantised, quantised_format
 from azaion_engine.pictures.input_form import layout_of
 from azaion_engine.settings import DYNAMIC_SIZE
 
-__all__ = ["DYNAMIC", "TARGET_SIZES", "ModelInfo", "TensorInfo", "read_tensor"]
-
-TARGET_SIZES = "orig_target_sizes"
-"""Second input of RT-DETRv2's and D-FINE's exports: int64 `[batch, 2]`, width and height that boxes are scaled to."""
+__all__ = ["DYNAMIC", "ModelInfo", "TensorInfo", "read_tensor"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class ModelInfo:
         outputs: Every output.
         metadata: The file's `metadata_props`.
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
-        extras: Other inputs: none, or `orig_target_sizes`.
+        extras: Other inputs, all of those that `model.extras` knows.
         operators: How many nodes the graph has of each operator.
         unbatched: Whether the picture input has no batch dimension in the file: `input` has one of 1.
         suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
@@ -166,8 +164,7 @@ def _picture_and_extras(
     """
     pictures = [one for one in inputs if _takes_pictures(one)]
     extras = tuple(one for one in inputs if one not in pictures)
-    known = all(one.name == TARGET_SIZES and one.dtype == "int64" and len(one.shape) == 2 for one in extras)
-    if len(pictures) == 1 and known and outputs:
+    if len(pictures) == 1 and all(map(extra_inputs.is_known, extras)) and outputs:
         return pictures[0], extras
     if len(inputs) == 1 and outputs:
         raise ModelError(
@@ -175,7 +172,8 @@ def _picture_and_extras(
             "uint8 [batch, 3, height, width] or [batch, height, width, 3]"
         )
     raise ModelError(
-        f"expected one input [batch, 3, height, width], beside it at most {TARGET_SIZES!r}, and an output; "
+        f"expected one input [batch, 3, height, width], beside it at most "
+        f"{', '.join(map(repr, extra_inputs.NAMES))}, and an output; "
         f"the model has inputs {[i.name for i in inputs]} and outputs {[o.name for o in outputs]}"
     )
 

@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--engine", default="tensorrt")
     parser.add_argument("--size", type=int, default=640)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--precision", default="fp16")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--picture", type=Path, help="default: the first sample")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 
 Answers = dict[str, list[list[float]]]
 """Rows `[x1, y1, x2, y2, confidence, class]` in pixels of the picture, by the picture's name."""
+
+CONFIDENCE = 0.25
+"""Confidence from which on the boxes of `reference` are expected; `reference_low` has those from 0.001 on."""
 
 
 class Folder:
@@ -55,10 +60,32 @@ class Folder:
         (self.path / "manifest.json").write_text(json.dumps({"models": entries}, indent=1) + "\n")
 
 
-def clip(rows: NDArray[np.float64], picture: NDArray[np.uint8]) -> list[list[float]]:
+Maker = Callable[[Folder, Path], dict[str, Any]]
+"""Writes a file and returns its entry: `how`, `reference`, and what else `benchmarks.library.zoo` reads."""
+
+
+def make_all(description: str | None, makers: Mapping[str, Maker]) -> None:
+    """Command line of an exporter: makes its files that are not there yet, and joins all entries.
+
+    Args:
+        description: For `--help`.
+        makers: By file name.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="has `pictures/`")
+    parser.add_argument("only", nargs="?", default="", help="part of the names of the files to make")
+    args = parser.parse_args()
+    folder = Folder(args.folder.resolve(), args.only)
+    os.chdir(folder.path)  # some exporters write into the current folder
+    for name, make in makers.items():
+        folder.add(name, lambda path, make=make: make(folder, path))  # type: ignore[misc]
+    folder.write_manifest()
+
+
+def clip(rows: Iterable[Iterable[float]] | NDArray[np.float64], picture: NDArray[np.uint8]) -> list[list[float]]:
     """Returns rows with their corners inside the picture, without those that lie outside."""
     height, width = picture.shape[:2]
-    rows = np.asarray(rows, np.float64).reshape(-1, 6).copy()
+    rows = np.asarray(list(rows), np.float64).reshape(-1, 6).copy()
     rows[:, [0, 2]] = rows[:, [0, 2]].clip(0, width)
     rows[:, [1, 3]] = rows[:, [1, 3]].clip(0, height)
     inside = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])

@@ -8,7 +8,7 @@ class scores are spread, and shifted so that some exceed a threshold.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 
@@ -16,28 +16,34 @@ SPREAD = 0.8
 """Standard deviation of the class logits afterwards."""
 
 
-def scale(network: torch.nn.Module, picture: torch.Tensor, fixed: Iterable[torch.nn.Module] = ()) -> None:
-    """Scales each convolution's weights in place, in the order of use.
+def scale(network: torch.nn.Module, run: Callable[[], object], fixed: Iterable[torch.nn.Module] = ()) -> None:
+    """Scales each convolution's weights in place, in the order of use; one that is used again keeps its first scale.
 
     Args:
         network: In evaluation mode.
-        picture: float32 `[1, 3, height, width]`, as the network takes it.
+        run: Runs the network on a picture.
         fixed: Layers whose weights are constants.
     """
-    kept = set(fixed)
+    done = set(fixed)
 
-    def normalise(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+    def normalise(layer: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor | None:
+        if layer in done:
+            return None
+        done.add(layer)
         spread = output.std().clamp(min=1e-6)
         for weights in layer.parameters(recurse=False):
             weights.data /= spread
         return output / spread
 
-    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d) and layer not in kept]
-    hooks = [layer.register_forward_hook(normalise) for layer in layers]
-    with torch.no_grad():
-        network(picture)
-    for hook in hooks:
-        hook.remove()
+    hooks = [
+        layer.register_forward_hook(normalise) for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def shift(
@@ -73,3 +79,33 @@ def shift(
     for layer in heads:
         layer.bias.data = (layer.bias.data - threshold) / spread * SPREAD + logit
         layer.weight.data *= SPREAD / spread
+
+
+def spread(network: torch.nn.Module, picture: torch.Tensor, head: torch.nn.Module, deviation: float) -> None:
+    """Moves and scales the logits of a softmax, so that each has this standard deviation over the queries.
+
+    Args:
+        network: In evaluation mode.
+        picture: float32 `[1, 3, height, width]`.
+        head: The last layer, `[1, queries, classes]`; it has a bias.
+        deviation: 3 makes most classes confident.
+    """
+    values: list[torch.Tensor] = []
+    hook = head.register_forward_hook(lambda _module, _input, output: values.append(output.flatten(0, -2)))
+    with torch.no_grad():
+        network(picture)
+    hook.remove()
+    factors = deviation / values[-1].std(0).clamp(min=1e-6)
+    head.bias.data = (head.bias.data - values[-1].mean(0)) * factors
+    head.weight.data *= factors[:, None]
+
+
+def shift_for(logits: torch.Tensor, boxes: int, at: float = 0.0) -> float:
+    """Returns what to add to logits so that about `boxes` of them exceed `at`.
+
+    The shift lies in the middle of the widest gap near that number, so that rounding moves none across it.
+    """
+    ranked = logits.flatten().sort(descending=True).values
+    near = ranked[boxes // 2 : boxes * 2]
+    gap = int((near[:-1] - near[1:]).argmax())
+    return at - float(near[gap] + near[gap + 1]) / 2

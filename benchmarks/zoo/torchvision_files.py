@@ -7,7 +7,6 @@ They resize, normalise and suppress inside the file; the picture is stretched to
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,19 @@ import onnxruntime
 import torch
 from torchvision.models import detection
 
-from benchmarks.zoo.folder import Answers, Folder, clip
+from benchmarks.zoo.folder import CONFIDENCE, Answers, Folder, Maker, clip, make_all
 from benchmarks.zoo.lively import scale, shift
 
 SIZE = 320
-SCORE = 0.25
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     # file: (function of torchvision.models.detection, its arguments)
-    "fasterrcnn": ("fasterrcnn_mobilenet_v3_large_320_fpn", {"box_score_thresh": SCORE, "min_size": SIZE}),
-    "retinanet": ("retinanet_resnet50_fpn", {"score_thresh": SCORE, "min_size": SIZE}),
-    "ssd": ("ssdlite320_mobilenet_v3_large", {"score_thresh": SCORE}),
-    "fcos": ("fcos_resnet50_fpn", {"score_thresh": SCORE, "min_size": SIZE}),
+    "fasterrcnn": (
+        "fasterrcnn_mobilenet_v3_large_320_fpn",
+        {"box_score_thresh": CONFIDENCE, "rpn_score_thresh": 0.0, "min_size": SIZE},
+    ),
+    "retinanet": ("retinanet_resnet50_fpn", {"score_thresh": CONFIDENCE, "min_size": SIZE}),
+    "ssd": ("ssdlite320_mobilenet_v3_large", {"score_thresh": CONFIDENCE}),
+    "fcos": ("fcos_resnet50_fpn", {"score_thresh": CONFIDENCE, "min_size": SIZE}),
 }
 
 
@@ -68,7 +69,7 @@ def make(folder: Folder, path: Path, function: str, arguments: dict[str, Any]) -
         boxes, scores, labels = session.run(None, {"images": given.numpy()})
         height, width = folder.pictures[name].shape[:2]
         rows = np.concatenate([boxes * np.array([width, height] * 2) / SIZE, scores[:, None], labels[:, None]], axis=1)
-        answers[name] = clip(rows[scores > SCORE], folder.pictures[name])
+        answers[name] = clip(rows[scores > CONFIDENCE], folder.pictures[name])
     return {"how": f"{function}: {arguments}", "settings": {"input": {"fit": "stretch"}}, "reference": answers}
 
 
@@ -80,7 +81,7 @@ def stretched(picture: np.ndarray) -> torch.Tensor:
 
 def enliven(network: torch.nn.Module, picture: torch.Tensor) -> None:
     """Scales the convolutions, and spreads the scores of the last layers."""
-    scale(network, picture)
+    scale(network, lambda: network(picture))
     for name, layer in network.named_modules():
         if name.endswith("cls_score"):  # Faster R-CNN: a softmax over classes and background
             layer.weight.data *= 4.0 / layer.weight.norm(dim=1, keepdim=True)
@@ -88,18 +89,11 @@ def enliven(network: torch.nn.Module, picture: torch.Tensor) -> None:
             shift(network, picture, [layer], 20)
 
 
-def main() -> None:
-    """Makes what is not there yet."""
-    torch.set_num_threads(1)
-    folder = Folder(Path(sys.argv[1]).resolve(), *sys.argv[2:3])
-    for name, (function, arguments) in FILES.items():
-
-        def one(path: Path, function: str = function, arguments: dict[str, Any] = arguments) -> dict[str, Any]:
-            return make(folder, path, function, arguments)
-
-        folder.add(f"torchvision_{name}.onnx", one)
-    folder.write_manifest()
+def maker(function: str, arguments: dict[str, Any]) -> Maker:
+    """Returns what makes one file."""
+    return lambda folder, path: make(folder, path, function, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    make_all(__doc__, {f"torchvision_{name}.onnx": maker(*file) for name, file in FILES.items()})

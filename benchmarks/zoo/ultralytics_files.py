@@ -7,9 +7,7 @@ Ultralytics' defaults: IoU 0.7, at most 300 boxes, suppression by class, the pic
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from ultralytics import RTDETR, YOLO
 from ultralytics.data.augment import LetterBox
 from ultralytics.models.yolo.detect import DetectionPredictor
 
-from benchmarks.zoo.folder import Answers, Folder, clip
+from benchmarks.zoo.folder import CONFIDENCE, Answers, Folder, Maker, clip, make_all
 from benchmarks.zoo.lively import scale, shift
 
 SIZE = (320, 320)
@@ -58,6 +56,7 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "yolo26n_seg_rows": ("yolo26n-seg.yaml", {"task": "segment", "nms": False}),
     "yolo11n_pose": ("yolo11n-pose.yaml", {"task": "pose"}),
     "yolo11n_pose_nms": ("yolo11n-pose.yaml", {"task": "pose", "nms": True}),
+    "yolo26n_pose_rows": ("yolo26n-pose.yaml", {"task": "pose", "nms": False}),
     "yolo11n_obb": ("yolo11n-obb.yaml", {"task": "obb"}),
     "yolo11n_obb_nms": ("yolo11n-obb.yaml", {"task": "obb", "nms": True}),
     "yolo26n_obb_rows": ("yolo26n-obb.yaml", {"task": "obb", "nms": False}),
@@ -88,7 +87,7 @@ def make(folder: Folder, path: Path, definition: str, arguments: dict[str, Any])
         told["settings"] = {"task": "detect"}
     return {
         **told,
-        "reference": predict(path, kind, task, folder, arguments["imgsz"], 0.25),
+        "reference": predict(path, kind, task, folder, arguments["imgsz"], CONFIDENCE),
         "reference_low": predict(path, kind, task, folder, arguments["imgsz"], 0.001),
     }
 
@@ -100,7 +99,7 @@ def enliven(model: Any, folder: Folder, size: tuple[int, int], above: int) -> No
     picture = next(iter(folder.pictures.values()))
     pixels = LetterBox(size, auto=False)(image=picture)[..., ::-1].transpose(2, 0, 1)
     given = torch.from_numpy(np.ascontiguousarray(pixels)).float()[None] / 255
-    scale(network, given, [head.dfl.conv] if hasattr(getattr(head, "dfl", None), "conv") else [])
+    scale(network, lambda: network(given), [head.dfl.conv] if hasattr(getattr(head, "dfl", None), "conv") else [])
     if hasattr(head, "dec_score_head"):
         shift(network, given, [head.dec_score_head[-1]], above)
         return
@@ -129,19 +128,11 @@ def predict(path: Path, kind: Any, task: str, folder: Folder, size: list[int], c
     return found
 
 
-def main() -> None:
-    """Makes what is not there yet."""
-    torch.set_num_threads(1)
-    folder = Folder(Path(sys.argv[1]).resolve(), *sys.argv[2:3])
-    os.chdir(folder.path)  # the exporter writes into the current folder
-    for name, (definition, arguments) in FILES.items():
-
-        def one(path: Path, definition: str = definition, arguments: dict[str, Any] = arguments) -> dict[str, Any]:
-            return make(folder, path, definition, arguments)
-
-        folder.add(f"ultralytics_{name}.onnx", one)
-    folder.write_manifest()
+def maker(definition: str, arguments: dict[str, Any]) -> Maker:
+    """Returns what makes one file."""
+    return lambda folder, path: make(folder, path, definition, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    make_all(__doc__, {f"ultralytics_{name}.onnx": maker(*file) for name, file in FILES.items()})

@@ -1,4 +1,4 @@
-"""Deadline: timeout for a block of asynchronous code."""
+"""Deadline: timeout for a block of asynchronous code, which others may end before."""
 
 from __future__ import annotations
 
@@ -23,23 +23,33 @@ class Deadline:
         """
         self._seconds = seconds
         self._late = late
-        self._over = False
+        self._over: Exception | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Deadline:
         self._task = asyncio.current_task()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        if self._over and kind is asyncio.CancelledError:
+        if self._over is not None and kind is asyncio.CancelledError:
             # From Python 3.11 on, a task counts its cancellations: any other one takes precedence over the timeout.
             uncancel = getattr(self._task, "uncancel", None)
             if uncancel is None or not uncancel():
-                raise DeadlineExceededError(f"{self._late} within {self._seconds:g} s") from None
+                raise self._over from None
 
-    def _end(self) -> None:
-        self._over = True
-        assert self._task is not None  # only a task can wait in the block
-        self._task.cancel()
+    def end(self, error: Exception) -> None:
+        """Cancels the block, which then raises an error; without effect if it was cancelled already.
+
+        Args:
+            error: What the block raises.
+        """
+        if self._over is None:
+            self._over = error
+            assert self._task is not None  # only a task can wait in the block
+            self._task.cancel()
+
+    def _expire(self) -> None:
+        self.end(DeadlineExceededError(f"{self._late} within {self._seconds:g} s"))

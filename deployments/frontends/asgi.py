@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,7 @@ from deployments.frontends.detect.schema import TAGS
 from deployments.frontends.detect.shortcut import offer
 from deployments.frontends.failures import answer_failure
 from deployments.frontends.head import HeadAsGet
+from deployments.frontends.key_check import KeyCheck, with_schemes
 from deployments.frontends.open_inference import http_routes as open_inference
 from deployments.frontends.page import docs
 from deployments.frontends.page import routes as page
@@ -29,9 +31,16 @@ from deployments.watching.middleware import RequestMiddleware
 from deployments.watching.record import RequestRecord
 
 
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = with_schemes(super().openapi())
+        return self.openapi_schema
+
+
 def create_api() -> FastAPI:
     """Builds the ASGI application of one replica."""
-    api = FastAPI(
+    api = _Api(
         title="azaion-engine",
         version=__version__,
         description="Object detection: post a picture, get boxes in its own pixels.",
@@ -54,8 +63,9 @@ def create_api() -> FastAPI:
         path="/detect",
         answer=detect.detect_plain,
         on_error=answer_failure,
-        offer=lambda path, answer: offer(path, SafeHeaders(RequestMiddleware(answer, request_over))),
+        offer=lambda path, answer: offer(path, SafeHeaders(RequestMiddleware(KeyCheck(answer), request_over))),
     )
+    api.add_middleware(KeyCheck)
     api.add_middleware(RequestMiddleware, request_over=request_over)
     api.add_middleware(SafeHeaders)
     for frontend in (detect, page, docs, open_inference):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,12 +12,15 @@ from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
-from deployments.batching.deadline import Deadline
 from deployments.service import DetectorService
 from deployments.watching.record import current_request
 
 _MOST_DIGITS = 18
 """Digits of a Content-Length that are looked at: Python refuses to convert thousands."""
+
+_LOOPBACK = ("127.0.0.1", "::1")
+_LONGEST_ADDRESS = 45
+"""Characters of an IPv6 address at most."""
 
 
 def this_service() -> DetectorService:
@@ -34,16 +37,29 @@ Service = Annotated[DetectorService, Depends(_this_service)]
 """Type of a route's parameter that receives this replica's service."""
 
 
-@contextmanager
-def arriving(service: DetectorService) -> Iterator[None]:
-    """Limits the number and the duration of arriving bodies, so that slow clients do not block probes.
+def arriving(request: Request, service: DetectorService) -> AbstractContextManager[None]:
+    """Limits the number and the duration of arriving bodies, and how slowly they arrive.
 
     Raises:
-        OverloadedError: Too many bodies are arriving; this one is not read.
+        OverloadedError: Too many bodies are arriving; this one is not read, or no further.
+        SlowBodyError: The body arrives too slowly.
         DeadlineExceededError: The body did not arrive in time.
     """
-    with service.bodies, Deadline(service.settings.timeout_s, "the body did not arrive"):
-        yield
+    record = current_request.get()
+    return service.bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
+
+
+def client_of(request: Request) -> str:
+    """Returns the address of the client.
+
+    It is the connection's, or the one that HAProxy on this machine adds to X-Forwarded-For. Whoever forges that header
+    changes only which one of the slow bodies ends first.
+    """
+    address = request.client.host if request.client is not None else ""
+    if address not in _LOOPBACK:
+        return address
+    forwarded = request.headers.getlist("x-forwarded-for")
+    return forwarded[-1].rpartition(",")[2].strip()[:_LONGEST_ADDRESS] if forwarded else address
 
 
 async def whole_body(request: Request, limit: int) -> bytes:

@@ -41,8 +41,13 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The Retry-After header if the status is 503, else empty."""
-        return retry_after(self.status, self.retry_after_s)
+        """Returns Retry-After, WWW-Authenticate or Connection where the status asks for it.
+
+        408 ends the connection (RFC 9110, 15.5.9).
+        """
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
+        return {"Connection": "close"} if self.status == 408 else retry_after(self.status, self.retry_after_s)
 
     def body(self) -> dict[str, Any]:
         """Returns the JSON error object of `/detect`."""
@@ -50,8 +55,8 @@ class Failure(NamedTuple):
 
 
 def retry_after(status: int, seconds: int = 1) -> dict[str, str]:
-    """Returns the Retry-After header if the status is 503, else an empty dict."""
-    return {"Retry-After": str(seconds)} if status == 503 else {}
+    """Returns the Retry-After header if the status is 429 or 503, else an empty dict."""
+    return {"Retry-After": str(seconds)} if status in (429, 503) else {}
 
 
 def explain(error: Exception, where: str) -> Failure:

@@ -1,4 +1,8 @@
-"""HttpProtocol: uvicorn's HTTP/1.1 server, which also reads the body of a request that offers another protocol.
+"""HttpProtocol: uvicorn's HTTP/1.1 server with limits of time, which also reads the body behind an ignored offer.
+
+uvicorn waits without end for the head of a connection's first request, for the rest of any head, and for the rest of a
+body that nobody reads. Here such a connection ends. And a request begins only when its body is here, or a good part of
+it: until then it costs Serve nothing, which else forwards each byte in a call to a replica.
 
 Java's HttpClient and `curl --http2` send `Connection: Upgrade` and `Upgrade: h2c` with their first request. A server
 may ignore the offer and answer in HTTP/1.1 (RFC 9110, 7.8). But httptools takes all bytes behind the head of such a
@@ -7,12 +11,39 @@ request for the other protocol, and uvicorn's own class answers as if there were
 
 from __future__ import annotations
 
+import asyncio
+import json
+from http import HTTPStatus
+from typing import cast
+
 import httptools
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application, HTTPScope
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from deployments.batching.arriving import MINIMUM_RATE, WINDOW_S, too_slow
+from deployments.errors import SlowBodyError
 
 _FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 """Headers that say where a body ends, and whether another request follows."""
+
+HEAD_S = 10.0
+"""Seconds within which the head of a request must arrive: the first one's from the connection on, any other one's from
+its first byte on."""
+
+MOST_HEAD_BYTES = 65_536
+"""Bytes of a request's line and headers; usual servers take 8 to 64 KiB, HAProxy as many as its buffer holds."""
+
+GATHERED, WOKEN = 32_768, 8_192
+"""Bytes of a body with which its request begins if there are more, and with which it goes on."""
+
+MOST_GATHERING = 512
+"""Requests of this process whose body is being gathered; beyond, the one that began first ends."""
+
+REST_S = 30.0
+"""Seconds for which the rest of a body is read and dropped when its request was answered: so its sender, who may not
+look before all is sent, gets the answer and no reset."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -21,14 +52,157 @@ class HttpProtocol(HttpToolsProtocol):
     _replays = False
     """Whether the parser reads the framing of a request whose head was parsed already."""
 
+    _awaits_head = True
+    """Whether the next byte belongs to a head, not to a body."""
+
+    _head_bytes = 0
+    """Bytes that arrived while a head was awaited."""
+
+    _gathering: tuple[RequestResponseCycle, ASGI3Application] | None = None
+    """The request that has not begun."""
+
+    _gathered = 0
+    """Bytes of its body when its rate was taken last."""
+
+    _ends = False
+    """Whether the connection is closed at the end of the body."""
+
+    _limit: asyncio.TimerHandle | None = None
+    """Ends the connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins a connection."""
+        super().connection_made(transport)
+        self._limit = self.loop.call_later(HEAD_S, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends it."""
+        self._unset_limit()
+        self._forget_gathering()
+        super().connection_lost(exc)
+
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
+        if self._awaits_head:
+            self._head_bytes += len(data)
+        self._receive(data)
+        if self._awaits_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse_large_head()
+        # After a whole request there is nothing to limit: while it is answered, and then by uvicorn's keep-alive.
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._awaits_head and answered and self._limit is None and self.timeout_keep_alive_task is None:
+            self._limit = self.loop.call_later(HEAD_S, self._head_is_late)
+        if self._gathering is not None and self._limit is None:
+            self._gather_later()
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._gathering is not None and self._limit is None:  # the next request, which came with the answered one
+            self._gather_later()
+        elif not self._awaits_head and self.cycle.response_complete:
+            self._unset_limit()
+            self._limit = self.loop.call_later(REST_S, self.transport.close)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.more_body or (cycle.waiting_for_100_continue and not _is_short(cycle.scope)):
+            super()._start_asgi_task(cycle, app)
+            return
+        if cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._gathering = (cycle, app)
+
+    def _begin(self) -> None:
+        """Begins the request whose body was gathered."""
+        if self._gathering is not None:
+            cycle, app = self._gathering
+            self._forget_gathering()
+            self._unset_limit()
+            super()._start_asgi_task(cycle, app)
+
+    def _gather_later(self) -> None:
+        assert self._gathering is not None
+        if self not in _gathering and len(_gathering) >= MOST_GATHERING:
+            next(iter(_gathering))._refuse_body(503, "overloaded", f"{MOST_GATHERING} bodies are arriving slowly")
+        _gathering[self] = None
+        self._gathered = len(self._gathering[0].body)
+        self._limit = self.loop.call_later(WINDOW_S, self._take_rate)
+
+    def _take_rate(self) -> None:
+        self._limit = None
+        if self._gathering is None or self.transport.is_closing():
+            return
+        if len(self._gathering[0].body) - self._gathered >= WINDOW_S * MINIMUM_RATE:
+            self._gather_later()
+        else:
+            self._refuse_body(408, SlowBodyError.code, too_slow(WINDOW_S))
+
+    def _refuse_body(self, status: int, code: str, message: str) -> None:
+        """Ends a request that has not begun."""
+        self._forget_gathering()
+        self._unset_limit()
+        if not self.transport.is_closing():
+            self._refuse(status, code, message, plain=b"/v2/" in self.url)
+
+    def _forget_gathering(self) -> None:
+        self._gathering = None
+        _gathering.pop(self, None)
+
+    def end_after_body(self) -> None:
+        """Closes the connection, but not before its body is read: else a reset could overtake the answer."""
+        if self._awaits_head or not self.transport.can_write_eof():
+            self.transport.close()
+        elif not self._ends and not self.transport.is_closing():
+            self._ends = True
+            self.transport.write_eof()
+
+    def _head_is_late(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is None and self.headers is None:  # not a byte of a request: nobody waits for an answer
+            self.transport.close()
+            return
+        self._refuse(408, "head_too_slow", f"the head of the request did not arrive within {HEAD_S:g} s")
+
+    def _refuse_large_head(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(431, "head_too_large", f"the head of a request has more than {MOST_HEAD_BYTES} bytes")
+        else:  # the answer before it is not complete, so nothing can be written
+            self.transport.close()
+
+    def _refuse(self, status: int, code: str, message: str, plain: bool = False) -> None:
+        """Answers an error instead of the application, and closes the connection.
+
+        Args:
+            status: HTTP status.
+            code: Stable name.
+            message: For people.
+            plain: Whether the error has the inference protocol's shape, not that of `/detect`.
+        """
+        error = message if plain else {"code": code, "message": message, "status": status}
+        body = json.dumps({"error": error}).encode()
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
+        head += "retry-after: 1\r\n" if status == 503 else ""
+        head += f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _unset_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _receive(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         try:
             while data:
                 data = self._parse(data)
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if not self.transport.is_closing():  # else a head was too large
+                self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> bytes:
         """Parses; returns the bytes behind the head of a request with an ignored offer, which are still to parse."""
@@ -70,12 +244,63 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Starts to answer."""
         if not self._replays:
+            self._awaits_head, self._head_bytes = False, 0
+            self._unset_limit()
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES:
+                self._refuse_large_head()
+                raise ValueError("the head is too large")  # ends the parsing
             super().on_headers_complete()
+            if not self.parser.should_keep_alive() and self.cycle is not None:
+                self.cycle.transport = cast("asyncio.Transport", _LastAnswer(self))
+
+    def on_body(self, body: bytes) -> None:
+        """Receives a part of the body; wakes its reader when there is enough of it, or all."""
+        if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        if self._gathering is not None:
+            if len(self.cycle.body) >= GATHERED:
+                self._begin()
+        elif len(self.cycle.body) >= WOKEN:
+            self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Ends the body; a parser that stops at an offer calls it before the body."""
         if self._replays or not self.parser.should_upgrade():
+            self._awaits_head, self._head_bytes = True, 0
+            self._unset_limit()
             super().on_message_complete()
+            self._begin()
+            if self._ends:
+                self.transport.close()
+
+
+_gathering: dict[HttpProtocol, None] = {}
+"""The connections of this process that gather a body, the oldest first."""
+
+
+class _LastAnswer:
+    """The transport that the last answer of a connection is written to."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.end_after_body()
+
+
+def _is_short(scope: HTTPScope) -> bool:
+    """Returns whether a body has few bytes; a longer one may be refused for its length before it is sent."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    return len(length) < 9 and length.isdigit() and int(length) <= GATHERED
 
 
 def _without_upgrade(name: bytes, value: bytes) -> bytes:

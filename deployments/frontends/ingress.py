@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
+from deployments.cluster.grpc_host import listen_where_told
 from deployments.frontends import http_protocol
 from deployments.frontends.away import Away
 from deployments.frontends.detect.shortcut import Shortcut
@@ -15,6 +16,10 @@ from deployments.watching.request_id import SafeRequestId
 
 
 def middlewares() -> list[Middleware]:
-    """Returns the middlewares, the innermost first; the HTTP server that Serve then starts reads all bodies."""
+    """Returns the middlewares, the innermost first.
+
+    The HTTP server that Serve then starts reads all bodies; its gRPC server listens where AZAION_GRPC_HOST says.
+    """
     http_protocol.install()
+    listen_where_told()
     return [Middleware(Away), Middleware(Shortcut), Middleware(SafeRequestId)]

@@ -67,6 +67,7 @@ def _fields(record: RequestRecord) -> dict[str, Any]:
         stages["encode_ms"] = round(encode * 1000, 1)
     return {
         "request_id": record.request_id,
+        **({"key": record.key} if record.key else {}),
         "method": record.method,
         "route": record.route,
         "status": record.status,

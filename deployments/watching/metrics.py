@@ -76,6 +76,8 @@ class ServiceMetrics:
         self._rejected = Counter(
             "azaion_pictures_rejected_total", "Pictures not answered, by the code of the error.", ("reason",)
         )
+        self._keys = Counter("azaion_key_requests_total", "Requests with a known key, by its name.", ("key", "outcome"))
+        self._key_pictures = Counter("azaion_key_pictures_total", "Pictures answered, by the key's name.", ("key",))
         self._stages = CounterHistogram(
             "azaion_stage_seconds", "Seconds that a picture spends in a stage.", _STAGE_BOUNDS_S, "stage", STAGES
         )
@@ -147,6 +149,11 @@ class ServiceMetrics:
             self._requests.inc(count, {"route": route, "outcome": outcome})
         for reason, count in Tally(code for request in requests for code in request.rejected).items():
             self._rejected.inc(count, {"reason": reason})
+        keyed = [request for request in requests if request.key]
+        for (key, outcome), count in Tally((request.key, request.outcome) for request in keyed).items():
+            self._keys.inc(count, {"key": key, "outcome": outcome})
+        for key, count in Tally(request.key for request in keyed for _ in request.pictures).items():
+            self._key_pictures.inc(count, {"key": key})
 
     def _sample(self, gpu: Gpu) -> None:
         labels = {"gpu": gpu.uuid or gpu.pci_bus_id}

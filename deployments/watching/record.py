@@ -23,6 +23,7 @@ class RequestRecord:
         errors: Error codes, one per failed picture, or one for the whole request.
         started: When the request arrived; this and the other times in `time.perf_counter` seconds.
         responded: When the body was ready to be sent; 0 before.
+        key: Name of the request's key; empty if it has none, or an unknown one.
         held_bytes: Bytes of its body, which are held until it is over.
     """
 
@@ -35,6 +36,7 @@ class RequestRecord:
     errors: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
     responded: float = 0.0
+    key: str = ""
     held_bytes: int = 0
 
     def answered(self, times: StageTimes) -> None:

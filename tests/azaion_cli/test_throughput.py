@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from azaion_cli import throughput
 from azaion_cli.throughput import EITHER_MODE, SETTINGS, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import ConfigurationError
+from deployments.cluster import haproxy
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,14 +26,35 @@ def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A temporary folder with a short path, as HAProxy's sockets need."""
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as folder:
         monkeypatch.setattr(tempfile, "tempdir", folder)
-        monkeypatch.setattr(throughput, "_LONGEST_FOLDER", len(folder) + 40)
+        monkeypatch.setattr(haproxy, "_LONGEST_FOLDER", len(folder) + 40)
         yield Path(folder)
 
 
 def test_the_file_for_clusters_has_the_same_settings() -> None:
     lines = (shlex.split(line, comments=True) for line in (ROOT / "configs/throughput.env").read_text().splitlines())
     in_file = dict(words[0].split("=", 1) for words in lines if words)
+    assert in_file.pop("RAY_SERVE_HAPROXY_BINARY_PATH") == "$(python -m deployments.cluster.haproxy)"
     assert in_file == {**EITHER_MODE, **SETTINGS}
+
+
+def test_the_file_for_clusters_names_the_launcher_of_haproxy(temporary: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = 'set -a; . configs/throughput.env; echo "$RAY_SERVE_HAPROXY_BINARY_PATH"'
+    environment = {"PATH": path, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
+    ran = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    launcher = Path(ran.stdout.strip())
+    assert launcher.parent.name == "haproxy", ran.stderr
+    assert "127.0.0.1" in launcher.read_text()
+
+
+@pytest.mark.usefixtures("temporary")
+@pytest.mark.parametrize("mode", [True, False])
+def test_where_http_listens_on_loopback_ray_and_grpc_do_too(mode: bool) -> None:
+    closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "AZAION_GRPC_HOST": "127.0.0.1"}
+    assert serve_environment({}, 8000, mode, "127.0.0.1")[0].items() >= closed.items()
+    assert not closed.keys() & serve_environment({}, 8000, mode, "0.0.0.0")[0].keys()
+    own = {"AZAION_GRPC_HOST": "10.0.0.1"}
+    assert serve_environment(own, 8000, mode, "127.0.0.1")[0].items() >= own.items()
 
 
 def test_haproxys_files_are_of_this_user_alone(temporary: Path) -> None:
@@ -91,7 +115,8 @@ def test_a_ray_that_was_started_beforehand_is_found_where_ray_finds_it(tmp_path:
         (tmp_path / "ray" / "ray_current_cluster").write_text(f"{address}\n")
         assert (running_ray(given), dead_ray(given)) == (address, "")
         assert running_ray({**given, "RAY_ADDRESS": "local"}) == ""
-        assert serve_environment(given, 8000, throughput=True) == ({**EITHER_MODE, **given}, "")
+        joins = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # else Ray would look for it on this machine's address
+        assert serve_environment(given, 8000, throughput=True) == ({**EITHER_MODE, **joins, **given}, "")
     assert (running_ray(given), dead_ray(given)) == ("", address)
     assert dead_ray({**given, "RAY_ADDRESS": "local"}) == ""
     assert serve_environment(given, 8000, throughput=False) == ({**EITHER_MODE, **given, "RAY_ADDRESS": "local"}, "")
@@ -103,11 +128,3 @@ def test_without_a_haproxy_that_runs_the_other_settings_stay(binary: str) -> Non
     environment, missing = serve_environment(given, 8000, throughput=True)
     assert binary in missing
     assert environment.items() >= {**SETTINGS, "RAY_SERVE_ENABLE_HA_PROXY": "0"}.items()
-
-
-def test_a_haproxy_on_the_path_will_do_where_ray_brings_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throughput, "find_spec", lambda name: None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert "no `haproxy` on the PATH" in throughput.missing_haproxy({})
-    monkeypatch.setattr("shutil.which", lambda name: "/bin/true")
-    assert not throughput.missing_haproxy({})

@@ -11,6 +11,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from azaion_client import (
+    AccessError,
     BadPictureError,
     Box,
     Client,
@@ -18,6 +19,7 @@ from azaion_client import (
     DeadlineExceededError,
     Detections,
     InvalidParameterError,
+    LimitError,
     ModelName,
     OverloadedError,
     RequestFailedError,
@@ -127,6 +129,9 @@ def test_connections_are_used_again(call, script):
         (413, "picture_too_large", BadPictureError),
         (415, "not_a_picture", BadPictureError),
         (422, "invalid_parameter", InvalidParameterError),
+        (401, "unauthorized", AccessError),
+        (403, "key_disabled", AccessError),
+        (403, "key_expired", AccessError),
         (400, "bad_request", RequestFailedError),
         (500, "internal", RequestFailedError),
         (504, "deadline_exceeded", DeadlineExceededError),
@@ -149,8 +154,8 @@ def test_an_error_answer_is_typed_and_not_repeated(call, script, status, code, k
         (Reply(b"Request timed out after 60.0s.", 408), DeadlineExceededError, "Request timed out"),
         (Reply(b"<html>too large</html>", 413), BadPictureError, "too large"),
         (Reply(b"", 500), RequestFailedError, "Internal Server Error"),
-        (Reply({"error": "no object"}, 401), RequestFailedError, "no object"),
-        (Reply({"error": {"code": "half"}}, 403), RequestFailedError, "half"),
+        (Reply({"error": "no object"}, 401), AccessError, "no object"),
+        (Reply({"error": {"code": "half"}}, 403), AccessError, "half"),
     ],
 )
 def test_an_error_of_something_in_between_is_told_by_its_status(call, script, reply, kind, text):
@@ -255,3 +260,29 @@ def test_the_client_loads_neither_ray_nor_numpy_nor_the_engine():
         " & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_key_is_sent_with_every_request(call, script, monkeypatch):
+    script.plays(Reply(), Reply(), Reply(), Reply())
+    call("detect", b"jpeg", client={"key": "azk_given\n", "headers": {"Authorization": "Basic proxy"}})
+    monkeypatch.setenv("AZAION_KEY", "azk_environment")
+    call("detect", b"jpeg")
+    call("detect", b"jpeg", client={"key": "azk_given"})
+    call("detect", b"jpeg", client={"key": ""})
+    assert [asked.headers.get("x-api-key") for asked in script.asked] == [
+        "azk_given",
+        "azk_environment",
+        "azk_given",
+        None,
+    ]
+    assert script.asked[0].headers["authorization"] == "Basic proxy"
+
+
+def test_a_limit_that_ends_soon_is_waited_for_and_another_is_told_at_once(call, script, waits):
+    script.plays(Reply(error("rate_exceeded", 429), 429, {"Retry-After": "2"}), Reply())
+    assert len(call("detect", b"jpeg")) == 1
+    assert 2 <= waits[0] < 3
+    script.plays(Reply(error("daily_exceeded", 429), 429, {"Retry-After": "7200"}))
+    with pytest.raises(LimitError) as caught:
+        call("detect", b"jpeg")
+    assert (caught.value.code, caught.value.retry_after_s) == ("daily_exceeded", 7200)

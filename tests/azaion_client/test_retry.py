@@ -42,7 +42,7 @@ def test_an_overloaded_service_is_asked_again_after_what_it_says_and_jitter(call
     assert [asked.headers["x-request-id"] for asked in script.asked] == ["same"] * 3
 
 
-@pytest.mark.parametrize(("body", "status"), [(b"busy", 429), (FULL, 503)])
+@pytest.mark.parametrize(("body", "status"), [(b"busy", 429), (FULL, 503), (error("body_too_slow", 408), 408)])
 def test_without_retry_after_the_waits_double(call, script, waits, body, status):
     script.plays(*[Reply(body, status)] * 5, Reply())
     call("detect", b"x")

@@ -42,6 +42,7 @@ def make_model(
     input_type: int = TensorProto.FLOAT,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     target_sizes: bool = False,
+    extras: Mapping[str, tuple[int, Sequence[int | str]]] | None = None,
 ) -> bytes:
     """Makes a model that answers every picture with the same outputs.
 
@@ -53,6 +54,7 @@ def make_model(
         input_type: Its element type.
         shapes: Other shapes to declare for outputs, e.g. with dynamic dimensions.
         target_sizes: Whether boxes are in 0…1 and scaled by a second input `orig_target_sizes`.
+        extras: Element type and shape of other inputs; every output is multiplied by the largest value of each.
     """
     nodes, weights = [], []
     nodes.append(helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT))
@@ -63,9 +65,16 @@ def make_model(
         weights.append(numpy_helper.from_array(value, f"{name}_value"))
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         nodes.append(helper.make_node("Cast", ["nothing"], [f"{name}_nothing"], to=kind))
-        last = f"{name}_sum" if target_sizes and name == "boxes" else name
+        last = f"{name}_sum" if (target_sizes and name == "boxes") or extras else name
         nodes.append(helper.make_node("Add", [f"{name}_value", f"{name}_nothing"], [last]))
-        if last != name:
+        if extras:
+            for number, extra in enumerate(extras):
+                product = name if number == len(extras) - 1 else f"{name}_{extra}"
+                nodes.append(helper.make_node("ReduceMax", [extra], [f"{product}_largest"], keepdims=0))
+                nodes.append(helper.make_node("Cast", [f"{product}_largest"], [f"{product}_factor"], to=kind))
+                nodes.append(helper.make_node("Mul", [last, f"{product}_factor"], [product]))
+                last = product
+        elif last != name:
             weights.append(numpy_helper.from_array(np.array([1, 2], np.int64), "repeats"))
             weights.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
             nodes.append(helper.make_node("Cast", ["orig_target_sizes"], ["sizes"], to=TensorProto.FLOAT))
@@ -76,6 +85,8 @@ def make_model(
     inputs = [helper.make_tensor_value_info("images", input_type, input_shape)]
     if target_sizes:
         inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ["batch", 2]))
+    for extra, (kind, shape) in (extras or {}).items():
+        inputs.append(helper.make_tensor_value_info(extra, kind, shape))
     graph = helper.make_graph(
         nodes,
         "signature",

@@ -102,7 +102,7 @@ def test_an_engine_that_answers_other_boxes_is_built_in_fp32(
     assert len(builds) == 3, "whoever asks for FP32 has a plan of his own"
 
 
-def test_a_model_that_only_tensorrt_runs_is_not_compared(
+def test_a_model_that_only_tensorrt_runs_is_not_compared_and_built_in_fp32(
     builds: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*arguments: Any) -> OnnxEngine:
@@ -112,7 +112,9 @@ def test_a_model_that_only_tensorrt_runs_is_not_compared(
     origin = start(tmp_path).origin
     assert origin is not None
     assert origin.agreement is None
-    assert "are not compared with ONNX Runtime's: an operator" in caplog.text
+    assert "in FP32, because its boxes cannot be compared with ONNX Runtime's: an operator" in caplog.text
+    [(_, config)] = builds
+    assert "FP16" not in config.flags
 
 
 def test_a_file_that_is_no_longer_the_deployed_model_is_refused(tmp_path: Path) -> None:

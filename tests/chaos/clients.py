@@ -22,6 +22,9 @@ CONFIDENCE = 0.6
 TOLERANCE_PX = 1.0
 
 
+CASES_ON_THE_CPU: dict[str, Any] = {"engine": "onnx", "threads": 1}
+
+
 class Outcome(NamedTuple):
     """One request.
 
@@ -56,8 +59,13 @@ class Case(NamedTuple):
         return "right" if near else "wrong"
 
 
-def make_cases(model: str) -> list[Case]:
-    """Returns a case for each client: parts of the samples with different boxes."""
+def make_cases(model: str, settings: dict[str, Any] = CASES_ON_THE_CPU) -> list[Case]:
+    """Returns a case for each client: parts of the samples with different boxes.
+
+    Args:
+        model: The detector's file, or its name.
+        settings: Keys of `DetectorSettings`; those of the service, as another engine finds other boxes.
+    """
     parts = []
     for name in SAMPLES:
         sample = Image.open(io.BytesIO(sample_picture(name)))
@@ -67,7 +75,7 @@ def make_cases(model: str) -> list[Case]:
                 file = io.BytesIO()
                 sample.crop((left, top, left + width, top + height)).save(file, "JPEG", quality=90)
                 parts.append(file.getvalue())
-    with Detector.open(model=model, engine="onnx", height=SIDE, width=SIDE, threads=1) as detector:
+    with Detector.open(model=model, height=SIDE, width=SIDE, **settings) as detector:
         found = detector.detect(parts, confidence=CONFIDENCE)
     boxes = [[_box(box) for box in detections.to_dicts()] for detections in found]
     assert len({tuple(sorted(each)) for each in boxes}) == CLIENTS == len(parts), "exchanged answers would not be seen"

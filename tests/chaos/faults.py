@@ -34,6 +34,19 @@ def pause_a_replica(service: ChaosService) -> None:
     threading.Timer(3, replica.resume).start()
 
 
+def kill_the_engine_host(service: ChaosService) -> None:
+    """The process dies that holds the GPU's engine for all replicas."""
+    [host] = service.engine_hosts()
+    host.kill()
+
+
+def pause_the_engine_host(service: ChaosService) -> None:
+    """The process that holds the GPU's engine stands still for five seconds."""
+    [host] = service.engine_hosts()
+    host.suspend()
+    threading.Timer(5, host.resume).start()
+
+
 def take_the_descriptors(service: ChaosService) -> None:
     """For five seconds a replica can open no file and no connection beyond those that it has."""
     replica = service.named("ray::ServeReplica")[0]

@@ -93,7 +93,7 @@ HEADER = f"{'fault':34} {'sent':>5} {'right':>5} {'wrong':>5} {'lost':>4} {'refu
 def suffer(
     service: ChaosService, cases: list[Case], name: str, fault: Callable[[ChaosService], None], most_s: float = 60
 ) -> Row:
-    """Runs a fault under load, until the service has been well for `CALM_S` and has both replicas again."""
+    """Runs a fault under load, until the service has been well for `CALM_S` and has all replicas again."""
     with Load(service.url, cases) as load:
         time.sleep(BEFORE_S)
         at = time.monotonic()
@@ -104,7 +104,7 @@ def suffer(
             status, seconds = service.ready()
             slowest = max(slowest, seconds if status else 0.0)
             latest = [o for o in load.outcomes[-16:] if o.ended > time.monotonic() - 1]
-            whole = len(service.named("ray::ServeReplica")) == 2 and status == 200
+            whole = len(service.named("ray::ServeReplica")) == service.replicas and status == 200
             if not (whole and latest and all(o.result == "right" for o in latest)):
                 calm_since = time.monotonic()
             time.sleep(0.1)
@@ -123,12 +123,14 @@ def stop_under_load(service: ChaosService, cases: list[Case], number: signal.Sig
 
 
 def shut_down_from_elsewhere(service: ChaosService, cases: list[Case]) -> Row:
-    """Ends Serve by another process; `azaion serve` has to end too. What is in flight is cut, by Serve."""
+    """Ends Serve by another process, under load; `azaion serve` has to end too."""
     with Load(service.url, cases) as load:
         time.sleep(BEFORE_S)
         at = time.monotonic()
-    faults.shut_serve_down(service)
-    return Row("serve shutdown, without load", load.outcomes, at, end=service.ended())
+        faults.shut_serve_down(service)
+        load.leave(at)
+    accepted = [o for o in load.outcomes if o.begun < at]
+    return Row("serve shutdown, what was accepted", accepted, at, end=service.ended())
 
 
 def bars(row: Row) -> list[str]:

@@ -25,28 +25,39 @@ SIDE = 320
 """Height and width of the network input: small, so that two cores answer many requests."""
 
 
+MARK = "AZAION_CHAOS"
+"""Environment variable that every process of one service has: its folder."""
+ON_THE_CPU: dict[str, Any] = {"engine": "onnx", "cpu_replicas": 2, "threads": 1}
+"""Settings of two replicas without a GPU."""
+
+
 class ChaosService:
-    """The service of one mode, with two replicas on the CPU, and a model file that may be replaced.
+    """The service of one mode, with two replicas on the CPU unless `engine` is set, and a model file to replace.
 
     Attributes:
         throughput: Whether HAProxy listens, else Serve's own proxy.
+        replicas: Number of replicas.
         url: Its address.
         model: Its model file.
         process: `azaion serve`.
     """
 
-    def __init__(self, folder: Path, throughput: bool) -> None:
-        """Starts it; `wait_until_ready` returns when it answers."""
+    def __init__(self, folder: Path, throughput: bool, **settings: Any) -> None:
+        """Starts it, with settings besides its own; `wait_until_ready` returns when it answers."""
         self.throughput = throughput
+        settings = settings if "engine" in settings else {**ON_THE_CPU, **settings}
+        self.replicas: int = settings.get("replicas_per_gpu", settings.get("cpu_replicas"))
         self.model = folder / "chaos.onnx"
         self.model.write_bytes(ModelFile.read("demo").data)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.config = self.config_with(port)
+        self.config = self.config_with(port, settings)
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(self.config))
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
+        # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
+        ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+        environment = {**kept, **ray, "PYTHONPATH": str(ROOT), MARK: str(folder)}
         mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
@@ -59,17 +70,9 @@ class ChaosService:
                 stderr=log,
             )
 
-    def config_with(self, port: int) -> dict[str, Any]:
+    def config_with(self, port: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""
-        args = {
-            "model": str(self.model),
-            "engine": "onnx",
-            "height": SIDE,
-            "width": SIDE,
-            "cpu_replicas": 2,
-            "threads": 1,
-            "timeout_s": 20,
-        }
+        args = {"model": str(self.model), "height": SIDE, "width": SIDE, "timeout_s": 20, **settings}
         application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
         return {
             "proxy_location": "EveryNode",
@@ -79,11 +82,11 @@ class ChaosService:
         }
 
     def wait_until_ready(self, seconds: float = 120) -> None:
-        """Returns when both replicas run and `/readyz` is 200."""
+        """Returns when all replicas run and `/readyz` is 200."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
-            if len(self.named("ray::ServeReplica")) == 2 and self.ready()[0] == 200:
+            if len(self.named("ray::ServeReplica")) == self.replicas and self.ready()[0] == 200:
                 self._last = self._processes()
                 return
             time.sleep(0.2)
@@ -113,6 +116,18 @@ class ChaosService:
         """Returns its HAProxy processes."""
         return [process for process in self._processes() if process.is_running() and process.name() == "haproxy"]
 
+    def engine_hosts(self) -> list[psutil.Process]:
+        """Returns the processes that hold an engine for several replicas, which may outlive the one that began them."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                command = " ".join(process.cmdline())
+                if "shared.host_process" in command and process.environ().get(MARK) == str(self.model.parent):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
     def gcs_address(self) -> str:
         """Returns the address at which other processes join its Ray."""
         for process in self._processes():
@@ -122,9 +137,9 @@ class ChaosService:
         raise AssertionError("no process of Ray names the address")
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment for a process that joins its Ray, with Ray's token if there is one."""
+        """Returns the environment for a process that joins its Ray, with its token and its loopback address."""
         ray = next(process for process in self._processes() if process.name() == "raylet")
-        tokens = {key: value for key, value in ray.environ().items() if key.startswith("RAY_AUTH")}
+        tokens = {key: value for key, value in ray.environ().items() if key.startswith(("RAY_AUTH", "RAY_ENABLE_"))}
         return {**os.environ, **tokens, "PYTHONPATH": str(ROOT)}
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60) -> tuple[int | None, list[str]]:
@@ -153,10 +168,10 @@ class ChaosService:
 
 
 @contextmanager
-def chaos_service(throughput: bool) -> Iterator[ChaosService]:
-    """Starts a service in a folder of its own; ends it if the caller has not."""
+def chaos_service(throughput: bool, **settings: Any) -> Iterator[ChaosService]:
+    """Starts a service in a folder of its own, with settings besides its own; ends it if the caller has not."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        service = ChaosService(Path(folder), throughput)
+        service = ChaosService(Path(folder), throughput, **settings)
         try:
             service.wait_until_ready()
             yield service

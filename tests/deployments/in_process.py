@@ -13,6 +13,9 @@ from ray import serve
 
 import deployments.service
 from azaion_engine.detector import Detector
+from deployments.access.guard import Guard
+from deployments.access.keys_file import KeysFile
+from deployments.access.quotas import LoneQuotas
 from deployments.frontends.asgi import create_api
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
@@ -32,9 +35,20 @@ class Replica(OpenInferenceGrpc):
 class GrpcContext:
     """Records the status that a gRPC method sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, **metadata: str) -> None:
         self.code: Any = None
         self.details = ""
+        self.metadata = [(name.replace("_", "-"), value) for name, value in metadata.items()]
+        self.trailing: list[tuple[str, str]] = []
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return self.metadata
+
+    def trailing_metadata(self) -> list[tuple[str, str]]:
+        return self.trailing
+
+    def set_trailing_metadata(self, metadata: list[tuple[str, str]]) -> None:
+        self.trailing = metadata
 
     def request_id(self) -> str:
         return "test"
@@ -57,7 +71,10 @@ def replica(
     needs_ray = dict.fromkeys(("ServiceMetrics", "RequestLog", "watched_gpu"), mock.DEFAULT)
     with mock.patch.object(serve, "get_replica_context", return_value=context):
         with mock.patch.multiple(deployments.service, **needs_ray):
-            service = DetectorService(chosen, opener(chosen), decode_threads)
+            guard = None
+            if chosen.access is not None:
+                guard = Guard(KeysFile(chosen.access.keys_file), chosen.max_queue, LoneQuotas())
+            service = DetectorService(chosen, opener(chosen), decode_threads, guard)
         context.servable_object = Replica(service)
         try:
             yield context.servable_object

@@ -7,15 +7,19 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray import serve
 
+from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
-from deployments.app import build_application
+from deployments.app import build, build_application
 from deployments.settings import ServiceSettings
 from tests.azaion_engine.models import make_detector
+from tests.deployments.access.keys_made import add_key
 
 HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 
@@ -95,3 +99,35 @@ def test_every_replica_gets_the_sha256_that_the_model_has_today(tmp_path: Path) 
     assert fixed(model=str(model)) == hashlib.sha256(other).hexdigest()
     assert fixed(model=str(model), model_sha256=first) == first
     assert fixed(model=str(tmp_path / "on another node.onnx")) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"),
+    [
+        *((host, False, True) for host in ("0.0.0.0", "10.1.2.3", "::", "a-name")),
+        *((host, False, False) for host in ("127.0.0.1", "::1", "localhost")),
+        ("0.0.0.0", True, False),
+    ],
+)
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_a_service_that_others_reach_without_a_key_is_warned_of(
+    said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, keys: bool, warned: bool
+) -> None:
+    client = SimpleNamespace(http_config=SimpleNamespace(host=host))
+    monkeypatch.setattr(serve.context, "_get_global_client", lambda raise_if_no_controller_running: client)
+    add_key(tmp_path / "keys.json")
+    access = {"keys_file": str(tmp_path / "keys.json")} if keys else None
+    build(ServiceSettings(num_gpus=0, access=access))
+    assert (f"OPEN: HTTP listens on {host}" in said.text) is warned
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_an_address_that_ray_does_not_tell_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(serve.context, "_get_global_client")
+    build(ServiceSettings(num_gpus=0))
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_a_keys_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"the keys file .*none\.json cannot be read"):
+        build_application(ServiceSettings(num_gpus=0, access={"keys_file": str(tmp_path / "none.json")}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,27 +11,36 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import ServeDeploySchema
 
 from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
+from deployments.cluster.grpc_host import is_loopback
 from deployments.frontends.open_inference.grpc_service import add_open_inference
 from deployments.settings import ServiceSettings
+from tests.ports import listeners_of, row_of, unlike_table
 from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
 
 ROOT = Path(__file__).parents[2]
+GRPC_METHODS = "deployments.frontends.open_inference.grpc_service.add_open_inference"
 CONFIGS = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_a_shipped_config_is_a_valid_serve_config_with_valid_settings(path):
-    config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    text = path.read_text()
+    config = ServeDeploySchema.model_validate(yaml.safe_load(text))
     [application] = config.applications
     assert application.import_path == "deployments.app:build"
-    assert gRPCOptions(**config.grpc_options.model_dump()).grpc_servicer_func_callable == [add_open_inference]
+    # On loopback gRPC is off until the signs before its lines are removed: `serve run` would open it to everybody.
+    local = config.http_options.host == "127.0.0.1"
+    assert local == (not config.grpc_options.grpc_servicer_functions)
+    with_grpc = yaml.safe_load(re.sub(r"^# (grpc_options:|  \w)", r"\1", text, flags=re.MULTILINE))["grpc_options"]
+    assert gRPCOptions(**with_grpc).grpc_servicer_func_callable == [add_open_inference]
     settings = ServiceSettings(**application.args)
     build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
 
@@ -54,8 +64,10 @@ def environment() -> dict[str, str]:
 
 
 def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
+    http, grpc_port = free_port(), free_port()
     config = {
-        "http_options": {"host": "127.0.0.1", "port": free_port()},
+        "http_options": {"host": "127.0.0.1", "port": http},
+        "grpc_options": {"port": grpc_port, "grpc_servicer_functions": [GRPC_METHODS]},
         "applications": [{"name": "detector", "import_path": "deployments.app:build", "args": {"modle": "demo"}}],
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
@@ -71,6 +83,12 @@ def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
             assert line, f"serve run ended early:\n{seen}"
             seen += line
         assert "modle" in seen
+        # What Ray and Serve have opened by now, without a replica.
+        found = listeners_of(process.pid)
+        if not is_loopback(ray.util.get_node_ip_address()):  # else this machine has no network to listen on
+            assert unlike_table(found, "`serve run`, HTTP on 127.0.0.1", http, grpc_port) == []
+        rows = {row_of(each, http, grpc_port) for each in found}
+        assert rows >= {"HTTP", "gRPC, where it is asked for", "GCS", "Ray's dashboard agent"}
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -16,10 +16,10 @@ from tests.azaion_engine.pictures.picture_files import corners, encode, exif, pn
 MOST_BYTES = 31 * 2**20
 
 
-def png_of_profiles() -> bytes:
+def png_of_profiles(most: int = MOST_BYTES) -> bytes:
     """A PNG of thousands of colour profiles, each of which inflates to a megabyte."""
     png, chunk = encode(corners(), "PNG"), png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2**20)))
-    return png[:33] + chunk * (MOST_BYTES // len(chunk)) + png[33:]
+    return png[:33] + chunk * (most // len(chunk)) + png[33:]
 
 
 def png_of_texts() -> bytes:

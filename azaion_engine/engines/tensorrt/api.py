@@ -75,7 +75,7 @@ class TensorRT:
         version: Version of the module, e.g. `8.6.0`.
         log: Receives the module's messages.
         strongly_typed: Whether precisions come from the ONNX model alone (11, RTX), not from builder flags (8.6, 10).
-        reads_axes_input: Whether the parser reads the axes of reductions from an input, as of opset 18 (from 10 on).
+        reads_opset_20: Whether the parser knows Gelu and reads the axes of reductions from an input (TensorRT 10).
     """
 
     def __init__(self, module: Any, flavour: Flavour) -> None:
@@ -85,7 +85,7 @@ class TensorRT:
         self.version = str(module.__version__)
         self.log = TensorRTLog(module)
         self.strongly_typed = not hasattr(module.BuilderFlag, "FP16")
-        self.reads_axes_input = not self.version.startswith("8.")
+        self.reads_opset_20 = not self.version.startswith("8.")
 
     # --- building --------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from azaion_engine.heads.base import TensorInfo
+from azaion_engine.heads.base import TARGET_SIZES, TensorInfo
 from azaion_engine.heads.detr import Detr
 from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredBoxes
 from azaion_engine.heads.recognition.by_shape import read_rtdetr
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import ANTIALIASED, IMAGENET, RF_DETR, STRETCHED, Reading
+from azaion_engine.pictures.input_form import layout_of
 
 
 def read_ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
@@ -26,9 +27,12 @@ def read_ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
 
 def read_target_sizes(evidence: Evidence) -> list[Reading]:
     """RT-DETRv2, D-FINE and DEIM of their authors, by the second input."""
-    if not evidence.signature.extras or not evidence.has_all("labels", "boxes", "scores"):
+    if TARGET_SIZES not in [extra.name for extra in evidence.signature.extras] or not evidence.has_all(
+        "labels", "boxes", "scores"
+    ):
         return []
-    head = NamedOutputs("boxes", "scores", "labels", class_offset=evidence.settings.class_offset)
+    boxes, scores, labels = evidence.full("boxes", "scores", "labels")
+    head = NamedOutputs(boxes, scores, labels, class_offset=evidence.settings.class_offset)
     return [Reading(head, "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`", ANTIALIASED, assumes=True)]
 
 
@@ -36,13 +40,14 @@ def read_efficient_nms(evidence: Evidence) -> list[Reading]:
     """TensorRT's EfficientNMS: taken out of the model, or followed by other nodes."""
     family = "YOLO with TensorRT's EfficientNMS"
     if plugin := evidence.signature.suppression:
-        boxes = PluginBoxes(plugin, False, evidence.settings.class_offset)
-        pixels = Reading(boxes, family, certain=False, assumes=not evidence.of_yolo)
-        return [pixels, replace(pixels, head=replace(boxes, relative=True))]
+        suppressing = PluginBoxes(plugin, False, evidence.settings.class_offset)
+        pixels = Reading(suppressing, family, certain=False, assumes=not evidence.of_yolo)
+        return [pixels, replace(pixels, head=replace(suppressing, relative=True))]
     names = ("det_boxes", "det_scores", "det_classes", "num_dets")
     if not evidence.has_all(*names):
         return []
-    head = NamedOutputs(*names, class_offset=evidence.settings.class_offset)
+    boxes, scores, classes, count = evidence.full(*names)
+    head = NamedOutputs(boxes, scores, classes, count, class_offset=evidence.settings.class_offset)
     readings = [Reading(head, family, certain=False, assumes=True)]
     return [*readings, replace(readings[0], head=replace(head, relative=True))]
 
@@ -51,11 +56,18 @@ def read_tensorflow(evidence: Evidence) -> list[Reading]:
     """TensorFlow's detection API, by the names `detection_…`."""
     if not evidence.has_all("detection_boxes", "detection_scores", "detection_classes"):
         return []
-    count = "num_detections" if "num_detections" in evidence.outputs else ""
-    names = ("detection_boxes", "detection_scores", "detection_classes", count)
-    head = NamedOutputs(*names, order="yxyx", relative=True, class_offset=evidence.settings.class_offset)
-    first = Reading(head, "TensorFlow's detection API", STRETCHED, certain=False, missing=("input",))
-    return [first, replace(first, head=replace(head, relative=False))]
+    boxes, scores, classes = evidence.full("detection_boxes", "detection_scores", "detection_classes")
+    [count] = evidence.full("num_detections") if "num_detections" in evidence.outputs else [""]
+    head = NamedOutputs(boxes, scores, classes, count, "yxyx", True, class_offset=evidence.settings.class_offset)
+    relative = Reading(head, "TensorFlow's detection API", STRETCHED, certain=False, missing=("input",))
+    pixels = replace(head, relative=False)
+    if _is_nchw(evidence):
+        # TensorFlow's own are in 0..1. Pixels of a PyTorch model are those of TensorRT's EfficientNMS, whose outputs
+        # have these names too and begin with x (TensorRT, `plugin/efficientNMSPlugin/README.md`).
+        relative = replace(relative, family=f"{relative.family}, or EfficientNMS by the same names")
+        pixels = replace(pixels, order="xyxy")
+    # Pixels first: where the sample has no boxes, boxes in 0..1 taken for pixels are refused later, not answered.
+    return [replace(relative, head=pixels), relative]
 
 
 def read_detr(evidence: Evidence) -> list[Reading]:
@@ -65,7 +77,7 @@ def read_detr(evidence: Evidence) -> list[Reading]:
             continue
         if evidence.outputs[boxes].shape[-1] not in (4, -1):
             continue
-        head = detr_head(evidence, logits, boxes)
+        head = detr_head(evidence, *evidence.full(logits, boxes))
         if boxes == "dets":
             # Its losses are sigmoid focal ones; whether there is a class too many, nothing in the file tells.
             reading = Reading(replace(head, softmax=False), "RF-DETR", RF_DETR, assumes=True, missing=("background",))
@@ -96,50 +108,82 @@ def _is_deformable(evidence: Evidence) -> bool:
 def read_apart(evidence: Evidence) -> list[Reading]:
     """mmdeploy, torchvision, YOLO-NAS and others, by what is alike in their names and shapes."""
     outputs = evidence.signature.outputs
-    boxes = [t for t in outputs if len(t.shape) in (2, 3) and t.shape[-1] in (4, 5)]
-    if len(boxes) != 1:
+    found = [t for t in outputs if len(t.shape) == 3 and t.shape[2] in (4, 5)]
+    found = found or [t for t in outputs if len(t.shape) == 2 and t.shape[1] in (4, 5)]
+    if len(found) != 1:
         return []
-    box = boxes[0]
+    box = found[0]
     rank = len(box.shape) - 1
-    rest = [t for t in outputs if t is not box and len(t.shape) == rank]
     counts = [t for t in outputs if t is not box and ("num" in t.name.lower() or "count" in t.name.lower())]
-    rest = [t for t in rest if t not in counts]
+    rest = [t for t in outputs if t is not box and t not in counts and _has_rank(t, rank)]
+    # Not the picture's size, which detectron2 gives as well.
+    rest = [t for t in rest if t.shape[rank - 1] == box.shape[rank - 1]] or rest
     classes = _named(rest, "label", "class", "cls") or [t for t in rest if t.dtype.startswith("int")]
     scores = [t for t in _named(rest, "score", "conf", "prob") or rest if t not in classes]
-    if len(classes) != 1 or (box.shape[-1] == 4) != (len(scores) == 1):
-        return []
-    head = NamedOutputs(
-        box.name,
-        scores[0].name if scores else "",
-        classes[0].name,
-        counts[0].name if counts and rank == 2 else "",
-        batched=rank == 2,
-        class_offset=evidence.settings.class_offset,
-    )
-    family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
-    first = Reading(head, family, STRETCHED, certain=False, missing=("input",))
-    return [first, replace(first, head=replace(head, relative=True))]
+    pairs = [(scores, classes)]
+    if not classes and len(rest) == 2 and box.shape[-1] == 4 and _is_nchw(evidence):
+        pairs = [(rest[:1], rest[1:]), (rest[1:], rest[:1])]  # floats without a name: one run tells which are whole
+    readings = []
+    for scores, classes in pairs:
+        if len(classes) != 1 or (box.shape[-1] == 4) != (len(scores) == 1):
+            return []
+        head = NamedOutputs(
+            box.name,
+            scores[0].name if scores else "",
+            classes[0].name,
+            counts[0].name if counts and rank == 2 else "",
+            batched=rank == 2,
+            class_offset=evidence.settings.class_offset,
+        )
+        family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
+        first = Reading(head, family, STRETCHED, certain=False, missing=("input",))
+        readings += [first, replace(first, head=replace(head, relative=True))]
+    return readings
 
 
 def read_scored(evidence: Evidence) -> list[Reading]:
-    """SSD and others: decoded boxes, and a score for each class."""
-    boxes = [t for t in evidence.tensors if t.shape[2] == 4]
-    scores = [t for t in evidence.tensors if t.shape[2] != 4] if len(boxes) == 1 else []
+    """SSD, YOLOv4, DAMO-YOLO, PP-YOLOE and others: decoded boxes, and a score for each class."""
+    # `[b, n, 1, 4]` is YOLOv4's: the same box for each class.
+    boxes = [t for t in evidence.signature.outputs if len(t.shape) in (3, 4) and t.shape[2:] in ((4,), (1, 4))]
+    scores = [t for t in evidence.tensors if t not in boxes] if len(boxes) == 1 else []
     if len(boxes) == 2:  # four classes
         scores = _named(boxes, "score", "conf", "prob", "class")
         boxes = [t for t in boxes if t not in scores]
-    if len(boxes) != 1 or len(scores) != 1 or not _agree(boxes[0].shape[1], scores[0].shape[1]):
+    if len(boxes) != 1 or len(scores) != 1:
+        return []
+    box, score = boxes[0], scores[0]
+    transposed = score.shape[2] == box.shape[1] != score.shape[1]
+    if not transposed and not _agree(box.shape[1], score.shape[1]):
         return []
     head = ScoredBoxes(
-        boxes[0].name,
-        scores[0].name,
+        box.name,
+        score.name,
         False,
         evidence.settings.background or "none",
         evidence.settings.class_offset,
+        transposed,
     )
     family = "boxes with a score for each class, as SSD gives them"
     first = Reading(head, family, STRETCHED, certain=False, missing=("background", "input"))
-    return [first, replace(first, head=replace(head, relative=True))]
+    return [
+        replace(
+            first,
+            head=replace(head, centred=centred, relative=relative),
+            family=f"{family}, centre first" if centred else family,
+        )
+        for centred in (False, True)
+        for relative in (False, True)
+    ]
+
+
+def _has_rank(tensor: TensorInfo, rank: int) -> bool:
+    """Whether a tensor has so many dimensions, but for a last one of 1."""
+    return len(tensor.shape) == rank or (len(tensor.shape) == rank + 1 and tensor.shape[-1] == 1)
+
+
+def _is_nchw(evidence: Evidence) -> bool:
+    """Whether it is no model of TensorFlow, whose boxes begin with y."""
+    return layout_of(evidence.signature.picture.shape) == "nchw"
 
 
 def _named(tensors: Sequence[TensorInfo], *words: str) -> list[TensorInfo]:

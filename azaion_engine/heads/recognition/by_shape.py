@@ -7,7 +7,14 @@ from dataclasses import replace
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import TensorInfo
 from azaion_engine.heads.detr import UltralyticsRtDetr
-from azaion_engine.heads.end_to_end import CLASS_BEFORE_CONFIDENCE, CLASS_FIRST, EndToEnd
+from azaion_engine.heads.end_to_end import (
+    CLASS_BEFORE_CONFIDENCE,
+    CLASS_FIRST,
+    INDEXED,
+    INDEXED_CLASS,
+    STRAIGHT,
+    EndToEnd,
+)
 from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
 from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
@@ -16,6 +23,9 @@ from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 
 MOST_ROWS = 1000
 """Most rows of a head that has suppressed its boxes; raw heads have more candidates."""
+
+_MASKS = 32
+"""Prototypes of masks, and coefficients of them for each box, in all of Ultralytics' segmentation models."""
 
 
 def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
@@ -35,6 +45,13 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
+        return read_rows(evidence, tensor)
+    if q == 6 + _MASKS and _is_segmenting(evidence):
+        if evidence.settings.task != "detect":
+            raise ModelError(
+                f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: {_MASKS} columns more than a row's 6, for "
+                "masks; `task: detect` takes the boxes alone"
+            )
         return read_rows(evidence, tensor)
     if 0 < p <= MOST_ROWS and q >= 5:
         readings = [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
@@ -79,6 +96,29 @@ def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     ]
 
 
+def read_flat(evidence: Evidence) -> list[Reading]:
+    """End-to-end rows without a batch dimension, `[n, 6]` or `[n, 7]`."""
+    readings = []
+    for tensor in evidence.signature.outputs:
+        if len(tensor.shape) != 2 or tensor.shape[1] not in (6, 7):
+            continue
+        columns = tensor.shape[1]
+        head = EndToEnd(tensor.name, evidence.settings.class_offset, columns, flat=True)
+        first = Reading(head, "end-to-end rows without a batch", missing=("input",))
+        orders = {"": STRAIGHT, " that begin with class and confidence": CLASS_FIRST}
+        if columns == 6 and "scale_factor" in [extra.name for extra in evidence.signature.extras]:
+            orders.pop("")  # PaddleDetection's
+        if columns == 7:
+            orders = {" of YOLO-NAS": INDEXED}
+            if "flat" not in tensor.name:  # as super-gradients names it
+                orders = {" of YOLOv7": INDEXED_CLASS, **orders}
+        for words, order in orders.items():
+            # PaddleDetection's `Resize` stretches, and class and confidence come first in its rows only.
+            form = STRETCHED if order == CLASS_FIRST else first.form
+            readings.append(replace(first, head=replace(head, order=order), family=first.family + words, form=form))
+    return readings
+
+
 def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     """Readings of one candidate per cell, `[batch, A, q]`; which of them is right, only a run shows."""
     _, count, q = tensor.shape
@@ -106,7 +146,7 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
     Raises:
         ModelError: It has them, and the user has not said that the boxes alone are wanted.
     """
-    known = evidence.classes or (columns - 32 if _is_segmenting(evidence) else columns)
+    known = evidence.classes or (columns - _MASKS if _is_segmenting(evidence) else columns)
     if columns == known:
         return columns
     if columns < known:
@@ -170,7 +210,7 @@ def read_oriented_raw(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
 
 def _is_segmenting(evidence: Evidence) -> bool:
     """Whether there are mask prototypes `[batch, 32, h, w]` beside the candidates."""
-    return any(len(t.shape) == 4 and t.shape[1] == 32 for t in evidence.signature.outputs)
+    return any(len(t.shape) == 4 and t.shape[1] == _MASKS for t in evidence.signature.outputs)
 
 
 def read_rtdetr(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:

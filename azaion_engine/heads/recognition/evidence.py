@@ -30,7 +30,8 @@ class Evidence:
         signature: What the file tells.
         settings: The user's keys.
         operators: How many nodes the graph has of each operator.
-        outputs: The outputs by name.
+        outputs: The outputs by name, without the scope before it and the port that TensorFlow writes behind it:
+            `detection_boxes` for `StatefulPartitionedCall/detection_boxes:0`.
     """
 
     def __init__(self, signature: Signature, settings: DetectorSettings) -> None:
@@ -39,7 +40,7 @@ class Evidence:
         self.settings = settings
         self.metadata = signature.metadata
         self.operators = signature.operators
-        self.outputs = {tensor.name: tensor for tensor in signature.outputs}
+        self.outputs = {tensor.name.rsplit("/", 1)[-1].rsplit(":", 1)[0]: tensor for tensor in signature.outputs}
 
     @property
     def task(self) -> str:
@@ -84,6 +85,10 @@ class Evidence:
     def has_all(self, *names: str) -> bool:
         """Whether the model has all of these outputs."""
         return all(name in self.outputs for name in names)
+
+    def full(self, *names: str) -> list[str]:
+        """Returns the names as the file has them."""
+        return [self.outputs[name].name for name in names]
 
     def given(self, keys: Collection[str]) -> bool:
         """Whether the user has set all of these keys of the settings."""

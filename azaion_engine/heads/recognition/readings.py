@@ -34,6 +34,7 @@ def read_signature(evidence: Evidence) -> list[Reading]:
         if found := find(evidence):
             return found
     found = [reading for tensor in evidence.tensors for reading in by_shape.read_tensor(evidence, tensor)]
+    found = found or by_shape.read_flat(evidence)
     unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
     return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]
 
@@ -52,6 +53,8 @@ def _of_key(evidence: Evidence, key: str) -> list[Reading]:
         found = by_name.read_scored(evidence)
     else:
         found = [reading for tensor in evidence.tensors for reading in _of_single(evidence, tensor, key)]
+        if key == "end_to_end":
+            found = found or by_shape.read_flat(evidence)
     if not found:
         raise ModelError(f"head: {key} needs other outputs than {evidence.outputs_in_words()}")
     return found

@@ -1,6 +1,6 @@
 """YOLOv5 classic (anchors and objectness) through the package `yolov5`: its network, `letterbox` and suppression.
 
-python -m benchmarks.zoo.others.yolov5_exports FOLDER
+.venv-zoo/bin/python -m benchmarks.zoo.others.yolov5_exports FOLDER [ONLY]
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 import yolov5
@@ -17,10 +16,14 @@ from yolov5.models.yolo import DetectionModel
 from yolov5.utils.augmentations import letterbox
 from yolov5.utils.general import non_max_suppression, scale_boxes
 
-from benchmarks.zoo.others import entries, scaled_layers
+from benchmarks.zoo import lively
+from benchmarks.zoo.folder import CONFIDENCE, Folder, Maker, clip, make_all
 
 CANDIDATES = 60
 """Approximate number of the first picture's candidates whose objectness exceeds one half."""
+
+ROUNDED_GAIN = 1.0
+"""Pixels within which corners are right: `scale_boxes` divides both axes by one gain, though each was rounded."""
 
 
 class Export(NamedTuple):
@@ -47,21 +50,20 @@ EXPORTS = (
 )
 
 
-def make(folder: Path, export: Export) -> None:
-    """Writes the file and the boxes that YOLOv5's own suppression finds."""
+def make(folder: Folder, path: Path, export: Export) -> dict[str, Any]:
+    """Writes the file and asks for the boxes that YOLOv5's own suppression finds."""
     torch.manual_seed(0)
     definition = Path(yolov5.__file__).parent / "models" / "yolov5n.yaml"
     model = DetectionModel(str(definition), nc=export.classes).eval()
-    pictures = {name: cv2.imread(str(entries.PICTURES / name)) for name in entries.SAMPLES}
     inputs = {}
-    for name, picture in pictures.items():
+    for name, picture in folder.pictures.items():
         padded = letterbox(picture, (640, 640), stride=32, auto=False)[0][:, :, ::-1].transpose(2, 0, 1)
         inputs[name] = torch.from_numpy(np.ascontiguousarray(padded)).float()[None] / 255
-    first = inputs[entries.SAMPLES[0]]
-    scaled_layers.scale(model, lambda: model(first))
+    first = next(iter(inputs.values()))
+    lively.scale(model, lambda: model(first))
     with torch.no_grad():
         objectness = torch.logit(model(first)[0][0, :, 4].double())
-    shift = scaled_layers.shift_for(objectness, CANDIDATES)
+    shift = lively.shift_for(objectness, CANDIDATES)
     detect = model.model[-1]
     for layer in detect.m:
         bias = layer.bias.data.view(detect.na, -1)
@@ -70,12 +72,12 @@ def make(folder: Path, export: Export) -> None:
     reference = {}
     for name, batch in inputs.items():
         with torch.no_grad():
-            [found] = non_max_suppression(model(batch)[0], entries.THRESHOLD, 0.45, max_det=300)
-        scale_boxes(batch.shape[2:], found[:, :4], pictures[name].shape)
-        height, width = pictures[name].shape[:2]
-        reference[name] = entries.clip(found.tolist(), width, height)
-    write(model, first, folder / export.file, export)
-    entries.add(folder, export.file, f"yolov5 {version('yolov5')}: {export}", reference)
+            [found] = non_max_suppression(model(batch)[0], CONFIDENCE, 0.45, max_det=300)
+        scale_boxes(batch.shape[2:], found[:, :4], folder.pictures[name].shape)
+        reference[name] = clip(found.tolist(), folder.pictures[name])
+    write(model, first, path, export)
+    how = f"yolov5 {version('yolov5')}: {export}"
+    return {"how": how, "reference": reference, "within_px": ROUNDED_GAIN}
 
 
 def write(model: DetectionModel, picture: torch.Tensor, path: Path, export: Export) -> None:
@@ -103,5 +105,11 @@ def write(model: DetectionModel, picture: torch.Tensor, path: Path, export: Expo
         onnx.save(proto, path)
 
 
+def maker(export: Export) -> Maker:
+    """Returns what makes one file."""
+    return lambda folder, path: make(folder, path, export)
+
+
 if __name__ == "__main__":
-    entries.make_all(__doc__, EXPORTS, make)
+    torch.set_num_threads(1)
+    make_all(__doc__, {export.file: maker(export) for export in EXPORTS})

@@ -1,6 +1,6 @@
 """YOLOX-Nano through YOLOX's own network, `preproc` and `postprocess`: undecoded, decoded, one class, dynamic batch.
 
-    python -m benchmarks.zoo.others.yolox_exports FOLDER
+    .venv-zoo/bin/python -m benchmarks.zoo.others.yolox_exports FOLDER [ONLY]
 
 The sdist of YOLOX has no wheel and old requirements: see `requirements.txt` beside this file.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import torch
 from torch import nn
 from yolox import __version__
@@ -19,7 +18,8 @@ from yolox.models import YOLOPAFPN, YOLOX, YOLOXHead
 from yolox.models.network_blocks import SiLU
 from yolox.utils import postprocess, replace_module
 
-from benchmarks.zoo.others import entries, scaled_layers
+from benchmarks.zoo import lively
+from benchmarks.zoo.folder import CONFIDENCE, Folder, Maker, clip, make_all
 
 BOXES = 60
 """Approximate number of candidates whose objectness exceeds one half."""
@@ -53,46 +53,53 @@ EXPORTS = (
 )
 
 
-def make(folder: Path, export: Export) -> None:
-    """Writes the file and the boxes that YOLOX's own postprocessing finds."""
+def make(folder: Folder, path: Path, export: Export) -> dict[str, Any]:
+    """Writes the file and asks for the boxes that YOLOX's own postprocessing finds."""
     torch.manual_seed(0)
     backbone = YOLOPAFPN(0.33, 0.25, depthwise=True)
     model = YOLOX(backbone, YOLOXHead(export.classes, 0.25, depthwise=True)).eval()
-    images = {name: cv2.imread(str(entries.PICTURES / name)) for name in entries.SAMPLES}
-    inputs = {name: preproc(image, export.size) for name, image in images.items()}
-    first = torch.from_numpy(inputs[entries.SAMPLES[0]][0])[None]
-    scaled_layers.scale(model, lambda: model(first))
+    inputs = {name: preproc(picture, export.size) for name, picture in folder.pictures.items()}
+    first = torch.from_numpy(next(iter(inputs.values()))[0])[None]
+    lively.scale(model, lambda: model(first))
     with torch.no_grad():
         objectness = torch.logit(model(first)[0, :, 4].double())
-    shift = scaled_layers.shift_for(objectness, BOXES)
+    shift = lively.shift_for(objectness, BOXES)
     for layer in model.head.obj_preds:
         layer.bias.data += shift
     for layer in model.head.cls_preds:
+        layer.weight.data *= 0.5  # else scores of 1 decide by rounding which class is the best one
         layer.bias.data += 2  # else hardly any product of two scores reaches the threshold
+    for layer in model.head.reg_preds:
+        layer.weight.data *= 0.2  # else sizes, which are powers of e, reach millions of pixels
     reference = {}
     for name, (array, ratio) in inputs.items():
         with torch.no_grad():
             [found] = postprocess(
-                model(torch.from_numpy(array)[None]), export.classes, entries.THRESHOLD, 0.45, class_agnostic=False
+                model(torch.from_numpy(array)[None]), export.classes, CONFIDENCE, 0.45, class_agnostic=False
             )
-        height, width = images[name].shape[:2]
         rows = [] if found is None else [[*(r[:4] / ratio).tolist(), float(r[4] * r[5]), float(r[6])] for r in found]
-        reference[name] = entries.clip(rows, width, height)
+        reference[name] = clip(rows, folder.pictures[name])
     model = replace_module(model, nn.SiLU, SiLU)
     model.head.decode_in_inference = export.decoded
     axes: dict[str, Any] = {"images": {0: "batch"}, "output": {0: "batch"}}
     torch.onnx.export(
         model,
         (first,),
-        folder / export.file,
+        path,
         input_names=["images"],
         output_names=["output"],
         dynamic_axes=axes if export.dynamic else None,
         opset_version=13,
         dynamo=False,
     )
-    entries.add(folder, export.file, f"yolox {__version__}, as tools/export_onnx.py: {export}", reference)
+    return {"how": f"yolox {__version__}, as tools/export_onnx.py: {export}", "reference": reference}
+
+
+def maker(export: Export) -> Maker:
+    """Returns what makes one file."""
+    return lambda folder, path: make(folder, path, export)
 
 
 if __name__ == "__main__":
-    entries.make_all(__doc__, EXPORTS, make)
+    torch.set_num_threads(1)
+    make_all(__doc__, {export.file: maker(export) for export in EXPORTS})

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
@@ -25,6 +25,7 @@ from deployments.frontends.detect.form import is_form, read_form
 from deployments.frontends.detect.parameters import DetectParameters, refuse_unknown, with_form
 from deployments.frontends.failures import explain, retry_after
 from deployments.frontends.negotiation import qualities
+from deployments.frontends.query import no_query
 from deployments.service import Answer, DetectorService
 
 router = APIRouter()
@@ -39,8 +40,10 @@ router = APIRouter()
     responses={
         **schema.DETECT_ANSWERS,
         # If no picture of a multipart request can be used, the status is the first error's and all errors are listed.
-        **schema.error_answers(400, 413, 415, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer),
-        **schema.error_answers(422),
+        **schema.error_answers(
+            400, 408, 413, 415, 429, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer
+        ),
+        **schema.error_answers(401, 403, 422),
     },
     openapi_extra=schema.DETECT_BODY,
 )
@@ -62,7 +65,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
                 return _image(*await service.draw(data, **asked.wanted()))
         return await _answer(request, service, asked.wanted())
 
-    with arriving(service):
+    with arriving(request, service):
         uploads, fields = await read_form(request, service.settings)
     asked = with_form(asked, request.query_params, fields)
     wanted = asked.wanted()
@@ -76,7 +79,14 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     return JSONResponse({"pictures": pictures, "model": _model(service)}, status, retry_after(status))
 
 
-@router.get("/model", tags=["service"], summary="Describe the model", response_model=schema.ModelCard)
+@router.get(
+    "/model",
+    tags=["service"],
+    summary="Describe the model",
+    response_model=schema.ModelCard,
+    responses=schema.error_answers(401, 403, 422),
+    dependencies=[Depends(no_query)],
+)
 async def model(service: Service) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
     return JSONResponse(service.describe())
@@ -117,7 +127,7 @@ async def _answer(request: Request, service: DetectorService, wanted: Mapping[st
 
 
 async def _body(request: Request, service: DetectorService) -> bytes:
-    with arriving(service):
+    with arriving(request, service):
         return await whole_body(request, service.settings.max_picture_bytes)
 
 

@@ -243,14 +243,37 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
             "bad_request": "the multipart body has no file part; send pictures as -F picture=@file.jpg",
         },
     ),
+    401: (
+        "A key is needed, and none or an unknown one was sent. Only where the service asks for keys, as 403 and 429.",
+        {"unauthorized": "a key is needed: send `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
+    ),
+    403: (
+        "The key is known and not in force.",
+        {
+            "key_disabled": "the key 'lab' is switched off",
+            "key_expired": "the key 'lab' expired at 2026-12-01 00:00:00 UTC",
+        },
+    ),
+    408: (
+        "The body arrived too slowly; the connection ends. Plain text when no replica took the request in time.",
+        {"body_too_slow": "the body brought less than 2048 bytes a second for 10 s; send it faster"},
+    ),
     413: (
         "Too many bytes, pixels (looked at before decoding) or pictures.",
         {"picture_too_large": "the body has 40000000 bytes, at most 33554432 are accepted"},
     ),
     415: ("Not a picture of a supported format.", {"not_a_picture": _NOT_A_PICTURE["message"]}),
     422: (
-        "A bad parameter, or `format=image` for several pictures.",
+        "A bad or unknown parameter, or `format=image` for several pictures.",
         {"invalid_parameter": "classes: the model has no class 'unicorn'; it has 0 car, 1 truck"},
+    ),
+    429: (
+        "The key's pictures are at one of its limits; try again after Retry-After seconds.",
+        {
+            "rate_exceeded": "the key 'lab' may send 10 pictures a second; try again later",
+            "daily_exceeded": "the key 'lab' has sent its 5000 pictures of today (UTC)",
+            "share_exceeded": "the key 'lab' has its share of the queue (32 pictures); try again later",
+        },
     ),
     500: (
         "The engine failed on this picture, or something unexpected happened. Plain text when the replica died.",
@@ -295,7 +318,10 @@ def error_answers(*statuses: int, shape: Any = ErrorAnswer) -> dict[int | str, d
             "description": description,
             "content": {"application/json": {"examples": examples}},
         }
-        if status == 503:
+        if status == 401:
+            scheme = {"description": "The scheme of the key.", "schema": {"type": "string", "const": "Bearer"}}
+            answers[status]["headers"] = {"WWW-Authenticate": scheme}
+        if status in (429, 503):
             seconds = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
             answers[status]["headers"] = {"Retry-After": seconds}
     return answers

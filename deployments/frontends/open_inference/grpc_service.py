@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -33,12 +34,18 @@ _SERVICE = "inference.GRPCInferenceService"
 
 _GRPC_CODES = {
     400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
     413: "INVALID_ARGUMENT",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
 """Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
+
+_OPEN = ("ServerLive", "ServerReady")
+"""Methods that need no key."""
 
 
 def add_open_inference(servicer: Any, server: Any) -> None:
@@ -96,7 +103,8 @@ def _rpc(method: Method) -> Any:
         service, messages = _protocol()
         kind = getattr(messages, service.methods_by_name[method.__name__].output_type.name)
         try:
-            result = await method(self, await self.parse(method.__name__, request))
+            with await self.admitted(method.__name__, grpc_context):
+                result = await method(self, await self.parse(method.__name__, request))
         except Exception as error:
             import grpc
 
@@ -107,6 +115,10 @@ def _rpc(method: Method) -> Any:
             # Set, not raised: Serve would log a traceback for a client's mistake, in two processes.
             grpc_context.set_code(grpc.StatusCode[_GRPC_CODES.get(status, "INTERNAL")])
             grpc_context.set_details(failure.message)
+            if failure.headers:
+                sent = grpc_context.trailing_metadata()
+                more = [(name.lower(), value) for name, value in failure.headers.items()]
+                grpc_context.set_trailing_metadata([*sent, *more])
             return kind()
         if isinstance(result, dict):
             from google.protobuf.json_format import ParseDict
@@ -139,6 +151,22 @@ class OpenInferenceGrpc:
         if len(data) > WORTH_A_THREAD:
             return await self.service.convert(_parsed, kind, data, most)
         return _parsed(kind, data, most)
+
+    async def admitted(self, method: str, grpc_context: Any) -> AbstractContextManager[object]:
+        """Asks for a key, in the metadata `authorization` or `x-api-key`; enter the result for the call's duration.
+
+        Raises:
+            UnauthorizedError: There is no key, or an unknown one.
+            BadInputError: As `Guard.key_of` and `Guard.admit`.
+        """
+        guard = self.service.guard
+        if guard is None or method in _OPEN:
+            return nullcontext()
+        metadata = dict(grpc_context.invocation_metadata())
+        key = guard.key_of(_text(metadata.get("authorization")), _text(metadata.get("x-api-key")))
+        if (record := current_request.get()) is not None:
+            record.key = key.name
+        return await guard.admit(key, pictures=method == "ModelInfer")
 
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:
@@ -190,6 +218,10 @@ class OpenInferenceGrpc:
         _check_size(request.ByteSize(), model.limits.binary_bytes)
         with Deadline(self.service.settings.timeout_s):
             return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _parsed(kind: Any, data: bytes, most_values: int) -> Any:

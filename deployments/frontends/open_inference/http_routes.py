@@ -21,6 +21,7 @@ from deployments.frontends.open_inference.http_codec import decode_request, defl
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, protocol_status
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
+from deployments.frontends.query import no_query
 from deployments.service import DetectorService
 
 Converted = TypeVar("Converted")
@@ -41,6 +42,7 @@ class _Route(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
+                await no_query(request)
                 return await handle(request)
             except Exception as error:
                 failure = explain(error, request.url.path)
@@ -66,8 +68,14 @@ class ProtocolError(BaseModel):
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ProtocolError, "description": "The request does not fit the model."},
+    401: {"model": ProtocolError, "description": "A key is needed, and none or an unknown one was sent."},
+    403: {"model": ProtocolError, "description": "The key is known and not in force."},
     404: {"model": ProtocolError, "description": "No such model or path."},
     413: {"model": ProtocolError, "description": "Too many bytes or pixels."},
+    429: {
+        "model": ProtocolError,
+        "description": "The key is at one of its limits; try again after Retry-After seconds.",
+    },
     500: {"model": ProtocolError, "description": "The engine failed, or something unexpected happened."},
     503: {
         "model": ProtocolError,
@@ -75,7 +83,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     },
     504: {"model": ProtocolError, "description": "No answer in time."},
 }
-_BINARY = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_INFER: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+    408: {"model": ProtocolError, "description": "The body arrived too slowly; the connection ends."},
+}
 
 router = APIRouter(prefix="/v2", route_class=_Route, tags=["Open Inference Protocol"], responses=_ERRORS)
 
@@ -141,15 +152,15 @@ async def model_statistics(repository: Repository, name: str, version: str = "")
     return JSONResponse(repository.statistics(name, version))
 
 
-@router.post("/models/{name}/versions/{version}/infer", responses={200: _BINARY})
-@router.post("/models/{name}/infer", responses={200: _BINARY})
+@router.post("/models/{name}/versions/{version}/infer", responses=_INFER)
+@router.post("/models/{name}/infer", responses=_INFER)
 async def infer(request: Request, service: Service, repository: Repository, name: str, version: str = "") -> Response:
     """Runs a model; JSON or JSON with binary tensors, in and out."""
     model = repository.model(name, version)
     service.refuse_when_full()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)
-    with arriving(service):
+    with arriving(request, service):
         body = await whole_body(request, model.limits.body_bytes(json_bytes))
     with Deadline(service.settings.timeout_s):
         # Inflated, it may be as large as the model's limit; and parsing takes as much again.

@@ -8,11 +8,12 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
 
 from azaion_engine.errors import MissingDependencyError, quote
 from deployments.frontends.page.routes import answer_file
+from deployments.frontends.query import no_query
 
 _SWAGGER = ("swagger-ui.css", "swagger-ui-bundle.js")
 _OWN = ("docs.js",)
@@ -22,7 +23,7 @@ _POLICY = {
     "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(no_query)])
 
 
 @router.api_route("/docs", methods=["GET", "HEAD"])

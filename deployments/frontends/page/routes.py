@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePath
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
 
 from azaion_engine.errors import quote
 from azaion_engine.model.file import SAMPLES, sample_picture
+from deployments.frontends.query import no_query
 
 # Own table: the system's has two types for .js and may lack a suffix.
 _TYPES = {
@@ -41,7 +42,7 @@ def page(request: Request) -> Response:
     return page_file(request, "index.html")
 
 
-@router.get("/page/{name}")
+@router.get("/page/{name}", dependencies=[Depends(no_query)])
 def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
     folder = resources.files("deployments.frontends.page").joinpath("static")
@@ -50,7 +51,7 @@ def page_file(request: Request, name: str) -> Response:
     return answer_file(request, name, folder.joinpath(name).read_bytes())
 
 
-@router.get("/samples/{name}")
+@router.get("/samples/{name}", dependencies=[Depends(no_query)])
 def sample(request: Request, name: str) -> Response:
     """Answers a sample picture that ships with the library."""
     if name not in SAMPLES:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from azaion_cli.checks import network
+from azaion_cli.checks.listeners import Listener, listeners
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.pictures.gpu import nvjpeg
+from azaion_engine.system import memory
 from tests.azaion_cli.conftest import Ran
 
 Cli = Callable[..., Ran]
@@ -79,3 +86,81 @@ def test_a_cache_that_cannot_be_written_is_a_problem(azaion: Cli, no_gpu: None) 
     ran = azaion("doctor", "--cache-dir", "/proc/cache", "--json")
     assert ran.code == ExitCode.ENVIRONMENT
     assert checks(ran)["engine cache"]["status"] == "problem"
+
+
+def test_a_configuration_is_checked_without_starting_anything(azaion: Cli, no_gpu: None, tmp_path: Path) -> None:
+    good = Path(__file__).parents[3] / "configs" / "cpu.yaml"
+    ran = azaion("doctor", good, "--json")
+    assert (ran.code, checks(ran)["configuration"]["status"]) == (ExitCode.OK, "ok")
+    bad = tmp_path / "bad.yaml"
+    for wrong, words in (
+        (("max_queue: 32", "max_qeue: 32"), "max_qeue"),
+        (("model: demo", "model: /nowhere/cars.onnx"), "/nowhere/cars.onnx"),
+        (("port: 8000", "port: none"), "port"),
+        (("proxy_location: EveryNode", "{"), str(bad)),
+    ):
+        bad.write_text(good.read_text().replace(*wrong))
+        ran = azaion("doctor", bad, "--json")
+        assert ran.code == ExitCode.ENVIRONMENT, wrong
+        assert words in checks(ran)["configuration"]["found"]
+        assert checks(ran)["configuration"]["advice"]
+
+
+def test_little_room_is_a_warning_and_no_failure(
+    azaion: Cli, no_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = shutil.disk_usage(tmp_path)._replace(total=64 * 2**20, free=64 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
+    monkeypatch.setattr(memory, "available_memory", lambda: 2**30)
+    ran = azaion("doctor", "--json")
+    assert (ran.code, ran.json["ok"]) == (ExitCode.OK, True)
+    found = checks(ran)
+    for name in ("engine cache", "Ray's folder", "memory", "shared memory"):
+        assert (found[name]["status"], found[name]["advice"] != "") == ("warning", True), name
+    assert "--shm-size" in found["shared memory"]["advice"]
+
+
+def test_a_machine_without_a_haproxy_is_slower(azaion: Cli, no_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "/bin/false")
+    ran = azaion("doctor", "--json")
+    assert (ran.code, checks(ran)["HAProxy"]["status"]) == (ExitCode.OK, "warning")
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "status"),
+    [
+        ("token", "::", "ok"),
+        ("disabled", "::ffff:127.0.0.1", "warning"),
+        ("disabled", "::", "problem"),
+    ],
+)
+def test_a_ray_without_its_token_that_others_reach_is_a_problem(
+    azaion: Cli, no_gpu: None, monkeypatch: pytest.MonkeyPatch, mode: str, address: str, status: str
+) -> None:
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "RAY_AUTH_MODE": mode}) as daemon:
+        try:
+            here = Listener(6379, address, daemon.pid, "/somewhere/ray/core/src/ray/gcs/gcs_server --port 6379")
+            monkeypatch.setattr(network, "listeners", lambda: [here])
+            ran = azaion("doctor", "--json")
+        finally:
+            daemon.kill()
+    token, ports = checks(ran)["Ray's token"], checks(ran)["ports"]
+    assert token["status"] == status
+    assert ("RAY_AUTH_MODE=token" in token["advice"]) == (status != "ok")
+    assert ran.code == (ExitCode.ENVIRONMENT if status == "problem" else ExitCode.OK)
+    assert ports["status"] == ("warning" if address == "::" else "ok")
+    assert ("6379 (gcs_server)" in ports["found"]) == (address == "::")
+
+
+def test_the_listening_sockets_of_this_machine_are_known_with_their_processes() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as four,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+    ):
+        for server, address in ((four, "127.0.0.1"), (six, "::1")):
+            [found] = [each for each in listeners() if each.port == server.getsockname()[1]]
+            assert (found.address, found.pid, found.is_local) == (address, os.getpid(), True)
+            assert "pytest" in found.process
+    assert Listener(1, "::ffff:127.0.0.1", 0, "").is_local
+    assert not Listener(1, "0.0.0.0", 0, "").is_local
+    assert not Listener(1, "::", 0, "").is_local

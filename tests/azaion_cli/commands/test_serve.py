@@ -23,6 +23,7 @@ from azaion_cli import preflight, throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
+from tests.ports import listeners_of, row_of, table, unlike_table
 from tests.running_serve import free_port
 
 Cli = Callable[..., Ran]
@@ -106,6 +107,34 @@ def test_ray_starts_in_throughput_mode_and_the_command_says_so(
     assert "0.0.0.0:8000" in azaion("serve", config).err
 
 
+@pytest.mark.parametrize(
+    ("host", "keys", "warned"),
+    [("0.0.0.0", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False), ("::1", False, False)],
+)
+def test_a_service_that_others_reach_without_a_key_is_warned_of(
+    azaion: Cli, started: list[Any], tmp_path: Path, host: str, keys: bool, warned: bool
+) -> None:
+    file = tmp_path / "keys.json"
+    azaion("keys", "add", "lab", "--file", file)
+    ran = azaion("serve", "--host", host, "--port", 8123, *(["--keys", file] if keys else []))
+    assert (f"OPEN: HTTP listens on {host}" in ran.err) is warned
+    [(_, text)] = started
+    access = yaml.safe_load(text)["applications"][0]["args"].get("access")
+    assert access == ({"keys_file": str(file)} if keys else None)
+
+
+def test_a_keys_file_that_cannot_be_used_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    application = {"import_path": "deployments.app:build", "args": {"access": {"keys_file": str(tmp_path / "none")}}}
+    config.write_text(yaml.safe_dump({"applications": [application]}))
+    ran = azaion("serve", config)
+    assert ran.code == ExitCode.ENVIRONMENT
+    assert f"the keys file {tmp_path / 'none'} cannot be read" in ran.err
+    assert started == []
+
+
 @pytest.mark.parametrize("block", ["http_options", "grpc_options"])
 def test_a_port_on_which_another_program_listens_is_refused_before_anything_starts(
     azaion: Cli, started: list[Any], monkeypatch: pytest.MonkeyPatch, block: str
@@ -137,7 +166,8 @@ def test_a_ray_that_died_is_not_joined(
 
 def test_without_throughput_mode_ray_keeps_its_own_settings(azaion: Cli, environments: list[dict[str, str]]) -> None:
     assert azaion("serve", "--no-throughput", "--port", 8123).err == ""
-    assert environments == [{**os.environ, **throughput.EITHER_MODE}]
+    closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "AZAION_GRPC_HOST": "127.0.0.1"}
+    assert environments == [{**os.environ, **throughput.EITHER_MODE, **closed}]
 
 
 def test_the_users_variables_win(
@@ -188,6 +218,8 @@ def test_a_haproxy_that_does_not_run_is_left_off_visibly(
         (["--model", "nothing-here.onnx"], "nothing-here.onnx"),
         (["--set", "batch_size=8", "--set", "max_queue=4"], "max_queue (4)"),
         (["--set", "autoscale.max_gpus=0"], "autoscale.max_gpus"),
+        (["--set", "access.key_file=keys.json"], "access.key_file"),
+        (["--keys", "nothing-here.json"], "nothing-here.json"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -207,10 +239,10 @@ def test_what_the_service_would_refuse_is_refused_before_it_starts(
 def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_it_ends(
     tmp_path: Path, mode: str, listener: str, number: signal.Signals
 ) -> None:
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    ports = ["--port", str(port), "--grpc-port", str(free_port())]
+    ports = ["--port", str(port), "--grpc-port", str(grpc_port)]
     command = [sys.executable, "-m", "azaion_cli", "serve", mode, *ports, "--engine", "onnx"]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
@@ -235,6 +267,12 @@ def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_i
         assert httpx.head(f"{url}/model").headers["content-length"] == str(len(httpx.get(f"{url}/model").content))
         assert {name for name, _ in listeners(port)} == {listener}
         assert {address for _, address in listeners(port)} == {"127.0.0.1"}
+        open_ = listeners_of(process.pid)
+        assert unlike_table(open_, "`azaion serve`, HTTP on 127.0.0.1", port, grpc_port) == []
+        rows = {row_of(each, port, grpc_port) for each in open_}
+        behind_haproxy = {row for row in table() if "HAProxy" in row}
+        assert rows - behind_haproxy == table().keys() - behind_haproxy - {"Ray Client"}
+        assert (rows & behind_haproxy) == (behind_haproxy if mode == "--throughput" else set())
         log = (tmp_path / "log").read_text()
         assert (f"throughput mode: HAProxy listens on 127.0.0.1:{port}" in log) == (mode == "--throughput")
         assert "ready in" in log

@@ -63,6 +63,46 @@ def test_the_key_head_reads_an_unknown_file(outputs: dict[str, np.ndarray], head
     assert_right(detect(path, **settings))
 
 
+def rows_with(columns: int) -> dict[str, np.ndarray]:
+    """End-to-end rows with mask coefficients or keypoints behind them, as Ultralytics' `nms=True` and YOLO26 give."""
+    return {"output0": np.concatenate([s.rows(300), np.full((1, 300, columns), 3.3, np.float32)], axis=2)}
+
+
+def raw_with(columns: int) -> dict[str, np.ndarray]:
+    return {"output0": np.ascontiguousarray(s.candidates(s.CELLS, 3, extra=columns).transpose(0, 2, 1))}
+
+
+PROTOTYPES = {"output1": np.ones((1, 32, 16, 24), np.float32)}
+
+
+@pytest.mark.parametrize("prototypes_first", [False, True])
+@pytest.mark.parametrize(
+    ("task", "outputs"),
+    [
+        pytest.param("segment", raw_with(32) | PROTOTYPES, id="masks, raw"),
+        pytest.param("segment", rows_with(32) | PROTOTYPES, id="masks, suppressed or end to end"),
+        pytest.param("pose", raw_with(51), id="keypoints, raw"),
+        pytest.param("pose", rows_with(51), id="keypoints, suppressed or end to end"),
+    ],
+)
+def test_the_task_that_a_refusal_names_gives_the_boxes_of_masks_and_keypoints(
+    task: str, outputs: dict[str, np.ndarray], prototypes_first: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    ordered = dict(reversed(outputs.items())) if prototypes_first else outputs
+    path.write_bytes(s.make_model(ordered, metadata={**s.METADATA, "task": task}))
+    [advice] = re.findall("`task: (.*?)`", refusal(path))
+    assert_right(detect(path, task=advice))
+
+
+@pytest.mark.parametrize("outputs", [raw_with(32) | PROTOTYPES, rows_with(32) | PROTOTYPES], ids=["raw", "rows"])
+def test_masks_without_metadata_are_found_by_their_prototypes(outputs: dict[str, np.ndarray], tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model(outputs))
+    [advice] = re.findall("`task: (.*?)`", refusal(path))
+    assert_right(detect(path, task=advice, **RGB))
+
+
 def test_the_task_that_a_refusal_names_gives_oriented_boxes(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     metadata = {key: value for key, value in s.METADATA.items() if key != "task"}

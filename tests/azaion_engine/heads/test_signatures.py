@@ -47,6 +47,11 @@ def ultralytics(**more: str) -> dict[str, str]:
     return {**s.METADATA, **more}
 
 
+def filled(array: np.ndarray, count: int, value: float = 0) -> np.ndarray:
+    """`[count, …]`, the rows beyond the array having this value."""
+    return np.concatenate([array, np.full((count - len(array), *array.shape[1:]), value, array.dtype)])
+
+
 def transposed(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array.transpose(0, 2, 1))
 
@@ -95,13 +100,23 @@ def queried(names: tuple[str, str], classes: int, softmax: bool = False, **optio
 
 
 def ssd(background: bool, **options: Any) -> bytes:
+    return s.make_model(scored(background), **options)
+
+
+def scored(background: bool = False) -> dict[str, np.ndarray]:
+    """Boxes `[1, 20, 4]` with a score for each class, and with one that the first box suppresses."""
     scores = np.full((1, 20, 3), 0.01, np.float32)
     boxes = np.full((1, 20, 4), [1, 1, 5, 5], np.float32)
     for place, box, confidence, class_id in zip((3, 4), s.BOXES, s.CONFIDENCES, s.CLASSES, strict=True):
         scores[0, place, class_id + background] = confidence
         boxes[0, place] = box
     scores[0, 5], boxes[0, 5] = scores[0, 3] / 2, boxes[0, 3]
-    return s.make_model({"scores": scores, "boxes": boxes}, **options)
+    return {"scores": scores, "boxes": boxes}
+
+
+def numbered(*columns: np.ndarray) -> np.ndarray:
+    """Rows `[2, n]` of these columns, after the number of the picture."""
+    return np.column_stack([np.zeros(2), *columns]).astype(np.float32)
 
 
 CASES = {
@@ -329,6 +344,142 @@ CASES = {
         {"background": "none", **RGB},
         "RGB 0..1, stretch",
     ),
+    "PP-YOLOE, scores transposed": Case(
+        lambda: s.make_model({"concat": scored()["boxes"], "concat_1": transposed(scored()["scores"])}),
+        "scored_boxes",
+        ("background", "input"),
+        {"background": "none", **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "YOLOv4, a dimension of 1": Case(
+        lambda: s.make_model({"boxes": s.relative(scored()["boxes"][:, :, None]), "confs": scored()["scores"]}),
+        "scored_boxes",
+        ("background", "input"),
+        {"background": "none", **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "scores of centred boxes": Case(
+        lambda: s.make_model({"scores": 1 / (1 + np.exp(-s.queries(3)[0])), "boxes": s.queries(3)[1]}),
+        "scored_boxes",
+        ("background", "input"),
+        {"background": "none", **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "TensorFlow, names with scope and port": Case(
+        lambda: s.make_model(
+            {f"StatefulPartitionedCall/{name}:0": value for name, value in tensorflow().items()},
+            input_shape=[1, s.HEIGHT, s.WIDTH, 3],
+            input_type=TensorProto.UINT8,
+        ),
+        "named_outputs",
+        ("input",),
+        {"input": {"fit": "stretch"}},
+        "RGB 0..255, stretch, NHWC uint8",
+    ),
+    "EfficientNMS, names as TensorFlow's": Case(
+        lambda: s.make_model(
+            {
+                "num_detections": np.array([[2]], np.int32),
+                "detection_boxes": s.BOXES[None],
+                "detection_scores": s.CONFIDENCES[None],
+                "detection_classes": s.CLASSES[None].astype(np.int32),
+            }
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "mmdeploy, filled up": Case(
+        lambda: s.make_model(
+            {
+                "dets": filled(np.concatenate([s.BOXES, s.CONFIDENCES[:, None]], axis=1), 6)[None],
+                "labels": filled(s.CLASSES.astype(np.int64), 6, -1)[None],
+            }
+        ),
+        "named_outputs",
+        ("input",),
+        {"confidence": 0.0, **RGB},
+        "RGB 0..1, stretch",
+    ),
+    "YOLO-NAS, five boxes at most": Case(
+        lambda: s.make_model(
+            {
+                "graph2_num_predictions": np.array([[2]], np.int64),
+                "graph2_pred_boxes": filled(s.BOXES, 5, -1)[None],
+                "graph2_pred_scores": filled(s.CONFIDENCES, 5, -1)[None],
+                "graph2_pred_classes": filled(s.CLASSES.astype(np.int64), 5, -1)[None],
+            }
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "detectron2, the size of the picture too": Case(
+        lambda: s.make_model(
+            {"v1": s.BOXES, "v2": s.CLASSES.astype(np.int64), "v3": s.CONFIDENCES, "v4": np.array([64, 96], np.int64)},
+            input_shape=[3, s.HEIGHT, s.WIDTH],
+            shapes={"v1": ["n", 4], "v2": ["n"], "v3": ["n"]},
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "scores and classes without a name": Case(
+        lambda: s.make_model({"a": s.CLASSES[None].astype(np.float32), "b": s.CONFIDENCES[None], "c": s.BOXES[None]}),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "scores and classes with a dimension of 1": Case(
+        lambda: s.make_model(
+            apart(scores=s.CONFIDENCES[None, :, None], classes=s.CLASSES[None, :, None].astype(np.int64))
+        ),
+        "named_outputs",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "YOLOv7 with suppression": Case(
+        lambda: s.make_model({"output": numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)}, shapes={"output": ["n", 7]}),
+        "end_to_end",
+        ("input",),
+        RGB,
+    ),
+    "YOLO-NAS, flat": Case(
+        lambda: s.make_model({"graph2_flat_predictions": numbered(s.BOXES, s.CONFIDENCES, s.CLASSES)}),
+        "end_to_end",
+        ("input",),
+        RGB,
+    ),
+    "PaddleDetection": Case(
+        lambda: s.make_model(
+            {
+                "multiclass_nms3_0.tmp_0": np.column_stack([s.CLASSES, s.CONFIDENCES, s.BOXES]).astype(np.float32),
+                "multiclass_nms3_0.tmp_2": np.array([2], np.int32),
+            },
+            extras={"scale_factor": (TensorProto.FLOAT, [1, 2])},
+        ),
+        "end_to_end",
+        ("input",),
+        RGB,
+        "RGB 0..1, stretch",
+    ),
+    "DETR with a mask": Case(
+        lambda: queried(
+            ("logits", "pred_boxes"),
+            5,
+            softmax=True,
+            extras={"pixel_mask": (TensorProto.INT64, ["batch", s.HEIGHT, s.WIDTH])},
+        ),
+        "detr",
+        ("background",),
+        {"background": "last"},
+        "minus (0.485, 0.456, 0.406)",
+    ),
     "classes moved by the user": Case(
         lambda: s.make_model({"output0": s.rows()}, metadata=s.METADATA),
         "end_to_end",
@@ -417,6 +568,46 @@ def test_rows_that_are_no_boxes_are_never_answered(
         Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector,
     ):
         detector.detect([s.picture()])
+
+
+@pytest.mark.parametrize("corner_first", [True, False])
+def test_boxes_of_a_corner_or_a_centre_and_a_size_are_never_answered_as_corners(
+    corner_first: bool, tmp_path: Path
+) -> None:
+    boxes = s.centred()
+    if corner_first:
+        boxes[:, :2] = s.BOXES[:, :2]
+    rows = np.column_stack([boxes, s.CONFIDENCES, s.CLASSES]).astype(np.float32)[None]
+    for outputs in (apart(boxes=boxes[None]), {"out": rows}):
+        case = Case(lambda outputs=outputs: s.make_model(outputs), "")
+        with pytest.raises(ModelError, match="may be centre and size"):
+            Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
+
+
+@pytest.mark.parametrize(
+    ("columns", "extras", "family"),
+    [
+        (7, {}, "of YOLOv7"),
+        (6, {}, "end-to-end rows without a batch"),
+        (6, {"scale_factor": (TensorProto.FLOAT, [1, 2])}, "that begin with class and confidence"),
+    ],
+)
+def test_a_sample_without_boxes_refuses_no_file(
+    columns: int, extras: dict[str, Any], family: str, tmp_path: Path
+) -> None:
+    none = np.zeros((0, columns), np.float32)
+    case = Case(lambda: s.make_model({"out": none}, shapes={"out": ["n", columns]}, extras=extras), "")
+    with Detector.open(model=save(tmp_path, case), engine="onnx", **RGB) as detector:
+        assert detector.engine.choice.family.endswith(family)
+        assert len(detector.detect([s.picture()])[0].boxes) == 0
+
+
+def test_rows_of_several_pictures_are_not_taken_for_those_of_one(tmp_path: Path) -> None:
+    rows = numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)
+    rows[1, 0] = 1
+    case = Case(lambda: s.make_model({"output": rows}, shapes={"output": ["n", 7]}), "")
+    with pytest.raises(ModelError, match="number of a lone picture"):
+        Detector.open(model=save(tmp_path, case), engine="onnx", **RGB)
 
 
 def test_an_angle_or_keypoints_are_not_taken_for_classes(tmp_path: Path) -> None:

@@ -44,12 +44,21 @@ def test_it_prints_what_was_found_and_how_far_it_is(
     assert (table["right.onnx"]["boxes"], table["right.onnx"]["wrong"]) == ("2 / 2", False)
     assert (float(table["wrong.onnx"]["difference"]), table["wrong.onnx"]["wrong"]) == (pytest.approx(5, abs=1), True)
     assert "`input`" in table["anonymous.onnx"]["recognised"]
-    assert capsys.readouterr().out.count("\n") == 5
+    heading, _, *table_lines = capsys.readouterr().out.splitlines()
+    assert (heading, len(table_lines)) == ("At a confidence of 0.25:", 5)
 
 
 def test_settings_of_a_file_are_given_to_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "keys.json").write_text(json.dumps({"anonymous.onnx": {"input": {"colour": "rgb"}}}))
     assert run(monkeypatch, folder, "--settings", folder / "keys.json", "--only", "anonymous") == 0
+
+
+def test_an_exporter_that_rounds_has_a_tolerance_of_its_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = json.loads((folder / "manifest.json").read_text())["models"]
+    [wrong] = [model for model in models if model["file"] == "wrong.onnx"]
+    for within, code in ((4.0, 1), (6.0, 0)):
+        (folder / "manifest.json").write_text(json.dumps({"models": [{**wrong, "within_px": within}]}))
+        assert run(monkeypatch, folder) == code
 
 
 def test_a_file_that_finds_no_boxes_must_be_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from unittest import mock
 
+import httpx
 import pytest
 from fastapi import Request
 from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
-from deployments.frontends.body import whole_body
+from deployments.batching import arriving
+from deployments.frontends.body import client_of, whole_body
+from tests.deployments.frontends import documented
 from tests.deployments.in_process import client, replica
 from tests.stand_in import grey_picture, open_slow_stand_in
 
@@ -55,3 +60,55 @@ def test_a_content_length_of_thousands_of_digits_is_too_large_and_no_error_of_ou
         with pytest.raises(PictureTooLargeError, match="at most 100 are accepted") as caught:
             asyncio.run(whole_body(Request({"type": "http", "headers": headers}, receive), 100))
         assert len(str(caught.value)) < 100
+
+
+async def drip(path: str) -> httpx.Response:
+    """Sends a byte a tenth of a second, for two seconds at most."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"a"
+            await asyncio.sleep(0.1)
+
+    async with client() as asked:
+        return await asked.post(path, content=body())
+
+
+@pytest.mark.parametrize("path", ["/detect", "/detect?confidence=0.5", "/v2/models/stand-in/infer"])
+def test_a_body_that_arrives_too_slowly_is_408_and_ends_the_connection(path: str) -> None:
+    with mock.patch.multiple(arriving, WINDOW_S=2, _LOOK_S=0.1), replica():
+        answer = asyncio.run(drip(path))
+    documented.check(answer)
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert f"{arriving.MINIMUM_RATE} bytes a second" in str(answer.json()["error"])
+
+
+def test_slow_bodies_never_take_the_place_of_a_quick_one() -> None:
+    async def scenario() -> tuple[list[httpx.Response], list[int]]:
+        slow = [asyncio.create_task(drip("/detect")) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        quick = [(await post_at_once([grey_picture(value)]))[0] for value in range(4)]
+        return [await each for each in slow], quick
+
+    with mock.patch.object(arriving, "YOUNGEST_S", 0.2), replica(max_queue=1, batch_size=1) as held:
+        slow, quick = asyncio.run(scenario())
+        assert held.service.bodies.number == 0
+    assert quick == [200] * 4
+    # One place was enough for the quick ones; the other slow body was read to its end, and is no picture.
+    assert sorted(answer.status_code for answer in slow) == [415, 503]
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "client_address"),
+    [
+        ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),
+        ("127.0.0.1", [], "127.0.0.1"),
+        ("127.0.0.1", ["203.0.113.5, 198.51.100.7"], "198.51.100.7"),
+        ("::1", ["203.0.113.5", "2001:db8::1"], "2001:db8::1"),
+    ],
+)
+def test_only_a_proxy_on_this_machine_names_another_client(
+    address: str, forwarded: list[str], client_address: str
+) -> None:
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    assert client_of(Request({"type": "http", "headers": headers, "client": (address, 1)})) == client_address

@@ -109,10 +109,11 @@ def test_a_failure_without_a_request_counts_nowhere() -> None:
     assert explain(GpuLostError("gone"), "a handle").code == "gpu_lost"
 
 
-def test_only_a_503_says_when_to_try_again() -> None:
-    assert retry_after(503) == {"Retry-After": "1"}
-    assert retry_after(503, 7) == {"Retry-After": "7"}
-    for status in (400, 422, 429, 499, 500, 504):
+def test_only_a_429_and_a_503_say_when_to_try_again() -> None:
+    for status in (429, 503):
+        assert retry_after(status) == {"Retry-After": "1"}
+        assert retry_after(status, 7) == {"Retry-After": "7"}
+    for status in (400, 422, 499, 500, 504):
         assert retry_after(status, 7) == {}
     assert Failure("overloaded", "full", 503, 7).headers == {"Retry-After": "7"}
     assert Failure("internal", "failed", 500, 7).headers == {}

@@ -48,6 +48,15 @@ def test_a_person_can_read_the_line(clock, lines):
     assert lines[0].getMessage() == ("POST /detect 200 ok 250.0 ms (decode 3.1 queue 0.5 engine 20.0 encode 11.4)")
 
 
+def test_a_line_has_the_name_of_its_key_if_there_is_one(clock, lines):
+    log = RequestLog()
+    keyed = over(200)
+    keyed.key = "lab"
+    log.write(keyed)
+    log.write(over(200))
+    assert [getattr(line, "key", None) for line in lines] == ["lab", None]
+
+
 def test_a_flood_is_bounded_and_the_next_line_says_how_much_was_left_out(clock, lines):
     log = RequestLog()
     for _ in range(ANSWERS_PER_SECOND + 30):

@@ -21,6 +21,7 @@ from azaion_engine.plans.store import StoreOutcome
 from deployments.settings import ServiceSettings
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
+from tests.deployments.access.keys_made import add_key
 from tests.running_serve import Deployed, end_ray, start_ray, start_serve
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
@@ -63,21 +64,37 @@ def scrape() -> Scrape:
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[Deployed]:
-    """A replica with a fake GPU, on a Ray that exports its metrics every second."""
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="module")
+def secret(keys: Path) -> str:
+    return add_key(keys, "lab", rate=1000)
+
+
+@pytest.fixture(scope="module")
+def app(keys: Path, secret: str) -> Iterator[Deployed]:
+    """A replica with a fake GPU that wants keys, on a Ray that exports its metrics every second."""
     every_second = {"metrics_report_interval_ms": 1000}
     start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
     yield start_serve().deploy(
-        open_on_a_fake_gpu, num_gpus=1, replicas_per_gpu=1, max_picture_bytes=100_000, max_queue=16
+        open_on_a_fake_gpu,
+        num_gpus=1,
+        replicas_per_gpu=1,
+        max_picture_bytes=100_000,
+        max_queue=16,
+        access={"keys_file": str(keys)},
     )
     end_ray()
 
 
 @pytest.fixture(scope="module")
-def scraped(app: Deployed) -> Scrape:
+def scraped(app: Deployed, secret: str) -> Scrape:
     """Metrics that Ray exports after nine requests with eleven pictures."""
     picture = grey_picture(5)
     with app.client() as client:
+        client.headers["X-API-Key"] = secret
         for _ in range(4):
             assert client.post("/detect", content=picture).status_code == 200
         several = [("picture", ("a.png", data, "image/png")) for data in (picture, b"no picture", picture)]
@@ -125,6 +142,22 @@ def test_pictures_that_were_not_answered_are_counted_by_reason(scraped):
         "invalid_parameter": 1,
         "internal": 1,
     }
+
+
+def test_requests_and_pictures_are_counted_by_the_name_of_the_key(scraped):
+    keyed = [sample for sample in scraped.samples if sample.name == "ray_azaion_key_requests_total"]
+    assert {sample.labels["key"] for sample in keyed} == {"lab"}
+    outcomes = {sample.labels["outcome"]: sample.value for sample in keyed}
+    assert outcomes == {
+        "ok": 4,
+        "partial": 1,
+        "picture_too_large": 1,
+        "not_a_picture": 1,
+        "invalid_parameter": 1,
+        "internal": 1,
+        "not_found": 1,
+    }
+    assert scraped.values("ray_azaion_key_pictures_total", "key") == {"lab": 4 + 2}
 
 
 def test_every_stage_is_timed_in_seconds(scraped):

@@ -113,7 +113,7 @@ def app(collector: Collector) -> Iterator[Deployed]:
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": "127.0.0.1", "port": port},
-        grpc_options={**CONFIG["grpc_options"], "port": GRPC_PORT},
+        grpc_options=yaml.safe_load((ROOT / "configs/one_gpu.yaml").read_text())["grpc_options"] | {"port": GRPC_PORT},
         logging_config=CONFIG["logging_config"],
     )
     application = build_application(ServiceSettings(max_picture_bytes=100_000), open_talkative_stand_in)

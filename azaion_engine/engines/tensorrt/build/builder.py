@@ -12,6 +12,7 @@ from azaion_engine.cuda.context import CudaContext, cuda_context
 from azaion_engine.cuda.gpu import gpu_available
 from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.engines.tensorrt.build.expand_gelu import expand_gelu
 from azaion_engine.engines.tensorrt.build.fixed_size import fix_size
 from azaion_engine.engines.tensorrt.build.mixed_precision import convert_to_mixed, widen_to_float32
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
@@ -103,8 +104,9 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
         model = onnx.load_model_from_string(onnx_model)
         fix_size(model, info, *info.resolve(1, options.height, options.width)[1:])
         widen_to_float32(model)
-        if not trt.reads_axes_input:
+        if not trt.reads_opset_20:
             inline_reduce_axes(model)
+            expand_gelu(model)
         if half and strong:
             model = convert_to_mixed(model)
 

@@ -1,5 +1,6 @@
 // The command that asks the same as the page shows, for a POSIX shell.
 
+import { key } from "./key.js";
 import { address } from "./service.js";
 
 /**
@@ -20,7 +21,8 @@ export function curlCommand(picture, confidence, classes, drawn) {
     sample: `curl -sO ${quoted(address(`samples/${picture.name}`))}\n`,
     paste: `# the pasted picture, saved as ${picture.name.replace(/\s+/g, " ")}\n`,
   };
-  return `${first[picture.origin] ?? ""}curl --data-binary ${quoted(`@${picture.name}`)} ${quoted(url)}${output}`;
+  const access = key() ? '-H "X-API-Key: $AZAION_KEY" ' : ""; // not the key itself: commands are copied, and shown
+  return `${first[picture.origin] ?? ""}curl ${access}--data-binary ${quoted(`@${picture.name}`)} ${quoted(url)}${output}`;
 }
 
 /**

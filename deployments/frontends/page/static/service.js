@@ -1,5 +1,7 @@
 // What the page asks of the service: the model's card, boxes, and a drawn picture where the browser cannot show one.
 
+import { askForKey, key, keyHeaders } from "./key.js";
+
 /**
  * The confidence that the page asks with. The answer to this one request must hold everything that the slider can
  * show; below it an end-to-end model's 300 rows are noise, which would be sent and drawn for nothing.
@@ -17,6 +19,8 @@ export class ServiceError extends Error {
 
 /** The address of the service itself, whatever prefix it is under. */
 export const address = (path) => new URL(path, document.baseURI).href;
+
+const KEY_WANTED = [401, 403];
 
 export async function modelCard() {
   return json(await answered("model"));
@@ -52,9 +56,10 @@ function post(picture, parameters, signal) {
 }
 
 async function answered(path, options) {
+  const sent = key();
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers: keyHeaders() });
   } catch {
     if (options?.signal?.aborted) throw options.signal.reason;
     throw new ServiceError("the service cannot be reached, or the file can no longer be read", "no_answer", "–");
@@ -69,6 +74,7 @@ async function answered(path, options) {
   }
   const wait = response.headers.get("Retry-After");
   const words = error?.message ?? `${response.status} ${response.statusText}`;
+  if (KEY_WANTED.includes(response.status) && (await askForKey(sent, words))) return answered(path, options);
   throw new ServiceError(wait ? `${words} (retry after ${wait} s)` : words, error?.code ?? "http_error", response.status);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_open_inference
+from tests.deployments.access.keys_made import add_key
 from tests.deployments.in_process import GrpcContext, Replica, replica
 from tests.stand_in import grey_picture
 
@@ -92,3 +94,55 @@ def test_an_error_about_a_megabyte_of_text_still_reaches_the_client(part: str) -
         call("ModelInfer", message.SerializeToString())
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) < 500
+
+
+def infer() -> bytes:
+    tensor = {"name": "picture", "datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [grey_picture(5)]}}
+    return Request(model_name="stand-in", inputs=[tensor]).SerializeToString()
+
+
+def statuses_with_keys(keys: Path, *calls: tuple[str, dict[str, str]]) -> list[GrpcContext]:
+    """Calls methods with metadata on a replica that wants keys."""
+    contexts = [GrpcContext(**metadata) for _, metadata in calls]
+
+    async def run() -> None:
+        for (method, _), context in zip(calls, contexts, strict=True):
+            await getattr(held, method)(infer() if method == "ModelInfer" else b"", context)
+
+    with replica(access={"keys_file": str(keys)}, batch_size=1) as held:
+        asyncio.run(run())
+    return contexts
+
+
+def test_a_key_comes_in_the_metadata(tmp_path):
+    secret = add_key(tmp_path / "keys")
+    metadata = [{"authorization": f"Bearer {secret}"}, {"x_api_key": secret}, {"x_api_key": "wrong"}, {}]
+    for method in ("ModelInfer", "ServerMetadata", "RepositoryIndex"):
+        contexts = statuses_with_keys(tmp_path / "keys", *((method, each) for each in metadata))
+        assert [context.code for context in contexts] == [None, None, *[grpc.StatusCode.UNAUTHENTICATED] * 2]
+
+
+def test_grpc_probes_need_no_key(tmp_path):
+    add_key(tmp_path / "keys")
+    contexts = statuses_with_keys(tmp_path / "keys", ("ServerLive", {}), ("ServerReady", {}))
+    assert [context.code for context in contexts] == [None, None]
+
+
+def test_a_message_is_not_parsed_without_a_key(tmp_path):
+    add_key(tmp_path / "keys")
+    with replica(access={"keys_file": str(tmp_path / "keys")}) as held:
+        context = GrpcContext()
+        asyncio.run(held.ModelInfer(b"\xff\xff no message", context))
+    assert context.code == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_limits_are_resource_exhausted_with_the_time_to_wait(tmp_path):
+    secret, off = add_key(tmp_path / "keys", daily=1), add_key(tmp_path / "keys", "off", enabled=False)
+    calls = [("ModelInfer", {"x_api_key": each}) for each in (secret, secret, off)]
+    passed, refused, disabled = statuses_with_keys(tmp_path / "keys", *calls)
+    assert passed.code is None
+    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    [(name, seconds)] = refused.trailing
+    assert name == "retry-after"
+    assert 0 < int(seconds) <= 86400
+    assert disabled.code == grpc.StatusCode.PERMISSION_DENIED

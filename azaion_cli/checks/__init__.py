@@ -1,0 +1,1 @@
+"""What `azaion doctor` checks."""

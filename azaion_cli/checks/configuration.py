@@ -1,0 +1,38 @@
+"""Check of a Serve configuration, without starting anything."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from azaion_cli.checks.check import Check
+
+_BUILDER = "deployments.app:build"
+
+
+def configuration_check(path: Path) -> Check:
+    """Checks a configuration file as Serve and the service would when they start."""
+    from pydantic import ValidationError
+
+    name = "configuration"
+    try:
+        from ray.serve.schema import ServeDeploySchema
+
+        config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        for application in config.applications:
+            if application.import_path != _BUILDER:
+                continue
+            settings = import_module("deployments.settings").ServiceSettings(**application.args)
+            if settings.model != "demo" and not Path(settings.model).expanduser().is_file():
+                return Check(name, "problem", f"{path}: there is no file {settings.model}", "correct `model`")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        return Check(name, "problem", f"{path}: {where}: {first['msg']}", "README, Configuration, has every key")
+    except (ImportError, OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        return Check(name, "problem", f"{path}: {said}", "serve_config.yaml of the project is a valid one")
+    host, port = config.http_options.host, config.http_options.port
+    return Check(name, "ok", f"{path}, HTTP on {host}:{port}")
