@@ -19,7 +19,7 @@ from azaion_cli.options import (
     read_settings,
 )
 from azaion_engine.errors import InvalidParameterError
-from azaion_engine.files.sources import Source, find_sources
+from azaion_engine.files.sources import STDIN, Source, find_sources
 from azaion_engine.files.streams import is_stream
 
 
@@ -44,7 +44,7 @@ def detect(
         Format, typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, or one COCO document.")
     ] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default: stdout.")
+        Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default, and -: stdout.")
     ] = None,
     draw: Annotated[
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
@@ -79,6 +79,8 @@ def detect(
     input ever. Of a stream the newest frame is answered, older ones are skipped; streams share batches.
     --json writes errors and a closing summary as JSON to stderr.
     """
+    if output == Path(STDIN):
+        output = None
     streams = [text for text in sources if is_stream(text)]
     found = _checked(sources, streams, format_, output, recursive)
     settings = read_settings(set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size)
