@@ -21,7 +21,7 @@ from azaion_cli.options import (
     read_settings,
 )
 from azaion_engine.errors import InvalidParameterError
-from azaion_engine.files.sources import Source, find_sources
+from azaion_engine.files.sources import STDIN, Source, find_sources
 from azaion_engine.files.streams import is_stream
 
 
@@ -47,7 +47,7 @@ def detect(
         typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, one COCO document, or map polygons."),
     ] = "jsonl",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default: stdout.")
+        Path | None, typer.Option("--output", "-o", help="File to write, a folder for yolo; default, and -: stdout.")
     ] = None,
     draw: Annotated[
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
@@ -98,6 +98,8 @@ def detect(
     the boxes of GeoTIFFs, and of drones' photos taken straight down, as WGS84 polygons.
     --json writes errors and a closing summary as JSON to stderr.
     """
+    if output == Path(STDIN):
+        output = None
     streams = [text for text in sources if is_stream(text)]
     found = _checked(sources, streams, format_, output, recursive)
     wishes = SceneWishes(parse_bands(bands), gsd, scene_gsd, min_metres, max_metres)

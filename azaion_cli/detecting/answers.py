@@ -114,7 +114,9 @@ class Answers:
     @contextmanager
     def _writer(self, detector: Detector) -> Iterator[Writer]:
         if self._kind == "yolo" and self._to is not None:
-            yield Yolo(self._to, self._output)
+            labels = Yolo(self._to, self._output)
+            yield labels
+            labels.finish()
             return
         with ExitStack() as stack:
             stream = stack.enter_context(self._output.text(self._to)) if self._to else sys.stdout

@@ -40,7 +40,7 @@ class Drawer:
         self._threads = threads
         self._failed = failed
         self._pool = ThreadPoolExecutor(threads, "draw")
-        self._running: deque[tuple[Item, Future[PictureError | None]]] = deque()
+        self._running: deque[tuple[Item, Path, Future[bytes | PictureError]]] = deque()
 
     def draw(self, item: Item, pixels: NDArray[np.uint8], found: Detections) -> None:
         """Queues one picture; waits if more than twice `threads` are pending.
@@ -49,8 +49,8 @@ class Drawer:
             InvalidParameterError: The file of an earlier picture exists by now.
             OSError: An earlier picture could not be written.
         """
-        drawing = self._pool.submit(_draw, pixels, found, self._names.path_for(item), self._output)
-        self._running.append((item, drawing))
+        drawing = self._pool.submit(_draw, pixels, found)
+        self._running.append((item, self._names.path_for(item), drawing))
         if len(self._running) > 2 * self._threads:
             self._settle()
 
@@ -64,16 +64,19 @@ class Drawer:
         if error is None:
             while self._running:
                 self._settle()
+            self._output.settle()
 
     def _settle(self) -> None:
-        item, drawing = self._running.popleft()
-        if error := drawing.result():
-            self._failed(item, error)
+        item, path, drawing = self._running.popleft()
+        drawn = drawing.result()
+        if isinstance(drawn, PictureError):
+            self._failed(item, drawn)
+        else:
+            self._output.write_soon(path, drawn)
 
 
-def _draw(pixels: NDArray[np.uint8], found: Detections, path: Path, output: SafeOutput) -> PictureError | None:
+def _draw(pixels: NDArray[np.uint8], found: Detections) -> bytes | PictureError:
     try:
-        output.write(path, encode_jpeg(found.draw(pixels)))
+        return encode_jpeg(found.draw(pixels))
     except PictureError as error:
         return error
-    return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -14,15 +16,17 @@ from typing import IO, Any, TextIO, cast
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.names import printable
 
+_WRITERS = 16
+"""Threads of `write_soon`: each waits for the disk, which brings several files there at once."""
 _REPLACES = "--overwrite replaces it"
 
 
 class SafeOutput:
     """Writes the output files of one run.
 
-    A file is written under a temporary name in its folder, and renamed when it is complete. No input is ever replaced;
-    another file that exists already only with `overwrite`, which is tested once more when the file is renamed. Devices
-    and pipes, such as `/dev/null`, are written directly.
+    A file is written under a temporary name in its folder, brought to the disk, and renamed when it is complete. No
+    input is ever replaced; another file that exists already only with `overwrite`, which is tested once more when the
+    file is renamed. Devices and pipes, such as `/dev/null`, are written directly.
     """
 
     def __init__(self, inputs: Iterable[str | os.PathLike[str]] = (), *, overwrite: bool = False) -> None:
@@ -35,6 +39,8 @@ class SafeOutput:
         self._overwrite = overwrite
         self._inputs = {place for path in inputs if (place := _place(path)) is not None}
         self._planned: set[str] = set()
+        self._pool: ThreadPoolExecutor | None = None
+        self._writing: deque[Future[None]] = deque()
 
     def plan(self, path: Path) -> None:
         """Checks a file that will be written; nothing is created.
@@ -84,14 +90,12 @@ class SafeOutput:
 
     @contextmanager
     def text(self, path: Path) -> Iterator[TextIO]:
-        """Yields a UTF-8 file for writing; it appears, on the disk, at the end of the block, and not after an error."""
-        with self._open(path, "w", sync=True, encoding="utf-8", newline="") as file:
+        """Yields a UTF-8 file for writing; it appears at the end of the block, and not at all after an error."""
+        with self._open(path, "w", encoding="utf-8", newline="") as file:
             yield cast("TextIO", file)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Writes a whole file, one of many: it survives this process, but not at once a power cut.
-
-        Creates the folders that it lies in.
+        """Writes a whole file; creates the folders that it lies in.
 
         Raises:
             InvalidParameterError: It is an input or exists already.
@@ -101,8 +105,26 @@ class SafeOutput:
         with self._open(path, "wb") as file:
             file.write(data)
 
+    def write_soon(self, path: Path, data: bytes) -> None:
+        """Writes one of many whole files in a thread; for one caller's thread. `settle` waits for the last ones.
+
+        Raises:
+            InvalidParameterError: An earlier one is an input or exists already.
+            OSError: An earlier one cannot be written.
+        """
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_WRITERS, "write")
+        self._writing.append(self._pool.submit(self.write, path, data))
+        if len(self._writing) > 2 * _WRITERS:
+            self._writing.popleft().result()
+
+    def settle(self) -> None:
+        """Waits until all files of `write_soon` are there; raises as it does."""
+        while self._writing:
+            self._writing.popleft().result()
+
     @contextmanager
-    def _open(self, path: Path, mode: str, sync: bool = False, **how: Any) -> Iterator[IO[Any]]:
+    def _open(self, path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
         self._check(path)
         if _is_special(path):
             with open(path, mode, **how) as file:
@@ -113,9 +135,8 @@ class SafeOutput:
         try:
             with open(temporary, mode.replace("w", "x"), **how) as file:
                 yield file
-                if sync:
-                    file.flush()
-                    os.fsync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
             self._put(temporary, target)
         finally:
             with suppress(OSError):

@@ -131,7 +131,8 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
             sources = [_source(one, one.name if isinstance(one, Path) else "") for one in files_matching(str(path))]
         if not sources:
             raise InvalidParameterError(f"no picture or video: {quote(text)}")
-        found.update((source.path, source) for source in sources)
+        for source in sources:
+            found.setdefault(source.path if source.path == STDIN else os.path.abspath(source.path), source)
     return _told_apart(list(found.values()))
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from azaion_engine.errors import MissingDependencyError, PictureError, UndecodablePictureError, reason
 from azaion_engine.files.video_kind import stated_bytes
@@ -143,9 +143,10 @@ class _Reading:
         self._errors = (self.av.FFmpegError, OSError, ValueError)
 
     def frames(self, every: int) -> Iterator[Frame]:
-        stream = self.container.streams.best("video")
-        if stream is None:
+        best = self.container.streams.best("video")
+        if best is None:
             raise UndecodablePictureError("the file has no video track")
+        stream = cast("VideoStream", best)
         stream.thread_type = "AUTO"
         for frame in self._decoded(stream):
             index, self.frame_count = self.frame_count, self.frame_count + 1

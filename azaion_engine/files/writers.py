@@ -110,7 +110,11 @@ class Yolo(Writer):
                 place = [value for corner in box.corners for value in corner]
             shares = " ".join(f"{value / (width, height)[i % 2]:.6f}" for i, value in enumerate(place))
             lines.append(f"{box.class_id} {shares} {box.confidence:.4f}\n")
-        self._output.write(self._names.path_for(item), "".join(lines).encode())
+        self._output.write_soon(self._names.path_for(item), "".join(lines).encode())
+
+    def finish(self) -> None:
+        """Waits until all files are on the disk."""
+        self._output.settle()
 
 
 class Coco(Writer):

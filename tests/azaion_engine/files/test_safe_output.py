@@ -126,3 +126,16 @@ def test_devices_are_written_and_not_replaced() -> None:
     with SafeOutput().text(Path("/dev/null")) as file:
         file.write("gone")
     assert Path("/dev/null").is_char_device()
+
+
+def test_many_files_are_there_when_they_are_settled_and_an_error_of_one_is_raised(there: Path, tmp_path: Path) -> None:
+    output = SafeOutput()
+    for index in range(100):
+        output.write_soon(tmp_path / f"{index % 3}" / f"{index}.txt", b"%d" % index)
+    output.settle()
+    for index in range(100):
+        assert (tmp_path / f"{index % 3}" / f"{index}.txt").read_bytes() == b"%d" % index
+    output.write_soon(there, b"new")
+    with pytest.raises(InvalidParameterError, match="exists already"):
+        output.settle()
+    assert there.read_text() == "old"

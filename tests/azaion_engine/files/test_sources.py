@@ -44,6 +44,35 @@ def test_patterns_and_files_are_taken_once_and_a_named_file_whatever_its_suffix(
     assert names([f"{tree}/**/c.*"]) == ["c.webp"]
 
 
+def test_one_file_by_two_paths_is_taken_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tree)
+    assert names(["b.png", f"{tree}/b.png", "deep/../b.png", "*.png"]) == ["b.png"]
+
+
+def test_files_without_a_suffix_are_known_by_their_bytes_and_bytes_go_before_suffixes(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.avi").read_bytes()
+    for name, data in (("video", video), ("video.jpg", video), ("notes", b"text"), ("gone.mp4", b"")):
+        (tmp_path / name).write_bytes(data)
+    picture = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    for name in ("picture", "picture.mp4"):
+        (tmp_path / name).write_bytes(picture)
+    kinds = {source.name: source.is_video for source in find_sources([str(tmp_path)], recursive=False)}
+    assert kinds == {
+        "clip.avi": True,
+        "video": True,
+        "video.jpg": True,
+        "gone.mp4": True,
+        "picture": False,
+        "picture.mp4": False,
+    }
+
+
+def test_names_of_two_folders_are_told_apart_and_stay_short_where_they_may(tree: Path) -> None:
+    assert names([f"{tree}/b.png", f"{tree}/deep"]) == ["b.png", "c.webp", "clip.mp4"]
+    (tree / "deep" / "b.png").write_bytes(b"x")
+    assert names([f"{tree}/b.png", f"{tree}/deep"]) == ["b.png", "deep/b.png", "deep/c.webp", "deep/clip.mp4"]
+
+
 def test_a_file_with_brackets_in_its_name_is_a_file_not_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[1].jpg").write_bytes(b"x")
     assert names([f"{tmp_path}/[1].jpg"]) == ["[1].jpg"]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from azaion_engine.files.sources import Item
-from azaion_engine.files.writers import Coco, Csv, JsonLines, Yolo
+from azaion_engine.errors import InvalidParameterError
+from azaion_engine.files.safe_output import SafeOutput
+from azaion_engine.files.sources import Item, Source
+from azaion_engine.files.writers import Coco, Csv, FileNames, JsonLines, Yolo
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.results.detections import Detections
 
@@ -61,6 +64,7 @@ def test_yolo_files_are_shares_of_the_picture_and_empty_for_background(tmp_path:
     writer = Yolo(tmp_path / "labels")
     writer.write(PICTURE, found(CAR, TRUCK))
     writer.write(FRAME, found())
+    writer.finish()
     car, truck = (tmp_path / "labels/a.txt").read_text().splitlines()
     assert [float(value) for value in car.split()] == [0, 0.15, 0.4, 0.2, 0.4, 0.9]
     assert [float(value) for value in truck.split()] == [1, 0.5, 0.5, 1, 1, 0.5]
@@ -71,6 +75,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path: Path) -> Non
     writer = Yolo(tmp_path)
     for name in ("a.jpg", "a.png", "deep/a.jpg"):
         writer.write(Item(name, name, b""), found(CAR))
+    writer.finish()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")} == {"a.txt", "a_2.txt", "deep/a.txt"}
 
 
@@ -124,7 +129,9 @@ def test_csv_of_oriented_boxes_has_columns_for_them() -> None:
 
 
 def test_yolo_labels_of_oriented_boxes_are_their_corners(tmp_path: Path) -> None:
-    Yolo(tmp_path).write(PICTURE, oriented())
+    writer = Yolo(tmp_path)
+    writer.write(PICTURE, oriented())
+    writer.finish()
     class_id, *values, confidence = map(float, (tmp_path / "a.txt").read_text().split())
     assert (class_id, confidence) == (1, pytest.approx(0.9))
     np.testing.assert_allclose(np.reshape(values, (4, 2)) * [200, 100], expected_corners(), atol=1e-3)
@@ -145,3 +152,42 @@ def test_coco_s_segmentation_of_an_oriented_box_is_its_polygon(tmp_path: Path) -
     corners = expected_corners().clip([0, 0], [200, 100])
     np.testing.assert_allclose([x, y, x + width, y + height], [*corners.min(0), *corners.max(0)], atol=0.02)
     assert mask.area(coco.annToRLE(box)) == pytest.approx(400, rel=0.15)  # half of it is in the picture
+
+
+def test_frames_of_a_stream_have_their_time_and_tracked_boxes_their_ids() -> None:
+    stream = io.StringIO()
+    frame = Item("rtsp://camera/a", "stream_1_000007.jpg", b"", frame=7, time_s=0.28, stream=1, clock_s=1796000000.25)
+    tracked = replace(found(CAR, TRUCK), track_ids=np.array([3, -1]))
+    JsonLines(stream).write(frame, tracked)
+    line = json.loads(stream.getvalue())
+    assert [line[key] for key in ("source", "stream", "time", "frame", "time_s")] == [
+        "rtsp://camera/a",
+        1,
+        "2026-11-30T00:53:20.250Z",
+        7,
+        0.28,
+    ]
+    assert [box["track_id"] for box in line["boxes"]] == [3, None]
+    rows = io.StringIO()
+    Csv(rows, tracked=True).write(frame, tracked)
+    assert [row["track_id"] for row in csv.DictReader(io.StringIO(rows.getvalue()))] == ["3", ""]
+    document = io.StringIO()
+    coco = Coco(document, NAMES)
+    coco.write(frame, tracked)
+    coco.finish()
+    assert [one.get("track_id") for one in json.loads(document.getvalue())["annotations"]] == [3, None]
+
+
+def test_a_stream_of_another_encoding_gets_the_same_json_in_ascii() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="latin-1")
+    JsonLines(stream).write(Item("ночь.jpg", "ночь.jpg", b""), found())
+    assert json.loads(raw.getvalue().decode("latin-1"))["source"] == "ночь.jpg"
+
+
+def test_files_that_are_planned_are_those_that_are_written(tmp_path: Path) -> None:
+    sources = [Source("in/a.jpg", "a.jpg"), Source("in/a.png", "a.png")]
+    (tmp_path / "a_2.txt").write_text("old")
+    with pytest.raises(InvalidParameterError, match=r"a_2\.txt"):
+        FileNames(tmp_path, ".txt").plan(sources, SafeOutput())
+    FileNames(tmp_path, ".txt").plan(sources[:1], SafeOutput())
