@@ -59,6 +59,7 @@ class Client:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> Detections:
         """Finds the objects in one picture.
@@ -69,6 +70,7 @@ class Client:
             classes: Class ids or names to keep; default: all.
             iou: Of two boxes of a class that overlap by more, 0…1, the better stays; default: the model's.
             max_detections: Maximum number of boxes; default: the service's.
+            tiles: How a large picture is cut: `auto`, the size of a tile in pixels, or `off`; default: the service's.
             request_id: Sent as X-Request-ID.
 
         Raises:
@@ -83,7 +85,7 @@ class Client:
         """
         return self._hold(
             conversation.detect(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
             )
         )
 
@@ -95,6 +97,7 @@ class Client:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> list[Detections | RequestFailedError]:
         """Finds the objects in each of several pictures; a request carries as many as the service accepts.
@@ -107,6 +110,7 @@ class Client:
             classes: Class ids or names to keep; default: all.
             iou: Of two boxes of a class that overlap by more, 0…1, the better stays; default: the model's.
             max_detections: Maximum number of boxes; default: the service's.
+            tiles: How a large picture is cut: `auto`, the size of a tile in pixels, or `off`; default: the service's.
             request_id: Sent as X-Request-ID with each request.
 
         Returns:
@@ -117,7 +121,10 @@ class Client:
         """
         return self._hold(
             conversation.detect_many(
-                self._terms, pictures, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms,
+                pictures,
+                conversation.question(confidence, classes, iou, max_detections, tiles),
+                request_id,
             )
         )
 
@@ -129,12 +136,13 @@ class Client:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> bytes:
         """Returns the upright picture with its boxes drawn, JPEG bytes; arguments and errors are those of `detect`."""
         return self._hold(
             conversation.draw(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
             )
         )
 
@@ -213,12 +221,13 @@ class AsyncClient:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> Detections:
         """Finds the objects in one picture: see `Client.detect`."""
         return await self._hold(
             conversation.detect(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
             )
         )
 
@@ -230,12 +239,16 @@ class AsyncClient:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> list[Detections | RequestFailedError]:
         """Finds the objects in each of several pictures: see `Client.detect_many`."""
         return await self._hold(
             conversation.detect_many(
-                self._terms, pictures, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms,
+                pictures,
+                conversation.question(confidence, classes, iou, max_detections, tiles),
+                request_id,
             )
         )
 
@@ -247,12 +260,13 @@ class AsyncClient:
         classes: Classes | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
+        tiles: str | int | None = None,
         request_id: str | None = None,
     ) -> bytes:
         """Returns the picture with its boxes drawn, JPEG bytes: see `Client.draw`."""
         return await self._hold(
             conversation.draw(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections), request_id
+                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
             )
         )
 

@@ -159,13 +159,14 @@ def question(
     classes: Collection[int | str] | None,
     iou: float | None = None,
     max_detections: int | None = None,
+    tiles: str | int | None = None,
 ) -> dict[str, str]:
     """Returns the query parameters of a detection.
 
     Raises:
         ValueError: `classes` is empty, which the service would take as all classes.
     """
-    numbers = {"confidence": confidence, "iou": iou, "max_detections": max_detections}
+    numbers = {"confidence": confidence, "iou": iou, "max_detections": max_detections, "tiles": tiles}
     asked = {name: str(number) for name, number in numbers.items() if number is not None}
     if classes is None:
         return asked

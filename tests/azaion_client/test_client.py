@@ -84,11 +84,11 @@ def test_what_is_no_picture_is_refused_before_anything_is_sent(call, script, tmp
 def test_confidence_classes_and_request_id_are_sent(call, script):
     script.plays(Reply(), Reply(), Reply())
     call("detect", b"x", confidence=0.4, classes=["car", 3], request_id="mine")
-    call("detect", b"x", classes="car,truck", iou=0.5, max_detections=7)
+    call("detect", b"x", classes="car,truck", iou=0.5, max_detections=7, tiles="auto")
     call("detect", b"x")
     assert [asked.line for asked in script.asked] == [
         "POST /detect?confidence=0.4&classes=car%2C3",
-        "POST /detect?iou=0.5&max_detections=7&classes=car%2Ctruck",
+        "POST /detect?iou=0.5&max_detections=7&tiles=auto&classes=car%2Ctruck",
         "POST /detect",
     ]
     assert [asked.headers.get("x-request-id") for asked in script.asked] == ["mine", None, None]

@@ -13,6 +13,7 @@ import { address } from "./service.js";
 export function curlCommand(picture, confidence, classes, drawn) {
   const query = new URLSearchParams({ confidence: confidence.toFixed(2) });
   if (classes) query.set("classes", classes.join(","));
+  if (picture.tiles) query.set("tiles", "auto");
   if (drawn) query.set("format", "image");
   const url = `${address("detect")}?${String(query).replaceAll("%2C", ",")}`;
   const output = drawn ? ` -o ${quoted(picture.name.replace(/(\.[^.]*)?$/, "_boxes.jpg"))}` : "";

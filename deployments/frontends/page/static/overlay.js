@@ -3,6 +3,7 @@
 import { paint } from "./colours.js";
 
 const CROWD = 0.4; // share of the picture that all labels together would cover
+const MOST_LABELS = 400; // of the most confident boxes: placing them takes their number squared
 const MOST = 25; // times a box's own area that its label may cover in a crowd
 
 export class Overlay {
@@ -74,11 +75,11 @@ export class Overlay {
     const crowded = shown.reduce((sum, { size }) => sum + area(size), 0) > CROWD * width * height;
     const small = shown.filter(({ spot, size }) => spot.bottom - spot.top < 2 * size[1]);
     const taken = [];
-    for (const item of shown) {
+    for (const [rank, item] of shown.entries()) {
       const { spot } = item;
       const tiny = area(item.size) > MOST * area([spot.right - spot.left, spot.bottom - spot.top]);
       const places = placesFor(spot, item.size, width, height);
-      const free = (crowded && tiny ? [] : places).find(
+      const free = ((crowded && tiny) || rank >= MOST_LABELS ? [] : places).find(
         (place) =>
           !taken.some((other) => overlap(place, other)) &&
           !small.some((other) => other !== item && overlap(place, other.spot)),

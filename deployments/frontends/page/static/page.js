@@ -190,6 +190,7 @@ addEventListener("drop", (event) => {
 // --- buttons ---------------------------------------------------------------------------------------------------
 
 $("again").addEventListener("click", () => pictures.again());
+$("tiles").addEventListener("change", () => pictures.cut($("tiles").checked));
 $("cancel").addEventListener("click", () => pictures.cancel());
 $("zoom").addEventListener("click", () => {
   const actual = $("scroller").classList.toggle("actual");

@@ -15,6 +15,7 @@ const MOST = 32; // taken at a time: each stays in the browser's memory while th
  * @property {"new" | "waiting" | "busy" | "done" | "failed"} state
  * @property {object} [answer] what /detect answered
  * @property {number} [roundTrip] milliseconds, as the browser saw them
+ * @property {boolean} [tiles] whether it was asked about in tiles
  * @property {Error} [error]
  * @property {AbortController} [request] ends the request that was sent
  */
@@ -30,6 +31,7 @@ export class Pictures {
     this.all = [];
     this.chosen = null;
     this.card = null;
+    this.tiles = false; // whether large pictures are cut
     this.awaited = null; // the picture that the next ones wait for
     for (const button of strip.querySelectorAll("button")) {
       const { sample } = button.dataset;
@@ -63,6 +65,13 @@ export class Pictures {
   again() {
     this.#mark(this.chosen, "waiting");
     this.#work();
+  }
+
+  /** Asks about large pictures in tiles, or no more: at once about the chosen one, about others when they are chosen. */
+  cut(tiles) {
+    this.tiles = tiles;
+    for (const picture of this.all) if (picture !== this.chosen && picture.state === "done") this.#mark(picture, "new");
+    if (this.chosen?.state === "done" || this.chosen?.state === "failed") this.again();
   }
 
   /** Gives the chosen picture up, whether it waits or was sent. */
@@ -120,7 +129,8 @@ export class Pictures {
         picture.bytes = await picture.load(request.signal);
         this.#mark(picture, "busy"); // now it can be shown
       }
-      Object.assign(picture, await detect(picture.bytes, this.card, request.signal));
+      const tiles = (picture.tiles = this.tiles);
+      Object.assign(picture, await detect(picture.bytes, this.card, request.signal, tiles));
       this.#mark(picture, "done");
     } catch (error) {
       this.#fail(picture, request.signal.aborted ? request.signal.reason : error);

@@ -28,16 +28,18 @@ export async function modelCard() {
  * @param {Blob} picture as the user chose it, byte for byte
  * @param {object | null} card limits to check before many megabytes are sent for nothing
  * @param {AbortSignal} signal ends the request; its reason is the error then
+ * @param {boolean} tiles whether a large picture is cut into tiles
  * @returns {Promise<{answer: object, roundTrip: number}>} what /detect answered, and the milliseconds from the first byte sent to the last received
  */
-export async function detect(picture, card, signal) {
+export async function detect(picture, card, signal, tiles) {
   const most = card?.limits.max_picture_bytes;
   if (picture.size > most) {
     const message = `the picture has ${picture.size} bytes, at most ${most} are accepted`;
     throw new ServiceError(message, "picture_too_large", "not sent");
   }
   const started = performance.now();
-  const answer = await json(await post(picture, { confidence: FLOOR }, signal), signal);
+  const parameters = { confidence: FLOOR, ...(tiles && { tiles: "auto" }) };
+  const answer = await json(await post(picture, parameters, signal), signal);
   if (!Array.isArray(answer.boxes)) throw new ServiceError("the answer has no boxes: another service answered", "no_boxes", 200);
   return { roundTrip: performance.now() - started, answer };
 }
