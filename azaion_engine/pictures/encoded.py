@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from azaion_engine.errors import AzaionError
-from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, webp_bytes
+from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
 from azaion_engine.pictures.bounds.jpeg_segments import check_scans, next_marker
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import (
@@ -23,7 +23,7 @@ from azaion_engine.pictures.header import (
     webp_size,
 )
 from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
-from azaion_engine.pictures.pixels import to_rgb, turn_upright
+from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
 
 _JPEG_END = 0xD9
 _JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
@@ -119,11 +119,21 @@ class EncodedPicture:
             return webp_bytes(*webp_size(self.data), len(self.data))
         opened = self._open()
         header = opened.header
+        if opened.reader is not None:
+            return reader_bytes(
+                header.width,
+                header.height,
+                opened.reader.pixel_bytes(),
+                len(opened.data),
+                turned=header.orientation != 1,
+                piece_bytes=opened.piece_bytes,
+            )
+        assert opened.image is not None
         if self._is_single_scan():
             return fast_jpeg_bytes(header.width, header.height) + len(opened.data)
         return pillow_bytes(
             *opened.image.size,
-            header.mode,
+            "RGB;16" if is_deep_colour(opened.data) else header.mode,
             len(opened.data),
             turned=header.orientation != 1,
             coefficients=header.format == "JPEG",
@@ -161,10 +171,14 @@ class EncodedPicture:
         self._opened = None  # free Pillow's pixels early: this picture may wait long for the engine
         header = opened.header
         try:
-            picture = self._decode_jpeg(opened) if header.format == "JPEG" else None
-            if picture is None:
-                opened.image.load()
-                picture = to_rgb(opened.image)
+            if opened.reader is not None:
+                picture = opened.reader.read()
+            else:
+                picture = self._decode_jpeg(opened) if header.format == "JPEG" else None
+                if picture is None:
+                    assert opened.image is not None
+                    opened.image.load()
+                    picture = to_rgb(opened.image, opened.data)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)
         except AzaionError:
@@ -200,7 +214,7 @@ class EncodedPicture:
         Raises:
             UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode.
         """
-        if self._is_single_scan():  # even if data follow it, e.g. a phone's motion photo
+        if opened.image is not None and self._is_single_scan():  # even if data follow it, e.g. a phone's motion photo
             return _decode_by_opencv(opened.data, *opened.image.size)
         check_scans(opened.data, opened.scan)
         return None

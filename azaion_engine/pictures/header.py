@@ -28,7 +28,11 @@ from azaion_engine.pictures.bounds.decode_cost import webp_bytes
 from azaion_engine.pictures.bounds.jpeg_segments import needed_segments
 from azaion_engine.pictures.bounds.png_chunks import needed_chunks
 from azaion_engine.pictures.bounds.tiff_directory import needed_tags
+from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
+from azaion_engine.pictures.readers.base import PixelReader
+from azaion_engine.pictures.readers.bmp_fields import BmpFields, is_bitfields
+from azaion_engine.pictures.readers.tiff import tiff_reader
 
 # The plug-ins, not Image.open: it applies a process-wide pixel limit before our own, and also tries formats that
 # are not accepted.
@@ -43,9 +47,6 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 _EXIF_ORIENTATION = 0x0112
 _MOST_EXIF_BYTES = 1 << 16
 """Bytes of an EXIF block that are read: as many as a JPEG's segment holds."""
-_TIFF_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
-TIFF_BITS = 258
-_TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
 _UNKNOWN_PIXELS = "unknown pixel mode"
 """Pillow's error message for a TIFF whose samples fit none of its modes."""
 
@@ -104,21 +105,23 @@ class PictureHeader:
 
 
 class OpenedPicture(NamedTuple):
-    """A picture as Pillow opened it.
+    """A picture as Pillow or a reader opened it.
 
     Attributes:
-        image: Its pixels are not decoded yet.
+        image: As Pillow opened it, its pixels not decoded yet; None if a reader decodes it.
         header: Its checked header.
-        data: What Pillow was given: the encoded picture without metadata.
+        data: What Pillow or the reader was given: the encoded picture without metadata.
         scan: Offset in `data` of a JPEG's first scan's marker; 0 for other formats.
         piece_bytes: Decoded bytes of a TIFF's largest strip or tile; 0 for other formats.
+        reader: Decodes what Pillow's plug-in does not; else None.
     """
 
-    image: ImageFile.ImageFile
+    image: ImageFile.ImageFile | None
     header: PictureHeader
     data: bytes
     scan: int = 0
     piece_bytes: int = 0
+    reader: PixelReader | None = None
 
 
 def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
@@ -139,29 +142,45 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     """
     name = check_format(data, limits)
     scan, piece_bytes, orientation, exif = 0, 0, 1, b""
+    reader: PixelReader | None = None
+    layout: TiffLayout | None = None
     if name == "JPEG":
         data, exif, scan = needed_segments(data)
     elif name == "PNG":
         data, exif = needed_chunks(data)
     elif name == "TIFF":
-        data, orientation, piece_bytes = needed_tags(data, limits.max_pixels)
+        directory = needed_tags(data, limits.max_pixels)
+        data, orientation, piece_bytes, layout = directory
+        check_pixels(layout.width, layout.height, limits)
+        reader = tiff_reader(directory)
+    elif name == "BMP" and is_bitfields(data):
+        reader = BmpFields(data)
+    if reader is not None:
+        check_pixels(reader.width, reader.height, limits)
+        header = PictureHeader(name, *_upright(reader.width, reader.height, orientation), orientation, reader.mode)
+        return OpenedPicture(None, header, data, scan, piece_bytes, reader)
     try:
         image = _PLUGINS[name](_BoundedFile(data))
         width, height = image.size
         if name == "WebP" and image.size != webp_size(data):  # the size that was checked and charged
             raise ValueError("its headers give different sizes")
     except Exception as error:
-        if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
-            raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
+        if str(error) == _UNKNOWN_PIXELS and layout is not None:  # an intact file, e.g. with colours of 2 bits
+            raise UnsupportedPictureError(f"given a TIFF with {layout.describe()}, which is not accepted") from error
+        if str(error).startswith("Unsupported BMP"):  # its header, its bits a pixel or its compression
+            raise UnsupportedPictureError(f"given a BMP of an unusual kind: {error}") from error
         needed = webp_bytes(*webp_size(data), len(data)) if name == "WebP" else 2 * len(data)
         raise failed(name, error, needed) from error
     check_pixels(width, height, limits)
     _check_variant(image)
     if name != "TIFF":
         orientation = _read_orientation(exif or image.info.get("exif", b""))
-    if orientation >= 5:
-        width, height = height, width
-    return OpenedPicture(image, PictureHeader(name, width, height, orientation, image.mode), data, scan, piece_bytes)
+    header = PictureHeader(name, *_upright(width, height, orientation), orientation, image.mode)
+    return OpenedPicture(image, header, data, scan, piece_bytes)
+
+
+def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if orientation >= 5 else (width, height)
 
 
 def check_format(data: bytes, limits: PictureLimits) -> str:
@@ -205,15 +224,6 @@ def check_pixels(width: int, height: int, limits: PictureLimits) -> None:
 def _check_variant(image: ImageFile.ImageFile) -> None:
     if image.mode not in DEEP_GREY_MODES + _COLOUR_MODES:
         raise UnsupportedPictureError(f"given {image.mode} pixels; accepted are grey, palette, RGB and CMYK")
-    if isinstance(image, TiffImageFile):
-        # Camera raw files are TIFFs whose first image is a thumbnail: boxes on it would be useless.
-        kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)
-        if _DNG_VERSION in image.tag_v2 or (isinstance(kind, int) and kind & 1):
-            raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
-        separate = image.tag_v2.get(_TIFF_PLANES) == 2 and image.tag_v2.get(_TIFF_COMPRESSION, 1) == 1
-        if separate and image.mode == "RGB" and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
-            # Pillow reads each plane as 8 bits: the pixels would be wrong, without an error.
-            raise UnsupportedPictureError("given an uncompressed TIFF of 16 bits with separate planes")
     if image.info.get("compression") in (1, 2) and isinstance(image, BmpImageFile):
         # Pillow unpacks these byte by byte in Python, holding the GIL for long; no camera writes them.
         raise UnsupportedPictureError("given a run-length encoded BMP; accepted are uncompressed ones")
