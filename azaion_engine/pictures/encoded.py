@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, UndecodablePictureError
 from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
-from azaion_engine.pictures.bounds.jpeg_segments import check_scans, next_marker
+from azaion_engine.pictures.bounds.jpeg_entropy import has_all_restarts, has_blank, least_scan_bytes
+from azaion_engine.pictures.bounds.jpeg_segments import find_scans, next_marker
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import (
     OpenedPicture,
@@ -24,7 +25,10 @@ from azaion_engine.pictures.header import (
 )
 from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
 from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
+from azaion_engine.pictures.readers.jpeg_probe import checksum, is_not_cut, is_read_to_its_end
 
+_FILLED = 128
+"""Level of what libjpeg fills in, of all three colours."""
 _JPEG_END = 0xD9
 _JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
 
@@ -49,7 +53,8 @@ class EncodedPicture:
         self._opened: OpenedPicture | None = None
         self._looked = False
         self._jpeg: JpegHeader | None = None
-        self._single: bool | None = None
+        self._scan: tuple[int, int] | None = None
+        self._sought = False
 
     @property
     def jpeg(self) -> JpegHeader | None:
@@ -79,7 +84,7 @@ class EncodedPicture:
 
         Returns:
             Its header; None for any other picture: progressive, stored as CMYK or RGB, with unusual subsampling or
-            several scans, truncated, or not a JPEG.
+            several scans, truncated, or not a JPEG; also for one with a sign of damage, about which the CPU decides.
 
         Raises:
             PictureError: As `read_header`.
@@ -91,16 +96,20 @@ class EncodedPicture:
             header = self.read_header()
             # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
             # far longer, and finds only damage that happens to look like a marker.
-            whole = jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER)
-            return header if whole or self._is_single_scan() else None
+            if jpeg.scans_all and not jpeg.restart_interval and self.data.endswith(_JPEG_END_MARKER):
+                scan: tuple[int, int] | None = (jpeg.scan, len(self.data) - len(_JPEG_END_MARKER))
+            else:
+                scan = self._single_scan()
+            return None if scan is None or _is_suspect(self.data, jpeg, scan) else header
         opened = self._open()
         image, header = opened.image, opened.header
-        if not isinstance(image, JpegImageFile) or not self._is_single_scan():
+        scan = self._single_scan()
+        if not isinstance(image, JpegImageFile) or scan is None:
             return None
         # Pillow decides, as it does for `decode`: our own reader may have been misled by what it does not know.
         is_ycc = len(image.layer) == 1 or image.info.get("adobe_transform", 1) == 1
         same = tuple(component[:3] for component in image.layer) == jpeg.components
-        if not is_ycc or not same or image.info.get("progressive"):
+        if not is_ycc or not same or image.info.get("progressive") or _is_suspect(opened.data, jpeg, scan):
             return None
         self._opened = None  # its metadata must not live as long as this picture waits for the engine
         return header
@@ -112,7 +121,7 @@ class EncodedPicture:
             PictureError: As `read_header`.
         """
         jpeg = self.jpeg
-        if jpeg is not None and jpeg.plain and self._is_single_scan():
+        if jpeg is not None and jpeg.plain and self._single_scan() is not None:
             return fast_jpeg_bytes(jpeg.width, jpeg.height)
         if sniff(self.data) == "WebP":
             check_format(self.data, self.limits)
@@ -128,11 +137,10 @@ class EncodedPicture:
                 turned=header.orientation != 1,
                 piece_bytes=opened.piece_bytes,
             )
-        assert opened.image is not None
-        if self._is_single_scan():
+        if self._single_scan() is not None:
             return fast_jpeg_bytes(header.width, header.height) + len(opened.data)
         return pillow_bytes(
-            *opened.image.size,
+            *opened.pillow.size,
             "RGB;16" if is_deep_colour(opened.data) else header.mode,
             len(opened.data),
             turned=header.orientation != 1,
@@ -162,8 +170,8 @@ class EncodedPicture:
         jpeg = self.jpeg
         if jpeg is not None and jpeg.plain:
             self.read_header()  # checks the limits
-            if self._is_single_scan():
-                picture = _decode_by_opencv(self.data, jpeg.width, jpeg.height)
+            if (scan := self._single_scan()) is not None:
+                picture = _decode_scan(self.data, jpeg, jpeg.width, jpeg.height, scan)
                 if picture is not None:
                     return picture
         needed = self.decoding_bytes()
@@ -173,12 +181,11 @@ class EncodedPicture:
         try:
             if opened.reader is not None:
                 picture = opened.reader.read()
+            elif header.format == "JPEG":
+                picture = self._decode_jpeg(opened)
             else:
-                picture = self._decode_jpeg(opened) if header.format == "JPEG" else None
-                if picture is None:
-                    assert opened.image is not None
-                    opened.image.load()
-                    picture = to_rgb(opened.image, opened.data)
+                opened.pillow.load()
+                picture = to_rgb(opened.pillow, opened.data)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)
         except AzaionError:
@@ -191,33 +198,93 @@ class EncodedPicture:
             self._opened = open_picture(self.data, self.limits)
         return self._opened
 
-    def _is_single_scan(self) -> bool:
-        """Returns whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
-        if self._single is None:
+    def _single_scan(self) -> tuple[int, int] | None:
+        """Finds the only scan of an 8-bit grey or YCbCr JPEG that has one, and its end marker.
+
+        Returns:
+            Offsets of its compressed data and of the end marker, in the file or, if it is not plain, in the opened one;
+            None for any other picture.
+        """
+        if not self._sought:
             if self.jpeg is not None and self.jpeg.plain:
-                self._single = _runs_to_end(self.data, self.jpeg.scan)
+                self._scan = _scan_to_end(self.data, self.jpeg.scan)
             else:
                 opened = self._open()
                 image = opened.image
-                self._single = (
-                    isinstance(image, JpegImageFile)
-                    and image.mode in ("L", "RGB")
-                    and image.fp is not None
+                if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB") and image.fp is not None:
                     # Pillow stopped at the first byte of the first scan.
-                    and _runs_to_end(opened.data, image.fp.tell())
-                )
-        return self._single
+                    self._scan = _scan_to_end(opened.data, image.fp.tell())
+            self._sought = True
+        return self._scan
 
-    def _decode_jpeg(self, opened: OpenedPicture) -> NDArray[np.uint8] | None:
-        """Decodes a JPEG with a single scan; returns None for any other, which Pillow then decodes.
+    def _decode_jpeg(self, opened: OpenedPicture) -> NDArray[np.uint8]:
+        """Decodes a JPEG.
 
         Raises:
-            UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode.
+            UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode, or too few data.
         """
-        if opened.image is not None and self._is_single_scan():  # even if data follow it, e.g. a phone's motion photo
-            return _decode_by_opencv(opened.data, *opened.image.size)
-        check_scans(opened.data, opened.scan)
+        scan = self._single_scan()  # even if data follow it, e.g. a phone's motion photo
+        if scan is not None:
+            picture = _decode_scan(opened.data, self.jpeg, *opened.pillow.size, scan)
+            if picture is not None:
+                return picture
+        scans = find_scans(opened.data, opened.scan)
+        opened.pillow.load()
+        picture = to_rgb(opened.pillow, opened.data)
+        opened.pillow.close()  # its pixels
+        if not scans or not is_not_cut(opened.data, scans[-1][1], checksum(picture)):
+            raise _cut_off()
+        suspect = next((scan for scan in scans if has_blank(opened.data, *scan)), None)
+        if suspect is not None and not is_read_to_its_end(opened.data, *suspect):
+            raise _cut_off()
+        return picture
+
+
+def _decode_scan(
+    data: bytes, jpeg: JpegHeader | None, width: int, height: int, scan: tuple[int, int]
+) -> NDArray[np.uint8] | None:
+    """Decodes a JPEG with a single scan by OpenCV, and makes sure that the scan is whole.
+
+    Returns None if OpenCV fails: Pillow then decides.
+
+    Raises:
+        UndecodablePictureError: The scan is cut off or overwritten.
+        OutOfMemoryError: No memory was left.
+    """
+    suspect = jpeg is not None and _is_suspect(data, jpeg, scan)
+    picture = _decode_by_opencv(data, width, height)
+    if picture is None:
         return None
+    # libjpeg fills missing units with a grey, up to the last one.
+    if not suspect and not (picture[-1, -1] == _FILLED).all():
+        return picture
+    known = checksum(picture)
+    del picture  # while others are decoded
+    if not is_not_cut(data, scan[1], known) or (suspect and not is_read_to_its_end(data, *scan)):
+        raise _cut_off()
+    return _decode_by_opencv(data, width, height)
+
+
+def _is_suspect(data: bytes, jpeg: JpegHeader, scan: tuple[int, int]) -> bool:
+    """Returns whether a single scan may be overwritten.
+
+    Raises:
+        UndecodablePictureError: It is surely cut off: too short, or without restart markers that it needs.
+    """
+    start, end = scan
+    if not jpeg.scans_all:
+        return False
+    if end - start < least_scan_bytes(jpeg.width, jpeg.height, jpeg.components):
+        raise _cut_off()
+    if jpeg.restart_interval and not has_all_restarts(
+        data, start, end, jpeg.restart_interval, (jpeg.width, jpeg.height), jpeg.components
+    ):
+        raise _cut_off()
+    return has_blank(data, start, end)
+
+
+def _cut_off() -> UndecodablePictureError:
+    return UndecodablePictureError("the JPEG is damaged or truncated: data are missing for a part of its pixels")
 
 
 def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
@@ -244,7 +311,7 @@ def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8]
     return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
 
-def _runs_to_end(data: bytes, start: int) -> bool:
-    """Returns whether the scan that begins at a position runs to the end marker."""
+def _scan_to_end(data: bytes, start: int) -> tuple[int, int] | None:
+    """Returns the offsets of a scan's compressed data and of its end marker, if no other marker comes before."""
     found = next_marker(data, start)
-    return found is not None and found[1] == _JPEG_END
+    return (start, found[0] - 2) if found is not None and found[1] == _JPEG_END else None

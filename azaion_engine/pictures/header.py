@@ -123,6 +123,12 @@ class OpenedPicture(NamedTuple):
     piece_bytes: int = 0
     reader: PixelReader | None = None
 
+    @property
+    def pillow(self) -> ImageFile.ImageFile:
+        """The image, where no reader decodes it."""
+        assert self.image is not None
+        return self.image
+
 
 def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     """Opens a picture with Pillow and checks its header; decodes no pixels.
