@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from azaion_engine.errors import AzaionError, UndecodablePictureError
+from azaion_engine.errors import AzaionError
 from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
-from azaion_engine.pictures.bounds.jpeg_entropy import has_all_restarts, has_blank, least_scan_bytes
-from azaion_engine.pictures.bounds.jpeg_segments import find_scans, next_marker
+from azaion_engine.pictures.bounds.jpeg_entropy import has_blank
+from azaion_engine.pictures.bounds.jpeg_segments import find_scans
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import (
     OpenedPicture,
@@ -19,18 +18,16 @@ from azaion_engine.pictures.header import (
     check_bytes,
     check_format,
     check_pixels,
-    failed,
     open_picture,
     webp_size,
 )
 from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
 from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
-from azaion_engine.pictures.readers.jpeg_probe import checksum, is_not_cut, is_read_to_its_end
+from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
+from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 
-_FILLED = 128
-"""Level of what libjpeg fills in, of all three colours."""
-_JPEG_END = 0xD9
-_JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
+_JPEG_END_MARKER = b"\xff\xd9"
 
 
 class EncodedPicture:
@@ -96,11 +93,11 @@ class EncodedPicture:
             header = self.read_header()
             # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
             # far longer, and finds only damage that happens to look like a marker.
-            if jpeg.scans_all and not jpeg.restart_interval and self.data.endswith(_JPEG_END_MARKER):
+            if jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER):
                 scan: tuple[int, int] | None = (jpeg.scan, len(self.data) - len(_JPEG_END_MARKER))
             else:
                 scan = self._single_scan()
-            return None if scan is None or _is_suspect(self.data, jpeg, scan) else header
+            return None if scan is None or is_suspect(self.data, jpeg, scan) else header
         opened = self._open()
         image, header = opened.image, opened.header
         scan = self._single_scan()
@@ -109,7 +106,7 @@ class EncodedPicture:
         # Pillow decides, as it does for `decode`: our own reader may have been misled by what it does not know.
         is_ycc = len(image.layer) == 1 or image.info.get("adobe_transform", 1) == 1
         same = tuple(component[:3] for component in image.layer) == jpeg.components
-        if not is_ycc or not same or image.info.get("progressive") or _is_suspect(opened.data, jpeg, scan):
+        if not is_ycc or not same or image.info.get("progressive") or is_suspect(opened.data, jpeg, scan):
             return None
         self._opened = None  # its metadata must not live as long as this picture waits for the engine
         return header
@@ -171,7 +168,7 @@ class EncodedPicture:
         if jpeg is not None and jpeg.plain:
             self.read_header()  # checks the limits
             if (scan := self._single_scan()) is not None:
-                picture = _decode_scan(self.data, jpeg, jpeg.width, jpeg.height, scan)
+                picture = decode_scan(self.data, jpeg, jpeg.width, jpeg.height, scan)
                 if picture is not None:
                     return picture
         needed = self.decoding_bytes()
@@ -207,13 +204,13 @@ class EncodedPicture:
         """
         if not self._sought:
             if self.jpeg is not None and self.jpeg.plain:
-                self._scan = _scan_to_end(self.data, self.jpeg.scan)
+                self._scan = scan_to_end(self.data, self.jpeg.scan)
             else:
                 opened = self._open()
                 image = opened.image
                 if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB") and image.fp is not None:
                     # Pillow stopped at the first byte of the first scan.
-                    self._scan = _scan_to_end(opened.data, image.fp.tell())
+                    self._scan = scan_to_end(opened.data, image.fp.tell())
             self._sought = True
         return self._scan
 
@@ -225,7 +222,7 @@ class EncodedPicture:
         """
         scan = self._single_scan()  # even if data follow it, e.g. a phone's motion photo
         if scan is not None:
-            picture = _decode_scan(opened.data, self.jpeg, *opened.pillow.size, scan)
+            picture = decode_scan(opened.data, self.jpeg, *opened.pillow.size, scan)
             if picture is not None:
                 return picture
         scans = find_scans(opened.data, opened.scan)
@@ -233,85 +230,8 @@ class EncodedPicture:
         picture = to_rgb(opened.pillow, opened.data)
         opened.pillow.close()  # its pixels
         if not scans or not is_not_cut(opened.data, scans[-1][1], checksum(picture)):
-            raise _cut_off()
+            raise cut_off()
         suspect = next((scan for scan in scans if has_blank(opened.data, *scan)), None)
         if suspect is not None and not is_read_to_its_end(opened.data, *suspect):
-            raise _cut_off()
+            raise cut_off()
         return picture
-
-
-def _decode_scan(
-    data: bytes, jpeg: JpegHeader | None, width: int, height: int, scan: tuple[int, int]
-) -> NDArray[np.uint8] | None:
-    """Decodes a JPEG with a single scan by OpenCV, and makes sure that the scan is whole.
-
-    Returns None if OpenCV fails: Pillow then decides.
-
-    Raises:
-        UndecodablePictureError: The scan is cut off or overwritten.
-        OutOfMemoryError: No memory was left.
-    """
-    suspect = jpeg is not None and _is_suspect(data, jpeg, scan)
-    picture = _decode_by_opencv(data, width, height)
-    if picture is None:
-        return None
-    # libjpeg fills missing units with a grey, up to the last one.
-    if not suspect and not (picture[-1, -1] == _FILLED).all():
-        return picture
-    known = checksum(picture)
-    del picture  # while others are decoded
-    if not is_not_cut(data, scan[1], known) or (suspect and not is_read_to_its_end(data, *scan)):
-        raise _cut_off()
-    return _decode_by_opencv(data, width, height)
-
-
-def _is_suspect(data: bytes, jpeg: JpegHeader, scan: tuple[int, int]) -> bool:
-    """Returns whether a single scan may be overwritten.
-
-    Raises:
-        UndecodablePictureError: It is surely cut off: too short, or without restart markers that it needs.
-    """
-    start, end = scan
-    if not jpeg.scans_all:
-        return False
-    if end - start < least_scan_bytes(jpeg.width, jpeg.height, jpeg.components):
-        raise _cut_off()
-    if jpeg.restart_interval and not has_all_restarts(
-        data, start, end, jpeg.restart_interval, (jpeg.width, jpeg.height), jpeg.components
-    ):
-        raise _cut_off()
-    return has_blank(data, start, end)
-
-
-def _cut_off() -> UndecodablePictureError:
-    return UndecodablePictureError("the JPEG is damaged or truncated: data are missing for a part of its pixels")
-
-
-def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
-    """Decodes the most frequent kind of picture faster than Pillow, to exactly the same pixels.
-
-    Both use libjpeg-turbo, but Pillow keeps four bytes per pixel and repacks them under the GIL. OpenCV hides
-    truncation and damaged markers, so use it only for an 8-bit grey or YCbCr JPEG with a single scan that runs to
-    its end marker. Returns None if OpenCV fails: Pillow then decides.
-
-    Raises:
-        OutOfMemoryError: No memory was left.
-    """
-    # IMREAD_COLOR_RGB came with OpenCV 4.11.
-    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
-    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        picture: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        if error.code == cv2.Error.STS_NO_MEM:
-            raise failed("JPEG", MemoryError(), 0) from error
-        return None
-    if picture is None or picture.shape != (height, width, 3):
-        return None
-    return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
-
-
-def _scan_to_end(data: bytes, start: int) -> tuple[int, int] | None:
-    """Returns the offsets of a scan's compressed data and of its end marker, if no other marker comes before."""
-    found = next_marker(data, start)
-    return (start, found[0] - 2) if found is not None and found[1] == _JPEG_END else None

@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -16,12 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from azaion_engine.errors import (
-    QUOTED,
-    AzaionError,
     EmptyBodyError,
-    OutOfMemoryError,
     PictureTooLargeError,
-    UndecodablePictureError,
     UnsupportedPictureError,
 )
 from azaion_engine.pictures.bounds.decode_cost import webp_bytes
@@ -32,7 +27,10 @@ from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.bmp_fields import BmpFields, is_bitfields
-from azaion_engine.pictures.readers.tiff import tiff_reader
+from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.heif import HeifReader
+from azaion_engine.pictures.readers.jpeg_xl import JpegXlReader
+from azaion_engine.pictures.readers.tiff.choice import tiff_reader
 
 # The plug-ins, not Image.open: it applies a process-wide pixel limit before our own, and also tries formats that
 # are not accepted.
@@ -161,6 +159,9 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
         reader = tiff_reader(directory)
     elif name == "BMP" and is_bitfields(data):
         reader = BmpFields(data)
+    elif name in ("AVIF", "HEIC", "JPEG XL"):
+        reader, exif = _modern_reader(name, data, limits)
+        orientation = _read_orientation(exif)
     if reader is not None:
         check_pixels(reader.width, reader.height, limits)
         header = PictureHeader(name, *_upright(reader.width, reader.height, orientation), orientation, reader.mode)
@@ -183,6 +184,19 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
         orientation = _read_orientation(exif or image.info.get("exif", b""))
     header = PictureHeader(name, *_upright(width, height, orientation), orientation, image.mode)
     return OpenedPicture(image, header, data, scan, piece_bytes)
+
+
+def _modern_reader(name: str, data: bytes, limits: PictureLimits) -> tuple[PixelReader, bytes]:
+    """Returns the reader of an AVIF, HEIC or JPEG XL, and the EXIF block whose orientation is not applied by it."""
+    if name == "JPEG XL":
+        return JpegXlReader(data), b""
+    try:
+        heif = HeifReader(name, data, limits.max_pixels)
+    except (UnsupportedPictureError, PictureTooLargeError):
+        raise
+    except Exception as error:
+        raise failed(name, error, 2 * len(data)) from error
+    return heif, heif.exif
 
 
 def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
@@ -258,32 +272,3 @@ def _read_orientation(block: bytes) -> int:
     except Exception:  # broken metadata do not make a picture unusable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _allocatable(needed: int) -> bool:
-    try:
-        np.empty(needed, np.uint8)  # takes address space only, as nothing is written
-    except MemoryError:
-        return False
-    return True
-
-
-def failed(name: str, error: BaseException, needed: int) -> AzaionError:
-    """Converts any error that Pillow raised on a picture to the typed one.
-
-    Args:
-        name: The picture's format.
-        error: What was raised.
-        needed: Memory that the failed step takes, in bytes. Where as much cannot be allocated, that was the reason:
-            libjpeg and libwebp report the lack of memory like damage.
-
-    Returns:
-        OutOfMemoryError if no memory was left, PictureTooLargeError for Pillow's own limit, which counts only if
-        `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module must not change,
-        and UndecodablePictureError for all else.
-    """
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or not _allocatable(needed):
-        return OutOfMemoryError(f"no memory was left to decode the {name}; try again later")
-    if isinstance(error, Image.DecompressionBombError):
-        return PictureTooLargeError(f"the {name} has more pixels than Pillow is set to accept: {error}")
-    return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error)[:QUOTED] or type(error).__name__}")

@@ -6,16 +6,18 @@ it decoded before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 _LEAST_BLOCK_BITS = 2
 """Bits of the shortest block: one for its DC difference and one for the end of the block (ITU-T T.81, F.1.2)."""
-_BLANK = bytes(64)
+_BLANK = bytes(256)
 """Zeros this long are no entropy-coded picture but a file that was never written to its end, unless the picture is flat
 and the codes for that are zeros: whoever finds them must look closer."""
 _RESTARTS = 8
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 
 def least_scan_bytes(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> int:
@@ -41,10 +43,10 @@ def has_blank(data: bytes, start: int, end: int) -> bool:
     return data.find(_BLANK, start, end) >= 0
 
 
-def has_all_restarts(
+def last_restart_fits(
     data: bytes, start: int, end: int, interval: int, size: tuple[int, int], components: Sequence[tuple[int, int, int]]
 ) -> bool:
-    """Returns whether a scan has the restart markers that its number of units needs, in order (T.81, E.1.4).
+    """Returns whether a scan's last restart marker has the number that it needs, 0…7; takes microseconds.
 
     Args:
         data: The file.
@@ -53,6 +55,20 @@ def has_all_restarts(
         interval: Units from one marker to the next.
         size: (width, height) in pixels.
         components: As in `least_scan_bytes`.
+    """
+    needed = -(-_units(*size, components)[0] // interval) - 1
+    if needed <= 0:
+        return True
+    at = data.rfind(bytes((0xFF, 0xD0 + (needed - 1) % _RESTARTS)), start, end)
+    return at >= 0 and len(_RESTART.findall(data, at + 2, end)) <= 1
+
+
+def has_all_restarts(
+    data: bytes, start: int, end: int, interval: int, size: tuple[int, int], components: Sequence[tuple[int, int, int]]
+) -> bool:
+    """Returns whether a scan has the restart markers that its number of units needs, in order (T.81, E.1.4).
+
+    Args are those of `last_restart_fits`.
     """
     units, _ = _units(*size, components)
     needed = -(-units // interval) - 1

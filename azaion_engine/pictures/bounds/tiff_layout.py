@@ -92,7 +92,7 @@ class TiffLayout:
 
     @property
     def is_deep(self) -> bool:
-        """Whether its samples are grey or RGB that `readers.tiff_samples` reads, and not plain 8-bit ones."""
+        """Whether its samples are grey or RGB that `readers.tiff.samples` reads, and not plain 8-bit ones."""
         [bits, *others] = set(self.bits)
         [kind, *other_kinds] = set(self.kinds)
         if others or other_kinds or self.photometric > RGB or self.one(COMPRESSION, 1) not in BYTEWISE:

@@ -84,8 +84,7 @@ def test_no_bytes_are_an_empty_body() -> None:
     ("data", "word"),
     [
         (b"GIF89a" + b"\0" * 20, "GIF"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 20, "HEIC"),
-        (b"\0\0\0\x18ftypavif" + b"\0" * 20, "AVIF"),
+        (b"\0\0\0\x18ftypmif1" + b"\0" * 20, "HEIF"),
         (b"\0\0\0\x18ftypisom" + b"\0" * 20, "video"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"<?xml version='1.0'?>\n<svg/>", "SVG"),

@@ -7,7 +7,7 @@ from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_directory import TiffDirectory
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.opencv_reader import OpencvReader
-from azaion_engine.pictures.readers.tiff_samples import TiffSamples
+from azaion_engine.pictures.readers.tiff.samples import TiffSamples
 
 _LAB = 8
 

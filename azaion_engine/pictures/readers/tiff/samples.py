@@ -19,8 +19,8 @@ from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 from azaion_engine.pictures.bounds.tiff_rewriting import with_new_directory
 from azaion_engine.pictures.readers.base import PixelReader
-from azaion_engine.pictures.readers.predictors import FLOATING, HORIZONTAL, add_differences, join_float_bytes
 from azaion_engine.pictures.readers.stretch import to_8_bits
+from azaion_engine.pictures.readers.tiff.predictors import FLOATING, HORIZONTAL, add_differences, join_float_bytes
 
 _STRIP_SAMPLES = 1 << 18
 """Samples converted at a time, so that intermediate copies stay small."""
