@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from azaion_engine.errors import UndecodablePictureError
-from azaion_engine.pictures.header import DEEP_GREY_MODES
+from azaion_engine.pictures.header import DEEP_GREY_MODES, PictureLimits, check_pixels
+from azaion_engine.pictures.readers.failures import failed
 from azaion_engine.pictures.readers.stretch import to_8_bits
 
 _WHITE = 65535
 """White of 16 bits."""
+_PILLOW_IMAGE = 14
+"""Bytes a pixel: Pillow's pixels and a converted copy of them, the result, and that turned upright."""
+_EXIF_ORIENTATION = 0x0112
 _STRIP_SAMPLES = 1 << 18
 """Pixels converted per strip."""
 
@@ -42,6 +46,40 @@ def to_rgb(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint8]:
             raise UndecodablePictureError("its samples of 16 bits cannot be decoded")
         return to_8_bits(deep[..., 2::-1], _WHITE)
     return rgb
+
+
+def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """Converts a caller's PIL image to upright uint8 `[height, width, 3]`, as `EncodedPicture.decode` does its file.
+
+    Args:
+        image: Of any mode that Pillow converts to RGB; deep grey is stretched. Not changed, but loaded if it is lazy.
+
+    Raises:
+        UndecodablePictureError: Its pixels cannot be loaded.
+        OutOfMemoryError: No memory was left.
+    """
+    try:
+        image.load()
+        if image.mode in DEEP_GREY_MODES:
+            grey = to_8_bits(np.asarray(image), _WHITE if image.mode.startswith("I;16") else None)
+            picture = np.repeat(grey[..., None], 3, axis=2)
+        else:
+            opaque = image.convert("LA") if image.mode == "La" else image
+            picture = np.array(opaque if opaque.mode == "RGB" else opaque.convert("RGB"))
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception as error:  # Pillow's plug-ins raise many types on damaged files
+        raise failed(image.format or "PIL image", error, 0) from error
+    return turn_upright(picture, orientation if isinstance(orientation, int) else 1)
+
+
+def pillow_image_bytes(image: Image.Image, limits: PictureLimits) -> int:
+    """Returns the bytes that `from_pillow` takes.
+
+    Raises:
+        PictureTooLargeError: More pixels than `limits`.
+    """
+    check_pixels(image.width, image.height, limits)
+    return image.width * image.height * _PILLOW_IMAGE
 
 
 def is_deep_colour(data: bytes) -> bool:

@@ -24,7 +24,12 @@ _FENCE = 3.0
 _HUGE = 1e30
 """Floats beyond are fill values: -3.4e38 and 1e38 are written for missing samples; no camera measures them."""
 _FILLS = (-9999.0, -99999.0, -32768.0, -32767.0, -2147483648.0)
-"""Values that mean nodata in files without a tag, if all other samples are far away."""
+"""Values that mean nodata in files without a tag, if all other samples are farther away than from each other; of
+unsigned integers, 0 and the largest number do."""
+_LEAST_RANGE = {"u": 255, "i": 1, "f": 0}
+"""Range of the other samples from which on that holds: a picture of two levels has no nodata."""
+_FEW = 2
+"""Pixels of a 3×3 neighbourhood up to which those left out are single ones."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,12 @@ class Stretch:
     high: float
     nodata: tuple[float, ...] = ()
     inverted: bool = False
+
+    def leaves_out(self, samples: NDArray[Any]) -> NDArray[np.bool_]:
+        """Tells which samples do not count or lie outside of the range."""
+        with np.errstate(invalid="ignore"):
+            outside: NDArray[np.bool_] = ~_counts(samples, self.nodata) | (samples < self.low) | (samples > self.high)
+        return outside
 
     def apply(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
         """Converts samples of any shape."""
@@ -85,6 +96,7 @@ def to_8_bits(
     for rows in _strips(samples):
         if stretch is not None:
             grey[rows] = stretch.apply(samples[rows])
+            _mend_single(grey[rows], stretch.leaves_out(samples[rows]))
         else:
             grey[rows] = (samples[rows] >> shift).astype(np.uint8) ^ np.uint8(255 if inverted else 0)
     return grey
@@ -119,6 +131,16 @@ def find_stretch(
     return Stretch(low, high, fills, inverted)
 
 
+def _mend_single(grey: NDArray[np.uint8], left_out: NDArray[np.bool_]) -> None:
+    """Gives single pixels that are left out, hot ones for instance, the median of their 3×3 neighbours, in place."""
+    if not left_out.any():
+        return
+    neighbours = cv2.boxFilter(left_out.astype(np.uint8), -1, (3, 3), normalize=False).reshape(left_out.shape)
+    single = left_out & (neighbours <= _FEW)
+    if single.any():
+        grey[single] = cv2.medianBlur(np.ascontiguousarray(grey), 3).reshape(grey.shape)[single]
+
+
 def _strips(samples: NDArray[Any]) -> Iterator[slice]:
     step = max(1, _STRIP_SAMPLES // max(samples[0].size, 1))
     for top in range(0, len(samples), step):
@@ -148,18 +170,18 @@ def _fills(samples: NDArray[Any], nodata: float | None) -> tuple[float, ...]:
             return (nodata,)
         limits = np.iinfo(samples.dtype)
         return (nodata,) if nodata.is_integer() and limits.min <= nodata <= limits.max else ()
-    if kind == "u":
-        return ()
-    least = np.inf
-    for rows in _strips(samples):
-        part = samples[rows]
-        counts = _counts(part, ())
-        if counts.any():
-            least = min(least, float(part[counts].min()))
-    if least not in _FILLS:
-        return ()
-    rest = _exact_range(samples, (least,), -np.inf, np.inf)
-    return (least,) if rest[0] - least > rest[1] - rest[0] and rest[0] <= rest[1] else ()
+    least, most = _exact_range(samples, (), -np.inf, np.inf)
+    candidates = []
+    if least in _FILLS or (kind == "u" and least == 0):
+        candidates.append(least)
+    if kind == "u" and most == np.iinfo(samples.dtype).max:
+        candidates.append(most)
+    fills: tuple[float, ...] = ()
+    for value in candidates:
+        low, high = _exact_range(samples, (*fills, value), -np.inf, np.inf)
+        if high - low >= _LEAST_RANGE[kind] and abs(value - (low if value == least else high)) > high - low:
+            fills = (*fills, value)
+    return fills
 
 
 def _rough_range(samples: NDArray[Any], fills: tuple[float, ...]) -> tuple[float, float] | None:
