@@ -60,7 +60,8 @@ def last_restart_fits(
     if needed <= 0:
         return True
     at = data.rfind(bytes((0xFF, 0xD0 + (needed - 1) % _RESTARTS)), start, end)
-    return at >= 0 and len(_RESTART.findall(data, at + 2, end)) <= 1
+    # One more right before the end marker harms nobody.
+    return at >= 0 and _RESTART.search(data, at + 2, end - 2) is None
 
 
 def has_all_restarts(
