@@ -42,7 +42,7 @@ class EncodedPicture:
         """Stores the arguments; reads nothing yet.
 
         Args:
-            data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
+            data: The encoded picture: of a format of `ACCEPTED_FORMATS`, an MPO too.
             limits: Maximum size.
         """
         self.data = data

@@ -69,8 +69,8 @@ def pillow_bytes(
     """
     stored = _STORED.get(mode, 4)
     deep = mode.startswith("I") or mode in ("F", "RGB;16")
-    # The coefficients' second time is the probe of a cut scan, beside the result.
-    decoding = max(stored, 2 * _RESULT) + 2 * _BANDS.get(mode, 4) if coefficients else stored
+    # The most is taken while a cut scan is looked for: the result, another decode's and its copy.
+    decoding = 3 * _RESULT + 2 * _BANDS.get(mode, 4) if coefficients else stored
     converting = _DEEP_COLOUR if mode == "RGB;16" else stored + _RESULT + deep
     pixel = max(decoding, converting, 2 * _RESULT if turned else 0)
     fixed = _FIXED + (_DEEP_STRIPS if deep else 0)

@@ -15,7 +15,7 @@ from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.heif import EXTRA
 from azaion_engine.pictures.readers.stretch import to_8_bits
 
-_PIXEL_BYTES = 80
+_PIXEL_BYTES = 40
 """Bytes a pixel: libjxl's planes of floats, the result in up to 16 bytes, its 8 bits (measured: SECURITY.md)."""
 _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _CODESTREAM = b"\xff\x0a"
@@ -60,11 +60,18 @@ class JpegXlReader(PixelReader):
             raise UndecodablePictureError("its headers give different sizes")
         colours = samples[..., :3] if samples.shape[2] >= 3 else samples[..., :1]
         if colours.dtype.kind == "f":
-            levels = np.clip(np.nan_to_num(colours.astype(np.float32, copy=False)) * 255, 0, 255)
-            colours = np.rint(levels).astype(np.uint8)
+            colours = _levels(colours)
         elif colours.dtype != np.uint8:
             colours = to_8_bits(colours, (1 << 16) - 1)
         return np.require(np.broadcast_to(colours, (*colours.shape[:2], 3)), requirements=["C", "W"])
+
+
+def _levels(floats: NDArray[Any]) -> NDArray[np.uint8]:
+    """Converts floats, of which 1 is white, row by row: copies of all of them would take far more than the picture."""
+    levels = np.empty(floats.shape, np.uint8)
+    for row, out in zip(floats, levels, strict=True):
+        out[:] = np.rint(np.clip(np.nan_to_num(row.astype(np.float32)) * 255, 0, 255))
+    return levels
 
 
 def _imagecodecs() -> Any:

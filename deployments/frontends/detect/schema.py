@@ -22,6 +22,7 @@ DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
     }
 }
 
+_MODERN = ("image/avif", "image/heic", "image/jxl")
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
         "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart, "
@@ -30,7 +31,10 @@ DETECT_BODY: dict[str, Any] = {
         "content": {
             **{
                 kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (*("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"), ANY_PICTURE)
+                for kind in (
+                    *("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", *_MODERN),
+                    ANY_PICTURE,
+                )
             },
             "multipart/form-data": {
                 "schema": {
@@ -69,7 +73,7 @@ _FOUND = {
 }
 _NOT_A_PICTURE: dict[str, Any] = {
     "code": "not_a_picture",
-    "message": "given a GIF; accepted are JPEG, PNG, WebP, BMP, TIFF",
+    "message": "given a GIF; accepted are JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC, JPEG XL",
     "status": 415,
 }
 

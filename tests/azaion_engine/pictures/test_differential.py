@@ -92,6 +92,8 @@ def test_what_opencv_and_pillow_read_is_read_to_the_same_pixels(name: str) -> No
 @pytest.mark.parametrize("name", FILES)
 def test_what_libvips_reads_is_read_to_the_same_pixels(name: str) -> None:
     pyvips = pytest.importorskip("pyvips")
+    if FILES[name].startswith(b"BM"):
+        pytest.skip("libvips reads no BMP by itself")
     image = pyvips.Image.new_from_buffer(FILES[name], "", access="sequential")
     if image.format != "uchar":
         pytest.skip("libvips keeps 16 bits")
