@@ -22,7 +22,10 @@ DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
     }
 }
 
-_MODERN = ("image/avif", "image/heic", "image/jxl")
+_PICTURES = (
+    *("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"),
+    *("image/avif", "image/heic", "image/jxl"),
+)
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
         "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart, "
