@@ -32,13 +32,7 @@ DETECT_BODY: dict[str, Any] = {
         "whose other fields are parameters of the query's names.",
         "required": True,
         "content": {
-            **{
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (
-                    *("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", *_MODERN),
-                    ANY_PICTURE,
-                )
-            },
+            **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*_PICTURES, ANY_PICTURE)},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
