@@ -70,7 +70,7 @@ class Client:
         """Finds the objects in one picture.
 
         Args:
-            picture: JPEG, PNG, WebP, BMP or TIFF as bytes, path, or file opened in binary mode.
+            picture: JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL as bytes, path, or file opened in binary mode.
             confidence: Threshold 0…1; default: the service's own.
             classes: Class ids or names to keep; default: all.
             iou: Of two boxes of a class that overlap by more, 0…1, the better stays; default: the model's.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 Picture = bytes | str | os.PathLike[str] | BinaryIO
-"""Encoded bytes (JPEG, PNG, WebP, BMP or TIFF), the path of a picture file, or a file opened in binary mode."""
+"""Encoded bytes (JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC, JPEG XL), the path of a picture file, or a file opened in
+binary mode."""
 
 
 def read_picture(picture: Picture) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +22,7 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
 from azaion_engine.pictures.prepared import MOST_BOXES, PictureForm, PreparedBatch, PreparedPicture, Selection
-from azaion_engine.pictures.preparing import DecodePlace, Picture, Preparer
+from azaion_engine.pictures.preparing import ONE_PICTURE, DecodePlace, Picture, Preparer
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import DetectorSettings, Tiles
@@ -170,7 +169,8 @@ class Detector:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU; thread-safe.
 
         Args:
-            picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            picture: Encoded bytes (also as bytearray or memoryview), a path, a PIL image, or uint8 RGB pixels
+                `[height, width, 3]`.
             confidence: Lowest threshold at which its boxes will be finished, 0…1; default: the detector's own. A head
                 that suppresses boxes itself makes none below it.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
@@ -287,7 +287,7 @@ class Detector:
         self,
         pictures: Sequence[Picture] | Picture,
         confidence: float | None = None,
-        classes: Collection[int | str] | None = None,
+        classes: Collection[int | str] | int | str | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
         tiles: TilesWish = None,
@@ -295,9 +295,10 @@ class Detector:
         """Finds the objects in pictures.
 
         Args:
-            pictures: One picture or several: encoded bytes, paths, or uint8 RGB arrays.
+            pictures: One picture or several: encoded bytes (also as bytearray or memoryview), paths, PIL images, or
+                uint8 RGB arrays.
             confidence: Threshold, 0…1; default: the detector's own.
-            classes: Class ids or names to keep; default: all.
+            classes: Class ids or names to keep, or a single one; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
             max_detections: Largest number of boxes of a picture; default: the detector's own, of a tile if it is cut.
             tiles: How large pictures are cut: `auto`, a size in pixels, `off`, or a mapping of `Tiles`' fields;
@@ -310,7 +311,7 @@ class Detector:
             PictureError: A picture cannot be decoded; the message says which one.
             InvalidParameterError: A number is out of range, the model has no such class, or its IoU cannot be chosen.
         """
-        if isinstance(pictures, (bytes, str, Path, np.ndarray)):
+        if isinstance(pictures, ONE_PICTURE):
             pictures = [pictures]
         check_confidence(confidence)
         check_suppression(iou, max_detections)
@@ -391,11 +392,9 @@ class Detector:
         Raises:
             PictureError: The picture cannot be read, is too large or takes too many tiles.
         """
-        if isinstance(picture, (bytes, str, Path)):
-            picture = self._preparer.encoded(picture)
-        return TiledPicture(picture, tiles, self.engine.get_input_shape(), self._preparer.memory)
+        return TiledPicture(self._preparer.opened(picture), tiles, self.engine.get_input_shape(), self._preparer.memory)
 
-    def class_ids(self, classes: Collection[int | str]) -> set[int]:
+    def class_ids(self, classes: Collection[int | str] | int | str) -> set[int]:
         """Resolves class ids or names (case-insensitive) to ids.
 
         Raises:

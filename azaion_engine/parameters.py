@@ -29,11 +29,11 @@ def check_suppression(iou: float | None, max_detections: int | None) -> None:
         raise InvalidParameterError(f"max_detections: expected 1 or more, given {max_detections}")
 
 
-def class_ids(classes: Collection[int | str], names: Mapping[int, str]) -> set[int]:
+def class_ids(classes: Collection[int | str] | int | str, names: Mapping[int, str]) -> set[int]:
     """Resolves class ids or names (case-insensitive) to ids.
 
     Args:
-        classes: What the caller gave.
+        classes: What the caller gave; a single id or name is one class.
         names: Class names by id; empty if the model names none, which then takes any id.
 
     Raises:
@@ -41,7 +41,7 @@ def class_ids(classes: Collection[int | str], names: Mapping[int, str]) -> set[i
     """
     by_name = {name.casefold(): class_id for class_id, name in names.items()}
     ids = set()
-    for given in classes:
+    for given in (classes,) if isinstance(classes, (str, int)) else classes:
         text = str(given).strip()
         if text.isdecimal() and len(text) <= 9 and (not names or int(text) in names):
             ids.add(int(text))

@@ -122,7 +122,7 @@ class DetectorService:
         """Finds the objects in one encoded picture.
 
         Args:
-            picture: JPEG, PNG, WebP, BMP or TIFF bytes.
+            picture: Encoded bytes, of a format of `ACCEPTED_FORMATS`.
             confidence: Threshold 0…1; default: from the settings.
             classes: Class ids or names to keep; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the model's.

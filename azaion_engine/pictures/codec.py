@@ -17,7 +17,7 @@ def decode(data: bytes, limits: PictureLimits = PictureLimits()) -> NDArray[np.u
     """Decodes the first frame of a picture and turns it upright.
 
     Args:
-        data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
+        data: The encoded picture: of a format of `ACCEPTED_FORMATS`, an MPO too.
         limits: Maximum size; checked before any pixel is decoded.
 
     Returns:

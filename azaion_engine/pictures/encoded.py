@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from azaion_engine.errors import AzaionError
-from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, webp_bytes
-from azaion_engine.pictures.bounds.jpeg_segments import check_scans, next_marker
+from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
+from azaion_engine.pictures.bounds.jpeg_entropy import has_blank
+from azaion_engine.pictures.bounds.jpeg_segments import find_scans
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import (
     OpenedPicture,
@@ -18,15 +18,16 @@ from azaion_engine.pictures.header import (
     check_bytes,
     check_format,
     check_pixels,
-    failed,
     open_picture,
     webp_size,
 )
 from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
-from azaion_engine.pictures.pixels import to_rgb, turn_upright
+from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
+from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
+from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 
-_JPEG_END = 0xD9
-_JPEG_END_MARKER = bytes((0xFF, _JPEG_END))
+_JPEG_END_MARKER = b"\xff\xd9"
 
 
 class EncodedPicture:
@@ -41,7 +42,7 @@ class EncodedPicture:
         """Stores the arguments; reads nothing yet.
 
         Args:
-            data: The encoded picture: JPEG (MPO too), PNG, WebP, BMP or TIFF.
+            data: The encoded picture: of a format of `ACCEPTED_FORMATS`, an MPO too.
             limits: Maximum size.
         """
         self.data = data
@@ -49,7 +50,8 @@ class EncodedPicture:
         self._opened: OpenedPicture | None = None
         self._looked = False
         self._jpeg: JpegHeader | None = None
-        self._single: bool | None = None
+        self._scan: tuple[int, int] | None = None
+        self._sought = False
 
     @property
     def jpeg(self) -> JpegHeader | None:
@@ -79,7 +81,7 @@ class EncodedPicture:
 
         Returns:
             Its header; None for any other picture: progressive, stored as CMYK or RGB, with unusual subsampling or
-            several scans, truncated, or not a JPEG.
+            several scans, truncated, or not a JPEG; also for one with a sign of damage, about which the CPU decides.
 
         Raises:
             PictureError: As `read_header`.
@@ -91,16 +93,20 @@ class EncodedPicture:
             header = self.read_header()
             # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
             # far longer, and finds only damage that happens to look like a marker.
-            whole = jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER)
-            return header if whole or self._is_single_scan() else None
+            if jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER):
+                scan: tuple[int, int] | None = (jpeg.scan, len(self.data) - len(_JPEG_END_MARKER))
+            else:
+                scan = self._single_scan()
+            return None if scan is None or is_suspect(self.data, jpeg, scan) else header
         opened = self._open()
         image, header = opened.image, opened.header
-        if not isinstance(image, JpegImageFile) or not self._is_single_scan():
+        scan = self._single_scan()
+        if not isinstance(image, JpegImageFile) or scan is None:
             return None
         # Pillow decides, as it does for `decode`: our own reader may have been misled by what it does not know.
         is_ycc = len(image.layer) == 1 or image.info.get("adobe_transform", 1) == 1
         same = tuple(component[:3] for component in image.layer) == jpeg.components
-        if not is_ycc or not same or image.info.get("progressive"):
+        if not is_ycc or not same or image.info.get("progressive") or is_suspect(opened.data, jpeg, scan):
             return None
         self._opened = None  # its metadata must not live as long as this picture waits for the engine
         return header
@@ -112,18 +118,27 @@ class EncodedPicture:
             PictureError: As `read_header`.
         """
         jpeg = self.jpeg
-        if jpeg is not None and jpeg.plain and self._is_single_scan():
+        if jpeg is not None and jpeg.plain and self._single_scan() is not None:
             return fast_jpeg_bytes(jpeg.width, jpeg.height)
         if sniff(self.data) == "WebP":
             check_format(self.data, self.limits)
             return webp_bytes(*webp_size(self.data), len(self.data))
         opened = self._open()
         header = opened.header
-        if self._is_single_scan():
+        if opened.reader is not None:
+            return reader_bytes(
+                header.width,
+                header.height,
+                opened.reader.pixel_bytes(),
+                len(opened.data),
+                turned=header.orientation != 1,
+                piece_bytes=opened.piece_bytes,
+            )
+        if self._single_scan() is not None:
             return fast_jpeg_bytes(header.width, header.height) + len(opened.data)
         return pillow_bytes(
-            *opened.image.size,
-            header.mode,
+            *opened.pillow.size,
+            "RGB;16" if is_deep_colour(opened.data) else header.mode,
             len(opened.data),
             turned=header.orientation != 1,
             coefficients=header.format == "JPEG",
@@ -152,8 +167,8 @@ class EncodedPicture:
         jpeg = self.jpeg
         if jpeg is not None and jpeg.plain:
             self.read_header()  # checks the limits
-            if self._is_single_scan():
-                picture = _decode_by_opencv(self.data, jpeg.width, jpeg.height)
+            if (scan := self._single_scan()) is not None:
+                picture = decode_scan(self.data, jpeg, jpeg.width, jpeg.height, scan)
                 if picture is not None:
                     return picture
         needed = self.decoding_bytes()
@@ -161,10 +176,13 @@ class EncodedPicture:
         self._opened = None  # free Pillow's pixels early: this picture may wait long for the engine
         header = opened.header
         try:
-            picture = self._decode_jpeg(opened) if header.format == "JPEG" else None
-            if picture is None:
-                opened.image.load()
-                picture = to_rgb(opened.image)
+            if opened.reader is not None:
+                picture = opened.reader.read()
+            elif header.format == "JPEG":
+                picture = self._decode_jpeg(opened)
+            else:
+                opened.pillow.load()
+                picture = to_rgb(opened.pillow, opened.data)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)
         except AzaionError:
@@ -177,60 +195,43 @@ class EncodedPicture:
             self._opened = open_picture(self.data, self.limits)
         return self._opened
 
-    def _is_single_scan(self) -> bool:
-        """Returns whether it is an 8-bit grey or YCbCr JPEG with a single scan that runs to its end marker."""
-        if self._single is None:
+    def _single_scan(self) -> tuple[int, int] | None:
+        """Finds the only scan of an 8-bit grey or YCbCr JPEG that has one, and its end marker.
+
+        Returns:
+            Offsets of its compressed data and of the end marker, in the file or, if it is not plain, in the opened one;
+            None for any other picture.
+        """
+        if not self._sought:
             if self.jpeg is not None and self.jpeg.plain:
-                self._single = _runs_to_end(self.data, self.jpeg.scan)
+                self._scan = scan_to_end(self.data, self.jpeg.scan)
             else:
                 opened = self._open()
                 image = opened.image
-                self._single = (
-                    isinstance(image, JpegImageFile)
-                    and image.mode in ("L", "RGB")
-                    and image.fp is not None
+                if isinstance(image, JpegImageFile) and image.mode in ("L", "RGB") and image.fp is not None:
                     # Pillow stopped at the first byte of the first scan.
-                    and _runs_to_end(opened.data, image.fp.tell())
-                )
-        return self._single
+                    self._scan = scan_to_end(opened.data, image.fp.tell())
+            self._sought = True
+        return self._scan
 
-    def _decode_jpeg(self, opened: OpenedPicture) -> NDArray[np.uint8] | None:
-        """Decodes a JPEG with a single scan; returns None for any other, which Pillow then decodes.
+    def _decode_jpeg(self, opened: OpenedPicture) -> NDArray[np.uint8]:
+        """Decodes a JPEG.
 
         Raises:
-            UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode.
+            UndecodablePictureError: More than `MOST_SCANS` scans, which would take too long to decode, or too few data.
         """
-        if self._is_single_scan():  # even if data follow it, e.g. a phone's motion photo
-            return _decode_by_opencv(opened.data, *opened.image.size)
-        check_scans(opened.data, opened.scan)
-        return None
-
-
-def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8] | None:
-    """Decodes the most frequent kind of picture faster than Pillow, to exactly the same pixels.
-
-    Both use libjpeg-turbo, but Pillow keeps four bytes per pixel and repacks them under the GIL. OpenCV hides
-    truncation and damaged markers, so use it only for an 8-bit grey or YCbCr JPEG with a single scan that runs to
-    its end marker. Returns None if OpenCV fails: Pillow then decides.
-
-    Raises:
-        OutOfMemoryError: No memory was left.
-    """
-    # IMREAD_COLOR_RGB came with OpenCV 4.11.
-    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
-    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        picture: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        if error.code == cv2.Error.STS_NO_MEM:
-            raise failed("JPEG", MemoryError(), 0) from error
-        return None
-    if picture is None or picture.shape != (height, width, 3):
-        return None
-    return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
-
-
-def _runs_to_end(data: bytes, start: int) -> bool:
-    """Returns whether the scan that begins at a position runs to the end marker."""
-    found = next_marker(data, start)
-    return found is not None and found[1] == _JPEG_END
+        scan = self._single_scan()  # even if data follow it, e.g. a phone's motion photo
+        if scan is not None:
+            picture = decode_scan(opened.data, self.jpeg, *opened.pillow.size, scan)
+            if picture is not None:
+                return picture
+        scans = find_scans(opened.data, opened.scan)
+        opened.pillow.load()
+        picture = to_rgb(opened.pillow, opened.data)
+        opened.pillow.close()  # its pixels
+        if not scans or not is_not_cut(opened.data, scans[-1][1], checksum(picture)):
+            raise cut_off()
+        suspect = next((scan for scan in scans if has_blank(opened.data, *scan)), None)
+        if suspect is not None and not is_read_to_its_end(opened.data, *suspect):
+            raise cut_off()
+        return picture

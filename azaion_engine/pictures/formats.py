@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
-ACCEPTED_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF")
-"""Names of the picture formats that can be decoded, as `sniff` returns them."""
+ACCEPTED_FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "AVIF", "HEIC", "JPEG XL")
+"""Names of the picture formats that can be decoded, as `sniff` returns them; the last two need the extra `formats`."""
 
 _ACCEPTED_STARTS = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -14,6 +14,8 @@ _ACCEPTED_STARTS = (
     (b"MM\x00*", "TIFF"),
     (b"II+\x00", "TIFF"),
     (b"MM\x00+", "TIFF"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
 )
 
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
@@ -25,8 +27,6 @@ _OTHER_STARTS = (
     (b"8BPS", "a Photoshop file"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000"),
-    (b"\xff\x0a", "a JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
     (b"\x00\x00\x01\x00", "an ICO"),
     (b"v/1\x01", "an OpenEXR"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -40,18 +40,13 @@ _OTHER_STARTS = (
 )
 
 _ISO_BRANDS = {
-    b"avif": "an AVIF",
-    b"avis": "an AVIF",
-    b"heic": "a HEIC",
-    b"heix": "a HEIC",
-    b"heim": "a HEIC",
-    b"heis": "a HEIC",
-    b"hevc": "a HEIC",
-    b"hevx": "a HEIC",
-    b"mif1": "a HEIF",
-    b"msf1": "a HEIF",
-    b"crx ": "a camera raw file (CR3)",
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "HEIC"),
 }
+"""Brands of the files of ISO/IEC 23008-12 that are accepted."""
+_MOST_BRAND_BYTES = 256
+_GENERAL_BRANDS = (b"mif1", b"msf1", b"miaf", b"MiHB")
+"""Brands that leave open what encodes the pixels; the compatible brands tell."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -68,6 +63,8 @@ def sniff(data: bytes) -> str | None:
             return name
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WebP"
+    if data[4:8] == b"ftyp":
+        return _iso_format(data)
     # A text may start with "BM" too, so the size of the second header must be valid as well.
     if data.startswith(b"BM") and len(data) >= 18 and struct.unpack_from("<I", data, 14)[0] in _BMP_HEADER_SIZES:
         return "BMP"
@@ -84,7 +81,9 @@ def describe_other(data: bytes) -> str:
         if data.startswith(start):
             return name
     if data[4:8] == b"ftyp":
-        return _ISO_BRANDS.get(data[8:12], "an MP4 or QuickTime video")
+        if data[8:12] in _GENERAL_BRANDS:
+            return "a HEIF that is neither an AVIF nor a HEIC"
+        return "a camera raw file (CR3)" if data[8:12] == b"crx " else "an MP4 or QuickTime video"
     if data.startswith(b"RIFF"):
         return "an AVI video" if data[8:12] == b"AVI " else "a RIFF file that is no WebP"
     text = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -95,3 +94,11 @@ def describe_other(data: bytes) -> str:
     if text.startswith(b"--") and b"content-disposition" in text:
         return "a whole multipart form (send it with its multipart/form-data content type)"
     return f"no picture (first bytes {data[:8].hex(' ')})"
+
+
+def _iso_format(data: bytes) -> str | None:
+    if data[8:12] not in _GENERAL_BRANDS:
+        return _ISO_BRANDS.get(data[8:12])
+    end = min(int.from_bytes(data[:4], "big"), len(data), _MOST_BRAND_BYTES)
+    brands = (data[at : at + 4] for at in range(16, end - 3, 4))
+    return next((_ISO_BRANDS[brand] for brand in brands if brand in _ISO_BRANDS), None)

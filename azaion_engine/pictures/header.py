@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -16,19 +15,22 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from azaion_engine.errors import (
-    QUOTED,
-    AzaionError,
     EmptyBodyError,
-    OutOfMemoryError,
     PictureTooLargeError,
-    UndecodablePictureError,
     UnsupportedPictureError,
 )
 from azaion_engine.pictures.bounds.decode_cost import webp_bytes
 from azaion_engine.pictures.bounds.jpeg_segments import needed_segments
 from azaion_engine.pictures.bounds.png_chunks import needed_chunks
 from azaion_engine.pictures.bounds.tiff_directory import needed_tags
+from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
+from azaion_engine.pictures.readers.base import PixelReader
+from azaion_engine.pictures.readers.bmp_fields import BmpFields, is_bitfields
+from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.heif import HeifReader
+from azaion_engine.pictures.readers.jpeg_xl import JpegXlReader
+from azaion_engine.pictures.readers.tiff.choice import tiff_reader
 
 # The plug-ins, not Image.open: it applies a process-wide pixel limit before our own, and also tries formats that
 # are not accepted.
@@ -43,9 +45,6 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
 _EXIF_ORIENTATION = 0x0112
 _MOST_EXIF_BYTES = 1 << 16
 """Bytes of an EXIF block that are read: as many as a JPEG's segment holds."""
-_TIFF_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
-TIFF_BITS = 258
-_TIFF_COMPRESSION, _TIFF_PLANES = 259, 284
 _UNKNOWN_PIXELS = "unknown pixel mode"
 """Pillow's error message for a TIFF whose samples fit none of its modes."""
 
@@ -104,21 +103,29 @@ class PictureHeader:
 
 
 class OpenedPicture(NamedTuple):
-    """A picture as Pillow opened it.
+    """A picture as Pillow or a reader opened it.
 
     Attributes:
-        image: Its pixels are not decoded yet.
+        image: As Pillow opened it, its pixels not decoded yet; None if a reader decodes it.
         header: Its checked header.
-        data: What Pillow was given: the encoded picture without metadata.
+        data: What Pillow or the reader was given: the encoded picture without metadata.
         scan: Offset in `data` of a JPEG's first scan's marker; 0 for other formats.
         piece_bytes: Decoded bytes of a TIFF's largest strip or tile; 0 for other formats.
+        reader: Decodes what Pillow's plug-in does not; else None.
     """
 
-    image: ImageFile.ImageFile
+    image: ImageFile.ImageFile | None
     header: PictureHeader
     data: bytes
     scan: int = 0
     piece_bytes: int = 0
+    reader: PixelReader | None = None
+
+    @property
+    def pillow(self) -> ImageFile.ImageFile:
+        """The image, where no reader decodes it."""
+        assert self.image is not None
+        return self.image
 
 
 def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
@@ -139,29 +146,61 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     """
     name = check_format(data, limits)
     scan, piece_bytes, orientation, exif = 0, 0, 1, b""
+    reader: PixelReader | None = None
+    layout: TiffLayout | None = None
     if name == "JPEG":
         data, exif, scan = needed_segments(data)
     elif name == "PNG":
         data, exif = needed_chunks(data)
     elif name == "TIFF":
-        data, orientation, piece_bytes = needed_tags(data, limits.max_pixels)
+        directory = needed_tags(data, limits.max_pixels)
+        data, orientation, piece_bytes, layout = directory
+        check_pixels(layout.width, layout.height, limits)
+        reader = tiff_reader(directory)
+    elif name == "BMP" and is_bitfields(data):
+        reader = BmpFields(data)
+    elif name in ("AVIF", "HEIC", "JPEG XL"):
+        reader, exif = _modern_reader(name, data, limits)
+        orientation = _read_orientation(exif)
+    if reader is not None:
+        check_pixels(reader.width, reader.height, limits)
+        header = PictureHeader(name, *_upright(reader.width, reader.height, orientation), orientation, reader.mode)
+        return OpenedPicture(None, header, data, scan, piece_bytes, reader)
     try:
         image = _PLUGINS[name](_BoundedFile(data))
         width, height = image.size
         if name == "WebP" and image.size != webp_size(data):  # the size that was checked and charged
             raise ValueError("its headers give different sizes")
     except Exception as error:
-        if str(error) == _UNKNOWN_PIXELS:  # an intact file, e.g. with floats in three bands
-            raise UnsupportedPictureError(f"given a {name} with pixels of a kind that is not accepted") from error
+        if str(error) == _UNKNOWN_PIXELS and layout is not None:  # an intact file, e.g. with colours of 2 bits
+            raise UnsupportedPictureError(f"given a TIFF with {layout.describe()}, which is not accepted") from error
+        if str(error).startswith("Unsupported BMP"):  # its header, its bits a pixel or its compression
+            raise UnsupportedPictureError(f"given a BMP of an unusual kind: {error}") from error
         needed = webp_bytes(*webp_size(data), len(data)) if name == "WebP" else 2 * len(data)
         raise failed(name, error, needed) from error
     check_pixels(width, height, limits)
     _check_variant(image)
     if name != "TIFF":
         orientation = _read_orientation(exif or image.info.get("exif", b""))
-    if orientation >= 5:
-        width, height = height, width
-    return OpenedPicture(image, PictureHeader(name, width, height, orientation, image.mode), data, scan, piece_bytes)
+    header = PictureHeader(name, *_upright(width, height, orientation), orientation, image.mode)
+    return OpenedPicture(image, header, data, scan, piece_bytes)
+
+
+def _modern_reader(name: str, data: bytes, limits: PictureLimits) -> tuple[PixelReader, bytes]:
+    """Returns the reader of an AVIF, HEIC or JPEG XL, and the EXIF block whose orientation is not applied by it."""
+    if name == "JPEG XL":
+        return JpegXlReader(data), b""
+    try:
+        heif = HeifReader(name, data, limits.max_pixels)
+    except (UnsupportedPictureError, PictureTooLargeError):
+        raise
+    except Exception as error:
+        raise failed(name, error, 2 * len(data)) from error
+    return heif, heif.exif
+
+
+def _upright(width: int, height: int, orientation: int) -> tuple[int, int]:
+    return (height, width) if orientation >= 5 else (width, height)
 
 
 def check_format(data: bytes, limits: PictureLimits) -> str:
@@ -205,15 +244,6 @@ def check_pixels(width: int, height: int, limits: PictureLimits) -> None:
 def _check_variant(image: ImageFile.ImageFile) -> None:
     if image.mode not in DEEP_GREY_MODES + _COLOUR_MODES:
         raise UnsupportedPictureError(f"given {image.mode} pixels; accepted are grey, palette, RGB and CMYK")
-    if isinstance(image, TiffImageFile):
-        # Camera raw files are TIFFs whose first image is a thumbnail: boxes on it would be useless.
-        kind = image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)
-        if _DNG_VERSION in image.tag_v2 or (isinstance(kind, int) and kind & 1):
-            raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
-        separate = image.tag_v2.get(_TIFF_PLANES) == 2 and image.tag_v2.get(_TIFF_COMPRESSION, 1) == 1
-        if separate and image.mode == "RGB" and max(image.tag_v2.get(TIFF_BITS, (8,))) > 8:
-            # Pillow reads each plane as 8 bits: the pixels would be wrong, without an error.
-            raise UnsupportedPictureError("given an uncompressed TIFF of 16 bits with separate planes")
     if image.info.get("compression") in (1, 2) and isinstance(image, BmpImageFile):
         # Pillow unpacks these byte by byte in Python, holding the GIL for long; no camera writes them.
         raise UnsupportedPictureError("given a run-length encoded BMP; accepted are uncompressed ones")
@@ -242,32 +272,3 @@ def _read_orientation(block: bytes) -> int:
     except Exception:  # broken metadata do not make a picture unusable
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _allocatable(needed: int) -> bool:
-    try:
-        np.empty(needed, np.uint8)  # takes address space only, as nothing is written
-    except MemoryError:
-        return False
-    return True
-
-
-def failed(name: str, error: BaseException, needed: int) -> AzaionError:
-    """Converts any error that Pillow raised on a picture to the typed one.
-
-    Args:
-        name: The picture's format.
-        error: What was raised.
-        needed: Memory that the failed step takes, in bytes. Where as much cannot be allocated, that was the reason:
-            libjpeg and libwebp report the lack of memory like damage.
-
-    Returns:
-        OutOfMemoryError if no memory was left, PictureTooLargeError for Pillow's own limit, which counts only if
-        `max_pixels` exceeds twice PIL.Image.MAX_IMAGE_PIXELS, a process-wide value that this module must not change,
-        and UndecodablePictureError for all else.
-    """
-    if isinstance(error, MemoryError) or "out of memory" in str(error) or not _allocatable(needed):
-        return OutOfMemoryError(f"no memory was left to decode the {name}; try again later")
-    if isinstance(error, Image.DecompressionBombError):
-        return PictureTooLargeError(f"the {name} has more pixels than Pillow is set to accept: {error}")
-    return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error)[:QUOTED] or type(error).__name__}")

@@ -11,7 +11,7 @@ _HARMLESS = frozenset((0xE0, 0xDB, 0xC4, 0xDD, 0xFE))
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
-_SCAN = 0xDA
+_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
 _WITHOUT_LENGTH = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xDA)))
 """Fill bytes and markers that no length follows; none belongs here, and Pillow decides about files with one."""
 _FRAME = Struct(">BHHB")
@@ -34,6 +34,7 @@ class JpegHeader(NamedTuple):
         scan: Offset of the first scan's compressed data, in bytes.
         scans_all: Whether the first scan contains all components: a sequential JPEG then has no other.
         plain: Whether no segment can affect orientation or colour: no EXIF, no Adobe marker, nothing unknown.
+        restart_interval: Units (MCUs) from one restart marker to the next; 0: there are none.
     """
 
     width: int
@@ -42,6 +43,7 @@ class JpegHeader(NamedTuple):
     scan: int = 0
     scans_all: bool = False
     plain: bool = True
+    restart_interval: int = 0
 
     @property
     def mode(self) -> str:
@@ -66,19 +68,21 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         data: The encoded picture.
     """
     frame: JpegHeader | None = None
-    plain = True
+    plain, interval = True, 0
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             if frame is None:
                 return None
             scans_all = start < end and data[start] == len(frame.components)
-            return frame._replace(scan=end, scans_all=scans_all, plain=plain)
+            return frame._replace(scan=end, scans_all=scans_all, plain=plain, restart_interval=interval)
         if marker in _FRAMES:
             if marker not in _SEQUENTIAL or frame is not None:
                 return None
             frame = _read_frame(data[start:end])
             if frame is None:
                 return None
+        elif marker == _RESTART_INTERVAL:
+            interval = int.from_bytes(data[start : start + 2], "big")
         elif marker not in _HARMLESS:
             plain = False
     return None

@@ -2,34 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from PIL.PngImagePlugin import PngImageFile
 
-from azaion_engine.pictures.header import DEEP_GREY_MODES, TIFF_BITS
+from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.pictures.header import DEEP_GREY_MODES, PictureLimits, check_pixels
+from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.stretch import to_8_bits
 
-_TIFF_PHOTOMETRIC = 262
+_WHITE = 65535
+"""White of 16 bits."""
+_PILLOW_IMAGE = 14
+"""Bytes a pixel: Pillow's pixels and a converted copy of them, the result, and that turned upright."""
+_EXIF_ORIENTATION = 0x0112
 _STRIP_SAMPLES = 1 << 18
-"""Pixels converted per strip: 2 MiB of float64 for each copy of deep grey samples."""
+"""Pixels converted per strip."""
 
 
-def to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    """Converts a loaded image of any accepted mode to uint8 `[height, width, 3]`; deep grey is scaled, not clipped."""
-    scale = _deep_grey_scale(image) if image.mode in DEEP_GREY_MODES else None
+def to_rgb(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint8]:
+    """Converts a loaded image of any accepted mode to uint8 `[height, width, 3]`; deep samples are scaled, not clipped.
+
+    Args:
+        image: The image, whose pixels Pillow has decoded.
+        data: The file that it was decoded from.
+    """
+    if image.mode in DEEP_GREY_MODES:  # a PNG: `readers` decode other formats
+        grey = to_8_bits(np.asarray(image).astype(np.uint16), _WHITE)
+        return np.repeat(grey[..., None], 3, axis=2)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top, strip in _strips(image):
-        if scale is not None:
-            rgb[top : top + strip.height] = scale(np.asarray(strip))[:, :, None]
-            continue
         strip.info.pop("transparency", None)  # dropped like alpha; some conversions would warn about it
         opaque = strip.convert("LA") if strip.mode == "La" else strip
         rgb[top : top + strip.height] = np.asarray(opaque if opaque.mode == "RGB" else opaque.convert("RGB"))
+    if is_deep_colour(data) and not _uses_high_bits(rgb):
+        del rgb
+        # Pillow has kept the high bytes only. It has also shown that the file is whole: OpenCV hides damage.
+        deep: NDArray[np.uint16] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if deep is None or deep.dtype != np.uint16 or deep.shape[:2] != (image.height, image.width):
+            raise UndecodablePictureError("its samples of 16 bits cannot be decoded")
+        return to_8_bits(deep[..., 2::-1], _WHITE)
     return rgb
+
+
+def from_pillow(image: Image.Image) -> NDArray[np.uint8]:
+    """Converts a caller's PIL image to upright uint8 `[height, width, 3]`, as `EncodedPicture.decode` does its file.
+
+    Args:
+        image: Of any mode that Pillow converts to RGB; deep grey is stretched. Not changed, but loaded if it is lazy.
+
+    Raises:
+        UndecodablePictureError: Its pixels cannot be loaded.
+        OutOfMemoryError: No memory was left.
+    """
+    try:
+        image.load()
+        if image.mode in DEEP_GREY_MODES:
+            grey = to_8_bits(np.asarray(image), _WHITE if image.mode.startswith("I;16") else None)
+            picture = np.repeat(grey[..., None], 3, axis=2)
+        else:
+            opaque = image.convert("LA") if image.mode == "La" else image
+            picture = np.array(opaque if opaque.mode == "RGB" else opaque.convert("RGB"))
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception as error:  # Pillow's plug-ins raise many types on damaged files
+        raise failed(image.format or "PIL image", error, 0) from error
+    return turn_upright(picture, orientation if isinstance(orientation, int) else 1)
+
+
+def pillow_image_bytes(image: Image.Image, limits: PictureLimits) -> int:
+    """Returns the bytes that `from_pillow` takes.
+
+    Raises:
+        PictureTooLargeError: More pixels than `limits`.
+    """
+    check_pixels(image.width, image.height, limits)
+    return image.width * image.height * _PILLOW_IMAGE
+
+
+def is_deep_colour(data: bytes) -> bool:
+    """Returns whether a file is a PNG with colours of 16 bits: header chunk, PNG third edition, section 11.2.1."""
+    return data.startswith(b"\x89PNG") and len(data) > 25 and data[24] == 16 and data[25] in (2, 6)
+
+
+def _uses_high_bits(high_bytes: NDArray[np.uint8]) -> bool:
+    """Returns whether samples of 16 bits surely keep their white: what `stretch` decides, from some high bytes."""
+    flat = high_bytes.reshape(-1)
+    low, high = np.percentile(flat[:: max(1, flat.size >> 20)], (0.5, 99.5))
+    return bool(high >= 128 and high - low >= 64)
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
@@ -37,40 +99,6 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     step = max(1, _STRIP_SAMPLES // image.width)
     for top in range(0, image.height, step):
         yield top, image.crop((0, top, image.width, min(top + step, image.height)))
-
-
-def _deep_grey_scale(image: ImageFile.ImageFile) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
-    """Returns what makes 8 bits of its samples; Image.convert would clip them at 255, and nearly all would be white."""
-    tags: Any = getattr(image, "tag_v2", {})
-    # WhiteIsZero: Pillow inverts it up to 8 bits only.
-    mask = np.uint8(255 if tags.get(_TIFF_PHOTOMETRIC) == 0 else 0)
-    if image.mode.startswith("I;16") or isinstance(image, PngImageFile):
-        # The high byte, as Pillow uses for 16-bit colour, so that grey and colour versions of a picture match.
-        shift = 4 if tags.get(TIFF_BITS) == (12,) else 8
-
-        def high_byte(samples: NDArray[Any]) -> NDArray[np.uint8]:
-            grey: NDArray[np.uint8] = (samples >> shift).astype(np.uint8) ^ mask
-            return grey
-
-        return high_byte
-    # TIFF with float, signed or 32-bit samples: floats within 0…1 keep that range; all others have no defined
-    # white and are scaled from their minimum to their maximum.
-    extremes = [(values.min(), values.max()) for values in (_finite(np.asarray(strip)) for _, strip in _strips(image))]
-    low, high = float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
-    if image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    factor = 255 / max(high - low, 1e-300)
-
-    def scaled(samples: NDArray[Any]) -> NDArray[np.uint8]:
-        grey: NDArray[np.uint8] = np.rint((_finite(samples) - low) * factor).astype(np.uint8) ^ mask
-        return grey
-
-    return scaled
-
-
-def _finite(samples: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):  # a signalling NaN
-        return np.nan_to_num(samples.astype(np.float64), copy=False, posinf=0.0, neginf=0.0)
 
 
 def turn_upright(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from azaion_engine.errors import PictureError, reason
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
@@ -14,6 +15,7 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
+from azaion_engine.pictures.pixels import from_pillow, pillow_image_bytes
 from azaion_engine.pictures.prepared import (
     ArrayPicture,
     JpegPicture,
@@ -23,9 +25,11 @@ from azaion_engine.pictures.prepared import (
     Selection,
 )
 
-Picture = bytes | Path | str | NDArray[np.uint8]
-"""Encoded bytes, the path of a picture file, or uint8 RGB pixels `[height, width, 3]`."""
+Picture = bytes | bytearray | memoryview | Path | str | Image.Image | NDArray[np.uint8]
+"""Encoded bytes, the path of a picture file, a PIL image, or uint8 RGB pixels `[height, width, 3]`."""
 
+ONE_PICTURE = (bytes, bytearray, memoryview, Path, str, Image.Image, np.ndarray)
+"""Types of `Picture`, to tell one from several."""
 
 HERE_BYTES, HERE_PIXELS = 16 * 1024, 256 * 256
 """Largest JPEG that is decoded where it comes in: its bytes, and its pixels and the network's together.
@@ -104,7 +108,8 @@ class Preparer:
         """Decodes a picture and fits it into the network input, or leaves both to the GPU.
 
         Args:
-            picture: Encoded bytes, a path, or uint8 RGB pixels `[height, width, 3]`.
+            picture: Encoded bytes, a path, a PIL image, which its EXIF orientation turns upright, or uint8 RGB pixels
+                `[height, width, 3]`.
             selection: Which boxes its caller wants; None: every box of the head.
             timeout_s: Maximum time to wait for memory that other decodes hold, in seconds; None: as long as it takes.
 
@@ -114,6 +119,9 @@ class Preparer:
         """
         if isinstance(picture, np.ndarray):
             return self._prepare_pixels(picture, selection)
+        if isinstance(picture, Image.Image):
+            with self.memory.hold(pillow_image_bytes(picture, self.limits), timeout_s):
+                return self._prepare_pixels(from_pillow(picture), selection)
         if not isinstance(picture, EncodedPicture):
             picture = self.encoded(picture)
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
@@ -126,13 +134,25 @@ class Preparer:
         letterbox = Letterbox.fit(header.width, header.height, *self._size)
         return JpegPicture(letterbox, picture.data, header.orientation, selection)
 
-    def encoded(self, picture: bytes | Path | str) -> EncodedPicture:
+    def encoded(self, picture: bytes | bytearray | memoryview | Path | str) -> EncodedPicture:
         """Returns an encoded picture, after reading its file if it is a path.
 
         Raises:
             PictureError: The file cannot be read.
         """
         return EncodedPicture(_read(picture), self.limits)
+
+    def opened(self, picture: Picture | EncodedPicture) -> EncodedPicture | NDArray[np.uint8]:
+        """Returns a picture of any kind as an encoded one or as pixels, for whoever decodes it.
+
+        Raises:
+            PictureError: The file cannot be read, or the PIL image is too large.
+            OutOfMemoryError: No memory was left.
+        """
+        if isinstance(picture, Image.Image):
+            with self.memory.hold(pillow_image_bytes(picture, self.limits), None):
+                return from_pillow(picture)
+        return picture if isinstance(picture, (EncodedPicture, np.ndarray)) else self.encoded(picture)
 
     def _fitting_bytes(self, picture: EncodedPicture) -> int:
         """Returns how much memory the letterbox takes at most besides picture and result, in bytes."""
@@ -153,9 +173,11 @@ class Preparer:
         return PixelPicture(letterbox, letterbox.apply(pixels), selection)
 
 
-def _read(picture: bytes | Path | str) -> bytes:
+def _read(picture: bytes | bytearray | memoryview | Path | str) -> bytes:
     if isinstance(picture, bytes):
         return picture
+    if isinstance(picture, (bytearray, memoryview)):
+        return bytes(picture)
     try:
         return Path(picture).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it

@@ -68,6 +68,7 @@ def test_confidence_and_classes_narrow_the_answer(detector):
     [cars] = detector.detect(picture, classes=["Car"])
     assert {box.class_name for box in cars} == {"car"}
     [same] = detector.detect(picture, classes=[0])
+    assert len(detector.detect(picture, classes="car")[0]) == len(detector.detect(bytearray(picture), classes=0)[0])
     assert len(same) == len(cars)
 
 

@@ -30,6 +30,8 @@ def test_a_number_of_suppression_out_of_range_is_named(iou: float | None, most: 
 def test_classes_are_ids_or_names_in_any_case() -> None:
     assert class_ids(["car", " 2 ", 0], NAMES) == {0, 2}
     assert class_ids([7], {}) == {7}
+    assert class_ids("car", NAMES) == class_ids(["car"], NAMES)
+    assert class_ids(2, NAMES) == {2}
 
 
 @pytest.mark.parametrize("given", ["1", "unicorn", "9" * 5000])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from tests.azaion_engine.pictures.picture_files import encode, exif
+from tests.azaion_engine.pictures.tiff_files import tiff
 from tests.hostile.measuring import measure_in_child
 
 SIDE = 2400
@@ -65,6 +68,46 @@ def picture(kind: str) -> bytes:
         return encode(image, format, **options)
     finally:
         ImageFile.MAXBLOCK = kept
+
+
+def textured_samples(kind: str, bands: int) -> np.ndarray:
+    samples = np.tile(textured()[..., :1], (1, 1, bands)).astype(kind)
+    return samples if bands > 1 else samples[..., 0]
+
+
+def modern(format: str) -> bytes:
+    """Encodes by the packages of the extra `formats`."""
+    if format == "JPEG XL":
+        return bytes(pytest.importorskip("imagecodecs").jpegxl_encode(textured()))
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF decoder")
+    return encode(textured(), format, quality=60)
+
+
+OTHERS: dict[str, Callable[[], bytes]] = {
+    "TIFF float64 RGB": lambda: tiff(textured_samples("f8", 3), rows=64, deflate=True),
+    "TIFF float32, turned": lambda: tiff(textured_samples("f4", 1), more={274: (5,)}),
+    "TIFF 16 bits RGB, planes apart": lambda: tiff(textured_samples("u2", 3), separate=True, deflate=True),
+    "TIFF int8": lambda: tiff(textured_samples("i1", 1)),
+    "TIFF CIELab": lambda: tiff(textured(), photometric=8, rows=SIDE),
+    "PNG 16 bits colour, dark": lambda: cv2.imencode(".png", textured_samples("u2", 4))[1].tobytes(),
+    "JPEG that ends grey": lambda: encode(np.vstack([textured(), np.full((16, SIDE, 3), 128, np.uint8)]), "JPEG"),
+    "AVIF": lambda: modern("AVIF"),
+    "HEIC": lambda: modern("HEIF"),
+    "JPEG XL": lambda: modern("JPEG XL"),
+}
+"""Kinds that Pillow does not write, or that no mix of pictures needs besides."""
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_kinds_too_take_at_most_what_they_are_charged(kind: str, tmp_path: Path) -> None:
+    cost = measure_in_child(OTHERS[kind](), tmp_path)
+    print(f"{kind}: {cost.peak / SIDE**2:.1f} bytes a pixel, charged {cost.allowed / SIDE**2:.1f}, {cost.cpu_s:.2f} s")
+    assert cost.outcome == "picture"
+    # What libjxl takes depends on the tools that the encoder chose: floats are charged.
+    assert cost.allowed / (20 if kind == "JPEG XL" else 5) < cost.peak <= cost.allowed
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,6 +15,8 @@ _OPENCV = 7
 """Bytes a pixel that OpenCV takes for a JPEG with a single scan, the result included: 6, and Pillow if it fails: 7."""
 _WEBP = 20
 """Bytes a pixel: two RGBA canvases of libwebp's animation decoder, its lossless planes, Pillow's pixels, the result."""
+_DEEP_COLOUR = 12
+"""Bytes a pixel of a PNG with colours of 16 bits: Pillow's, and OpenCV's four samples."""
 _LINE = 40
 """Bytes a row and a column: Pillow's pointers to rows, and its buffers of one row."""
 _FIXED = 8 * 2**20
@@ -59,16 +61,34 @@ def pillow_bytes(
     Args:
         width: In pixels.
         height: In pixels.
-        mode: Pillow's mode of the stored pixels.
+        mode: Pillow's mode of the stored pixels; `RGB;16` for a PNG with colours of 16 bits.
         encoded: Bytes of the encoded picture, which is copied.
         turned: Whether the picture is then turned upright.
         coefficients: Whether it is a JPEG of several scans, whose coefficients are all kept: 2 bytes each.
         piece_bytes: Decoded bytes of a TIFF's largest strip or tile, of which libtiff and Pillow keep one each.
     """
     stored = _STORED.get(mode, 4)
-    deep = mode.startswith("I") or mode == "F"
-    decoding = stored + (2 * _BANDS.get(mode, 4) if coefficients else 0)
-    converting = stored + _RESULT + deep
+    deep = mode.startswith("I") or mode in ("F", "RGB;16")
+    # The most is taken while a cut scan is looked for: the result, another decode's and its copy.
+    decoding = 3 * _RESULT + 2 * _BANDS.get(mode, 4) if coefficients else stored
+    converting = _DEEP_COLOUR if mode == "RGB;16" else stored + _RESULT + deep
     pixel = max(decoding, converting, 2 * _RESULT if turned else 0)
     fixed = _FIXED + (_DEEP_STRIPS if deep else 0)
     return width * height * pixel + (width + height) * _LINE + encoded + 2 * piece_bytes + fixed
+
+
+def reader_bytes(
+    width: int, height: int, pixel_bytes: int, encoded: int, *, turned: bool = False, piece_bytes: int = 0
+) -> int:
+    """Returns the bytes that a `readers.base.PixelReader` takes.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        pixel_bytes: Bytes a pixel that the reader takes, the result included.
+        encoded: Bytes of the encoded picture, which readers copy up to twice.
+        turned: Whether the picture is then turned upright.
+        piece_bytes: Decoded bytes of a TIFF's largest strip or tile, of which libtiff and Pillow keep one each.
+    """
+    pixel = max(pixel_bytes, 2 * _RESULT if turned else 0)
+    return width * height * pixel + (width + height) * _LINE + 2 * encoded + 2 * piece_bytes + _FIXED + _DEEP_STRIPS

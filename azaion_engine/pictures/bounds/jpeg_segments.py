@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 
 MOST_SCANS = 32
 """Maximum scans of one picture: encoders write 1 to 15, and each is a pass over the whole picture."""
@@ -14,6 +14,13 @@ MOST_SEGMENTS = 1 << 12
 """Maximum segments before the first scan; profiles and previews of a large picture take some hundreds."""
 
 _SCAN, _END, _JFIF, _EXIF, _ADOBE, _COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xFE
+_FRAMES = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC9, 0xCA)),  # sequential and progressive, Huffman-coded or arithmetic
+    **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xF7: "JPEG-LS",
+}
+"""Markers that begin a frame, with the names of the kinds that are not decoded (T.81, B.1.1.3; T.87, C.1.1)."""
 _DROPPED = frozenset((*range(0xE0, 0xF0), _COMMENT)) - {_ADOBE}
 """Application segments and comments (ITU-T T.81, B.2.4). Adobe's tells the colours, and the first JFIF one too."""
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
@@ -46,6 +53,7 @@ def needed_segments(data: bytes) -> JpegSegments:
 
     Raises:
         UndecodablePictureError: There are more than `MOST_SEGMENTS` segments and bytes between them.
+        UnsupportedPictureError: A kind of JPEG that OpenCV and Pillow do not decode; the message names it.
     """
     kept: list[tuple[int, int]] = [(0, 2)]
     exif = b""
@@ -66,6 +74,8 @@ def needed_segments(data: bytes) -> JpegSegments:
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if end < at + 4 or end > len(data):
             break
+        if marker in _FRAMES:
+            _check_frame(marker, data[at + 4 : end])
         if marker == _EXIF and not exif and data.startswith(b"Exif\0\0", at + 4):
             exif = data[at + 4 : end]
         if marker not in _DROPPED or (marker == _JFIF and marker not in seen):
@@ -81,28 +91,70 @@ def needed_segments(data: bytes) -> JpegSegments:
     return JpegSegments(b"".join([*(data[start:end] for start, end in kept), memoryview(data)[at:]]), exif, scan)
 
 
-def check_scans(data: bytes, scan: int) -> None:
-    """Refuses a picture with too many scans; looks at no scan beyond the end marker, nor beyond the limit.
+def _check_frame(marker: int, frame: bytes) -> None:
+    kind = _FRAMES[marker]
+    if kind is None and frame[:1] not in (b"\x08", b""):
+        kind = f"JPEG of {frame[0]} bits a sample"
+    if kind is not None:
+        raise UnsupportedPictureError(f"given a {kind}; accepted are baseline and progressive JPEGs of 8 bits a sample")
+
+
+def find_scans(data: bytes, scan: int) -> list[tuple[int, int]]:
+    """Finds all scans; looks at no byte beyond the end marker, nor beyond the limit.
 
     Args:
         data: The file.
         scan: Offset of the first scan's marker.
 
+    Returns:
+        Offsets of each scan's compressed data and of the marker behind them.
+
     Raises:
-        UndecodablePictureError: There are more than `MOST_SCANS` scans, or segments between them without end.
+        UndecodablePictureError: There are more than `MOST_SCANS` scans, or segments between them without end; or the
+            end marker is missing, or the scans that bring the last bits of coefficients.
     """
-    scans, at = 0, scan
+    scans: list[tuple[int, int]] = []
+    coarse: set[tuple[int, int]] = set()
+    start: int | None = None
+    at = scan
     for _ in range(MOST_SEGMENTS):
         found = next_marker(data, at)
-        if found is None or found[1] == _END:
-            return
+        if found is None:
+            raise UndecodablePictureError("the JPEG is damaged or truncated: its end is missing")
         at, marker = found
-        scans += marker == _SCAN
-        if scans > MOST_SCANS:
-            raise UndecodablePictureError(f"the JPEG has more than the {MOST_SCANS} scans accepted")
+        if start is not None:
+            scans.append((start, at - 2))
+            start = None
+        if marker == _END:
+            if coarse:
+                raise UndecodablePictureError("the JPEG is damaged or truncated: its last scans are missing")
+            return scans
+        if marker == _SCAN:
+            _note_precision(data[at + 2 : at + int.from_bytes(data[at : at + 2], "big")], coarse)
         if marker not in _ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
+        if marker == _SCAN:
+            start = at
+            if len(scans) >= MOST_SCANS:
+                raise UndecodablePictureError(f"the JPEG has more than the {MOST_SCANS} scans accepted")
     raise UndecodablePictureError(f"the JPEG has more than the {MOST_SEGMENTS} pieces accepted between its scans")
+
+
+def _note_precision(scan: bytes, coarse: set[tuple[int, int]]) -> None:
+    """Notes which coefficients of which components still lack bits after a scan: T.81, B.2.3 and G.1.1.1.2.
+
+    Args:
+        scan: Its header: components, their tables, first and last coefficient, previous and new number of missing bits.
+        coarse: Pairs of component and coefficient; changed.
+    """
+    if len(scan) < 4 or len(scan) < 1 + 2 * scan[0] + 3:
+        return  # the decoder will refuse it
+    first, last, missing = scan[1 + 2 * scan[0] : 4 + 2 * scan[0]]
+    those = {(component, at) for component in scan[1 : 1 + 2 * scan[0] : 2] for at in range(first, min(last, 63) + 1)}
+    if missing & 15:
+        coarse |= those
+    else:
+        coarse -= those
 
 
 def next_marker(data: bytes, start: int) -> tuple[int, int] | None:

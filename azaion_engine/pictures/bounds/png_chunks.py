@@ -6,7 +6,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 
 MOST_CHUNKS = 1 << 16
 """Maximum chunks of one file: a file of 32 MiB in chunks of 512 bytes, smaller than any encoder's."""
@@ -16,6 +16,8 @@ _CRC_BYTES = 4
 _NEEDED = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
 """The critical chunks (PNG, third edition, section 11.2). Ancillary ones change no sample that is kept: alpha and
 colour profiles are ignored."""
+_APPLE = b"CgBI"
+"""Chunk before the header: pixels are then compressed without zlib's header, and stored as BGR."""
 _EXIF, _TEXTS = b"eXIf", (b"tEXt", b"zTXt")
 _PROFILE = b"Raw profile type exif\0"
 """Keyword of ImageMagick's text chunk, used for EXIF before the chunk eXIf existed."""
@@ -42,6 +44,7 @@ def needed_chunks(data: bytes) -> PngChunks:
 
     Raises:
         UndecodablePictureError: There are more than `MOST_CHUNKS` chunks.
+        UnsupportedPictureError: Apple's variant.
     """
     kept: list[tuple[int, int]] = [(0, 8)]
     exif, profile = b"", b""
@@ -51,6 +54,8 @@ def needed_chunks(data: bytes) -> PngChunks:
             break
         length, name = _HEAD.unpack_from(data, at)
         body, end = at + _HEAD.size, at + _HEAD.size + length + _CRC_BYTES
+        if name == _APPLE:
+            raise UnsupportedPictureError("given a PNG as Xcode rewrites it for iOS (CgBI), which is no valid PNG")
         if name in _NEEDED or not (name.isalpha() and name[:1].islower()):
             start, last = kept[-1]
             kept[-1:] = [(start, end)] if last == at else [(start, last), (at, end)]

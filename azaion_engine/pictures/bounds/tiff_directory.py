@@ -10,34 +10,33 @@ import struct
 from typing import NamedTuple
 
 from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError, UnsupportedPictureError
+from azaion_engine.pictures.bounds import tiff_layout as tags
+from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
+from azaion_engine.pictures.bounds.tiff_rewriting import as_little_endian
 
 MOST_ENTRIES = 1 << 12
 """Maximum entries of the directory; real ones have some dozens."""
 MOST_PIECES = 1 << 16
 """Maximum strips and tiles; Pillow decodes uncompressed ones one by one, in Python."""
+_MOST_NODATA_BYTES = 64
 _MOST_VALUE_BYTES = 8 * MOST_PIECES
 """Maximum bytes of one tag's value: offsets of as many pieces, in 64 bits."""
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
-_STRIP_OFFSETS, _ORIENTATION, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES = 273, 274, 277, 278, 279, 284
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES, _DNG_VERSION = 322, 323, 324, 325, 50706
+_ORIENTATION = 274
 _NEEDED = frozenset(
     (
-        *(254, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, 262, 266),  # kind of image, colours, order of bits
-        *(_STRIP_OFFSETS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES),
-        *(292, 293, 317, 320, 332, 338, 339, 347),  # fax, predictor, palette, inks, extra samples, JPEG tables
-        *(_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES),
+        *(tags.SUBFILE_TYPE, tags.WIDTH, tags.HEIGHT, tags.BITS, tags.COMPRESSION, tags.PHOTOMETRIC, tags.FILL_ORDER),
+        *(tags.STRIP_OFFSETS, tags.SAMPLES, tags.ROWS, tags.STRIP_BYTES, tags.PLANES),
+        *(292, 293, tags.PREDICTOR, 320, 332, 338, tags.SAMPLE_FORMAT, 347),  # fax, palette, inks, JPEG tables
+        *(tags.TILE_WIDTH, tags.TILE_HEIGHT, tags.TILE_OFFSETS, tags.TILE_BYTES),
         *(512, 513, 514, 515, 519, 520, 521),  # JPEG's tables of TIFF 6.0
-        *(529, 530, 531, 532, _DNG_VERSION),  # YCbCr
+        *(529, 530, 531, 532, tags.DNG_VERSION),  # YCbCr
     )
 )
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value by type."""
 _WHOLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Types of whole numbers, and their letters in `struct`."""
-_JPEG = (6, 7)
-_COMPRESSIONS = (1, 2, 3, 4, 5, *_JPEG, 8, 32773, 32946, 50000, 50001)
-"""None, fax, LZW, JPEG, Deflate, PackBits, Zstandard and WebP. LZMA is left out: its decoder allocates up to 4 GiB."""
 _PROGRESSIVE = re.compile(rb"\xff\xc2\x00[\x0b\x0e\x11\x14]\x08")
 """A progressive frame's marker, its length and its 8 bits a sample (ITU-T T.81, B.2.2)."""
 
@@ -49,11 +48,13 @@ class TiffDirectory(NamedTuple):
         data: The file; other tags and directories are left out of it.
         orientation: 1…8; 1 where absent or invalid. The tag is left out: Pillow would turn the pixels on loading.
         piece_bytes: Decoded bytes of the largest strip or tile.
+        layout: How its samples are stored.
     """
 
     data: bytes
     orientation: int
     piece_bytes: int
+    layout: TiffLayout
 
 
 def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
@@ -86,9 +87,14 @@ def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
         raise _damaged("its directory is cut off")
 
     kept: dict[int, bytes] = {}
+    encoded: dict[int, tuple[int, int, bytes]] = {}
+    nodata: float | None = None
     values: dict[int, tuple[int, ...]] = {}
     for position in range(first, first + count * size, size):
         tag, kind, number, place = struct.unpack_from(entry, data, position)
+        if tag == tags.GDAL_NODATA:
+            start = position + size - inline if number <= inline else struct.unpack(order + offset, place)[0]
+            nodata = _number(data[start : start + min(number, _MOST_NODATA_BYTES)])
         if tag not in _NEEDED and tag != _ORIENTATION:
             continue
         length = number * _SIZES.get(kind, 0)
@@ -96,39 +102,60 @@ def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
             raise UndecodablePictureError(
                 f"the TIFF's tag {tag} has {number} values; at most {MOST_PIECES} strips and tiles are accepted"
             )
-        if kind in _WHOLE:
-            start = position + size - inline if length <= inline else struct.unpack(order + offset, place)[0]
-            if start + length <= len(data):
-                values[tag] = struct.unpack_from(f"{order}{number}{_WHOLE[kind]}", data, start)
+        start = position + size - inline if length <= inline else struct.unpack(order + offset, place)[0]
+        if kind in _WHOLE and start + length <= len(data):
+            values[tag] = struct.unpack_from(f"{order}{number}{_WHOLE[kind]}", data, start)
         if tag != _ORIENTATION:
             kept[tag] = data[position : position + size]
-    piece_bytes = _check_pieces(data, values, max_pixels)
-    [orientation] = values.get(_ORIENTATION, (1,))[:1] or (1,)
+            encoded[tag] = (kind, number, data[start : start + length])
+    layout = TiffLayout(values, order == ">", nodata)
+    piece_bytes = _check_pieces(data, layout, max_pixels)
+    orientation = layout.one(_ORIENTATION, 1)
+    if big and order == ">" and not layout.is_deep:
+        lean = _turned(data, encoded)
+    else:
+        lean = _with_directory(data, at, struct.pack(counter, len(kept)), kept, count * size + inline)
     return TiffDirectory(
-        _with_directory(data, at, struct.pack(counter, len(kept)), kept, count * size + inline),
+        lean,
         orientation if 1 <= orientation <= 8 else 1,
         piece_bytes,
+        layout,
     )
 
 
-def _check_pieces(data: bytes, values: dict[int, tuple[int, ...]], max_pixels: int) -> int:
-    """Checks strips and tiles; returns the decoded bytes of the largest."""
+def _turned(data: bytes, encoded: dict[int, tuple[int, int, bytes]]) -> bytes:
+    try:
+        return as_little_endian(data, encoded)
+    except (OverflowError, struct.error):
+        raise _damaged("a tag of its directory reaches beyond its end") from None
 
-    def one(tag: int, default: int) -> int:
-        return (values.get(tag) or (default,))[0]
 
-    compression = one(_COMPRESSION, 1)
-    if compression not in _COMPRESSIONS:
-        raise UnsupportedPictureError(f"given a TIFF of compression {compression}, which is not accepted")
-    if compression in _JPEG and _PROGRESSIVE.search(data):
+def _number(text: bytes) -> float | None:
+    """Reads GDAL's decimal number, e.g. `-9999` or `nan`, that zeros may follow; None if it is none."""
+    try:
+        return float(text.split(b"\0")[0].decode("ascii").strip())
+    except ValueError:  # broken metadata do not make a picture unusable; a UnicodeError is one too
+        return None
+
+
+def _check_pieces(data: bytes, layout: TiffLayout, max_pixels: int) -> int:
+    """Checks compression, strips and tiles; returns the decoded bytes of the largest."""
+    values, one = layout.values, layout.one
+    compression = one(tags.COMPRESSION, 1)
+    if compression not in tags.ACCEPTED:
+        raise UnsupportedPictureError(
+            f"given a TIFF with {tags.compression_name(compression)}, which is not accepted; "
+            "accepted are uncompressed, LZW, Deflate, Zstandard, PackBits, JPEG and fax"
+        )
+    if compression in tags.JPEGS and _PROGRESSIVE.search(data):
         raise UnsupportedPictureError("given a TIFF with a progressive JPEG in it")
-    for tag in (_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES):
+    for tag in (tags.STRIP_OFFSETS, tags.STRIP_BYTES, tags.TILE_OFFSETS, tags.TILE_BYTES):
         if len(values.get(tag, ())) > MOST_PIECES:
             raise UndecodablePictureError(f"the TIFF has more than the {MOST_PIECES} strips and tiles accepted")
-    if max(sum(values.get(_STRIP_BYTES, ())), sum(values.get(_TILE_BYTES, ()))) > 2 * len(data):
+    if max(sum(values.get(tags.STRIP_BYTES, ())), sum(values.get(tags.TILE_BYTES, ()))) > 2 * len(data):
         raise _damaged("its strips or tiles overlap or reach beyond its end")
-    width, height = one(_WIDTH, 0), one(_HEIGHT, 0)
-    across, down = one(_TILE_WIDTH, 0), one(_TILE_HEIGHT, 0)
+    width, height = one(tags.WIDTH, 0), one(tags.HEIGHT, 0)
+    across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
     if across and down:
         padded = -(-width // across) * across * (-(-height // down) * down)
         if padded > max(max_pixels, 4 * width * height):
@@ -136,9 +163,9 @@ def _check_pieces(data: bytes, values: dict[int, tuple[int, ...]], max_pixels: i
                 f"the TIFF's tiles have {padded} pixels, padding included, at most {max_pixels} are accepted"
             )
     else:
-        across, down = width, min(one(_ROWS, height), height)
-    bits = max(values.get(_BITS) or (1,))
-    return across * down * -(-one(_SAMPLES, 1) * bits // 8)
+        across, down = width, min(one(tags.ROWS, height), height)
+    bits = max(values.get(tags.BITS) or (1,))
+    return across * down * -(-one(tags.SAMPLES, 1) * bits // 8)
 
 
 def _with_directory(data: bytes, at: int, count: bytes, kept: dict[int, bytes], room: int) -> bytes:

@@ -22,16 +22,17 @@ DETECT_ANSWERS: dict[int | str, dict[str, Any]] = {
     }
 }
 
+_PICTURES = (
+    *("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"),
+    *("image/avif", "image/heic", "image/jxl"),
+)
 DETECT_BODY: dict[str, Any] = {
     "requestBody": {
         "description": "One picture as the body, whatever its Content-Type says, or one or more files as multipart, "
         "whose other fields are parameters of the query's names.",
         "required": True,
         "content": {
-            **{
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (*("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"), ANY_PICTURE)
-            },
+            **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in (*_PICTURES, ANY_PICTURE)},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -69,7 +70,7 @@ _FOUND = {
 }
 _NOT_A_PICTURE: dict[str, Any] = {
     "code": "not_a_picture",
-    "message": "given a GIF; accepted are JPEG, PNG, WebP, BMP, TIFF",
+    "message": "given a GIF; accepted are JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC, JPEG XL",
     "status": 415,
 }
 

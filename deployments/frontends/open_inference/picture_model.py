@@ -23,7 +23,7 @@ _LENGTH_BYTES = 4
 
 
 class PictureModel(OpenModel):
-    """The detector: `picture` BYTES `[n]`, each element a JPEG, PNG, WebP, BMP or TIFF file.
+    """The detector: `picture` BYTES `[n]`, each element a JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL file.
 
     Every output has n rows and as many columns as the picture with most boxes has (none: `[n, 0]`). Shorter rows are
     padded with zeros, class -1 and empty names; `num_detections` gives the boxes of each row. A model for oriented

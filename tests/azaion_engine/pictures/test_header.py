@@ -84,8 +84,7 @@ def test_no_bytes_are_an_empty_body() -> None:
     ("data", "word"),
     [
         (b"GIF89a" + b"\0" * 20, "GIF"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 20, "HEIC"),
-        (b"\0\0\0\x18ftypavif" + b"\0" * 20, "AVIF"),
+        (b"\0\0\0\x18ftypmif1" + b"\0" * 20, "HEIF"),
         (b"\0\0\0\x18ftypisom" + b"\0" * 20, "video"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
@@ -126,19 +125,18 @@ def strip_tiff(picture: np.ndarray, planes: int, sample_format: int = 1) -> byte
     return head + entries + bytes(4) + arrays + body
 
 
-def test_bands_stored_apart_come_out_right_or_are_refused() -> None:
+def test_bands_stored_apart_come_out_right() -> None:
     colour = np.full((16, 24, 3), RED, np.uint8)
     for planes in (1, 2):
         assert close(decode(strip_tiff(colour, planes)), RED)
     deep = colour.astype(np.uint16) * 257
-    assert close(decode(strip_tiff(deep, planes=1)), RED)
-    with pytest.raises(UnsupportedPictureError, match="16 bits with separate planes"):
-        decode(strip_tiff(deep, planes=2))
+    for planes in (1, 2):
+        assert close(decode(strip_tiff(deep, planes)), RED)
 
 
 def test_a_whole_tiff_of_unusual_samples_is_unsupported_and_not_called_damaged() -> None:
-    with pytest.raises(UnsupportedPictureError, match="TIFF with pixels of a kind"):
-        decode(strip_tiff(np.zeros((16, 24, 3), np.float32), planes=1, sample_format=3))
+    with pytest.raises(UnsupportedPictureError, match="3 samples of 64 bits, complex"):
+        decode(strip_tiff(np.zeros((16, 24, 3), np.complex64), planes=1, sample_format=6))
 
 
 def test_a_camera_raw_file_is_refused_and_its_thumbnail_not_taken_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from pathlib import Path
 
@@ -225,3 +226,29 @@ def test_only_a_tiny_jpeg_is_decoded_where_it_comes_in() -> None:
     # 1 bit a pixel and compressed, a file of a few kilobytes may take seconds.
     assert place(grey_picture(1, "PNG")) is DecodePlace.THREAD
     assert place(jpeg, (320, 320)) is DecodePlace.THREAD, "its network's input takes as long to fill"
+
+
+def test_bytearrays_and_memoryviews_are_encoded_pictures() -> None:
+    data = encode(noise(48, 32), "PNG")
+    expected = content(preparer(PictureForm.PIXELS).prepare(data))
+    for same in (bytearray(data), memoryview(data), memoryview(b"x" + data)[1:]):
+        assert np.array_equal(content(preparer(PictureForm.PIXELS).prepare(same)), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "LA"])
+def test_a_pil_image_is_the_picture_that_its_file_is(mode: str) -> None:
+    image = Image.fromarray(noise(48, 32)).convert(mode)
+    prepared = preparer(PictureForm.PIXELS).prepare(image)
+    assert np.array_equal(content(prepared), Letterbox.fit(48, 32, *SIZE).apply(np.array(image.convert("RGB"))))
+
+
+def test_a_pil_image_is_turned_upright_limited_and_its_damage_told() -> None:
+    data = encode(stored(6), "JPEG", exif=exif(6), quality=95, subsampling=0)
+    upright = content(preparer(PictureForm.PIXELS).prepare(Image.open(io.BytesIO(data))))
+    assert np.array_equal(upright, content(preparer(PictureForm.PIXELS).prepare(data)))
+    with pytest.raises(PictureTooLargeError):
+        preparer(PictureForm.PIXELS, PictureLimits(max_pixels=9)).prepare(Image.new("L", (4, 4)))
+    with pytest.raises(UndecodablePictureError):
+        preparer(PictureForm.PIXELS).prepare(Image.open(io.BytesIO(encode(noise(), "PNG")[:3000])))
+    deep = Image.fromarray((np.linspace(0, 4095, 64).astype(np.uint16)[None]).repeat(32, axis=0))
+    assert content(preparer(PictureForm.PIXELS).prepare(deep)).max() == 255

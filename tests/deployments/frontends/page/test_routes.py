@@ -310,7 +310,9 @@ def test_the_command_survives_any_file_name_and_can_be_copied(visit, tmp_path):
 
 def test_an_error_of_the_service_is_told_in_its_words_with_its_code(visit):
     visit.choose("notes.txt", b"no picture at all")
-    expect(visit.page.get_by_role("alert")).to_contain_text("accepted are JPEG, PNG, WebP, BMP, TIFF.")
+    expect(visit.page.get_by_role("alert")).to_contain_text(
+        "accepted are JPEG, PNG, WebP, BMP, TIFF, AVIF, HEIC, JPEG XL."
+    )
     expect(visit.page.get_by_role("alert")).to_contain_text("not_a_picture · 415")
     expect(visit.page.locator("#found")).to_be_hidden()
     visit.page.get_by_role("button", name="Sample 1").click()

@@ -1,0 +1,91 @@
+"""JPEG entropy: signs that a sequential scan is cut off or overwritten, found without decoding it.
+
+Decoders fill what is missing, and report nothing: libjpeg with grey, NVIDIA's hardware with pixels of whatever picture
+it decoded before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+_LEAST_BLOCK_BITS = 2
+"""Bits of the shortest block: one for its DC difference and one for the end of the block (ITU-T T.81, F.1.2)."""
+_BLANK = bytes(256)
+"""Zeros this long are no entropy-coded picture but a file that was never written to its end, unless the picture is flat
+and the codes for that are zeros: whoever finds them must look closer."""
+_RESTARTS = 8
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+
+def least_scan_bytes(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> int:
+    """Returns the bytes of the shortest scan that holds all blocks.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        components: (identifier, horizontal sampling factor, vertical one) of each.
+    """
+    units, blocks = _units(width, height, components)
+    return units * blocks * _LEAST_BLOCK_BITS // 8
+
+
+def has_blank(data: bytes, start: int, end: int) -> bool:
+    """Returns whether a scan has a run of zeros that only flat pictures have.
+
+    Args:
+        data: The file.
+        start: Offset of the scan's compressed data.
+        end: Offset behind it.
+    """
+    return data.find(_BLANK, start, end) >= 0
+
+
+def last_restart_fits(
+    data: bytes, start: int, end: int, interval: int, size: tuple[int, int], components: Sequence[tuple[int, int, int]]
+) -> bool:
+    """Returns whether a scan's last restart marker has the number that it needs, 0…7; takes microseconds.
+
+    Args:
+        data: The file.
+        start: Offset of the scan's compressed data.
+        end: Offset behind it.
+        interval: Units from one marker to the next.
+        size: (width, height) in pixels.
+        components: As in `least_scan_bytes`.
+    """
+    needed = -(-_units(*size, components)[0] // interval) - 1
+    if needed <= 0:
+        return True
+    at = data.rfind(bytes((0xFF, 0xD0 + (needed - 1) % _RESTARTS)), start, end)
+    # One more right before the end marker harms nobody.
+    return at >= 0 and _RESTART.search(data, at + 2, end - 2) is None
+
+
+def has_all_restarts(
+    data: bytes, start: int, end: int, interval: int, size: tuple[int, int], components: Sequence[tuple[int, int, int]]
+) -> bool:
+    """Returns whether a scan has the restart markers that its number of units needs, in order (T.81, E.1.4).
+
+    Args are those of `last_restart_fits`.
+    """
+    units, _ = _units(*size, components)
+    needed = -(-units // interval) - 1
+    scan = np.frombuffer(data, np.uint8, end - start, start)
+    [escapes] = np.nonzero(scan[:-1] == 0xFF)
+    markers = scan[escapes + 1]
+    found = markers[(markers & 0xF8) == 0xD0] & 7
+    # One more than needed, before the end marker, harms nobody.
+    return needed <= len(found) <= needed + 1 and bool((found == np.arange(len(found)) % _RESTARTS).all())
+
+
+def _units(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Returns the number of units (MCUs) of a scan of all components, and the blocks of each (T.81, A.2)."""
+    if len(components) == 1:  # not interleaved: a unit is a block, whatever the sampling factors
+        return -(-width // 8) * -(-height // 8), 1
+    across = max(horizontal for _, horizontal, _ in components)
+    down = max(vertical for _, _, vertical in components)
+    blocks = sum(horizontal * vertical for _, horizontal, vertical in components)
+    return -(-width // (8 * across)) * -(-height // (8 * down)), blocks

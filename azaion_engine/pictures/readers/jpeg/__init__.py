@@ -1,0 +1,1 @@
+"""JPEGs decoded by OpenCV, and whether their scans are whole, which libjpeg does not tell."""

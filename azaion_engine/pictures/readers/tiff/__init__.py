@@ -1,0 +1,1 @@
+"""TIFF at full depth: samples of every number, type and order of bytes."""

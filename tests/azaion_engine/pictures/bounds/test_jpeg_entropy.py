@@ -1,0 +1,56 @@
+"""JPEG entropy: the shortest scan, and restart markers in their order."""
+
+from __future__ import annotations
+
+import pytest
+
+from azaion_engine.pictures.bounds.jpeg_entropy import (
+    has_all_restarts,
+    has_blank,
+    last_restart_fits,
+    least_scan_bytes,
+)
+
+GREY, COLOUR = [(1, 1, 1)], [(1, 2, 2), (2, 1, 1), (3, 1, 1)]
+INTERVAL, SIZE = 2, (64, 40)
+"""Two of 40 blocks to an interval: 19 markers."""
+
+
+def scan(numbers: list[int]) -> bytes:
+    return b"".join(b"\x12\xff\x00\x34" + bytes((0xFF, 0xD0 + number)) for number in numbers) + b"\x56\xff\x00"
+
+
+def both(numbers: list[int]) -> tuple[bool, bool]:
+    data = scan(numbers)
+    arguments = (data, 0, len(data), INTERVAL, SIZE, GREY)
+    return has_all_restarts(*arguments), last_restart_fits(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("size", "components", "blocks"),
+    [((8, 8), GREY, 1), ((9, 8), GREY, 2), ((16, 16), COLOUR, 6), ((17, 16), COLOUR, 12), ((64, 48), [(1, 2, 2)], 48)],
+)
+def test_the_shortest_scan_has_two_bits_a_block(
+    size: tuple[int, int], components: list[tuple[int, int, int]], blocks: int
+) -> None:
+    assert least_scan_bytes(*size, components) == blocks * 2 // 8
+
+
+def test_restart_markers_are_counted_and_in_order() -> None:
+    whole = [number % 8 for number in range(19)]
+    assert both(whole) == (True, True)
+    assert both(whole[:-1]) == (False, False)
+    assert both(whole[:5] + whole[6:])[0] is False
+    assert both([]) == (False, False)
+
+
+def test_a_scan_that_needs_no_restart_marker_may_have_none() -> None:
+    assert last_restart_fits(b"\x12", 0, 1, 40, SIZE, GREY)
+    assert has_all_restarts(b"\x12\x13", 0, 2, 40, SIZE, GREY)
+
+
+def test_only_long_runs_of_zeros_within_the_scan_are_signs() -> None:
+    data = b"\1" * 10 + bytes(256) + b"\1"
+    assert has_blank(data, 0, len(data))
+    assert not has_blank(data, 11, len(data))
+    assert not has_blank(data, 0, len(data) - 2)
