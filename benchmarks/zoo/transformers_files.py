@@ -67,7 +67,7 @@ FILES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
         "RfDetr",
         "RfDetr",
         {"num_labels": 7, "num_queries": 576, "size": 336, "dynamo": True},
-        {"background": "none"},
+        {"background": "none", "max_detections": 576},
     ),
 }
 
