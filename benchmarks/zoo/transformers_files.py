@@ -23,6 +23,9 @@ SIZE = 320
 SOFTMAX_SPREAD = 3.0
 """Standard deviation of logits whose softmax has confident classes."""
 
+MOST = 300
+"""Boxes that this project answers at most."""
+
 SMALL = {"encoder_layers": 2, "decoder_layers": 2, "num_hidden_layers": 4}
 """Fewer layers than the published models have, for those that would take minutes to export; the outputs are alike."""
 
@@ -132,7 +135,7 @@ def make(
                 outputs, threshold=confidence, target_sizes=[picture.shape[:2]]
             )
             rows = torch.cat([result["boxes"], result["scores"][:, None], result["labels"][:, None].float()], dim=1)
-            found[name] = clip(rows.numpy(), picture)
+            found[name] = clip(rows[rows[:, 4].argsort(descending=True)][:MOST].numpy(), picture)
     return {"how": f"{architecture}ForObjectDetection, {kind}ImageProcessor", "settings": keys, **answers}
 
 
