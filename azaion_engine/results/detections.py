@@ -167,13 +167,13 @@ class Detections:
 
     def filter(self, confidence: float = 0.0, classes: Collection[int] | None = None) -> Detections:
         """Returns only the boxes at or above a confidence (0…1) and of some classes (None: of all)."""
-        return self._only((self.confidences >= confidence) & _of_classes(self.class_ids, classes))
+        return self.only((self.confidences >= confidence) & _of_classes(self.class_ids, classes))
 
     def first(self, most: int) -> Detections:
         """Returns the most confident boxes, at most this many."""
         if len(self) <= most:
             return self
-        return self._only(slice(most))
+        return self.only(slice(most))
 
     @property
     def corners(self) -> NDArray[np.float32] | None:
@@ -252,7 +252,7 @@ class Detections:
         fallbacks = [f"class_{box.class_id} {box.confidence:.2f}" for box in self]
         return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks, self.corners)
 
-    def _only(self, which: Any) -> Detections:
+    def only(self, which: Any) -> Detections:
         """Returns the boxes that an index of arrays chooses."""
         return replace(
             self,
