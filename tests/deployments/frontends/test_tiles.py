@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,6 @@ NETWORK = 32
 APART = {"size": "off", "overlap": 0, "full_picture": False, "max_tiles": 40}
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines in one event loop: a process's `@serve.batch` keeps to the first loop that it sees."""
-    loop = asyncio.new_event_loop()
-    yield loop.run_until_complete
-    loop.close()
 
 
 def tiled_picture(rows: int = 3, columns: int = 4, kind: str = "PNG", first: int = 10) -> bytes:
