@@ -9,6 +9,8 @@ its suppression has decided already. A box that touches an inner border of its t
   also matches if the parts of both that lie in both tiles have an IoU above it: a part in one tile and the whole object
   in the other are equal there. The IOS of a whole box within a cut one says nothing: it may be another object;
 - in the order of their ranks, each box that is left drops those that match it, so a cut one gives way to the whole one;
+- of the whole picture as a tile, only boxes larger than the overlap of the others count: a tile shows smaller ones
+  whole;
 - if `merge` is `greedy`, a whole box takes the highest confidence of those that it drops, and cut boxes that match each
   other become one box around both, at most one of each tile.
 
@@ -112,6 +114,7 @@ class Merger:
         self._names: Mapping[int, str] = {}
         self._top = 0
         self._waiting: list[_Found] = []
+        self._whole: list[tuple[Tile, Detections]] = []
         self._final: list[_Found] = []
         self._count, self._settle_at = 0, _SETTLED_FROM
 
@@ -135,6 +138,24 @@ class Merger:
             )
         self._top = tile.y
         self._names = self._names or found.names
+        if (tile.height, tile.width) == self._picture:
+            self._whole.append((tile, found))
+            return
+        if self._whole:
+            self._take_whole(self._settings.overlap * min(tile.width, tile.height))
+        self._take(tile, found)
+
+    def _take_whole(self, least: float) -> None:
+        """Takes the whole picture's boxes that are larger than the tiles' overlap.
+
+        Smaller objects are whole in a tile, at a size that the network knows; shrunk, a car may look like a person.
+        """
+        for tile, found in self._whole:
+            sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
+            self._take(tile, found.only(sides > least))
+        self._whole = []
+
+    def _take(self, tile: Tile, found: Detections) -> None:
         self._waiting.append(_Found.of_tile(tile, found, self._picture))
         self._count += len(found)
         if self._count >= self._settle_at:
@@ -142,6 +163,7 @@ class Merger:
 
     def finish(self) -> Detections:
         """Returns the boxes of the whole picture; the merger takes no more."""
+        self._take_whole(0)  # no tile has come
         parts = self._final
         if self._waiting:
             parts = [*parts, _merged(*_matches(_Found.together(self._waiting), self._settings), self._settings)]

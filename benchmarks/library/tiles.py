@@ -159,7 +159,7 @@ def measure_sahi(python: Path, scenes: Sequence[tuple[Path, Boxes]]) -> dict[str
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.npz"
         script = Path(__file__).parents[1] / "peers" / "sahi_tiles.py"
-        pictures = [str(picture) for picture, _ in scenes]
+        pictures = [str(picture.absolute()) for picture, _ in scenes]
         subprocess.run(
             [python, script, DEMO_MODEL, out, "--confidence", str(CONFIDENCE), *pictures], check=True, cwd=folder
         )

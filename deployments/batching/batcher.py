@@ -62,6 +62,8 @@ class Batcher:
         """
         self.on_batch: Callable[[int], None] = lambda pictures: None
         self.decoders = ThreadPoolExecutor(decode_threads, "decode")
+        # Tiles whose picture holds memory must not wait behind decodes that wait for memory.
+        self._tilers = ThreadPoolExecutor(decode_threads, "tile")
         self._detector = detector
         self._timeout_s = timeout_s
         lanes = min(detector.engine.lanes, MAX_WAVES - 1)
@@ -136,14 +138,14 @@ class Batcher:
                 except BaseException:
                     self._free(picture)
                     raise
-            found = await loop.run_in_executor(self.decoders, picture.result)
+            found = await loop.run_in_executor(self._tilers, picture.result)
         assert isinstance(found, Detections)  # an error of a piece was raised
         return found, run
 
     def _free(self, picture: TiledPicture) -> None:
         """Frees a picture that was given up; in a thread, since it may still be decoding."""
         with suppress(RuntimeError):  # the threads have ended
-            self.decoders.submit(picture.close)
+            self._tilers.submit(picture.close)
 
     async def _run_in_place(self, job: Job) -> Rows:
         """Runs one job whose place in the queue is taken."""
@@ -154,7 +156,8 @@ class Batcher:
         elif place is DecodePlace.THREAD and job.is_picture:
             # Before the gate: a batch must not wait for one slow picture.
             deadline = time.perf_counter() + self._timeout_s
-            await asyncio.get_running_loop().run_in_executor(self.decoders, job.prepare, self._detector, deadline)
+            threads = self.decoders if job.piece is None else self._tilers
+            await asyncio.get_running_loop().run_in_executor(threads, job.prepare, self._detector, deadline)
         job.wave = await self._gate.enter()
         try:
             if job.wave.members == 1:  # nothing to collect (results/cpu_2_cores_speedups.json)
@@ -178,6 +181,7 @@ class Batcher:
         """Ends the threads after the running batches."""
         self._threads.close()
         self.decoders.shutdown(wait=False)
+        self._tilers.shutdown(wait=False)
 
     @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
     @_with_signature

@@ -125,6 +125,14 @@ def test_boxes_match_above_the_threshold(threshold: float, boxes: int) -> None:
     assert len(found) == boxes
 
 
+def test_small_boxes_of_the_whole_picture_count_only_without_tiles() -> None:
+    whole = Tile(0, 0, 180, 100)
+    small, large = (30, 30, 45, 50, 0.9, 0), (60, 30, 100, 50, 0.8, 1)  # the overlap of the tiles is 20 pixels
+    seen = (whole, _found(whole, small, large))
+    assert _merged(seen, (LEFT, _found(LEFT)), (RIGHT, _found(RIGHT))) == [large]
+    assert _merged(seen) == [small, large]
+
+
 def test_oriented_boxes_are_compared_by_their_own_areas() -> None:
     # The upright boxes around the two diagonals are equal; the diagonals cross in a small square.
     down, up = (90, 50, 17, 3, np.pi / 4, 0.9, 0), (90, 50, 17, 3, -np.pi / 4, 0.8, 0)

@@ -7,7 +7,7 @@ import gc
 import io
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
@@ -27,17 +27,6 @@ from deployments.batching.batch import Batch
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from tests.stand_in import POISON, StandInEngine, grey_picture
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
-    """Runs coroutines in one event loop: a process's `@serve.batch` keeps to the first loop that it sees."""
-    loop = asyncio.new_event_loop()
-    yield loop.run_until_complete
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
 
 
 @pytest.fixture

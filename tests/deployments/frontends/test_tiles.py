@@ -6,13 +6,14 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from azaion_engine.pictures.encoded import EncodedPicture
 from tests.deployments.in_process import Replica, client, replica
 from tests.stand_in import BATCH_SIZE, POISON, grey_picture, open_stand_in, open_two_lanes
 
@@ -20,14 +21,6 @@ NETWORK = 32
 APART = {"size": "off", "overlap": 0, "full_picture": False, "max_tiles": 40}
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    """Runs coroutines in one event loop: a process's `@serve.batch` keeps to the first loop that it sees."""
-    loop = asyncio.new_event_loop()
-    yield loop.run_until_complete
-    loop.close()
 
 
 def tiled_picture(rows: int = 3, columns: int = 4, kind: str = "PNG", first: int = 10) -> bytes:
@@ -201,6 +194,25 @@ def test_a_caller_that_leaves_and_a_timeout_give_places_and_memory_back(run: Run
     slow = lambda settings: open_stand_in(settings, 0.15)  # noqa: E731
     with replica(slow, tiles=APART, max_queue=16, batch_size=2, timeout_s=1.0) as held:
         run(leave(held))
+
+
+def test_tiles_do_not_wait_behind_decodes_that_wait_for_their_pictures_memory(run: Run) -> None:
+    large, small = grey_picture(20, size=1000), grey_picture(30, size=800)
+    needed = [EncodedPicture(picture).decoding_bytes() for picture in (large, small)]
+    assert max(needed) < 2**24 < sum(needed)
+
+    async def ask(held: Replica) -> None:
+        async with client() as asked:
+            huge = asyncio.ensure_future(asked.post("/detect?tiles=200", content=large))
+            await until(lambda: held.service.detector.decode_memory._free < 2**24)
+            others = [asyncio.ensure_future(asked.post("/detect", content=small)) for _ in range(3)]
+            assert (await huge).status_code == 200
+            assert [one.status_code for one in await asyncio.gather(*others)] == [200] * 3
+
+    settings = {"max_decode_bytes": 2**24, "batch_size": 1, "max_queue": 8, "timeout_s": 10.0}
+    with replica(lambda settings: open_stand_in(settings, 0.05), decode_threads=1, tiles=APART, **settings) as held:
+        run(ask(held))
+        assert free(held)
 
 
 def test_a_tile_that_the_engine_fails_on_fails_its_picture_alone(run: Run) -> None:
