@@ -29,18 +29,17 @@ class LedgerActor(Ledger):
     def __init__(self, unused_s: float = UNUSED_S) -> None:
         super().__init__()
         self._asked_at = time.monotonic()
-        actor = ray.get_runtime_context().current_actor
-        threading.Thread(target=self._end_unused, args=(actor, unused_s), name="unused", daemon=True).start()
+        threading.Thread(target=self._end_unused, args=(unused_s,), name="unused", daemon=True).start()
 
     def exchange(self, replica: str, name: str, limits: Limits, report: Report, want: bool) -> Grant:
         """Settles and lends, as `Ledger.exchange`."""
         self._asked_at = time.monotonic()
         return super().exchange(replica, name, limits, report, want)
 
-    def _end_unused(self, actor: Any, unused_s: float) -> None:
+    def _end_unused(self, unused_s: float) -> None:
         while (left_s := self._asked_at + unused_s - time.monotonic()) > 0:
             time.sleep(left_s)
-        ray.kill(actor)
+        ray.kill(ray.get_runtime_context().current_actor)
 
 
 class LedgerLink:

@@ -24,8 +24,14 @@ def test_every_error_has_a_status_over_http_and_a_code_over_grpc(kind):
     assert failure.message == "what happened"
     code = grpc.StatusCode[_GRPC_CODES.get(status, "INTERNAL")]
     if issubclass(kind, BadInputError):
-        assert status in (400, 404, 413)
-        assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
+        expected = {
+            401: grpc.StatusCode.UNAUTHENTICATED,
+            403: grpc.StatusCode.PERMISSION_DENIED,
+            404: grpc.StatusCode.NOT_FOUND,
+            429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        }
+        assert status in (400, 413, *expected)
+        assert code == expected.get(status, grpc.StatusCode.INVALID_ARGUMENT)
     else:
         assert status == status_of(kind("what happened"))
         expected = {503: grpc.StatusCode.UNAVAILABLE, 504: grpc.StatusCode.DEADLINE_EXCEEDED}
