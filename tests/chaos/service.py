@@ -57,7 +57,8 @@ class ChaosService:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
         ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
-        environment = {**kept, **ray, "PYTHONPATH": str(ROOT), MARK: str(folder)}
+        modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**kept, **ray, "PYTHONPATH": modules, MARK: str(folder)}
         mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
