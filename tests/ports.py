@@ -28,13 +28,14 @@ def listeners_of(pid: int) -> list[Listener]:
     return [each for each in listeners() if each.pid in family]
 
 
-def row_of(listener: Listener, http: int, grpc: int | None) -> str:
+def row_of(listener: Listener, http: int, grpc: int | None, haproxy: bool) -> str:
     """Returns the row of the table that a listener belongs to.
 
     Args:
         listener: Of a service.
         http: Its port of HTTP.
         grpc: Its port of gRPC, if it has one.
+        haproxy: Whether it has HAProxy; without it, a port that Ray chose may lie in the range of those behind it.
     """
     process, port = listener.process, listener.port
     if port == http:
@@ -57,19 +58,19 @@ def row_of(listener: Listener, http: int, grpc: int | None) -> str:
         return "GCS"
     if process.startswith("ray::ProxyActor") and port in (8500, 9500):
         return "Serve's fallback proxy beside HAProxy"
-    if process.startswith("ray::ServeReplica") and 30_000 <= port < 31_000:
+    if haproxy and process.startswith("ray::ServeReplica") and 30_000 <= port < 31_000:
         return "HTTP of a replica behind HAProxy"
-    if process.startswith("ray::ServeReplica") and 40_000 <= port < 41_000:
+    if haproxy and process.startswith("ray::ServeReplica") and 40_000 <= port < 41_000:
         return "gRPC of a replica behind HAProxy"
     return "Ray's processes, each replica's gRPC for other deployments"
 
 
-def unlike_table(found: Iterable[Listener], column: str, http: int, grpc: int | None) -> list[str]:
-    """Returns what listens otherwise than a column of the table says."""
+def unlike_table(found: Iterable[Listener], column: str, http: int, grpc: int | None, haproxy: bool) -> list[str]:
+    """Returns what listens otherwise than a column of the table says; arguments as for `row_of`."""
     rows = table()
     wrong = []
     for each in found:
-        row = row_of(each, http, grpc)
+        row = row_of(each, http, grpc, haproxy)
         told = rows[row][column]
         if (told == "loopback") != each.is_local and not (told in ("all", "node") and row == "Ray's dashboard agent"):
             wrong.append(f"{row}: {each.address}:{each.port} ({each.process[:60]}), the table says {told}")

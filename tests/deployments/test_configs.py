@@ -86,8 +86,8 @@ def test_serve_run_names_a_wrong_key_at_start(no_ray, tmp_path):
         # What Ray and Serve have opened by now, without a replica.
         found = listeners_of(process.pid)
         if not is_loopback(ray.util.get_node_ip_address()):  # else this machine has no network to listen on
-            assert unlike_table(found, "`serve run`, HTTP on 127.0.0.1", http, grpc_port) == []
-        rows = {row_of(each, http, grpc_port) for each in found}
+            assert unlike_table(found, "`serve run`, HTTP on 127.0.0.1", http, grpc_port, haproxy=False) == []
+        rows = {row_of(each, http, grpc_port, haproxy=False) for each in found}
         assert rows >= {"HTTP", "gRPC, where it is asked for", "GCS", "Ray's dashboard agent"}
     finally:
         process.send_signal(signal.SIGINT)

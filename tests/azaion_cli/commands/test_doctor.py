@@ -160,7 +160,7 @@ def test_the_listening_sockets_of_this_machine_are_known_with_their_processes() 
         for server, address in ((four, "127.0.0.1"), (six, "::1")):
             [found] = [each for each in listeners() if each.port == server.getsockname()[1]]
             assert (found.address, found.pid, found.is_local) == (address, os.getpid(), True)
-            assert "pytest" in found.process
+            assert "python" in found.process
     assert Listener(1, "::ffff:127.0.0.1", 0, "").is_local
     assert not Listener(1, "0.0.0.0", 0, "").is_local
     assert not Listener(1, "::", 0, "").is_local

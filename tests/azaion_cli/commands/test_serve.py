@@ -267,9 +267,9 @@ def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_i
         assert httpx.head(f"{url}/model").headers["content-length"] == str(len(httpx.get(f"{url}/model").content))
         assert {name for name, _ in listeners(port)} == {listener}
         assert {address for _, address in listeners(port)} == {"127.0.0.1"}
-        open_ = listeners_of(process.pid)
-        assert unlike_table(open_, "`azaion serve`, HTTP on 127.0.0.1", port, grpc_port) == []
-        rows = {row_of(each, port, grpc_port) for each in open_}
+        open_, haproxy = listeners_of(process.pid), mode == "--throughput"
+        assert unlike_table(open_, "`azaion serve`, HTTP on 127.0.0.1", port, grpc_port, haproxy) == []
+        rows = {row_of(each, port, grpc_port, haproxy) for each in open_}
         behind_haproxy = {row for row in table() if "HAProxy" in row}
         assert rows - behind_haproxy == table().keys() - behind_haproxy - {"Ray Client"}
         assert (rows & behind_haproxy) == (behind_haproxy if mode == "--throughput" else set())
