@@ -246,7 +246,7 @@ class Detector:
     ) -> Detections:
         """Converts one picture's rows to boxes in pixels of that picture."""
         threshold = self.confidence if confidence is None else confidence
-        return Detections.from_rows(rows, picture.letterbox, self.names, threshold, classes)
+        return Detections.from_rows(rows, picture.letterbox, self.names, threshold, classes).first(self._max_detections)
 
     def finish_batch(
         self,
@@ -263,7 +263,7 @@ class Detector:
             found: Rows or error of each.
             confidences: Threshold of each; None: the detector's own.
             classes: Class ids to keep; default: all.
-            most: Largest number of boxes of each; None: all that there are.
+            most: Largest number of boxes of each; None: the detector's own.
         """
         thresholds = [self.confidence if one is None else one for one in confidences]
         good = [
@@ -278,10 +278,8 @@ class Detector:
         else:  # the model's number of rows varies
             made = (Detections.from_rows(rows, box, self.names, least, classes) for rows, box, least in good)
         finished = [one if isinstance(one, Exception) else next(made) for one in found]
-        if most is not None and any(one is not None for one in most):
-            pairs = zip(finished, most, strict=True)
-            return [one if isinstance(one, Exception) or n is None else one.first(n) for one, n in pairs]
-        return finished
+        limits = [self._max_detections if one is None else one for one in most or [None] * len(finished)]
+        return [one if isinstance(one, Exception) else one.first(n) for one, n in zip(finished, limits, strict=True)]
 
     def detect(
         self,

@@ -149,10 +149,10 @@ def confident(
     classes: NDArray[np.generic],
     selection: Selection | None,
 ) -> NDArray[np.float32]:
-    """Returns the rows of boxes at or above the wanted confidence, the most confident ones first."""
-    selection = wanted(selection)
-    kept = confidences >= selection.confidence
-    return as_rows(boxes[kept], confidences[kept], classes[kept])[: selection.max_detections]
+    """Returns the rows of boxes at or above the wanted confidence, the most confident ones first; None wants all."""
+    kept = confidences >= wanted(selection).confidence
+    most = None if selection is None else selection.max_detections
+    return as_rows(boxes[kept], confidences[kept], classes[kept])[:most]
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

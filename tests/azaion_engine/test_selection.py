@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
+from azaion_engine.heads.detr import confident
+from azaion_engine.pictures.prepared import Selection
 from tests.azaion_engine import signatures as s
 from tests.azaion_engine.heads.test_signatures import CASES, save
 
@@ -49,6 +52,19 @@ def test_a_model_that_has_suppressed_its_boxes_takes_no_iou_but_a_number(opened:
         detector.detect([s.picture()], iou=0.5)
     [found] = detector.detect([s.picture()], max_detections=1)
     assert found.confidences.tolist() == pytest.approx([0.9])
+
+
+def test_the_setting_bounds_the_boxes_of_a_head_that_selects_none_too(opened: Open) -> None:
+    assert len(opened("rows with metadata").detect([s.picture()])[0]) == 2
+    assert len(opened("rows with metadata", max_detections=1).detect([s.picture()])[0]) == 1
+
+
+def test_who_wants_more_boxes_of_many_queries_gets_them() -> None:
+    boxes = np.zeros((700, 4), np.float32)
+    confidences = np.linspace(1, 0.1, 700, dtype=np.float32)
+    rows = confident(boxes, confidences, np.zeros(700, np.float32), None)
+    assert len(rows) == 700
+    assert len(confident(boxes, confidences, np.zeros(700, np.float32), Selection(0.5))) == 300
 
 
 @pytest.mark.parametrize(("wrong", "word"), [({"iou": 1.5}, "iou"), ({"max_detections": 0}, "max_detections")])
