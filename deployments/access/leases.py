@@ -52,6 +52,7 @@ class _Lease:
         self.refused_at = 0.0
         self.alone = alone
         self.alone_until = 0.0
+        self.debt = 0
         self.exchange: asyncio.Task[None] | None = None
 
 
@@ -118,6 +119,7 @@ class Leases:
         now = self._clock()
         if now < lease.alone_until:
             lease.alone.charge(pictures)
+            lease.debt += pictures
         else:
             lease.left -= pictures
         if (day := today(self._calendar)) != lease.day:
@@ -135,11 +137,13 @@ class Leases:
         # Debts go to the ledger; of what is left, all but what requests may take meanwhile.
         returned = lease.left if lease.left < 0 or not want else 0
         lease.left -= returned
-        report = Report(lease.day, lease.used, lease.left, returned)
+        debt, lease.debt = lease.debt, 0
+        report = Report(lease.day, lease.used, lease.left, returned - debt)
         try:
             grant = await asyncio.wait_for(self._ask(name, lease.limits, report, want), ANSWER_S)
         except Exception as error:  # whatever it is, there is no ledger now
             lease.left += returned
+            lease.debt += debt
             if not lease.alone_until:
                 logger.warning("the ledger of the keys does not answer, each replica keeps to its part: %r", error)
             if want:

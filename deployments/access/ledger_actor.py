@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 from deployments.access.leases import Leases
 from deployments.access.ledger import Grant, Ledger, Report
 from deployments.access.quota import Limits
 from deployments.access.quotas import LoneQuotas, Quotas
 
+logger = logging.getLogger("ray.serve")
+
 UNUSED_S = 600.0
 """Seconds without a question after which the actor ends: it outlives the replicas, for their successors to go on with
 its counts. Replicas that still live tell a new one what they used."""
+
+_START_S = 30.0
+"""Seconds that a replica waits for the ledger's process when it starts."""
 
 _NAMESPACE = "azaion"
 
@@ -55,6 +61,10 @@ class LedgerLink:
         self._name = f"ledger of {application}"
         self._replica = replica
         self._actor = self._connect()
+        try:  # else the first pictures find no ledger, and each replica would keep to its part
+            ray.get(self._actor.__ray_ready__.remote(), timeout=_START_S)
+        except (RayActorError, GetTimeoutError) as error:
+            logger.warning("the ledger of the keys does not start within %g s: %r", _START_S, error)
 
     async def __call__(self, name: str, limits: Limits, report: Report, want: bool) -> Grant:
         """Settles and lends, as `Ledger.exchange`.

@@ -40,7 +40,11 @@ class FakeRay:
                 raise RayActorError
             return ledger.exchange(*question)
 
-        return SimpleNamespace(exchange=SimpleNamespace(remote=exchange))
+        ready = SimpleNamespace(remote=lambda: None)
+        return SimpleNamespace(exchange=SimpleNamespace(remote=exchange), __ray_ready__=ready)
+
+    def get(self, ready: None, timeout: float) -> None:
+        assert timeout > 0
 
     def get_runtime_context(self) -> Any:
         return SimpleNamespace(current_actor="itself")

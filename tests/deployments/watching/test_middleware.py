@@ -217,8 +217,8 @@ def test_of_several_pictures_the_line_tells_the_longest(client):
 def test_a_client_that_hangs_up_is_told_as_cancelled(app):
     url = urlsplit(app.url)
     with socket.create_connection((url.hostname, url.port)) as connection:
-        head = f"POST {url.path}/detect HTTP/1.1\r\nHost: x\r\nX-Request-ID: left\r\nContent-Length: 9000\r\n\r\n"
-        connection.sendall(head.encode() + grey_picture(5)[:50])
+        head = f"POST {url.path}/detect HTTP/1.1\r\nHost: x\r\nX-Request-ID: left\r\nContent-Length: 90000\r\n\r\n"
+        connection.sendall(head.encode() + grey_picture(5)[:50] + bytes(40_000))  # enough for the request to begin
         time.sleep(0.3)
     line = wait_for(lambda: next((line for line in lines_with('"left"') if "outcome" in line), None))
     assert (line["status"], line["outcome"]) == (499, "cancelled")
