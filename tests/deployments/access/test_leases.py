@@ -161,6 +161,18 @@ def test_an_outage_does_not_open_the_door_again_and_again():
     run(test)
 
 
+def test_a_ledger_that_comes_back_takes_off_what_was_sent_without_it():
+    async def test() -> None:
+        replicas, limits = Replicas(2), Limits(0.01, 10, None)
+        replicas.away = True
+        assert await replicas.send(limits, 40) == 10
+        replicas.away = False
+        replicas.clock.now += leases.ALONE_S
+        assert await replicas.send(limits, 40) <= 1  # the first replica asks before the other has told of its part
+
+    run(test)
+
+
 def test_a_new_ledger_learns_what_was_used_today():
     async def test() -> None:
         replicas = Replicas(2)
