@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings")
 
+DEFAULT_CONFIG = Path("serve_config.yaml")
+"""The Serve configuration that is taken if it is there and none is named."""
+
 
 def existing_model(model: str | None) -> str | None:
     """Checks, before anything is loaded, that there is something; raises typer.BadParameter."""

@@ -17,18 +17,22 @@ class UnknownModelError(BadInputError):
     code = "unknown_model"
 
 
-class OverloadedError(AzaionError):
-    """A bounded queue is full; the caller may try again after `retry_after_s`.
+class LaterError(AzaionError):
+    """The caller may try again after `retry_after_s`.
 
     Attributes:
         retry_after_s: Whole seconds after which a retry is sensible (the Retry-After header).
     """
 
-    code = "overloaded"
-
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class OverloadedError(LaterError):
+    """A bounded queue is full."""
+
+    code = "overloaded"
 
 
 class SlowBodyError(AzaionError):
@@ -55,16 +59,8 @@ class KeyExpiredError(BadInputError):
     code = "key_expired"
 
 
-class LimitError(BadInputError):
-    """A key may not send more now; the caller may try again after `retry_after_s`.
-
-    Attributes:
-        retry_after_s: Whole seconds after which a retry is sensible (the Retry-After header).
-    """
-
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+class LimitError(LaterError, BadInputError):
+    """A key may not send more now."""
 
 
 class RateLimitError(LimitError):

@@ -14,10 +14,9 @@ from azaion_cli.checks.machine import machine_checks
 from azaion_cli.checks.network import network_checks
 from azaion_cli.console import make_table, print_json, print_table, stdout
 from azaion_cli.exit_codes import ExitCode
-from azaion_cli.options import CacheOption, JsonOption, VerboseOption
+from azaion_cli.options import DEFAULT_CONFIG, CacheOption, JsonOption, VerboseOption
 
 _MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "warning": ("!", "yellow"), "problem": ("!!", "red")}
-_DEFAULT_CONFIG = Path("serve_config.yaml")
 
 
 def doctor(
@@ -39,8 +38,8 @@ def doctor(
     Ends with 3 when something keeps the GPU from being used, anything from running, or when everybody on the network
     could run code here; a host without a GPU is fine, and so are warnings.
     """
-    if config is None and _DEFAULT_CONFIG.is_file():
-        config = _DEFAULT_CONFIG
+    if config is None and DEFAULT_CONFIG.is_file():
+        config = DEFAULT_CONFIG
     checks = [*machine_checks(cache_dir), *network_checks()]
     if config is not None:
         checks.append(configuration_check(config))

@@ -14,12 +14,18 @@ import typer
 
 from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
-from azaion_cli.options import EngineOption, JsonOption, VerboseOption, checked, parse_assignments
+from azaion_cli.options import (
+    DEFAULT_CONFIG,
+    EngineOption,
+    JsonOption,
+    VerboseOption,
+    checked,
+    parse_assignments,
+)
 from azaion_cli.preflight import http_address, open_address, refuse_taken_ports, refuse_unusable_folders
 from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
 from azaion_engine.errors import MissingDependencyError
 
-DEFAULT_CONFIG = Path("serve_config.yaml")
 _PATHS = ("model", "labels", "cache_dir")
 
 
