@@ -22,6 +22,9 @@ YOUNGEST_S, YOUNGEST_OF_MANY_S = 1.0, 0.25
 """Age from which on a slow body gives its place to another one, seconds; the second value is for the bodies of a client
 that has more than half of all places."""
 
+WHOLE_BODY = "azaion.whole_body"
+"""Key of an ASGI scope that says that all of the request's body was here when it began."""
+
 _LOOK_S = 1.0
 
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
 
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
@@ -57,13 +58,17 @@ def create_api() -> FastAPI:
     def request_over(record: RequestRecord) -> None:
         this_service().request_over(record)
 
+    def offer_checked(path: str, answer: ASGIApp) -> None:
+        checked = answer if this_service().guard is None else KeyCheck(answer)
+        offer(path, SafeHeaders(RequestMiddleware(checked, request_over)))
+
     api.add_middleware(HeadAsGet)
     api.add_middleware(
         PlainDetect,
         path="/detect",
         answer=detect.detect_plain,
         on_error=answer_failure,
-        offer=lambda path, answer: offer(path, SafeHeaders(RequestMiddleware(KeyCheck(answer), request_over))),
+        offer=offer_checked,
     )
     api.add_middleware(KeyCheck)
     api.add_middleware(RequestMiddleware, request_over=request_over)

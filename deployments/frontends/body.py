@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +12,7 @@ from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
+from deployments.batching.arriving import WHOLE_BODY
 from deployments.service import DetectorService
 from deployments.watching.record import current_request
 
@@ -38,13 +39,15 @@ Service = Annotated[DetectorService, Depends(_this_service)]
 
 
 def arriving(request: Request, service: DetectorService) -> AbstractContextManager[None]:
-    """Limits the number and the duration of arriving bodies, and how slowly they arrive.
+    """Limits the number and the duration of arriving bodies, and how slowly they arrive; a whole one needs no limit.
 
     Raises:
         OverloadedError: Too many bodies are arriving; this one is not read, or no further.
         SlowBodyError: The body arrives too slowly.
         DeadlineExceededError: The body did not arrive in time.
     """
+    if request.scope.get(WHOLE_BODY):
+        return nullcontext()
     record = current_request.get()
     return service.bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
 
@@ -64,7 +67,22 @@ def client_of(request: Request) -> str:
 
 async def whole_body(request: Request, limit: int) -> bytes:
     """Reads the body; raises as `stream_body` does."""
-    return b"".join([chunk async for chunk in stream_body(request, limit)])
+    _refuse_declared(request, limit)
+    parts: list[bytes] = []
+    received, more = 0, True
+    try:
+        while more:  # not `stream_body`: its generators take as long as all else here
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part: bytes = message.get("body", b"")
+            received += len(part)
+            _hold(len(part), received, limit)
+            parts.append(part)
+            more = message.get("more_body", False)
+    except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
+        raise ClientDisconnect from None
+    return b"".join(parts)
 
 
 async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -75,17 +93,26 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
         ClientDisconnect: The client left before the end.
         OverloadedError: The bodies of all requests take too much memory.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
-        raise PictureTooLargeError(f"the body has {declared[:_MOST_DIGITS]} bytes, at most {limit} are accepted")
+    _refuse_declared(request, limit)
     received = 0
     try:
         async for chunk in request.stream():
             received += len(chunk)
-            if received > limit:
-                raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
-            if (record := current_request.get()) is not None:
-                this_service().hold_body(record, len(chunk))
+            _hold(len(chunk), received, limit)
             yield chunk
-    except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
+    except TaskCancelledError:
         raise ClientDisconnect from None
+
+
+def _refuse_declared(request: Request, limit: int) -> None:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and (len(declared) > _MOST_DIGITS or int(declared) > limit):
+        raise PictureTooLargeError(f"the body has {declared[:_MOST_DIGITS]} bytes, at most {limit} are accepted")
+
+
+def _hold(size: int, received: int, limit: int) -> None:
+    """Counts the next bytes of a body in the budget of all bodies, unless the body is too large."""
+    if received > limit:
+        raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
+    if (record := current_request.get()) is not None:
+        this_service().hold_body(record, size)

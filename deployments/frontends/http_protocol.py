@@ -22,7 +22,7 @@ from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from deployments.batching.arriving import MINIMUM_RATE, WINDOW_S, too_slow
+from deployments.batching.arriving import MINIMUM_RATE, WHOLE_BODY, WINDOW_S, too_slow
 from deployments.errors import SlowBodyError
 
 _FRAMING = (b"content-length", b"transfer-encoding", b"connection")
@@ -86,6 +86,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._awaits_head:
             self._head_bytes += len(data)
         self._receive(data)
+        if self._gathering is not None and len(self._gathering[0].body) >= GATHERED:
+            self._begin()
         if self._awaits_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_large_head()
         # After a whole request there is nothing to limit: while it is answered, and then by uvicorn's keep-alive.
@@ -108,7 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not cycle.more_body or (cycle.waiting_for_100_continue and not _is_short(cycle.scope)):
-            super()._start_asgi_task(cycle, app)
+            self._start(cycle, app)
             return
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
@@ -121,7 +123,12 @@ class HttpProtocol(HttpToolsProtocol):
             cycle, app = self._gathering
             self._forget_gathering()
             self._unset_limit()
-            super()._start_asgi_task(cycle, app)
+            self._start(cycle, app)
+
+    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not cycle.more_body:
+            cast("dict[str, object]", cycle.scope)[WHOLE_BODY] = True
+        super()._start_asgi_task(cycle, app)
 
     def _gather_later(self) -> None:
         assert self._gathering is not None
@@ -250,8 +257,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse_large_head()
                 raise ValueError("the head is too large")  # ends the parsing
             super().on_headers_complete()
-            if not self.parser.should_keep_alive() and self.cycle is not None:
-                self.cycle.transport = cast("asyncio.Transport", _LastAnswer(self))
+            if self.cycle is not None:
+                answer = _Answer(self, self.cycle)
+                self.cycle.transport = cast("asyncio.Transport", answer)
+                self.cycle.on_response = answer.complete
 
     def on_body(self, body: bytes) -> None:
         """Receives a part of the body; wakes its reader when there is enough of it, or all."""
@@ -260,10 +269,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.body += body
         if len(self.cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
-        if self._gathering is not None:
-            if len(self.cycle.body) >= GATHERED:
-                self._begin()
-        elif len(self.cycle.body) >= WOKEN:
+        if self._gathering is None and len(self.cycle.body) >= WOKEN:
             self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
@@ -281,20 +287,37 @@ _gathering: dict[HttpProtocol, None] = {}
 """The connections of this process that gather a body, the oldest first."""
 
 
-class _LastAnswer:
-    """The transport that the last answer of a connection is written to."""
+class _Answer:
+    """The transport that an answer is written to; its head leaves with the begin of its body, in one system call."""
 
-    def __init__(self, protocol: HttpProtocol) -> None:
+    def __init__(self, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
+        self._cycle = cycle
+        self._is_last = not protocol.parser.should_keep_alive()
+        self._head: bytes | None = None
 
     def write(self, data: bytes) -> None:
-        self._protocol.transport.write(data)
+        if self._head is None and self._cycle.response_started:  # before, 100 Continue is written
+            self._head = data
+        else:
+            self._protocol.transport.write((self._head or b"") + data)
+            self._head = b""
 
     def is_closing(self) -> bool:
         return self._protocol.transport.is_closing()
 
+    def complete(self) -> None:
+        if self._head:  # there was no body
+            self.write(b"")
+        self._protocol.on_response_complete()
+
     def close(self) -> None:
-        self._protocol.end_after_body()
+        if self._head:
+            self.write(b"")
+        if self._is_last:
+            self._protocol.end_after_body()
+        else:
+            self._protocol.transport.close()
 
 
 def _is_short(scope: HTTPScope) -> bool:

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.batching import arriving
+from deployments.batching.arriving import WHOLE_BODY
+from deployments.frontends.body import arriving as arriving_body
 from deployments.frontends.body import client_of, whole_body
 from tests.deployments.frontends import documented
 from tests.deployments.in_process import client, replica
@@ -60,6 +62,13 @@ def test_a_content_length_of_thousands_of_digits_is_too_large_and_no_error_of_ou
         with pytest.raises(PictureTooLargeError, match="at most 100 are accepted") as caught:
             asyncio.run(whole_body(Request({"type": "http", "headers": headers}, receive), 100))
         assert len(str(caught.value)) < 100
+
+
+def test_a_body_that_is_here_already_takes_no_place_of_those_that_arrive() -> None:
+    with replica() as held, mock.patch.object(held.service.bodies, "arriving", side_effect=AssertionError):
+        request = Request({"type": "http", "headers": [], "client": None, WHOLE_BODY: True})
+        with arriving_body(request, held.service):
+            pass
 
 
 async def drip(path: str) -> httpx.Response:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 import uvicorn
 
+from deployments.batching.arriving import WHOLE_BODY
 from deployments.frontends import http_protocol
 from deployments.frontends.http_protocol import HttpProtocol
 
@@ -32,6 +33,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         body, more = body + message["body"], message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
+    if scope["path"] == "/whole":
+        body = b"whole" if scope.get(WHOLE_BODY) else b"a part"
     text = f"{scope['method']} {scope['path']} ".encode() + body
     headers = [(b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -93,6 +96,55 @@ def test_the_connection_goes_on_behind_an_offer(port: int) -> None:
     expected = [b"POST /a 1", b"POST /b 2", b"GET /c ", b"POST /d 3"]
     assert answers(port, b"".join(requests), count=4) == expected
     assert answers(port, *requests, count=4) == expected
+
+
+def test_an_answer_without_a_body_leaves_before_the_next_one(port: int) -> None:
+    head = b"HEAD /c HTTP/1.1\r\nHost: a\r\n\r\n"
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        stream = connection.makefile("rb")
+        for requests in ([head, post(b"/a", b"1", b"")], [head], [post(b"/a", b"1", b"")]):
+            connection.sendall(b"".join(requests))
+            for request in requests:
+                if request is head:
+                    assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
+                    while stream.readline().strip():
+                        pass
+                else:
+                    assert body_of(stream) == b"POST /a 1"
+
+
+class Recorder:
+    """A transport that keeps what is written."""
+
+    def __init__(self, transport: Any, written: list[bytes]) -> None:
+        self._transport, self._written = transport, written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._written.append(data)
+        self._transport.write(data)
+
+
+def test_head_and_body_of_an_answer_leave_in_one_piece(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    made = HttpProtocol.connection_made
+    monkeypatch.setattr(HttpProtocol, "connection_made", lambda self, to: made(self, Recorder(to, written)))
+    assert answers(port, post(b"/a", b"1", b"")) == [b"POST /a 1"]
+    [answer] = written
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"POST /a 1")
+
+
+def test_a_request_knows_whether_its_body_was_here_when_it_began(port: int) -> None:
+    whole = post(b"/whole", b"a" * 2 * http_protocol.GATHERED, b"")
+    assert answers(port, post(b"/whole", b"a" * 100, b"")) == [b"POST /whole whole"]
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(whole[:50_000])
+        time.sleep(0.2)  # it begins
+        connection.sendall(whole[50_000:])
+        assert body_of(connection.makefile("rb")) == b"POST /whole a part"
 
 
 def test_a_large_body_behind_an_offer_arrives_whole(port: int) -> None:
