@@ -25,9 +25,7 @@ class SelectionGraph:
     beside it. On the one stream of all networks, that network would wait for it.
     """
 
-    def __init__(
-        self, driver: Any, raw: RawLayout, output: DeviceMemory, size: tuple[int, int], stream: Any
-    ) -> None:
+    def __init__(self, driver: Any, raw: RawLayout, output: DeviceMemory, size: tuple[int, int], stream: Any) -> None:
         """Loads the kernels, runs them once, and records a graph for each of a few batch sizes.
 
         Works without graphs if recording fails; the log says so.
@@ -77,7 +75,8 @@ class SelectionGraph:
             self._graphs[size].launch(self._stream)
         else:
             self._kernel.enqueue(size, self._stream)
-        return self._kernel.rows
+        rows: DeviceBuffer = self._kernel.rows
+        return rows
 
     def free(self) -> None:
         """Frees the graphs, then what they use; a second call does nothing."""

@@ -75,7 +75,9 @@ def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
         launched.open_pictures()
     assert "each selection of boxes is launched kernel by kernel" in caplog.text
     launches = cuda.fake.graph_launches if cuda.fake else 0
-    for round_, count in enumerate((1, 3, 2, 4, 1)):  # other batch sizes, other wishes: nothing is left of the ones before
+    for round_, count in enumerate(
+        (1, 3, 2, 4, 1)
+    ):  # other batch sizes, other wishes: nothing is left of the ones before
         wishes = [WANTED[(round_ + i) % 3] for i in range(count)]
         batch = PreparedBatch([PixelPicture(BOX, *pair) for pair in zip(scenes(count), wishes, strict=True)])
         expected = launched.run_pictures(batch)
