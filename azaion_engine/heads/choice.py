@@ -10,6 +10,7 @@ from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import Reading
 from azaion_engine.heads.recognition.readings import read_signature
+from azaion_engine.heads.recognition.unread import refusal_of
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.settings import DetectorSettings
 
@@ -79,7 +80,9 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
     evidence = Evidence(signature, settings)
     readings = read_signature(evidence)
     if not readings:
-        raise ModelError(f"{evidence.outputs_in_words()}: no known detection head; {evidence.advice()}")
+        raise ModelError(
+            refusal_of(evidence) or f"{evidence.outputs_in_words()}: no known detection head; {evidence.advice()}"
+        )
     certain = len(readings) == 1 and readings[0].certain
     if certain or answer is None:
         # A reading that lacks keys refuses the model only where there is no other.

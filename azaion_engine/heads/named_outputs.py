@@ -31,6 +31,9 @@ Order = Literal["xyxy", "yxyx"]
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are in 0…1."""
 
+_NEGATIVE = 0.05
+"""Largest share of boxes with a size below 0: decoded sizes have none, of offsets from anchors about half are."""
+
 CENTRED = "many boxes end before they begin, so they are no corners; they may be centre and size"
 
 
@@ -162,6 +165,8 @@ class ScoredBoxes(Head):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
         if are_corners(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
             return "most boxes end after they begin, as corners do" if self.centred else CENTRED
+        if self.centred and (boxes[:, 2:] < 0).any(axis=1).mean() > _NEGATIVE:
+            return "sizes are below 0, as offsets from anchors are"
         return ""
 
     def _both(self, outputs: Outputs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

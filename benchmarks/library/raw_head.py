@@ -5,8 +5,9 @@
 
 `twin` cuts the selection of the best 300 off a YOLO26 export, so that the network ends in `[batch, 4 + classes,
 anchors]` with the centre, width and height of each box, as Ultralytics' raw exports do. `rate` measures the pipeline,
-encoded pictures to boxes in one process, with both files in turns. Suppression keeps every box there, as the end to end
-head does. The raw head still answers fewer boxes: only the end to end one can answer an anchor under several classes.
+encoded pictures to boxes in one process, with both files in many short turns: a host's rate drifts by more than the two
+differ, so only rates of one pair of turns are compared. Suppression keeps every box there, as the end to end head does.
+The raw head still answers fewer boxes: only the end to end one can answer an anchor under several classes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -70,10 +72,11 @@ def make_twin(model: onnx.ModelProto) -> None:
 
 
 def rate(paths: dict[str, Path], size: int, batch: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Measures the pipeline's rate with each file, in turns.
+    """Measures the pipeline's rate with each file, both open, in pairs of turns; every second pair in the other order.
 
     Returns:
-        `boxes` and `rates` (pictures per second, one per round) by name, and `ratios` of raw over end to end.
+        `boxes` and `rates` (pictures per second, one per pair) by name, `pictures` of a turn, and `raw_over_end_to_end`
+        (`spread` of the paired ratios).
     """
     picture = options.picture.read_bytes() if options.picture else sample_picture()
     with ExitStack() as stack:
@@ -91,21 +94,56 @@ def rate(paths: dict[str, Path], size: int, batch: int, options: argparse.Namesp
         for name, detector in detectors.items():
             detector.warm_up()
             boxes[name] = len(detector.detect(picture)[0])
+        many = max(_pictures_of_a_turn(detector, picture, options.seconds) for detector in detectors.values())
         rates: dict[str, list[float]] = {name: [] for name in detectors}
-        for _ in range(options.rounds):
-            for name, detector in detectors.items():
-                rates[name].append(_rate(detector, picture, options.seconds))
-    ratios = [round(raw / whole, 3) for whole, raw in zip(rates["end_to_end"], rates["raw"], strict=True)]
-    return {"size": size, "batch": batch, "boxes": boxes, "rates": rates, "ratios": ratios}
+        for turn in range(options.rounds):
+            for name in list(detectors)[:: 1 if turn % 2 == 0 else -1]:
+                rates[name].append(_rate(detectors[name], picture, many))
+    ratios = [raw / whole for whole, raw in zip(rates["end_to_end"], rates["raw"], strict=True)]
+    return {
+        "size": size, "batch": batch, "boxes": boxes, "pictures": many, "rates": rates,
+        "raw_over_end_to_end": spread(ratios),
+    }  # fmt: skip
 
 
-def _rate(detector: Detector, picture: bytes, seconds: float) -> float:
-    many = 64 * detector.engine.get_batch_size()
-    done, begun = 0, time.perf_counter()
-    while (took := time.perf_counter() - begun) < seconds:
-        detector.detect([picture] * many)
-        done += many
-    return round(done / took, 1)
+def spread(ratios: Sequence[float]) -> dict[str, Any]:
+    """Returns median, 95 % interval of the median, quartiles and extremes of paired ratios.
+
+    The interval lies between two of the sorted ratios, by the normal approximation of the binomial distribution: the
+    ranks n/2 - 0.98 sqrt(n) and 1 + n/2 + 0.98 sqrt(n), for any distribution of the ratios.
+    """
+    ordered = np.sort(np.asarray(ratios, np.float64))
+    count, reach = len(ordered), 0.98 * len(ordered) ** 0.5
+    low, high = max(round(count / 2 - reach) - 1, 0), min(round(count / 2 + reach), count - 1)
+    first, middle, third = map(_three, np.quantile(ordered, [0.25, 0.5, 0.75]))
+    return {
+        "pairs": count,
+        "median": middle,
+        "interval": [_three(ordered[low]), _three(ordered[high])],
+        "quartiles": [first, third],
+        "extremes": [_three(ordered[0]), _three(ordered[-1])],
+    }
+
+
+def _three(value: float) -> float:
+    return round(float(value), 3)
+
+
+def _pictures_of_a_turn(detector: Detector, picture: bytes, seconds: float) -> int:
+    """Returns how many pictures take about some seconds: whole batches, enough to fill the pipeline."""
+    batch = detector.engine.get_batch_size()
+    many = 8 * batch
+    while True:
+        took = many / _rate(detector, picture, many)
+        if took >= seconds / 2:
+            return max(round(many * seconds / took / batch), 8) * batch
+        many *= 2
+
+
+def _rate(detector: Detector, picture: bytes, many: int) -> float:
+    begun = time.perf_counter()
+    detector.detect([picture] * many)
+    return round(many / (time.perf_counter() - begun), 1)
 
 
 def main() -> None:
@@ -118,8 +156,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=640)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--precision", default="fp16")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--rounds", type=int, default=30, help="pairs of turns")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a turn, about")
     parser.add_argument("--picture", type=Path, help="default: the first sample")
     parser.add_argument("--cache", type=Path, help="folder of the plans")
     parser.add_argument("--json", type=Path)

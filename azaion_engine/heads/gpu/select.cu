@@ -27,7 +27,7 @@ struct Layout {
 struct Wanted {
     float confidence;
     float iou;  // of oriented boxes: the Bhattacharyya distance at that ProbIoU (`distance_at` of oriented_suppression.py)
-    int most;
+    int most;      // rows; 0: the picture is not looked at
     int agnostic;  // 1: a box suppresses boxes of other classes, too
 };
 
@@ -92,7 +92,7 @@ template <int WIDTH, typename Element>
 __device__ static void candidates(
     const Element* values, const Layout& layout, const Wanted* wanted, unsigned long long* keys, float* found, int* counts) {
     int anchor = blockIdx.x * blockDim.x + threadIdx.x, picture = blockIdx.z;
-    if (anchor >= layout.anchors) return;
+    if (anchor >= layout.anchors || wanted[picture].most == 0) return;
     const Element* at = values + picture * layout.picture + (long long)anchor * layout.anchor;
     float threshold = wanted[picture].confidence, object = 1.0f;
     const Element* scores = at + 4LL * layout.value;

@@ -79,41 +79,40 @@ def make_wanted(raw: RawLayout, selections: Sequence[Selection | None]) -> NDArr
 
 
 class SelectKernel:
-    """Kernels of select.ptx with their memory; used by one thread at a time, in the context they were made in."""
+    """Kernels of select.ptx with their memory; used by one thread at a time, in the context they were made in.
+
+    Everything lies at fixed addresses, what is wanted of each picture too: `enqueue` can be recorded as a CUDA graph.
+
+    Attributes:
+        rows: What `enqueue` made: float32 `[batch, most, 6]`, of oriented boxes `[batch, most, 7]`, zeros after a
+            picture's last row.
+    """
 
     def __init__(
-        self,
-        driver: Any,
-        raw: RawLayout,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        size: tuple[int, int],
-        most: int,
-        stream: Any,
+        self, driver: Any, raw: RawLayout, values: DeviceMemory, size: tuple[int, int], most: int, stream: Any
     ) -> None:
         """Loads the kernels and allocates memory; the driver compiles them for its GPU.
 
         Args:
             driver: The module `pycuda.driver`.
             raw: What the network's output means.
-            shape: Full shape of that output.
-            dtype: Its element type, float32 or float16.
+            values: That output, `[batch, …, …]` of float32 or float16; must outlive the kernels.
             size: (height, width) of the network input, in pixels.
             most: Maximum number of rows of a picture.
-            stream: The `pycuda.driver.Stream` that `launch` will run on.
+            stream: The `pycuda.driver.Stream` that `enqueue` will run on.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the PTX.
         """
-        self._raw, self._most = raw, most
+        self._raw, self._values, self._most = raw, values, most
         self._columns = ORIENTED_COLUMNS if raw.oriented else COLUMNS
         self._held: list[DeviceMemory] = []
         self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
-        kind = f"oriented_{np.dtype(dtype).name}" if raw.oriented else np.dtype(dtype).name
+        kind = f"oriented_{values.dtype.name}" if raw.oriented else values.dtype.name
         self._candidates = self._module.get_function(f"candidates_{kind}")
         self._suppress = self._module.get_function("suppress_oriented" if raw.oriented else "suppress_rows")
-        layout = make_layout(raw, shape, size, most)
-        batch, anchors, capacity = shape[0], int(layout["anchors"][0]), int(layout["capacity"][0])
+        layout = make_layout(raw, values.shape, size, most)
+        batch, anchors, capacity = values.shape[0], int(layout["anchors"][0]), int(layout["capacity"][0])
         self._blocks = -(-anchors // THREADS)
         try:
             self._layout = self._hold(DeviceBuffer(driver, (1, LAYOUT.itemsize), np.dtype(np.uint8)))
@@ -135,33 +134,39 @@ class SelectKernel:
         """Returns whether nobody wants more boxes than there is room for."""
         return all(wanted(one).max_detections <= self._most for one in selections)
 
-    def launch(self, values: int, selections: Sequence[Selection | None], stream: Any) -> None:
-        """Starts the kernels that make the rows of a batch's first pictures.
-
-        `rows` has them when the stream is done: float32 `[batch, most, 6]`, of oriented boxes `[batch, most, 7]`, zeros
-        after a picture's last row.
+    def want(self, selections: Sequence[Selection | None]) -> None:
+        """Writes down what the next run makes; the run before must be done.
 
         Args:
-            values: GPU address of the network's output.
-            selections: One for each picture; `takes` them.
+            selections: One for each of a batch's first pictures; `takes` them. Of other pictures no rows are made.
+        """
+        table = self._wanted.host.reshape(-1).view(WANTED)
+        table[: len(selections)] = make_wanted(self._raw, selections)
+        table[len(selections) :] = 0
+
+    def enqueue(self, pictures: int, stream: Any) -> None:
+        """Starts making the rows of a batch's first pictures, and copying them to the host.
+
+        `rows.host` has them when the stream is done. Does not synchronise or allocate.
+
+        Args:
+            pictures: How many, 1…batch; `want` said what is wanted of them.
             stream: The stream of the construction, on which the values are ready.
         """
-        count = len(selections)
-        table = self._wanted.host[:count].reshape(-1).view(WANTED)
-        table[:] = make_wanted(self._raw, selections)
-        self._wanted.upload(self._wanted.host[:count], stream)
+        self._wanted.upload(self._wanted.host[:pictures], stream)
         layout, table_at = np.uint64(self._layout.address), np.uint64(self._wanted.address)
         keys, found = np.uint64(self._keys.address), np.uint64(self._found.address)
         counts = np.uint64(self._counts.address)
         block = (THREADS, 1, 1)
         self._candidates(
-            np.uint64(values), layout, table_at, keys, found, counts,
-            block=block, grid=(self._blocks, 1, count), stream=stream,
+            np.uint64(self._values.address), layout, table_at, keys, found, counts,
+            block=block, grid=(self._blocks, 1, pictures), stream=stream,
         )  # fmt: skip
         self._suppress(
             layout, table_at, keys, found, np.uint64(self._moved.address), counts, np.uint64(self.rows.address),
-            block=block, grid=(1, 1, count), stream=stream,
+            block=block, grid=(1, 1, pictures), stream=stream,
         )  # fmt: skip
+        self.rows.download(pictures, stream)
 
     def free(self) -> None:
         """Frees all memory; a second call does nothing."""

@@ -8,6 +8,7 @@ from azaion_engine.heads.end_to_end import EndToEnd
 from azaion_engine.heads.recognition import by_name, by_shape
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import BGR_255, IMAGENET, Reading
+from azaion_engine.heads.recognition.unread import is_part
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 
@@ -33,7 +34,12 @@ def read_signature(evidence: Evidence) -> list[Reading]:
     for find in (*_BY_NAME, by_name.read_detr, by_name.read_apart, by_name.read_scored):
         if found := find(evidence):
             return found
-    found = [reading for tensor in evidence.tensors for reading in by_shape.read_tensor(evidence, tensor)]
+    found = [
+        reading
+        for tensor in evidence.tensors
+        for reading in by_shape.read_tensor(evidence, tensor)
+        if isinstance(reading.head, EndToEnd) or not is_part(evidence, tensor)
+    ]
     found = found or by_shape.read_flat(evidence)
     unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
     return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]

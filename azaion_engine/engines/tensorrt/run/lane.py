@@ -17,11 +17,11 @@ from azaion_engine.engines.tensorrt.api import IoTensor
 from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_size
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
+from azaion_engine.engines.tensorrt.run.selection_graph import SelectionGraph
 from azaion_engine.errors import AzaionError, ConfigurationError, ModelError
 from azaion_engine.heads.base import Head
-from azaion_engine.heads.gpu.select_kernel import SelectKernel
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
-from azaion_engine.pictures.prepared import MOST_BOXES, LoadablePicture
+from azaion_engine.pictures.prepared import LoadablePicture
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
@@ -73,7 +73,7 @@ class Lane:
         self._held: list[DeviceMemory | Staging] = []
         self._scratch: Any = None
         self.loader: PictureLoader | None = None
-        self._selector: SelectKernel | None = None
+        self._selector: SelectionGraph | None = None
         self.stream: Any = None
         self._ready: Any = None
         self._done: Any = None
@@ -140,11 +140,8 @@ class Lane:
         """
         raw = head.raw_layout()
         if raw is not None:
-            output = self._output(raw.output)
             size = (self._size[1], self._size[2])  # pictures come here as planes only
-            self._selector = SelectKernel(
-                self._context.driver, raw, output.shape, output.dtype, size, MOST_BOXES, self.stream
-            )
+            self._selector = SelectionGraph(self._context.driver, raw, self._output(raw.output), size, self.stream)
 
     def run_pictures(
         self, pictures: Sequence[LoadablePicture], names: Sequence[str]
@@ -170,10 +167,10 @@ class Lane:
         if count:
             self._enqueue(count)
             if selector is not None:
-                selector.launch(read[0].address, selections, self.stream)
-                read = [selector.rows]
-            for output in read:
-                output.download(count, self.stream)
+                read = [selector.run(selections)]
+            else:
+                for output in read:
+                    output.download(count, self.stream)
         self.stream.synchronize()
         loader.finish()
         # Copies: the next batch overwrites the pinned memory.

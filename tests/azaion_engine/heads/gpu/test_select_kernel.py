@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from azaion_engine.cuda.memory import DeviceBuffer
 from azaion_engine.heads.base import Head
 from azaion_engine.heads.gpu.select_kernel import (
     LAYOUT,
@@ -62,7 +63,8 @@ def select_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Select:
         raw = head.raw_layout()
         layout = make_layout(raw, values.shape, SIZE, MOST_BOXES)
         batch, capacity = len(values), int(layout["capacity"][0])
-        wanted = make_wanted(raw, selections)
+        wanted = np.zeros(batch, WANTED)
+        wanted[: len(selections)] = make_wanted(raw, selections)
         columns, room = (7, MOMENTS) if raw.oriented else (6, MOVED)
         keys, counts = np.full((batch, capacity), 7, np.uint64), np.zeros(batch, np.int32)
         found = np.full((batch, int(layout["anchors"][0]), columns), -1, np.float32)
@@ -88,14 +90,14 @@ def select_on_gpu() -> Select:
     def select(head: Head, values: NDArray[Any], selections: Sequence[Selection]) -> NDArray[np.float32]:
         with context.active():
             stream = make_stream(context.driver)
-            device = context.driver.to_device(np.ascontiguousarray(values))
-            kernel = SelectKernel(
-                context.driver, head.raw_layout(), values.shape, values.dtype, SIZE, MOST_BOXES, stream
-            )
-            for _ in range(2):  # the second batch finds clean counters
-                kernel.launch(int(device), selections, stream)
-            kernel.rows.download(len(selections), stream)
-            stream.synchronize()
+            device = DeviceBuffer(context.driver, values.shape, values.dtype)
+            device.host[:] = values
+            device.upload(device.host, stream)
+            kernel = SelectKernel(context.driver, head.raw_layout(), device, SIZE, MOST_BOXES, stream)
+            for wanted in ([], selections, selections):  # the next batch finds clean counters
+                kernel.want(wanted)
+                kernel.enqueue(len(selections), stream)
+                stream.synchronize()
             rows = kernel.rows.host[: len(selections)].copy()
             kernel.free()
             device.free()
@@ -199,3 +201,11 @@ def test_an_overlap_that_no_two_boxes_have_drops_none(select: Select) -> None:
     values[0, :, :3] = np.array([[50, 20, 40, 10, 0.9, 0.3]] * 3).T
     wanted = [Selection(iou=1.0)]
     assert assert_same(head, values, wanted, select(head, values, wanted)) == 3
+
+
+@pytest.mark.parametrize("head", [RawYolo("o", 5), OrientedYolo("o", 5)], ids=["upright", "oriented"])
+def test_of_pictures_beyond_the_batch_no_rows_are_made(select_as_cpp: Select, head: Head) -> None:
+    values = output_of(head, 3, 0.3, seed=6)
+    rows = select_as_cpp(head, values, [Selection()])
+    assert assert_same(head, values[:1], [Selection()], rows[:1]) > 20
+    assert not rows[1:].any()

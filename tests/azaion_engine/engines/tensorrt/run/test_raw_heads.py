@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from azaion_engine import Detector
+from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
+from azaion_engine.engines.tensorrt.run import selection_graph
 from azaion_engine.heads.base import Head
 from azaion_engine.heads.choice import Choice
 from azaion_engine.heads.oriented import OrientedYolo
@@ -51,6 +53,41 @@ def test_the_rows_are_those_of_the_head_for_the_same_outputs(
             np.testing.assert_allclose(ours[: len(rows)], rows, atol=1e-4)
             assert not ours[len(rows) :].any()
             np.testing.assert_array_equal(alike, rows)
+
+
+@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
+@pytest.mark.parametrize("plan", ["raw", "raw_half"])
+def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
+    cuda: Cuda, make_engine: Callable[..., TensorRTEngine], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, plan: str, head: Head,
+) -> None:  # fmt: skip
+    def no_graph(stream: Any, enqueue: Callable[[], None]) -> None:
+        raise LibcudaError("cuStreamBeginCapture_v2 failed: CUDA_ERROR_NOT_SUPPORTED (801)")
+
+    recorded = make_engine(plan)
+    recorded.choice = Choice(head)
+    recorded.open_pictures()
+    assert "no CUDA graph" not in caplog.text, "of TensorRT's execution neither"
+    launched = make_engine(plan)
+    launched.choice = Choice(head)
+    with monkeypatch.context() as patch:
+        patch.setattr(selection_graph, "CudaGraph", no_graph)
+        launched.open_pictures()
+    assert "each selection of boxes is launched kernel by kernel" in caplog.text
+    launches = cuda.fake.graph_launches if cuda.fake else 0
+    for round_, count in enumerate(
+        (1, 3, 2, 4, 1)
+    ):  # other batch sizes, other wishes: nothing is left of the ones before
+        wishes = [WANTED[(round_ + i) % 3] for i in range(count)]
+        batch = PreparedBatch([PixelPicture(BOX, *pair) for pair in zip(scenes(count), wishes, strict=True)])
+        expected = launched.run_pictures(batch)
+        found = recorded.run_pictures(batch)
+        for rows, ours in zip(expected, found, strict=True):
+            assert (np.asarray(rows)[:, 4] > 0).any()
+            np.testing.assert_array_equal(ours, rows)
+    if cuda.fake:
+        batches = 5 if plan == "raw" else 7
+        assert cuda.fake.graph_launches - launches == 3 * batches, "of networks two, of selections one"
 
 
 def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Callable[..., TensorRTEngine]) -> None:

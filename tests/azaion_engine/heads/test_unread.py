@@ -1,0 +1,109 @@
+"""Families that no head reads: refused in true words, and never answered as another family's boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.settings import HeadName
+from tests.azaion_engine import signatures as s
+
+Outputs = dict[str, NDArray[Any]]
+
+
+def shares(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(1).uniform(0, 1, shape).astype(np.float32)
+
+
+def offsets(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(2).normal(0, 1, shape).astype(np.float32)
+
+
+def levels(name: str, channels: int) -> Outputs:
+    return {f"{name}_{step}": offsets(1, channels, s.HEIGHT // step, s.WIDTH // step) for step in s.STRIDES}
+
+
+def nanodet_level(step: int) -> Outputs:
+    cells = (s.HEIGHT // step) * (s.WIDTH // step)
+    return {f"cls_{step}": shares(1, cells, 80), f"dis_{step}": offsets(1, cells, 32)}
+
+
+MAPS: dict[str, tuple[Outputs, str]] = {
+    "EfficientDet's maps": (levels("class", 27) | levels("box", 36), "EfficientDet, RetinaNet"),
+    "CenterNet": (
+        {"hm": shares(1, 80, 16, 24), "wh": shares(1, 2, 16, 24) * 20, "reg": shares(1, 2, 16, 24)},
+        "CenterNet",
+    ),
+    "OpenVINO's DetectionOutput": ({"detection_out": shares(1, 1, 200, 7)}, "OpenVINO's DetectionOutput"),
+}
+PARTS: dict[str, tuple[Outputs, str]] = {
+    "EfficientDet with its anchors": (
+        {"regression": offsets(1, 500, 4), "classification": shares(1, 500, 90), "anchors": shares(1, 500, 4) * 60},
+        "EfficientDet, NanoDet and FCOS",
+    ),
+    "NanoDet or PicoDet, each level": (nanodet_level(8) | nanodet_level(16) | nanodet_level(32), "NanoDet"),
+    "NanoDet with classes and distances apart": (
+        {"scores": shares(1, s.CELLS, 80), "distances": offsets(1, s.CELLS, 32)},
+        "NanoDet",
+    ),
+    "the same, candidates last": ({"scores": shares(1, 80, s.CELLS), "boxes": offsets(1, 32, s.CELLS)}, "NanoDet"),
+    "FCOS": (
+        {"cls": shares(1, s.CELLS, 80), "reg": shares(1, s.CELLS, 4), "ctr": shares(1, s.CELLS, 1)},
+        "FCOS",
+    ),
+}
+NAMED = MAPS | PARTS
+
+
+def refusal(outputs: Outputs, tmp_path: Path, **settings: Any) -> str:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model(outputs))
+    with pytest.raises((ModelError, ConfigurationError)) as refused, Detector.open(model=str(path), **settings):
+        pass
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(("outputs", "family"), NAMED.values(), ids=NAMED)
+def test_the_family_is_named_and_no_key_that_does_not_help(outputs: Outputs, family: str, tmp_path: Path) -> None:
+    told = refusal(outputs, tmp_path)
+    assert family in told
+    assert "no value of the key `head` reads them" in told
+    assert "rows of x1, y1, x2, y2, confidence, class in pixels" in told
+    assert all(f"'{name}'" in told for name in outputs)
+
+
+@pytest.mark.parametrize("head", get_args(HeadName))
+@pytest.mark.parametrize("outputs", [outputs for outputs, _ in MAPS.values()], ids=MAPS)
+def test_no_value_of_the_key_head_reads_maps(outputs: Outputs, head: str, tmp_path: Path) -> None:
+    keys = {"head": head, "background": "none", "input": {"colour": "rgb"}}
+    assert "needs other outputs than" in refusal(outputs, tmp_path, **keys)
+
+
+def test_offsets_from_anchors_are_not_taken_for_boxes_with_the_keys_that_are_asked_for(tmp_path: Path) -> None:
+    # EfficientDet with two outputs looks like SSD, whose boxes are decoded.
+    outputs = {"class_out": offsets(1, 500, 90), "box_out": offsets(1, 500, 4)}
+    assert "`background`" in refusal(outputs, tmp_path)
+    assert "tried on a sample picture" in refusal(outputs, tmp_path, background="none", input={"colour": "rgb"})
+    outputs["class_out"] = shares(1, 500, 90)
+    assert "tried on a sample picture" in refusal(outputs, tmp_path, background="none", input={"colour": "rgb"})
+
+
+@pytest.mark.parametrize("count", [s.CELLS, s.CELLS + 2])
+def test_nanodet_s_distances_beside_its_scores_are_not_taken_for_boxes(count: int, tmp_path: Path) -> None:
+    outputs = {"output": np.concatenate([shares(1, count, 80), offsets(1, count, 32)], axis=2)}
+    assert "not " in refusal(outputs, tmp_path).split("tried on a sample picture: ")[1]
+
+
+def test_the_rows_that_a_refusal_asks_for_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    # What was not read may stay in the file.
+    path.write_bytes(s.make_model(levels("class", 27) | {"rows": s.rows()}))
+    with Detector.open(model=str(path), input={"colour": "rgb"}) as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
