@@ -113,6 +113,19 @@ class JpegDecoder:
         ]
         return self._decode(data, places, stream)
 
+    def decode_into(self, jpeg: bytes | memoryview, place: DecodedPicture, stream: Any) -> bool:
+        """Starts decoding one JPEG into memory of the caller, on a stream; returns whether it can be decoded.
+
+        Args:
+            jpeg: Contiguous; must live until the stream is done.
+            place: Where its pixels go; of its size as stored.
+            stream: As in `decode`.
+        """
+        data = _Jpeg(address_of(np.frombuffer(jpeg, np.uint8)), len(jpeg))
+        if self._nvjpeg.size_of(*data) != (place.width, place.height):
+            return False
+        return self._decode([data], [place], stream) == [place]
+
     def forget_large(self) -> None:
         """Frees unusually large memory; must be called after the batch is over."""
         if self._capacity > self._kept_bytes:
