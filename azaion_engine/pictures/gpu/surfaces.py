@@ -14,7 +14,7 @@ from typing import Any
 
 from azaion_engine.cuda.context import CudaContext, make_stream
 from azaion_engine.errors import ExecutionError, MissingDependencyError
-from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder
+from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder, bytes_of
 from azaion_engine.pictures.gpu.letterbox_kernel import Window, pack_record
 from azaion_engine.pictures.gpu.nvjpeg import NvjpegError
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, TilePicture, stored_size
@@ -111,25 +111,22 @@ class Surfaces:
         Raises:
             pycuda.driver.Error: The GPU is lost.
         """
-        width, height = stored_size(picture)
         with self._context.active():
-            room = self._reserve(3 * width * height)
+            room = self._reserve(bytes_of(stored_size(picture)))
             if room is None:
                 return None
-            memory, capacity = room
-            place = DecodedPicture(int(memory), width, height)
-            decoded = False
+            stored = None
             try:
-                decoded = self._decode(picture, place)
+                stored = self._decode(picture, *room)
             finally:
-                if not decoded:
-                    self._give_back(memory, capacity)
-        if not decoded:
+                if stored is None:
+                    self._give_back(*room)
+        if stored is None:
             return None
         # By chance: another host, started after this one is lost, must not take it for its own.
         number = secrets.randbits(63)
         with self._lock:
-            self._held[number] = Surface(memory, capacity, replace(picture, jpeg=b""), place)
+            self._held[number] = Surface(*room, replace(picture, jpeg=b""), stored)
         return HeldPicture(number, partial(self._release, number))
 
     def use(self, picture: TilePicture) -> Surface:
@@ -169,18 +166,18 @@ class Surfaces:
                 decoder.free()
                 del stream  # while the context is active: PyCUDA would leak it
 
-    def _decode(self, picture: JpegPicture, place: DecodedPicture) -> bool:
+    def _decode(self, picture: JpegPicture, memory: Any, capacity: int) -> DecodedPicture | None:
         try:
             decoder, stream = self._take_decoder()
         except (MissingDependencyError, NvjpegError) as error:
             logger.warning("no decoder for a picture in tiles, the CPU decodes it: %s", error)
-            return False
+            return None
         try:
-            decoded = decoder.decode_into(picture.jpeg, place, stream)
+            decoded = decoder.decode_into(picture.jpeg, stored_size(picture), memory, capacity, stream)
             stream.synchronize()
+            return decoded
         finally:
             self._idle.put((decoder, stream))
-        return decoded
 
     def _take_decoder(self) -> tuple[JpegDecoder, Any]:
         with suppress(Empty):

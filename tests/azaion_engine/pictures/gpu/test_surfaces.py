@@ -15,6 +15,7 @@ from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError, UndecodablePictureError
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.gpu import surfaces
+from azaion_engine.pictures.gpu.jpeg_decoder import bytes_of
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, TilePicture
 from azaion_engine.results.detections import Detections
@@ -156,7 +157,7 @@ def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], mon
     pool = pool_of(detector)
     [expected] = detector.detect(data, tiles=TILES)
     assert not on_cpu
-    needed = 3 * SIZE[0] * SIZE[1]
+    needed = bytes_of(SIZE)
     monkeypatch.setattr(pool, "_most_bytes", 2 * needed)
     first, second = held(detector, data), held(detector, data)
     assert detector._hold(EncodedPicture(data)) is None
@@ -177,7 +178,7 @@ def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], mon
 
 def test_memory_that_is_kept_has_a_bound(cuda: Cuda, open_detector: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     detector, data = open_detector(), encode(scene(1, *SIZE))
-    needed = 3 * SIZE[0] * SIZE[1]
+    needed = bytes_of(SIZE)
     monkeypatch.setattr(surfaces, "_KEPT_BYTES", needed)
     pictures = [held(detector, data) for _ in range(3)]
     assert pool_of(detector)._bytes == 3 * needed
