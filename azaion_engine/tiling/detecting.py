@@ -16,10 +16,10 @@ from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
 Given = TypeVar("Given")
 Found = Detections | PictureError
 
-_AHEAD = 2
+_AHEAD = 3
 """Pictures that are opened before their pieces are wanted; they are still encoded, or on the GPU."""
 
-_OPENERS = 2
+_OPENERS = 3
 """Threads that open pictures: on a GPU, one engine of its JPEG hardware takes as long for a picture as the network for
 its tiles."""
 
