@@ -17,7 +17,7 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.gpu import surfaces
 from azaion_engine.pictures.gpu.jpeg_decoder import bytes_of
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, TilePicture
+from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, PreparedPicture, TilePicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.tiling.settings import tiles_of
 from tests.azaion_engine.conftest import MODELS, Cuda
@@ -63,26 +63,13 @@ def pool_of(detector: Detector) -> surfaces.Surfaces:
     return found
 
 
-def assert_same_boxes(cuda: Cuda, ours: Detections, theirs: Detections) -> None:
-    """Asserts that boxes are within a pixel; a real decoder differs so little that only near ties may change places."""
+def assert_same_boxes(ours: Detections, theirs: Detections) -> None:
+    """Asserts that boxes are within a pixel; decoders differ by a level, so that near ties may be merged otherwise."""
     assert (ours.picture_width, ours.picture_height) == (theirs.picture_width, theirs.picture_height)
-    assert len(ours) == pytest.approx(len(theirs), rel=0 if cuda.fake else 0.05)
+    assert len(ours) == pytest.approx(len(theirs), rel=0.05)
     apart = np.abs(ours.boxes[:, None] - theirs.boxes[None]).max(axis=2)
     for nearest in (apart.min(axis=0), apart.min(axis=1)):
-        assert (nearest < 1).mean() >= (1 if cuda.fake else 0.95)
-
-
-def assert_same_tiles(detector: Detector, data: bytes, upright: np.ndarray[Any, Any], tiles: Any, model: str) -> None:
-    """Asserts that every tile has the rows of the same rectangle cut on the CPU."""
-    picture = detector.tiled(data, tiles_of(tiles, detector.tiles))
-    picture.hold()
-    assert picture.held
-    found = detector.infer([picture.prepare(piece, detector.prepare) for piece in picture.pieces])
-    with Detector(OnnxEngine(MODELS[model][0]), confidence=0) as cpu:
-        for piece, rows in zip(picture.pieces, found, strict=True):
-            pixels = np.ascontiguousarray(piece.tile.of(upright))  # type: ignore[union-attr]
-            assert_same_rows(rows, cpu.infer([cpu.prepare(pixels)])[0], f"{piece.tile}")
-    picture.close()
+        assert (nearest < 1).mean() >= 0.95
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -90,16 +77,23 @@ def test_every_tile_has_the_rows_of_the_same_rectangle_cut_on_the_cpu(
     cuda: Cuda, open_detector: Any, orientation: int
 ) -> None:
     data = encode(scene(orientation, *SIZE), orientation=orientation)
+    upright = EncodedPicture(data).decode()
     detector = open_detector()
     before = cuda.fake.decoded if cuda.fake else 0
-    assert_same_tiles(detector, data, EncodedPicture(data).decode(), TILES, "wide")
+    picture = detector.tiled(data, tiles_of(TILES, detector.tiles))
+    picture.hold()
+    assert picture.held
+    found = detector.infer([picture.prepare(piece, detector.prepare) for piece in picture.pieces])
     if cuda.fake:
         assert cuda.fake.decoded - before <= 2, "the picture once, and once the first picture of a decoder"
+    with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as cpu:
+        for piece, rows in zip(picture.pieces, found, strict=True):
+            pixels = np.ascontiguousarray(piece.tile.of(upright))  # type: ignore[union-attr]
+            assert_same_rows(rows, cpu.infer([cpu.prepare(pixels)])[0], f"{piece.tile}")
+    picture.close()
 
 
-def test_boxes_of_pictures_in_tiles_among_others_are_those_of_the_cpu(
-    cuda: Cuda, open_detector: Any, on_cpu: list[int]
-) -> None:
+def test_boxes_of_pictures_in_tiles_among_others_are_those_of_the_cpu(open_detector: Any, on_cpu: list[int]) -> None:
     given = [
         encode(scene(1, *SIZE)),
         encode(scene(2, 60, 60)),
@@ -113,31 +107,53 @@ def test_boxes_of_pictures_in_tiles_among_others_are_those_of_the_cpu(
     assert on_cpu == [len(given[3]), len(given[4])]
     with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as cpu:
         for ours, theirs in zip(found, cpu.detect(given, tiles=TILES), strict=True):
-            assert_same_boxes(cuda, ours, theirs)
+            assert_same_boxes(ours, theirs)
     assert not pool_of(detector)._held
 
 
-def test_a_whole_scene_has_the_boxes_of_the_cpu(cuda: Cuda, on_cpu: list[int]) -> None:
-    width, height = (1500, 1100) if cuda.fake else (8000, 6000)
-    data = encode(scene(1, width, height))
+def test_tiles_of_a_whole_scene_give_the_network_input_of_the_cpu(cuda: Cuda, on_cpu: list[int]) -> None:
+    data = encode(scene(1, *((1500, 1100) if cuda.fake else (8000, 6000))), orientation=8)
+    upright = EncodedPicture(data).decode()
+    on_cpu.clear()
     tiles = {"size": 640, "overlap": 0.2, "full_picture": True, "max_tiles": 400}
     with Detector(TensorRTEngine(cuda.plan("copied")), confidence=0) as detector:
-        found = list(detector.detect_each([data] * 3, tiles=tiles))
+        [found] = detector.detect(data, tiles=tiles)
+        assert (found.picture_width, found.picture_height) == (upright.shape[1], upright.shape[0])
+        picture = detector.tiled(data, tiles_of(tiles, detector.tiles))
+        picture.hold()
         assert not on_cpu, "the hardware decodes it"
-        assert_same_tiles(detector, data, EncodedPicture(data).decode(), tiles, "copied")
-    with Detector(OnnxEngine(MODELS["copied"][0]), confidence=0) as cpu:
-        [expected] = cpu.detect(data, tiles=tiles)
-    for one in found:
-        assert isinstance(one, Detections)
-        assert_same_boxes(cuda, one, expected)
+        pieces = picture.pieces[:: max(1, len(picture.pieces) // 8)]
+        for piece in [*pieces, picture.pieces[-1]]:
+            prepared = picture.prepare(piece, detector.prepare)
+            network_input = loaded(detector, prepared)
+            assert piece.tile is not None
+            expected = prepared.letterbox.to_input(np.ascontiguousarray(piece.tile.of(upright)))
+            apart = np.abs(network_input - expected) * 255
+            assert apart.mean() < 1.5, piece.tile
+            assert np.percentile(apart, 99.9) < 8, piece.tile
+        picture.close()
 
 
-def test_a_damaged_picture_is_refused_as_on_the_cpu_and_leaves_nothing(cuda: Cuda, open_detector: Any) -> None:
+def loaded(detector: Detector, picture: PreparedPicture) -> np.ndarray[Any, Any]:
+    """Returns the network's input of one picture, as it lies on the GPU."""
+    engine = detector.engine
+    assert isinstance(engine, TensorRTEngine)
+    with engine._on_lanes(1, 1) as (lane,):
+        assert lane.loader is not None
+        assert lane.loader.load([picture]) == [None]  # type: ignore[list-item]
+        out = np.empty(lane._input.shape[1:], lane._input.dtype)
+        engine._context.driver.memcpy_dtoh_async(out, lane._input.address, lane.stream)
+        lane.stream.synchronize()
+        lane.loader.finish()
+    return out.astype(np.float32)
+
+
+def test_a_damaged_picture_is_refused_as_on_the_cpu_and_leaves_nothing(open_detector: Any) -> None:
     good = encode(scene(1, *SIZE))
     detector = open_detector()
     found = list(detector.detect_each([good, with_bad_table(good), good[:-20], good], tiles=TILES))
     assert [isinstance(one, UndecodablePictureError) for one in found] == [False, True, True, False]
-    assert_same_boxes(cuda, found[0], found[3])
+    assert_same_boxes(found[0], found[3])
     assert not pool_of(detector)._held
 
 
@@ -172,9 +188,7 @@ def test_a_tile_that_is_not_within_its_picture_fails_alone(open_detector: Any) -
     picture.release()
 
 
-def test_without_room_the_cpu_decodes(
-    cuda: Cuda, open_detector: Any, on_cpu: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(scene(1, *SIZE))
     detector = open_detector()
     pool = pool_of(detector)
@@ -186,7 +200,7 @@ def test_without_room_the_cpu_decodes(
     assert detector._hold(EncodedPicture(data)) is None
     [found] = detector.detect(data, tiles=TILES)
     assert on_cpu == [len(data)]
-    assert_same_boxes(cuda, found, expected)
+    assert_same_boxes(found, expected)
     first.release()
     larger = encode(scene(1, SIZE[0] + 1, SIZE[1]))
     assert detector._hold(EncodedPicture(larger)) is None
@@ -228,7 +242,7 @@ def test_gpu_memory_that_runs_out_leaves_the_picture_to_the_cpu(
     held(detector, data).release()
 
 
-def test_many_threads_get_the_tiles_of_their_own_pictures(cuda: Cuda, open_detector: Any) -> None:
+def test_many_threads_get_the_tiles_of_their_own_pictures(open_detector: Any) -> None:
     given = [encode(scene(seed, *SIZE)) for seed in range(6)]
     detector = open_detector()
     with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as cpu:
@@ -239,7 +253,7 @@ def test_many_threads_get_the_tiles_of_their_own_pictures(cuda: Cuda, open_detec
         try:
             for turn in range(3):
                 at = (index + turn) % len(given)
-                assert_same_boxes(cuda, detector.detect(given[at], tiles=TILES)[0], expected[at])
+                assert_same_boxes(detector.detect(given[at], tiles=TILES)[0], expected[at])
         except BaseException as error:
             wrong.append(error)
 
