@@ -21,7 +21,15 @@ from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.letterbox import PAD_VALUE
-from azaion_engine.pictures.prepared import MOST_BOXES, PictureForm, PreparedBatch, PreparedPicture, Selection
+from azaion_engine.pictures.prepared import (
+    MOST_BOXES,
+    HeldPicture,
+    HeldTile,
+    PictureForm,
+    PreparedBatch,
+    PreparedPicture,
+    Selection,
+)
 from azaion_engine.pictures.preparing import ONE_PICTURE, DecodePlace, Picture, Preparer
 from azaion_engine.pipeline import run_pipeline
 from azaion_engine.results.detections import Detections
@@ -160,7 +168,7 @@ class Detector:
 
     def prepare(
         self,
-        picture: Picture | EncodedPicture,
+        picture: Picture | EncodedPicture | HeldTile,
         confidence: float | None = None,
         iou: float | None = None,
         max_detections: int | None = None,
@@ -170,7 +178,7 @@ class Detector:
 
         Args:
             picture: Encoded bytes (also as bytearray or memoryview), a path, a PIL image, or uint8 RGB pixels
-                `[height, width, 3]`.
+                `[height, width, 3]`; or a tile of a picture that the engine holds.
             confidence: Lowest threshold at which its boxes will be finished, 0…1; default: the detector's own. A head
                 that suppresses boxes itself makes none below it.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.
@@ -354,7 +362,7 @@ class Detector:
         """
         wanted = tiles_of(tiles, self.tiles)
 
-        def prepare(picture: Picture | EncodedPicture) -> PreparedPicture:
+        def prepare(picture: Picture | EncodedPicture | HeldTile) -> PreparedPicture:
             return self.prepare(picture, confidence, iou, max_detections)
 
         def run(batch: Sequence[PreparedPicture]) -> list[Detections | Exception]:
@@ -390,7 +398,12 @@ class Detector:
         Raises:
             PictureError: The picture cannot be read, is too large or takes too many tiles.
         """
-        return TiledPicture(self._preparer.opened(picture), tiles, self.engine.get_input_shape(), self._preparer.memory)
+        opened, network = self._preparer.opened(picture), self.engine.get_input_shape()
+        return TiledPicture(opened, tiles, network, self._preparer.memory, self._hold)
+
+    def _hold(self, picture: EncodedPicture) -> HeldPicture | None:
+        jpeg = self._preparer.for_hardware(picture)
+        return None if jpeg is None else self.engine.hold(jpeg)
 
     def class_ids(self, classes: Collection[int | str] | int | str) -> set[int]:
         """Resolves class ids or names (case-insensitive) to ids.

@@ -18,8 +18,9 @@ from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import GpuLostError, UndecodablePictureError
+from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.header import PictureLimits
-from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, PixelPicture
+from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm, PixelPicture
 from deployments.service import Answer
 from deployments.settings import ServiceSettings
 
@@ -27,6 +28,8 @@ POISON, LOST, BROKEN = 250, 240, 230
 """Grey values of pictures that make the engine fail, lose the GPU, or refuse to decode."""
 BATCH_SIZE, PICTURES_RUN = 1_000, 100_000
 """Added to the classes of two faint boxes in which the stand-in reports on itself (`engine_report`)."""
+HOLDS, HELD = 200_000, 300_000
+"""Likewise for one that holds pictures: the number of all it has held, and of those it holds now."""
 
 
 class StandInEngine(InferenceEngine):
@@ -109,6 +112,51 @@ class TwoLaneStandInEngine(StandInEngine):
             found[:, 2, 5] = PICTURES_RUN + self._most
         broken = UndecodablePictureError("the JPEG is damaged")
         return [broken if row[0, 5] == BROKEN else row for row in found]
+
+
+class HoldingStandInEngine(TwoLaneStandInEngine):
+    """Takes JPEGs and tiles of them as a GPU does; reports on the pictures it holds instead of on batches."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.held: dict[int, NDArray[np.uint8]] = {}
+        self.holds = 0
+
+    def open_pictures(self) -> PictureForm:
+        return PictureForm.JPEG
+
+    def hold(self, picture: JpegPicture) -> HeldPicture | None:
+        pixels = decode(bytes(picture.jpeg))  # upright
+        self.holds += 1
+        self.held[self.holds] = pixels
+        number = self.holds
+        return HeldPicture(number, lambda: self.held.pop(number, None))
+
+    def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> list[Found]:
+        found = super()._run_loadable([self._letterboxed(picture) for picture in pictures])
+        for rows in found:
+            if not isinstance(rows, Exception):
+                rows[1, 5], rows[2, 5] = HOLDS + self.holds, HELD + len(self.held)
+        return found
+
+    def _letterboxed(self, picture: LoadablePicture) -> PixelPicture:
+        if isinstance(picture, PixelPicture):
+            return picture
+        if isinstance(picture, JpegPicture):
+            pixels = decode(bytes(picture.jpeg))
+        else:
+            tile = picture.tile
+            pixels = self.held[tile.number][tile.y : tile.y + tile.height, tile.x : tile.x + tile.width]
+        return PixelPicture(picture.letterbox, picture.letterbox.apply(pixels))
+
+
+def open_holding(settings: ServiceSettings, seconds: float = 0.02) -> Detector:
+    engine = HoldingStandInEngine(batch_size=settings.batch_size or 16, seconds=seconds)
+    return Detector(engine, model_name="stand-in", tiles=settings.tiles)
+
+
+def open_slow_holding(settings: ServiceSettings) -> Detector:
+    return open_holding(settings, seconds=0.15)
 
 
 def open_two_lanes(settings: ServiceSettings) -> Detector:

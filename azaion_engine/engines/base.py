@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import EngineClosedError, GpuLostError, InvalidTensorError
 from azaion_engine.heads.choice import Choice
-from azaion_engine.pictures.prepared import ArrayPicture, LoadablePicture, PictureForm, PreparedBatch, Selection
+from azaion_engine.pictures.prepared import (
+    ArrayPicture,
+    HeldPicture,
+    JpegPicture,
+    LoadablePicture,
+    PictureForm,
+    PreparedBatch,
+    Selection,
+)
 
 if TYPE_CHECKING:
     from azaion_engine.plans.store import StoreOutcome
@@ -168,6 +176,22 @@ class InferenceEngine(ABC):
     def open_pictures(self) -> PictureForm:
         """Prepares the engine for pictures and returns the form it takes; the first call may take seconds."""
         return PictureForm.ARRAY
+
+    def hold(self, picture: JpegPicture) -> HeldPicture | None:
+        """Decodes a JPEG of which the network is to see tiles, and keeps its pixels until it is released.
+
+        Args:
+            picture: As for `run_pictures`; only its size, bytes and orientation count.
+
+        Returns:
+            The picture, of which `TilePicture`s can be run; None if the caller is to decode it: the engine holds none,
+            has no room for it at the moment, or cannot decode it, which may be the fault of the picture.
+
+        Raises:
+            EngineClosedError: The engine was closed.
+            GpuLostError: The GPU's context is lost.
+        """
+        return None
 
     def warm_up(self) -> None:
         """Runs the smallest and the largest batch once, so that the first request is not slow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class PictureForm(Enum):
 
     ARRAY: `ArrayPicture`.
     PIXELS: `PixelPicture`.
-    JPEG: `JpegPicture` where the GPU decodes it, else `PixelPicture`.
+    JPEG: `JpegPicture` where the GPU decodes it, else `PixelPicture`; `TilePicture` if the engine holds the whole one.
     """
 
     ARRAY = 1
@@ -98,8 +98,61 @@ class JpegPicture:
     selection: Selection | None = None
 
 
-LoadablePicture = PixelPicture | JpegPicture
-"""Pictures that a GPU engine loads itself; other engines take neither."""
+def stored_size(picture: JpegPicture) -> tuple[int, int]:
+    """Returns (width, height) before the orientation is applied."""
+    width, height = picture.letterbox.picture_width, picture.letterbox.picture_height
+    return (height, width) if picture.orientation >= 5 else (width, height)
+
+
+@dataclass(frozen=True)
+class HeldPicture:
+    """A picture whose pixels an engine holds, decoded, until it is released.
+
+    Attributes:
+        number: Tells it from every other one.
+        release: Gives it back; a second call does nothing. Its tiles that run meanwhile still see it.
+    """
+
+    number: int
+    release: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class HeldTile:
+    """A rectangle of a held picture, in pixels of the upright picture.
+
+    Attributes:
+        number: That of the picture.
+        x: Left edge, 0 or greater.
+        y: Upper edge, 0 or greater.
+        width: At least 1.
+        height: At least 1.
+    """
+
+    number: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TilePicture:
+    """A rectangle of a picture that the engine holds.
+
+    Attributes:
+        letterbox: How the tile is fitted into the network input.
+        tile: Where it is.
+        selection: Which boxes its caller wants; None: every box of the head.
+    """
+
+    letterbox: Letterbox
+    tile: HeldTile
+    selection: Selection | None = None
+
+
+LoadablePicture = PixelPicture | JpegPicture | TilePicture
+"""Pictures that a GPU engine loads itself; other engines take none of them."""
 
 PreparedPicture = ArrayPicture | LoadablePicture
 

@@ -18,11 +18,13 @@ from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.pixels import from_pillow, pillow_image_bytes
 from azaion_engine.pictures.prepared import (
     ArrayPicture,
+    HeldTile,
     JpegPicture,
     PictureForm,
     PixelPicture,
     PreparedPicture,
     Selection,
+    TilePicture,
 )
 
 Picture = bytes | bytearray | memoryview | Path | str | Image.Image | NDArray[np.uint8]
@@ -101,7 +103,7 @@ class Preparer:
 
     def prepare(
         self,
-        picture: Picture | EncodedPicture,
+        picture: Picture | EncodedPicture | HeldTile,
         selection: Selection | None = None,
         timeout_s: float | None = None,
     ) -> PreparedPicture:
@@ -109,7 +111,7 @@ class Preparer:
 
         Args:
             picture: Encoded bytes, a path, a PIL image, which its EXIF orientation turns upright, or uint8 RGB pixels
-                `[height, width, 3]`.
+                `[height, width, 3]`; or a tile of a picture that the engine holds.
             selection: Which boxes its caller wants; None: every box of the head.
             timeout_s: Maximum time to wait for memory that other decodes hold, in seconds; None: as long as it takes.
 
@@ -119,19 +121,35 @@ class Preparer:
         """
         if isinstance(picture, np.ndarray):
             return self._prepare_pixels(picture, selection)
+        if isinstance(picture, HeldTile):
+            return TilePicture(self._fit(picture.width, picture.height), picture, selection)
         if isinstance(picture, Image.Image):
             with self.memory.hold(pillow_image_bytes(picture, self.limits), timeout_s):
                 return self._prepare_pixels(from_pillow(picture), selection)
         if not isinstance(picture, EncodedPicture):
             picture = self.encoded(picture)
+        if (jpeg := self.for_hardware(picture, selection)) is not None:
+            return jpeg
+        if self.place_of(picture) is DecodePlace.HERE:  # takes less than the least that is accounted for
+            return self._prepare_pixels(picture.decode(), selection)
+        needed = picture.decoding_bytes() + self._fitting_bytes(picture)
+        with self.memory.hold(needed, timeout_s, picture.forget):
+            return self._prepare_pixels(picture.decode(), selection)
+
+    def for_hardware(self, picture: EncodedPicture, selection: Selection | None = None) -> JpegPicture | None:
+        """Prepares a JPEG that the GPU decodes; returns None for every other picture.
+
+        Args:
+            picture: Encoded.
+            selection: Which boxes its caller wants; None: every box of the head.
+
+        Raises:
+            PictureError: The picture cannot be read or is too large.
+        """
         header = picture.read_hardware_header() if self.form is PictureForm.JPEG else None
         if header is None:
-            if self.place_of(picture) is DecodePlace.HERE:  # takes less than the least that is accounted for
-                return self._prepare_pixels(picture.decode(), selection)
-            needed = picture.decoding_bytes() + self._fitting_bytes(picture)
-            with self.memory.hold(needed, timeout_s, picture.forget):
-                return self._prepare_pixels(picture.decode(), selection)
-        letterbox = Letterbox.fit(header.width, header.height, *self._size)
+            return None
+        letterbox = self._fit(header.width, header.height)
         return JpegPicture(letterbox, picture.data, header.orientation, selection)
 
     def encoded(self, picture: bytes | bytearray | memoryview | Path | str) -> EncodedPicture:
@@ -154,6 +172,9 @@ class Preparer:
                 return from_pillow(picture)
         return picture if isinstance(picture, (EncodedPicture, np.ndarray)) else self.encoded(picture)
 
+    def _fit(self, width: int, height: int) -> Letterbox:
+        return Letterbox.fit(width, height, *self._size, self._input_form.fit)
+
     def _fitting_bytes(self, picture: EncodedPicture) -> int:
         """Returns how much memory the letterbox takes at most besides picture and result, in bytes."""
         height, width = self._size
@@ -167,7 +188,7 @@ class Preparer:
             raise PictureError(
                 f"expected uint8 RGB pixels [height, width, 3], given {pixels.dtype} {list(pixels.shape)}"
             )
-        letterbox = Letterbox.fit(pixels.shape[1], pixels.shape[0], *self._size, self._input_form.fit)
+        letterbox = self._fit(pixels.shape[1], pixels.shape[0])
         if self.form is PictureForm.ARRAY:
             return ArrayPicture(letterbox, letterbox.to_input(pixels, form=self._input_form), selection)
         return PixelPicture(letterbox, letterbox.apply(pixels), selection)

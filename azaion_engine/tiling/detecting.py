@@ -16,8 +16,12 @@ from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
 Given = TypeVar("Given")
 Found = Detections | PictureError
 
-_AHEAD = 2
-"""Pictures that are opened before their pieces are wanted; they are still encoded."""
+_AHEAD = 3
+"""Pictures that are opened before their pieces are wanted; they are still encoded, or on the GPU."""
+
+_OPENERS = 3
+"""Threads that open pictures: on a GPU, one engine of its JPEG hardware takes as long for a picture as the network for
+its tiles."""
 
 
 def detect_tiled(
@@ -39,12 +43,14 @@ def detect_tiled(
 
     def attempt(given: Given) -> TiledPicture | PictureError:
         try:
-            return load(given)
+            picture = load(given)
+            picture.hold()
+            return picture
         except PictureError as error:
             return copy(error)
 
     def pieces() -> Iterator[Piece]:
-        with ThreadPoolExecutor(1, "open") as opening:
+        with ThreadPoolExecutor(_OPENERS, "open") as opening:
             for picture in in_order(opening, attempt, pictures, _AHEAD):
                 opened.append(picture)
                 if isinstance(picture, TiledPicture):

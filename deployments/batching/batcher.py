@@ -150,7 +150,10 @@ class Batcher:
     async def _run_in_place(self, job: Job) -> Rows:
         """Runs one job whose place in the queue is taken."""
         rows: Found
-        place = self._detector.place_of(job.encoded) if job.encoded is not None else DecodePlace.THREAD
+        if job.encoded is not None:
+            place = self._detector.place_of(job.encoded)
+        else:
+            place = DecodePlace.HERE if job.piece is not None and job.piece.whole.held else DecodePlace.THREAD
         if place is DecodePlace.HERE:
             job.prepare(self._detector)
         elif place is DecodePlace.THREAD and job.is_picture:

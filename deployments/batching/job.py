@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.detector import Detector
 from azaion_engine.pictures.encoded import EncodedPicture
-from azaion_engine.pictures.prepared import PreparedPicture
+from azaion_engine.pictures.prepared import HeldTile, PreparedPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.tiling.tiled_picture import Piece
 from deployments.batching.gate import Wave
@@ -74,7 +74,7 @@ class Job:
         began = time.perf_counter()
         timeout_s = None if deadline is None else max(0.0, deadline - began)
 
-        def prepare(picture: EncodedPicture | NDArray[np.uint8]) -> PreparedPicture:
+        def prepare(picture: EncodedPicture | NDArray[np.uint8] | HeldTile) -> PreparedPicture:
             return detector.prepare(picture, self.confidence, self.iou, self.max_detections, timeout_s)
 
         if self.piece is not None:

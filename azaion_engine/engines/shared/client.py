@@ -21,7 +21,7 @@ from azaion_engine.engines.shared.host import EngineCard
 from azaion_engine.engines.shared.start import MakeOpener, start_host
 from azaion_engine.errors import AzaionError, EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
-from azaion_engine.pictures.prepared import LoadablePicture, PictureForm, Selection
+from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm, Selection
 from azaion_engine.system.patient_lock import PatientLock
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class SharedEngine(InferenceEngine):
         self._for_good = start_again is None
         self._generation = 0
         self._free: list[socket.socket] = []
+        self._holding: set[socket.socket] = set()
         self._guard = threading.Lock()
         self._wake = threading.Event()
         # Separate connection for health checks, so that they never wait behind a batch.
@@ -131,6 +132,35 @@ class SharedEngine(InferenceEngine):
     def open_pictures(self) -> PictureForm:
         """Returns the form in which the engine takes pictures; the host prepared it at its start."""
         return self._card.form
+
+    def hold(self, picture: JpegPicture) -> HeldPicture | None:
+        """Lets the host hold a picture, as in `InferenceEngine`; it does so as long as a connection is open for it."""
+        if self._card.form is not PictureForm.JPEG:
+            return None
+        connection, generation = self._take()
+        number: int | None = None
+        try:
+            number = self._exchange(connection, generation, "hold", engine_wire.to_send(picture))
+        finally:
+            if number is None:
+                self._keep(connection, generation)
+        if number is None:
+            return None
+        with self._guard:
+            self._holding.add(connection)
+        return HeldPicture(number, partial(self._release_held, connection, generation))
+
+    def _release_held(self, connection: socket.socket, generation: int) -> None:
+        with self._guard:
+            if connection not in self._holding:  # released already
+                return
+            self._holding.remove(connection)
+        try:
+            self._exchange(connection, generation, "release")
+        except AzaionError as error:  # with the host the picture is gone, too
+            logger.debug("a picture in tiles is not released: %s", error)
+        finally:
+            self._keep(connection, generation)
 
     def warm_up(self) -> None:
         """Does nothing: the host has warmed up the engine."""
@@ -221,12 +251,21 @@ class SharedEngine(InferenceEngine):
     def _release(self) -> None:
         self._wake.set()
         with self._guard:
-            connections, self._free = [self._control, *self._free], []
+            connections, self._free = [self._control, *self._free, *self._holding], []
+            self._holding.clear()
         for connection in connections:
             connection.close()
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Calls the host on a connection that no other thread uses meanwhile."""
+        connection, generation = self._take()
+        try:
+            return self._exchange(connection, generation, method, *arguments)
+        finally:
+            self._keep(connection, generation)
+
+    def _take(self) -> tuple[socket.socket, int]:
+        """Takes a connection; returns it and the generation of its host."""
         if self._closed:
             raise EngineClosedError(f"{self.name}: the engine is closed")
         with self._guard:
@@ -235,13 +274,9 @@ class SharedEngine(InferenceEngine):
         if lost:
             raise GpuLostError(lost)
         try:
-            connection = connection or _connect(self._path)
+            return connection or _connect(self._path), generation
         except OSError as gone:
             raise self._remember_lost(generation, gone) from gone
-        try:
-            return self._exchange(connection, generation, method, *arguments)
-        finally:
-            self._keep(connection, generation)
 
     def _exchange(self, connection: socket.socket, generation: int, method: str, *arguments: Any) -> Any:
         try:

@@ -30,6 +30,15 @@ class Client:
         self._guard = threading.Lock()
         self._unanswered = 0
         self._gone = False
+        self._give_back: Callable[[], object] | None = None
+
+    def keep(self, give_back: Callable[[], object] | None) -> None:
+        """Sets what is called when the client has left, in a thread of its own; at once if it has left already."""
+        with self._guard:
+            self._give_back = give_back
+            gone = self._gone
+        if gone:
+            self._let_go()
 
     def answer(self, message: Any) -> None:
         """Sends the answer to the last message; does not wait for a client that does not read it.
@@ -56,6 +65,13 @@ class Client:
             self._gone = True
             if not self._unanswered:
                 self._connection.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        with self._guard:
+            give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            threading.Thread(target=give_back, name="give back", daemon=True).start()
 
     def _finish(self, left: list[memoryview]) -> None:
         try:

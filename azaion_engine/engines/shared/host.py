@@ -21,7 +21,7 @@ from azaion_engine.engines.shared.connections import Client, Connections
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
 from azaion_engine.heads.choice import Choice
-from azaion_engine.pictures.prepared import PictureForm
+from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, PictureForm
 from azaion_engine.plans.store import StoreOutcome
 
 FIRST_CLIENT_S = 60.0
@@ -32,7 +32,7 @@ LAST_ANSWERS_S = 0.5
 """Seconds that a host whose GPU is lost keeps answering, so that its clients receive the error."""
 
 _CALLERS = 8
-"""Maximum number of calls that run concurrently beside the pictures: health checks, and arrays."""
+"""Maximum number of calls that run concurrently beside the pictures: health checks, arrays, and pictures in tiles."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class EngineHost:
             "run": engine.run,
             "run_arrays": engine.run_arrays,
         }
+        self._of_client: dict[str, Callable[..., Any]] = {"hold": self._hold, "release": self._release}
+        """Calls whose first argument is the client."""
+        self._held: dict[Client, HeldPicture] = {}
         self._callers = ThreadPoolExecutor(_CALLERS, "caller")
         self.card = EngineCard(
             os.getpid(),
@@ -105,8 +108,10 @@ class EngineHost:
         if method == "run_pictures":
             [pictures] = arguments
             self._gatherer.submit(pictures, partial(self._answer_pictures, client))
+        elif method in self._of_client:
+            self._callers.submit(self._call, client, self._of_client[method], (client, *arguments))
         else:
-            self._callers.submit(self._call, client, method, arguments)
+            self._callers.submit(self._call, client, self._methods[method], arguments)
 
     def _answer_pictures(self, client: Client, found: list[Found] | Exception) -> None:
         if isinstance(found, Exception):
@@ -114,11 +119,25 @@ class EngineHost:
         else:
             client.answer(([that_travels(one) if isinstance(one, Exception) else one for one in found], None))
 
-    def _call(self, client: Client, method: str, arguments: tuple[Any, ...]) -> None:
+    def _hold(self, client: Client, picture: JpegPicture) -> int | None:
+        """Holds one picture for a connection, until the client releases it or leaves; returns its number."""
+        held = self._engine.hold(picture)
+        if held is None:
+            return None
+        self._held[client] = held
+        client.keep(partial(self._release, client))
+        return held.number
+
+    def _release(self, client: Client) -> None:
+        client.keep(None)
+        if (held := self._held.pop(client, None)) is not None:
+            held.release()
+
+    def _call(self, client: Client, method: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         result: Any = None
         failed: Exception | None = None
         try:
-            result = self._methods[method](*arguments)
+            result = method(*arguments)
         except Exception as error:
             failed = self._explain(error)
         client.answer((result, failed))

@@ -31,7 +31,7 @@ from azaion_engine.errors import (
 from azaion_engine.heads.base import Signature, TensorInfo
 from azaion_engine.heads.choice import Choice, choose
 from azaion_engine.heads.end_to_end import EndToEnd
-from azaion_engine.pictures.prepared import LoadablePicture, PictureForm
+from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoders
@@ -219,14 +219,39 @@ class TensorRTEngine(InferenceEngine):
         return self._form
 
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
+        from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
+        from azaion_engine.pictures.gpu.surfaces import Surfaces, room_for
+
+        device, (height, width) = self._context.device_id, self.get_input_shape()
+        surfaces = Surfaces(
+            self._context, lambda: JpegDecoder(device, 1, (width, height)), room_for(self._context.memory_bytes()[1])
+        )
         try:
-            loaders = [lane.open_loader(decoders.take, self.choice.form) for lane in lanes]
+            loaders = [lane.open_loader(decoders.take, self.choice.form, surfaces) for lane in lanes]
             for lane in lanes:
                 lane.open_selector(self.choice.head)
         except self._context.driver.Error as error:
             _logger.warning("pictures are letterboxed on the CPU: %s", error)
             return PictureForm.ARRAY
+        self._resources.surfaces = surfaces
         return PictureForm.JPEG if all(loader.decodes_jpeg for loader in loaders) else PictureForm.PIXELS
+
+    def hold(self, picture: JpegPicture) -> HeldPicture | None:
+        """Decodes a JPEG into GPU memory that its tiles are read from; as in `InferenceEngine`."""
+        self._pool()  # raises EngineClosedError
+        if self.open_pictures() is not PictureForm.JPEG or (surfaces := self._resources.surfaces) is None:
+            return None
+        driver_error = self._context.driver.Error
+        try:
+            try:
+                return surfaces.hold(picture)
+            except driver_error as error:
+                with self._context.active():
+                    self._context.memory_bytes()  # raises a sticky error again: then the GPU is lost
+                _logger.warning("a picture in tiles is decoded on the CPU: %s", error)
+                return None
+        except driver_error as error:
+            raise self._remember_lost(error) from error
 
     def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         """Runs pictures that are decoded and letterboxed on the GPU."""

@@ -48,6 +48,12 @@ class _Jpeg(NamedTuple):
     length: int
 
 
+def bytes_of(size: Size) -> int:
+    """Returns the bytes that a decoded picture of (width, height) pixels takes."""
+    width, height = size
+    return -(-3 * width * height // _ALIGNMENT) * _ALIGNMENT
+
+
 class JpegDecoder:
     """Decodes one batch at a time; used by one thread at a time."""
 
@@ -99,7 +105,7 @@ class JpegDecoder:
         for jpeg, (width, height) in zip(data, sizes, strict=True):
             if self._nvjpeg.size_of(*jpeg) == (width, height):
                 offsets.append(end)
-                end += -(-3 * width * height // _ALIGNMENT) * _ALIGNMENT
+                end += bytes_of((width, height))
             else:
                 offsets.append(None)
         try:
@@ -112,6 +118,26 @@ class JpegDecoder:
             for offset, size in zip(offsets, sizes, strict=True)
         ]
         return self._decode(data, places, stream)
+
+    def decode_into(
+        self, jpeg: bytes | memoryview, size: Size, memory: Any, capacity: int, stream: Any
+    ) -> DecodedPicture | None:
+        """Starts decoding one JPEG into memory of the caller; otherwise as `decode`.
+
+        Args:
+            jpeg: As in `decode`.
+            size: (width, height) in pixels, as stored.
+            memory: PyCUDA's allocation.
+            capacity: Its size in bytes: `bytes_of` the picture or more.
+            stream: As in `decode`.
+        """
+        self._free_pixels()
+        self._pixels, self._capacity = memory, capacity
+        try:
+            [decoded] = self.decode([jpeg], [size], stream)
+        finally:
+            self._pixels, self._capacity = None, 0
+        return decoded
 
     def forget_large(self) -> None:
         """Frees unusually large memory; must be called after the batch is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,23 +51,43 @@ _RUNS = {
 }
 
 
-def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox) -> Record:
-    """Makes a `RECORD`: where a picture lies on the GPU and where in the network input it goes.
+class Window(NamedTuple):
+    """A tile's place in its picture, in pixels of the upright picture.
+
+    Attributes:
+        x: Left edge of the tile.
+        y: Upper edge of the tile.
+        picture_width: Width of the picture.
+        picture_height: Height of the picture.
+    """
+
+    x: int
+    y: int
+    picture_width: int
+    picture_height: int
+
+
+def make_record(
+    address: int, pitch: int, orientation: int, letterbox: Letterbox, window: Window | None = None
+) -> Record:
+    """Makes a `RECORD`: where a picture, or a tile of one, lies on the GPU and where in the network input it goes.
 
     Args:
-        address: GPU address of the first stored pixel; RGB, 8 bits, interleaved.
+        address: GPU address of the picture's first stored pixel; RGB, 8 bits, interleaved.
         pitch: Bytes from one stored row to the next.
         orientation: EXIF orientation of the stored pixels, 1…8.
-        letterbox: Letterbox of the upright picture.
+        letterbox: Letterbox of the upright picture or tile.
+        window: Where the tile is, within the picture; None: the whole picture is meant.
     """
+    x, y, width, height = window or (0, 0, letterbox.picture_width, letterbox.picture_height)
     back_x, back_y, turned = _RUNS[orientation]
     step_x, step_y = (pitch, 3) if turned else (3, pitch)
     if back_x:
-        address, step_x = address + (letterbox.picture_width - 1) * step_x, -step_x
+        address, step_x = address + (width - 1) * step_x, -step_x
     if back_y:
-        address, step_y = address + (letterbox.picture_height - 1) * step_y, -step_y
+        address, step_y = address + (height - 1) * step_y, -step_y
     return (
-        address,
+        address + x * step_x + y * step_y,
         step_x,
         step_y,
         # The inverse of an inverse, as cv2.resize computes it: a direct quotient may round differently.
@@ -82,10 +102,10 @@ def make_record(address: int, pitch: int, orientation: int, letterbox: Letterbox
     )
 
 
-@lru_cache(maxsize=256)  # cameras send one size
-def pack_record(pitch: int, orientation: int, letterbox: Letterbox) -> bytes:
+@lru_cache(maxsize=1024)  # cameras send one size, which has some hundred tiles
+def pack_record(pitch: int, orientation: int, letterbox: Letterbox, window: Window | None = None) -> bytes:
     """Packs the `RECORD` of a picture whose first stored pixel is at address 0: add the real one to `pixels`."""
-    return np.array([make_record(0, pitch, orientation, letterbox)], RECORD).tobytes()
+    return np.array([make_record(0, pitch, orientation, letterbox, window)], RECORD).tobytes()
 
 
 class LetterboxKernel:

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.cuda.staging import Staging
-from azaion_engine.errors import AzaionError, MissingDependencyError, OutOfMemoryError, PictureError
+from azaion_engine.errors import AzaionError, ExecutionError, MissingDependencyError, OutOfMemoryError, PictureError
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, LetterboxKernel, pack_record
+from azaion_engine.pictures.gpu.surfaces import Surface, Surfaces
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
+from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture, PixelPicture, TilePicture, stored_size
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class PictureLoader:
         stream: Any,
         take_decoder: Callable[[], JpegDecoder],
         form: InputForm = DEFAULT_FORM,
+        surfaces: Surfaces | None = None,
     ) -> None:
         """Allocates memory.
 
@@ -55,6 +57,7 @@ class PictureLoader:
             stream: The `pycuda.driver.Stream` for all work.
             take_decoder: Returns the JPEG decoder; if it raises MissingDependencyError, the CPU decodes.
             form: What the network takes; `form.on_gpu` holds.
+            surfaces: The pictures of tiles; None: there are no tiles.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver rejects the kernel.
@@ -65,6 +68,8 @@ class PictureLoader:
         self._size = (height, width)
         self._identity = Letterbox.fit(width, height, height, width)
         self._kernel = LetterboxKernel(driver, network_input.dtype, form, stream)
+        self._surfaces = surfaces
+        self._in_use: list[Surface] = []
         self._decoder: JpegDecoder | None = None
         self._pixels: Any = None
         try:
@@ -90,15 +95,19 @@ class PictureLoader:
         Returns:
             For each picture, its error, or None if it has a row.
         """
+        self._done()  # with a batch that failed
         decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
         errors: list[AzaionError | None] = []
         sources: list[_Source] = []
         for picture in pictures:
             found = next(decoded) if isinstance(picture, JpegPicture) else None
             try:
-                sources.append(found or self._upload(len(sources), _pixels_of(picture)))
+                if isinstance(picture, TilePicture):
+                    sources.append(self._source_of(picture))
+                else:
+                    sources.append(found or self._upload(len(sources), _pixels_of(picture)))
                 errors.append(None)
-            except (PictureError, OutOfMemoryError) as error:
+            except (PictureError, OutOfMemoryError, ExecutionError) as error:
                 errors.append(error)
         if sources:
             addresses, records = zip(*sources, strict=True)
@@ -111,11 +120,13 @@ class PictureLoader:
 
     def finish(self) -> None:
         """Frees unusually large memory; must be called after the stream has finished the batch."""
+        self._done()
         if self._decoder is not None:
             self._decoder.forget_large()
 
     def free(self) -> None:
         """Frees decoder and memory; a second call does nothing."""
+        self._done()
         if self._decoder is not None:
             self._decoder.free()
             self._decoder = None
@@ -128,12 +139,23 @@ class PictureLoader:
     def _decode(self, pictures: Sequence[JpegPicture]) -> list[_Source | None]:
         if not pictures or self._decoder is None:
             return [None] * len(pictures)
-        sizes = [_stored_size(picture) for picture in pictures]
+        sizes = [stored_size(picture) for picture in pictures]
         decoded = self._decoder.decode([picture.jpeg for picture in pictures], sizes, self._stream)
         return [
             found and (found.address, pack_record(3 * found.width, picture.orientation, picture.letterbox))
             for found, picture in zip(decoded, pictures, strict=True)
         ]
+
+    def _source_of(self, picture: TilePicture) -> _Source:
+        if self._surfaces is None:
+            raise ExecutionError("this engine holds no pictures")
+        self._in_use.append(self._surfaces.use(picture))
+        return self._in_use[-1].source_of(picture)
+
+    def _done(self) -> None:
+        """Tells that the stream reads no surface any more."""
+        while self._in_use and self._surfaces is not None:
+            self._surfaces.done(self._in_use.pop())
 
     def _upload(self, row: int, pixels: NDArray[np.uint8]) -> _Source:
         address = int(self._pixels) + row * pixels.size
@@ -141,13 +163,7 @@ class PictureLoader:
         return address, pack_record(3 * pixels.shape[1], 1, self._identity)
 
 
-def _stored_size(picture: JpegPicture) -> tuple[int, int]:
-    """Returns (width, height) before the orientation is applied."""
-    width, height = picture.letterbox.picture_width, picture.letterbox.picture_height
-    return (height, width) if picture.orientation >= 5 else (width, height)
-
-
-def _pixels_of(picture: LoadablePicture) -> NDArray[np.uint8]:
+def _pixels_of(picture: JpegPicture | PixelPicture) -> NDArray[np.uint8]:
     if isinstance(picture, JpegPicture):
         # The hardware could not decode it: the CPU decodes it, or raises the error that says why.
         return picture.letterbox.apply(decode(bytes(picture.jpeg), _CHECKED))

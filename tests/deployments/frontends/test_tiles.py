@@ -15,7 +15,16 @@ from PIL import Image
 
 from azaion_engine.pictures.encoded import EncodedPicture
 from tests.deployments.in_process import Replica, client, replica
-from tests.stand_in import BATCH_SIZE, POISON, grey_picture, open_stand_in, open_two_lanes
+from tests.stand_in import (
+    BATCH_SIZE,
+    POISON,
+    HoldingStandInEngine,
+    grey_picture,
+    open_holding,
+    open_slow_holding,
+    open_stand_in,
+    open_two_lanes,
+)
 
 NETWORK = 32
 APART = {"size": "off", "overlap": 0, "full_picture": False, "max_tiles": 40}
@@ -137,6 +146,56 @@ def test_an_engine_that_takes_pixels_as_a_gpu_does_gets_the_tiles_pixels(run: Ru
     with replica(open_two_lanes) as held:
         run(ask())
         assert free(held)
+
+
+def test_an_engine_that_decodes_jpegs_gets_each_once_and_cuts_the_tiles_itself(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decodes: list[int] = []
+    decode = EncodedPicture.decode
+    monkeypatch.setattr(EncodedPicture, "decode", lambda self: decodes.append(len(self.data)) or decode(self))
+
+    async def ask(engine: HoldingStandInEngine) -> None:
+        given = [tiled_picture(kind="JPEG", first=first) for first in (10, 100)] + [tiled_picture(first=200)]
+        decodes.clear()  # that of the warm-up
+        async with client() as asked:
+            answers = await asyncio.gather(*(asked.post("/detect?tiles=32", content=data) for data in given))
+            for response, first in zip(answers, (10, 100, 200), strict=True):
+                classes = sorted(box["class_id"] for box in response.json()["boxes"])
+                assert len(classes) == 12, classes
+                assert max(abs(grey - first - i) for i, grey in enumerate(classes)) <= 1
+                assert response.json()["timing_ms"]["decode"] > 0
+            assert engine.holds == 2
+            # The engine's own decodes, and that of the PNG.
+            assert sorted(decodes) == sorted(map(len, given))
+            damaged = await asked.post("/detect?tiles=32", content=given[0][:-300])
+            assert (damaged.status_code, damaged.json()["error"]["code"]) == (400, "picture_undecodable")
+        assert not engine.held
+
+    with replica(open_holding, tiles=APART, max_queue=64) as held:
+        run(ask(held.service.detector.engine))  # type: ignore[arg-type]
+        assert free(held)
+
+
+def test_a_picture_that_the_engine_holds_is_released_when_its_caller_leaves(run: Run) -> None:
+    async def leave(held: Replica) -> None:
+        engine = held.service.detector.engine
+        assert isinstance(engine, HoldingStandInEngine)
+        picture = tiled_picture(6, 6, "JPEG")
+        caller = asyncio.ensure_future(held.service.detect(picture, tiles="32"))
+        await until(lambda: held.service._batcher.depth > 1)
+        assert len(engine.held) == 1
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await until(lambda: free(held) and not engine.held)
+        async with client() as asked:
+            late = await asked.post("/detect?tiles=32", content=picture)
+            assert (late.status_code, late.json()["error"]["code"]) == (504, "deadline_exceeded")
+        await until(lambda: free(held) and not engine.held)
+
+    with replica(open_slow_holding, tiles=APART, max_queue=16, batch_size=2, timeout_s=1.0) as held:
+        run(leave(held))
 
 
 def test_a_huge_picture_holds_few_places_and_small_ones_overtake_it(run: Run) -> None:

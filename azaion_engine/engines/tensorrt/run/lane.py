@@ -26,6 +26,7 @@ from azaion_engine.pictures.prepared import LoadablePicture
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
     from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
     from azaion_engine.pictures.gpu.loader import PictureLoader
+    from azaion_engine.pictures.gpu.surfaces import Surfaces
 
 logger = logging.getLogger(__name__)
 
@@ -90,19 +91,24 @@ class Lane:
             self.free()
             raise
 
-    def open_loader(self, take_decoder: Callable[[], JpegDecoder], form: InputForm = DEFAULT_FORM) -> PictureLoader:
+    def open_loader(
+        self, take_decoder: Callable[[], JpegDecoder], form: InputForm = DEFAULT_FORM, surfaces: Surfaces | None = None
+    ) -> PictureLoader:
         """Prepares for `run_pictures`; must be called once.
 
         Args:
             take_decoder: See `PictureLoader`.
             form: What the network takes.
+            surfaces: The pictures of tiles.
 
         Raises:
             pycuda.driver.Error: Not enough memory, or the driver does not take the kernel.
         """
         from azaion_engine.pictures.gpu.loader import PictureLoader
 
-        self.loader = PictureLoader(self._context.driver, self._input, self._staging, self.stream, take_decoder, form)
+        self.loader = PictureLoader(
+            self._context.driver, self._input, self._staging, self.stream, take_decoder, form, surfaces
+        )
         return self.loader
 
     def start(self, rows: NDArray[Any]) -> None:

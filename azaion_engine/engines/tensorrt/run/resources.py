@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.settings import DYNAMIC_SIZE
 from azaion_engine.system.cores import available_cores
+
+if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
+    from azaion_engine.pictures.gpu.surfaces import Surfaces
 
 _logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class EngineResources:
         plan: The loaded plan; None before `load`.
         lanes: One for each batch at a time.
         pool: Hands the lanes out; None before `load` and after `free`.
+        surfaces: The pictures of tiles; None before it is opened for pictures.
         batch_size: Rows per execution.
         size: (height, width) of the network input, in pixels.
         picture_shape: Shape of one picture in the network input.
@@ -59,6 +63,7 @@ class EngineResources:
         self.lanes: list[Lane] = []
         self.compute: ComputeStream | None = None
         self.pool: LanePool | None = None
+        self.surfaces: Surfaces | None = None
         self.copiers = ThreadPoolExecutor(min(_COPIERS, available_cores()), "copy")
 
     def load(self, trt: TensorRT, plan: bytes, batch_size: int | None, height: int | None, width: int | None) -> None:
@@ -110,6 +115,8 @@ class EngineResources:
                 for lane in self.lanes:
                     lane.free()
                 self.lanes.clear()
+                if self.surfaces is not None:
+                    self.surfaces.free()
                 self.compute = None
                 if self.plan is not None:
                     self.plan.free()

@@ -24,16 +24,27 @@ from filelock import FileLock
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError, ModelError
 from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.opening import open_shared_engine
+from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, PictureForm, PreparedBatch
 from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine import signatures
 from tests.azaion_engine.heads.test_signatures import CASES
-from tests.stand_in import BATCH_SIZE, LOST, POISON, TwoLaneStandInEngine, grey_picture
+from tests.stand_in import (
+    BATCH_SIZE,
+    HELD,
+    HOLDS,
+    LOST,
+    POISON,
+    HoldingStandInEngine,
+    TwoLaneStandInEngine,
+    grey_picture,
+)
 
 Open = Callable[[], SharedEngine]
 
@@ -171,6 +182,93 @@ def test_a_jpeg_arrives_as_it_was_sent(key: str) -> None:
         box = Letterbox.fit(32, 32, 32, 32)
         rows = engine.run_pictures(PreparedBatch([JpegPicture(box, os.urandom(size)) for size in sizes]))
         assert [row[0, 0] for row in rows] == [size % 251 for size in sizes]  # type: ignore[index]
+
+
+def mosaic(first: int, rows: int = 3, columns: int = 4) -> bytes:
+    """Encodes squares of the network's size, each of its own grey value: first, first + 1, …"""
+    values = first + np.arange(rows * columns, dtype=np.uint8).reshape(rows, columns)
+    return encode_jpeg(np.stack([values.repeat(32, axis=0).repeat(32, axis=1)] * 3, axis=2), quality=100)
+
+
+def holding() -> InferenceEngine:
+    return HoldingStandInEngine(batch_size=4)
+
+
+def held_now(engine: SharedEngine) -> tuple[int, int]:
+    """Returns how many pictures the host has held so far, and how many it holds now."""
+    [found] = Detector(engine).detect(grey_picture(7), confidence=0.05)
+    classes = found.class_ids.tolist()
+    return classes[1] - HOLDS, classes[2] - HELD
+
+
+def comes(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def test_a_picture_in_tiles_travels_once_and_is_freed_after_them(key: str) -> None:
+    tiles = {"size": 32, "overlap": 0, "full_picture": False}
+    clients = [SharedEngine.open(lambda: holding, key) for _ in range(2)]
+    given = [[mosaic(10 + 20 * (2 * at + i)) for i in range(2)] for at in range(2)]
+    sent: list[bytes] = []
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        pack = engine_wire.pack
+
+        def watched(message: object) -> list[memoryview]:
+            parts = pack(message)
+            sent.append(b"".join(parts))
+            return parts
+
+        patch.setattr(engine_wire, "pack", watched)
+        found = list(pool.map(lambda at: Detector(clients[at]).detect(given[at], tiles=tiles), range(2)))
+    for at, pictures in enumerate(found):
+        for i, one in enumerate(pictures):
+            greys = sorted(one.class_ids[one.confidences > 0.5].tolist())
+            assert np.abs(np.array(greys) - (10 + 20 * (2 * at + i) + np.arange(12))).max() <= 1
+    for data in (data for pictures in given for data in pictures):
+        assert sum(data in message for message in sent) == 1
+    assert held_now(clients[0]) == (4, 0)
+    for client in clients:
+        client.close()
+
+
+def test_what_a_client_holds_is_freed_when_it_dies_or_closes(key: str) -> None:
+    box = Letterbox.fit(128, 96, 32, 32)
+    with SharedEngine.open(lambda: holding, key) as engine:
+        code = f"""if True:
+            import time
+            from azaion_engine.engines.shared.client import SharedEngine
+            from azaion_engine.pictures.letterbox import Letterbox
+            from azaion_engine.pictures.prepared import JpegPicture
+            from tests.azaion_engine.engines.shared.test_client import holding, mosaic
+            engine = SharedEngine.open(lambda: holding, {key!r})
+            held = [engine.hold(JpegPicture(Letterbox.fit(128, 96, 32, 32), mosaic(10))) for _ in range(2)]
+            print(len(held), flush=True)
+            time.sleep(60)"""
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline().strip() == "2"
+            mine = engine.hold(JpegPicture(box, mosaic(20)))
+            assert mine is not None
+            assert held_now(engine) == (3, 3)
+            other.kill()
+            other.wait()
+        assert comes(lambda: held_now(engine) == (3, 1))
+        mine.release()
+        mine.release()
+        assert held_now(engine) == (3, 0)
+        second = SharedEngine.open(lambda: holding, key)
+        left = second.hold(JpegPicture(box, mosaic(20)))
+        assert left is not None
+        second.close()
+        assert comes(lambda: held_now(engine) == (4, 0))
+        left.release()
+
+
+def test_engines_that_take_no_jpegs_are_sent_none_to_hold(share: Open) -> None:
+    assert share().hold(JpegPicture(Letterbox.fit(128, 96, 32, 32), mosaic(10))) is None
 
 
 def test_arrays_take_the_same_way(share: Open) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azaion_engine.pictures.gpu.letterbox_kernel import PTX, RECORD, LetterboxKernel, make_record
+from azaion_engine.pictures.gpu.letterbox_kernel import PTX, RECORD, LetterboxKernel, Window, make_record
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.pixels import turn_upright
@@ -38,14 +38,28 @@ extern "C" void run_form(
 SOURCE = PTX.with_suffix(".cu")
 
 Fill = Callable[..., np.ndarray[Any, Any]]
-"""Stored pictures, their orientations, (height, width), element type, form → the network's input."""
+"""Stored pictures, their orientations, (height, width), element type, form, tiles → the network's input."""
+
+Tiles = list[tuple[int, int, int, int]]
+"""Left, upper edge, width and height of one tile of each picture, upright."""
 
 
-def letterboxes(
-    pictures: list[Any], orientations: list[int], size: tuple[int, int], form: InputForm = DEFAULT_FORM
-) -> list[Letterbox]:
-    turned = [p.shape[:2] if o >= 5 else p.shape[1::-1] for p, o in zip(pictures, orientations, strict=True)]
-    return [Letterbox.fit(*upright, *size, form.fit) for upright in turned]
+def records_of(
+    addresses: list[int],
+    pictures: list[Any],
+    orientations: list[int],
+    size: tuple[int, int],
+    form: InputForm,
+    tiles: Tiles | None,
+) -> np.ndarray[Any, Any]:
+    records = []
+    for index, (address, stored, orientation) in enumerate(zip(addresses, pictures, orientations, strict=True)):
+        upright = stored.shape[:2] if orientation >= 5 else stored.shape[1::-1]
+        x, y, *sides = tiles[index] if tiles else (0, 0, *upright)
+        window = Window(x, y, *upright) if tiles else None
+        box = Letterbox.fit(*sides, *size, form.fit)
+        records.append(make_record(address, stored.strides[0], orientation, box, window))
+    return np.array(records, RECORD)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +73,9 @@ def fill_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Fill:
         size: tuple[int, int],
         dtype: type,
         form: InputForm = DEFAULT_FORM,
+        tiles: Tiles | None = None,
     ) -> Any:
-        boxes = letterboxes(pictures, orientations, size, form)
-        records = np.array(
-            [
-                make_record(p.ctypes.data, p.strides[0], o, box)
-                for p, o, box in zip(pictures, orientations, boxes, strict=True)
-            ],
-            RECORD,
-        )
+        records = records_of([p.ctypes.data for p in pictures], pictures, orientations, size, form, tiles)
         out = np.full((len(pictures), 3, *size), -1, dtype)
         given = (
             dtype is np.float16,
@@ -99,17 +107,11 @@ def fill_on_gpu() -> Iterator[Fill]:
         size: tuple[int, int],
         dtype: type,
         form: InputForm = DEFAULT_FORM,
+        tiles: Tiles | None = None,
     ) -> Any:
         driver, stream = context.driver, context.driver.Stream(1)
         held = [driver.to_device(picture) for picture in pictures]
-        boxes = letterboxes(pictures, orientations, size, form)
-        records = np.array(
-            [
-                make_record(int(a), p.strides[0], o, box)
-                for a, p, o, box in zip(held, pictures, orientations, boxes, strict=True)
-            ],
-            RECORD,
-        )
+        records = records_of([int(address) for address in held], pictures, orientations, size, form, tiles)
         out = np.full((len(pictures), 3, *size), -1, dtype)
         on_gpu, table = driver.to_device(out), driver.to_device(records)
         kernel = LetterboxKernel(driver, np.dtype(dtype), form, stream)
@@ -150,6 +152,20 @@ def test_every_orientation_is_turned_upright(fill: Fill, size: tuple[int, int]) 
     for orientation, pixels, ours in zip(range(1, 9), stored, found, strict=True):
         upright = turn_upright(pixels, orientation)
         expected = Letterbox.fit(upright.shape[1], upright.shape[0], *size).to_input(upright)
+        np.testing.assert_array_equal(ours, expected, f"orientation {orientation}")
+
+
+@pytest.mark.parametrize("tile", [(0, 0, 30, 20), (7, 11, 24, 24), (17, 6, 20, 31), (36, 36, 1, 1)])
+@pytest.mark.parametrize("size", [(48, 80), (24, 24)])
+def test_a_tile_is_cut_from_the_upright_picture_and_sees_nothing_beside_it(
+    fill: Fill, size: tuple[int, int], tile: tuple[int, int, int, int]
+) -> None:
+    stored = [picture(37 + orientation, 61) for orientation in range(1, 9)]
+    found = fill(stored, list(range(1, 9)), size, np.float32, DEFAULT_FORM, [tile] * 8)
+    x, y, width, height = tile
+    for orientation, pixels, ours in zip(range(1, 9), stored, found, strict=True):
+        cut = turn_upright(pixels, orientation)[y : y + height, x : x + width]
+        expected = Letterbox.fit(width, height, *size).to_input(np.ascontiguousarray(cut))
         np.testing.assert_array_equal(ours, expected, f"orientation {orientation}")
 
 
