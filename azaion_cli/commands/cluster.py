@@ -76,7 +76,8 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         raise ConfigurationError(
             "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"
         )
-    os.environ.update(joining_environment(os.environ, found))
+    if not _listens_beyond_loopback(found):
+        os.environ.update(joining_environment(os.environ, found))
     try:
         import ray
     except ImportError as error:
@@ -106,6 +107,17 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         )
         for answer in answers
     ]
+
+
+def _listens_beyond_loopback(address: str) -> bool:
+    """Returns whether a Ray of this machine, though named by a loopback address, listens on the node's own too.
+
+    `ray start` does, and so does a pod of KubeRay, whose RAY_ADDRESS is 127.0.0.1:6379; `azaion serve` does not.
+    """
+    from azaion_cli.checks.listeners import listeners
+
+    port = address.rpartition(":")[2]
+    return any(str(each.port) == port and not each.is_local for each in listeners())
 
 
 def _show(nodes: Sequence[ClusterNode], checks: Sequence[Check]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -106,6 +107,12 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
     ran = azaion("cluster", "check")
     assert ran.code == ExitCode.ENVIRONMENT
     assert "--address HOST:6379" in ran.err
+
+
+def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as everywhere, socket.create_server(("127.0.0.1", 0)) as here:
+        assert cluster._listens_beyond_loopback(f"127.0.0.1:{everywhere.getsockname()[1]}")
+        assert not cluster._listens_beyond_loopback(f"127.0.0.1:{here.getsockname()[1]}")
 
 
 def test_a_report_comes_back_whole_from_a_process_that_sees_the_gpus_ray_hides(
