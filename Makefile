@@ -60,8 +60,9 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 	$(BIN)/python -m tests.hostile.fuzz_requests
 
-chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
+chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes, and nodes that join and die (fifteen minutes)
 	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.chaos.cluster
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
 	$(BIN)/python -m tests.chaos.soak
