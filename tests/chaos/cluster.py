@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import secrets
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import ray
@@ -173,14 +179,45 @@ class ScaledService:
         """Kills a node with all its processes."""
         self.cluster.remove_node(node, allow_graceful=False)
 
+    def lose_the_gcs(self, seconds: float) -> None:
+        """Kills the GCS, and starts another after a while, which finds the cluster's state in Redis."""
+        self.cluster.head_node.kill_gcs_server()
+        time.sleep(seconds)
+        self.cluster.head_node.start_gcs_server()
+
 
 @contextmanager
-def scaled_service() -> Iterator[ScaledService]:
-    """Runs the service on a head without GPUs and a node with one."""
-    with (
-        mock.patch.dict("os.environ", {**EITHER_MODE, "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25"}),
-        ray_cluster({"num_cpus": 2}, {"num_cpus": 1, "num_gpus": 1}) as cluster,
-    ):
+def redis() -> Iterator[dict[str, str]]:
+    """Runs a Redis with a password; yields the environment and Ray's option of the head that name it."""
+    port, password = free_port(), secrets.token_hex(16)
+    with tempfile.TemporaryDirectory(prefix="chaos-redis-") as folder:
+        settings = f"port {port}\nbind 127.0.0.1\nrequirepass {password}\nappendonly yes\ndir {folder}\n"
+        with subprocess.Popen(["redis-server", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as server:
+            assert server.stdin is not None
+            server.stdin.write(settings.encode())
+            server.stdin.close()
+            try:
+                yield {"address": f"127.0.0.1:{port}", "password": password}
+            finally:
+                server.terminate()
+
+
+@contextmanager
+def scaled_service(with_redis: bool = False) -> Iterator[ScaledService]:
+    """Runs the service on a head without GPUs and a node with one.
+
+    Args:
+        with_redis: Whether the GCS keeps its state in a Redis, so that it may die.
+    """
+    environment = {**EITHER_MODE, "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25"}
+    head: dict[str, Any] = {"num_cpus": 2}
+    with ExitStack() as stack:
+        if with_redis:
+            there = stack.enter_context(redis())
+            environment |= {"RAY_REDIS_ADDRESS": there["address"], "RAY_gcs_rpc_server_reconnect_timeout_s": "120"}
+            head |= {"redis_password": there["password"], "gcs_server_port": free_port()}
+        stack.enter_context(mock.patch.dict(os.environ, environment))
+        cluster = stack.enter_context(ray_cluster(head, {"num_cpus": 1, "num_gpus": 1}))
         ray.init(cluster.address, namespace="serve", log_to_driver=False)
         try:
             yield ScaledService(cluster)
@@ -189,8 +226,14 @@ def scaled_service() -> Iterator[ScaledService]:
             ray.shutdown()
 
 
-def up_and_down(service: ScaledService, losses: int) -> list[Step]:
-    """Scales 1 → 4 as nodes join, loses a node under load `losses` times and replaces it, and scales back to 1."""
+def up_and_down(service: ScaledService, losses: int, gcs_losses: int = 0) -> list[Step]:
+    """Scales 1 → 4 as nodes join, loses a node under load and replaces it, and scales back to 1.
+
+    Args:
+        service: With one node beside its head.
+        losses: How often a node dies.
+        gcs_losses: How often the GCS dies for ten seconds; needs a Redis.
+    """
     service.step("one replica, no load", lambda: None, 1)
     service.load.begin(CLIENTS)
     joined: list[object] = []
@@ -203,6 +246,8 @@ def up_and_down(service: ScaledService, losses: int) -> list[Step]:
         service.step(
             "another takes its place", lambda: joined.append(add_node(service.cluster, num_cpus=2, num_gpus=2)), 4
         )
+    for _ in range(gcs_losses):
+        service.step("the GCS dies for 10 s", lambda: service.lose_the_gcs(10), MOST)
     service.load.end()
     service.load.begin(1)
     service.step("one client is left", lambda: None, 1)
@@ -223,11 +268,14 @@ def main() -> int:
     """Prints the steps, and returns 1 if an answer was wrong or lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--losses", type=int, default=5, help="nodes that die (default %(default)s)")
+    parser.add_argument("--gcs-losses", type=int, default=0, help="times that the GCS dies; needs redis-server")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with scaled_service() as service:
+    if options.gcs_losses and shutil.which("redis-server") is None:
+        parser.error("--gcs-losses needs redis-server: apt install redis-server")
+    with scaled_service(with_redis=options.gcs_losses > 0) as service:
         try:
-            up_and_down(service, options.losses)
+            up_and_down(service, options.losses, options.gcs_losses)
         finally:
             print(table(service.steps))
         print("\n".join(service.load.lost) or "no request was lost")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from deployments.settings import ServiceSettings
 from tests.deploy.dockerfile import Dockerfile, assignments
 from tests.deploy.kustomization import Resource, resolve
 from tests.deploy.ray_service import PodMonitor, RayService
+from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -246,6 +249,33 @@ def test_the_pods_use_the_images_own_folders_and_throughput_mode(
         assert "configs" in configs.text.split()
         assert command.endswith("exec $KUBERAY_GEN_RAY_START_CMD")
     assert environment["XDG_CACHE_HOME"] == volume.text
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_redis_asks_for_the_password_that_no_list_of_processes_shows(resources: list[Resource], tmp_path: Path) -> None:
+    [redis] = of_kind(resources, "StatefulSet")
+    [container] = redis["spec"]["template"]["spec"]["containers"]
+    port = str(free_port())
+    [script] = container["args"]
+    script = script.replace("dir /data", f"dir {tmp_path}\nbind 127.0.0.1\nport {port}")
+    environment = {**os.environ, "REDISCLI_AUTH": "a-secret"}
+    program, *words = container["readinessProbe"]["exec"]["command"]
+    probe = [program, "-p", port, *words]
+
+    def answer(**variables: str) -> str:
+        return subprocess.run(probe, env={**os.environ, **variables}, capture_output=True, text=True).stdout.strip()
+
+    with subprocess.Popen([*container["command"], script], env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            deadline = time.monotonic() + 30
+            while answer(REDISCLI_AUTH="a-secret") != "PONG":
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            assert answer().startswith("NOAUTH")
+            assert "a-secret" not in Path(f"/proc/{server.pid}/cmdline").read_text()
+        finally:
+            server.terminate()  # reaches Redis, which then writes what it has
+    assert server.returncode == 0
 
 
 def test_a_kustomization_with_something_unknown_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
@@ -13,11 +14,11 @@ STORE_BYTES = 80 * 2**20
 
 
 @contextmanager
-def ray_cluster(*nodes: dict[str, float]) -> Iterator[Cluster]:
+def ray_cluster(*nodes: dict[str, Any]) -> Iterator[Cluster]:
     """Runs a cluster, the first node its head; the caller joins it with `ray.init(cluster.address)`, or not at all.
 
     Args:
-        nodes: Logical resources of each node, such as `{"num_cpus": 1, "num_gpus": 2}`.
+        nodes: Logical resources of each node, such as `{"num_cpus": 1, "num_gpus": 2}`, and other options of Ray's.
     """
     cluster = Cluster()
     try:
@@ -28,9 +29,9 @@ def ray_cluster(*nodes: dict[str, float]) -> Iterator[Cluster]:
         cluster.shutdown()
 
 
-def add_node(cluster: Cluster, **resources: float) -> object:
-    """Adds a node with these resources; returns it for `cluster.remove_node`."""
-    return cluster.add_node(object_store_memory=STORE_BYTES, include_dashboard=False, **resources)
+def add_node(cluster: Cluster, **options: Any) -> object:
+    """Adds a node with these resources and options; returns it for `cluster.remove_node`."""
+    return cluster.add_node(object_store_memory=STORE_BYTES, include_dashboard=False, **options)
 
 
 def process_id(*_: object) -> int:
