@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,8 +60,9 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 	$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 	$(BIN)/python -m tests.hostile.fuzz_requests
 
-chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
+chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes, and nodes that join and die (fifteen minutes)
 	$(BIN)/python -m tests.chaos
+	$(BIN)/python -m tests.chaos.cluster
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
 	$(BIN)/python -m tests.chaos.soak
@@ -79,6 +80,11 @@ test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Pyt
 
 quantize-test: .venv-quantize/.made  ## the tests of `azaion quantize` that need NVIDIA ModelOpt (an environment of several GB)
 	.venv-quantize/bin/python -m pytest -m quantize
+
+IMAGE ?= cpu
+
+image-test:  ## every step of deploy/Dockerfile in an empty Debian, up to `azaion detect` (IMAGE=gpu: PyCUDA too); root, debootstrap
+	$(PYTHON) -m tests.deploy.chroot_image $(IMAGE) --work build/image $(IMAGE_ARGS)
 
 .venv-peers/.made: pyproject.toml benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv .venv-peers
@@ -127,11 +133,13 @@ zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made a
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
 	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu
 
-lint: $(VENV)/.lint  ## ruff, mypy and the arrows between the packages
+lint: $(VENV)/.lint  ## ruff, mypy, the arrows between the packages, the image's Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint --config deploy/hadolint.yaml deploy/Dockerfile
+	$(BIN)/shellcheck deploy/image/*.sh
 
 format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from azaion_cli.commands import cache, keys
+from azaion_cli.commands import cache, cluster, keys
 from azaion_cli.commands.bench import bench
 from azaion_cli.commands.build import build
 from azaion_cli.commands.detect import detect
@@ -39,6 +39,7 @@ app = typer.Typer(
 for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve):
     app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(keys.app, name="keys")
 
 

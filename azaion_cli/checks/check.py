@@ -9,6 +9,14 @@ Status = Literal["ok", "absent", "warning", "problem"]
 """`absent`: missing but not required: the machine shows no GPU, or the part only makes it faster. `warning`: it runs,
 but slowly, for a while, or open to others. `problem`: it does not run, or everybody can run code here."""
 
+MARKS: dict[Status, tuple[str, str]] = {
+    "ok": ("ok", "green"),
+    "absent": ("-", "dim"),
+    "warning": ("!", "yellow"),
+    "problem": ("!!", "red"),
+}
+"""Mark and style of a status in a table."""
+
 
 @dataclass(frozen=True)
 class Check:

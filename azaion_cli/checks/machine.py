@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
@@ -14,6 +15,8 @@ from azaion_cli.checks.check import Check, Status
 from azaion_cli.console import megabytes
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
+
+logger = logging.getLogger(__name__)
 
 _GET_PYCUDA = "with the CUDA toolkit's headers and nvcc on the PATH: pip install pycuda"
 _GET_TENSORRT = "pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (GeForce RTX)"
@@ -75,6 +78,21 @@ def _driver() -> Check:
     finally:
         pynvml.nvmlShutdown()
     return Check("NVIDIA driver", "ok", f"{_text(found)}, {', '.join(map(_text, gpus)) or 'no GPU'}")
+
+
+def installed_gpus() -> list[str]:
+    """Returns the names of this machine's GPUs as NVML shows them, whichever CUDA hides; none without a driver."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception as error:  # without the module, or a driver, there is none; NVML's errors are no OSError
+        logger.debug("no GPU: %s", error)
+        return []
+    try:
+        return [_text(pynvml.nvmlDeviceGetName(_handle(pynvml, i))) for i in range(pynvml.nvmlDeviceGetCount())]
+    finally:
+        pynvml.nvmlShutdown()
 
 
 def _handle(pynvml: object, index: int) -> object:

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from azaion_cli.checks.check import Check
+from azaion_cli.checks.check import MARKS, Check
 from azaion_cli.checks.configuration import configuration_check
 from azaion_cli.checks.machine import machine_checks
 from azaion_cli.checks.network import network_checks
 from azaion_cli.console import make_table, print_json, print_table, stdout
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import DEFAULT_CONFIG, CacheOption, JsonOption, VerboseOption
-
-_MARKS = {"ok": ("ok", "green"), "absent": ("-", "dim"), "warning": ("!", "yellow"), "problem": ("!!", "red")}
 
 
 def doctor(
@@ -69,7 +67,7 @@ def _show(checks: list[Check], engine: str) -> None:
     table = make_table("", "", "")
     table.show_header = False
     for check in checks:
-        mark, style = _MARKS[check.status]
+        mark, style = MARKS[check.status]
         table.add_row(Text(mark, style), check.name, check.found)
         if check.advice:
             table.add_row("", "", f"→ {check.advice}")

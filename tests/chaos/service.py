@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,27 @@ class ChaosService:
         process: `azaion serve`.
     """
 
-    def __init__(self, folder: Path, throughput: bool, **settings: Any) -> None:
-        """Starts it, with settings besides its own; `wait_until_ready` returns when it answers."""
+    def __init__(
+        self,
+        folder: Path,
+        throughput: bool,
+        deployments: Sequence[dict[str, Any]] = (),
+        first_replicas: int | None = None,
+        **settings: Any,
+    ) -> None:
+        """Starts it, with settings besides its own; `wait_until_ready` returns when it answers.
+
+        Args:
+            folder: For its files.
+            throughput: Whether HAProxy listens, else Serve's own proxy.
+            deployments: Serve's own options of the deployment, as in a Serve config.
+            first_replicas: Replicas that it starts with, if `deployments` scales them.
+            settings: Keys of `ServiceSettings`.
+        """
         self.throughput = throughput
+        self._deployments = list(deployments)
         settings = settings if "engine" in settings else {**ON_THE_CPU, **settings}
-        self.replicas: int = settings.get("replicas_per_gpu", settings.get("cpu_replicas"))
+        self.replicas: int = first_replicas or settings.get("replicas_per_gpu", settings.get("cpu_replicas"))
         self.model = folder / "chaos.onnx"
         self.model.write_bytes(ModelFile.read("demo").data)
         port = free_port()
@@ -75,6 +91,8 @@ class ChaosService:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""
         args = {"model": str(self.model), "height": SIDE, "width": SIDE, "timeout_s": 20, **settings}
         application = {"name": "chaos", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
+        if self._deployments:
+            application["deployments"] = self._deployments
         return {
             "proxy_location": "EveryNode",
             "http_options": {"host": "127.0.0.1", "port": port, "request_timeout_s": 30},
@@ -169,10 +187,15 @@ class ChaosService:
 
 
 @contextmanager
-def chaos_service(throughput: bool, **settings: Any) -> Iterator[ChaosService]:
-    """Starts a service in a folder of its own, with settings besides its own; ends it if the caller has not."""
+def chaos_service(
+    throughput: bool,
+    deployments: Sequence[dict[str, Any]] = (),
+    first_replicas: int | None = None,
+    **settings: Any,
+) -> Iterator[ChaosService]:
+    """Starts a service in a folder of its own, arguments as for `ChaosService`; ends it if the caller has not."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        service = ChaosService(Path(folder), throughput, **settings)
+        service = ChaosService(Path(folder), throughput, deployments, first_replicas, **settings)
         try:
             service.wait_until_ready()
             yield service
