@@ -12,7 +12,7 @@ from azaion_engine import Detector
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.engines.tensorrt.run import selection_graph
-from azaion_engine.heads.base import Head
+from azaion_engine.heads.base import Head, Keypoints
 from azaion_engine.heads.choice import Choice
 from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import RawYolo
@@ -26,14 +26,19 @@ pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 CHOICE = Choice(RawYolo("output0", 3))
 BOX = Letterbox.fit(64, 64, 64, 64)
-WANTED = [Selection(0.2), Selection(0.5, iou=0.2), Selection(0.001, max_detections=3)]
+WANTED = [Selection(0.2), Selection(0.3, iou=0.2), Selection(0.001, max_detections=3)]
 
 
 def scenes(count: int) -> list[np.ndarray[Any, Any]]:
     return list(np.random.default_rng(5).integers(0, 256, (count, 64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
+POSE = RawYolo("output0", 1, keypoints=Keypoints(1, 2))
+
+
+@pytest.mark.parametrize(
+    "head", [CHOICE.head, OrientedYolo("output0", 2), POSE], ids=["upright", "oriented", "keypoints"]
+)
 @pytest.mark.parametrize("plan", ["raw", "raw_half"])
 def test_the_rows_are_those_of_the_head_for_the_same_outputs(
     cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str, head: Head
@@ -55,7 +60,9 @@ def test_the_rows_are_those_of_the_head_for_the_same_outputs(
             np.testing.assert_array_equal(alike, rows)
 
 
-@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
+@pytest.mark.parametrize(
+    "head", [CHOICE.head, OrientedYolo("output0", 2), POSE], ids=["upright", "oriented", "keypoints"]
+)
 @pytest.mark.parametrize("plan", ["raw", "raw_half"])
 def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
     cuda: Cuda, make_engine: Callable[..., TensorRTEngine], monkeypatch: pytest.MonkeyPatch,
@@ -75,9 +82,7 @@ def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
         launched.open_pictures()
     assert "each selection of boxes is launched kernel by kernel" in caplog.text
     launches = cuda.fake.graph_launches if cuda.fake else 0
-    for round_, count in enumerate(
-        (1, 3, 2, 4, 1)
-    ):  # other batch sizes, other wishes: nothing is left of the ones before
+    for round_, count in enumerate((1, 3, 2, 4, 1)):  # nothing is left of the batch before
         wishes = [WANTED[(round_ + i) % 3] for i in range(count)]
         batch = PreparedBatch([PixelPicture(BOX, *pair) for pair in zip(scenes(count), wishes, strict=True)])
         expected = launched.run_pictures(batch)
