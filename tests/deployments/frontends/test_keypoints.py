@@ -54,11 +54,11 @@ def test_boxes_of_tiles_keep_their_keypoints(service: DetectorService) -> None:
     large = encode_jpeg(np.tile(s.picture(), (2, 2, 1)))
     boxes = ask("/detect?confidence=0.7&tiles=192", large).json()["boxes"]
     assert len(boxes) >= 4
-    [object_], [points] = s.BOXES[:1], s.KEYPOINTS[:1, :, :2]
-    for box in boxes:
-        place, size = np.array([box["x1"], box["y1"]]), np.array([box["x2"] - box["x1"], box["y2"] - box["y1"]])
-        shares = (np.array(box["keypoints"])[:, :2] - place) / size
-        np.testing.assert_allclose(shares, (points - object_[:2]) / (object_[2:] - object_[:2]), atol=0.002)
+    for box in boxes:  # three pixels of a tile are one of the network's; its border may cut the left side
+        (_, _, seen), (x, _, _), (_, y, _) = box["keypoints"]
+        assert seen == 0.9
+        distances = [box["x2"] - x, box["y2"] - y]
+        np.testing.assert_allclose(distances, 3 * (s.BOXES[0, 2:] - [28, 23]), atol=0.02)
 
 
 def test_the_drawn_picture_has_the_visible_keypoints(service: DetectorService) -> None:
