@@ -19,6 +19,7 @@ from azaion_engine.heads.yolo import RawYolo
 from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch, Selection
+from benchmarks.library import raw_head
 from tests.azaion_engine.conftest import Cuda
 from tests.azaion_engine.pictures.gpu.test_loader import MIXED
 
@@ -93,6 +94,21 @@ def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
     if cuda.fake:
         batches = 5 if plan == "raw" else 7
         assert cuda.fake.graph_launches - launches == 3 * batches, "of networks two, of selections one"
+
+
+def test_network_and_selection_of_a_batch_are_measured_apart(make_engine: Callable[..., TensorRTEngine]) -> None:
+    for plan, names in (("raw", ["network", "selection"]), ("wide", ["network"])):
+        engine = make_engine(plan)
+        if plan == "raw":
+            engine.choice = CHOICE
+        with Detector(engine) as detector:
+            pictures = [next(iter(MIXED.values()))] * engine.get_batch_size()
+            before = [rows.tolist() for rows in detector.infer([detector.prepare(one) for one in pictures])]
+            taken = raw_head.stages(detector, 2)
+            assert list(taken) == names
+            assert all(milliseconds > 0 for milliseconds in taken.values())
+            after = [rows.tolist() for rows in detector.infer([detector.prepare(one) for one in pictures])]
+            assert after == before
 
 
 def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Callable[..., TensorRTEngine]) -> None:
