@@ -36,6 +36,7 @@ class Box:
             x1, y1, x2, y2 are then the upright box around it, clipped to the picture. None for upright boxes.
         corners: Its corners x, y in pixels, clockwise, the first two along its width; they may lie outside the picture.
             None for upright boxes.
+        keypoints: Of a pose model: x, y in pixels, inside the picture, and visibility 0…1 of each; else None.
         geometry: Of a GeoTIFF, the box as a GeoJSON geometry in WGS84, longitude first; None without a place on the
             map, and where the service does not say it.
     """
@@ -50,6 +51,7 @@ class Box:
     angle: float | None = None
     corners: tuple[tuple[float, float], ...] | None = None
     geometry: Mapping[str, Any] | None = None
+    keypoints: tuple[tuple[float, float, float], ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class RowAnswer(NamedTuple):
     """The network's result for one row of its input.
 
     Attributes:
-        rows: float32 `[k, 6]`, of oriented boxes `[k, 7]`, in pixels of the network input, as in `heads.base`.
+        rows: float32 `[k, columns]` in pixels of the network input, as `Head.rows` describes them.
         times: How long each stage took.
     """
 

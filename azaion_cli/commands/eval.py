@@ -105,6 +105,8 @@ def eval_(
         notes = [*labelled.notes, *matched.notes]
         if detector.engine.choice.head.oriented:
             notes.append("oriented boxes: the upright boxes around them are compared, their angles are not")
+        if detector.engine.choice.head.keypoints:
+            notes.append("a pose model: its boxes are compared, their keypoints are not")
         for note in notes:
             say(f"note: {note}")
         scorer = Scorer(matched, max_detections=settings.max_detections)

@@ -120,10 +120,11 @@ class Answers:
             return
         with ExitStack() as stack:
             stream = stack.enter_context(self._output.text(self._to)) if self._to else sys.stdout
-            oriented = detector.engine.choice.head.oriented
+            head = detector.engine.choice.head
+            points = head.keypoints.count if head.keypoints else 0
             writers: dict[Format, Callable[[], Writer]] = {
                 "jsonl": lambda: JsonLines(stream),
-                "csv": lambda: Csv(stream, oriented, self._track),
+                "csv": lambda: Csv(stream, head.oriented, self._track, points),
                 "coco": lambda: Coco(stream, detector.names),
                 "geojson": lambda: GeoJson(stream, locate_item),
             }

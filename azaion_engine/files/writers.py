@@ -1,4 +1,4 @@
-"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON; oriented boxes with their corners.
+"""Writers: detections as JSON lines, CSV, YOLO txt or COCO JSON; oriented boxes with corners, poses with keypoints.
 
 A writer gets the detections one picture at a time, in the order of the sources, and writes to a text stream that
 `SafeOutput` opens and that is on the disk under its own name only after `finish`; it opens no file itself. A writer of
@@ -20,6 +20,7 @@ from azaion_engine.files.names import printable
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
 from azaion_engine.results.detections import Detections
+from azaion_engine.results.drawing import VISIBLE
 
 
 class Writer(ABC):
@@ -60,18 +61,22 @@ class Csv(Writer):
     COLUMNS = ("source", "frame", "x1", "y1", "x2", "y2", "confidence", "class_id", "class_name")
     ORIENTED = ("angle", *(f"{axis}_corner_{corner}" for corner in (1, 2, 3, 4) for axis in "xy"))
     """Further columns of a model for oriented boxes."""
+    KEYPOINT = ("x", "y", "visibility")
+    """Further columns of a pose model for each of its keypoints, from 1 on: `x_keypoint_1`, …"""
     TRACKED = ("track_id",)
     """Further column with tracking; empty while an object has no id."""
 
-    def __init__(self, stream: TextIO, oriented: bool = False, tracked: bool = False) -> None:
+    def __init__(self, stream: TextIO, oriented: bool = False, tracked: bool = False, keypoints: int = 0) -> None:
         """Writes the header.
 
         Args:
             stream: Takes the rows.
             oriented: Whether the boxes have angles and corners.
             tracked: Whether the boxes have track ids.
+            keypoints: Number of keypoints of each box.
         """
-        columns = self.COLUMNS + self.ORIENTED * oriented + self.TRACKED * tracked
+        self._points = tuple(f"{name}_keypoint_{i}" for i in range(1, keypoints + 1) for name in self.KEYPOINT)
+        columns = self.COLUMNS + self.ORIENTED * oriented + self._points + self.TRACKED * tracked
         self._rows = csv.DictWriter(stream, columns, lineterminator="\n")
         self._rows.writeheader()
 
@@ -80,6 +85,8 @@ class Csv(Writer):
         for box in found.to_dicts():
             if corners := box.pop("corners", None):
                 box |= zip(self.ORIENTED[1:], [value for corner in corners for value in corner], strict=True)
+            if points := box.pop("keypoints", None):
+                box |= zip(self._points, [value for point in points for value in point], strict=True)
             self._rows.writerow({"source": printable(item.source), "frame": item.frame, **box})
 
 
@@ -87,7 +94,8 @@ class Yolo(Writer):
     """One .txt per picture: class, box, confidence; coordinates are fractions of the picture's size.
 
     An upright box is its centre x and y, width and height; an oriented one its corners x1, y1 … x4, y4, as in
-    Ultralytics' labels for oriented boxes; they may lie outside the picture.
+    Ultralytics' labels for oriented boxes; they may lie outside the picture. The keypoints of a pose follow its box: x,
+    y and visibility 0…1 of each, as Ultralytics' `save_txt` writes them.
     """
 
     def __init__(self, folder: Path, output: SafeOutput | None = None) -> None:
@@ -109,6 +117,8 @@ class Yolo(Writer):
             if box.corners:
                 place = [value for corner in box.corners for value in corner]
             shares = " ".join(f"{value / (width, height)[i % 2]:.6f}" for i, value in enumerate(place))
+            for x, y, visibility in box.keypoints or ():
+                shares += f" {x / width:.6f} {y / height:.6f} {visibility:.4f}"
             lines.append(f"{box.class_id} {shares} {box.confidence:.4f}\n")
         self._output.write_soon(self._names.path_for(item), "".join(lines).encode())
 
@@ -121,6 +131,8 @@ class Coco(Writer):
     """One JSON document in COCO data set format, with a `score` per annotation (cocodataset.org, "Data format").
 
     The `segmentation` of an oriented box is the polygon of its corners, `area` that of the polygon; `bbox` is upright.
+    Keypoints have the format's flags: 2 (visible) from a visibility of `VISIBLE` on, 1 (not visible) below it; the
+    model file does not name them, so the categories number them.
     """
 
     def __init__(self, stream: TextIO, names: Mapping[int, str]) -> None:
@@ -128,6 +140,7 @@ class Coco(Writer):
         self._names = dict(names)
         self._images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
+        self._keypoints = 0
 
     def write(self, item: Item, found: Detections) -> None:
         """Collects the boxes of one picture."""
@@ -151,13 +164,23 @@ class Coco(Writer):
                 first, second, third, _ = box.corners
                 annotation["area"] = round(math.dist(first, second) * math.dist(second, third), 2)
                 annotation["segmentation"] = [[round(value, 2) for corner in box.corners for value in corner]]
+            if box.keypoints:
+                self._keypoints = len(box.keypoints)
+                points = [(round(x, 2), round(y, 2), 2 if seen >= VISIBLE else 1) for x, y, seen in box.keypoints]
+                annotation["keypoints"] = [value for point in points for value in point]
+                annotation["num_keypoints"] = len(points)
             if (track := tracks[index]) >= 0:
                 annotation["track_id"] = track
             self._annotations.append(annotation)
 
     def finish(self) -> None:
         """Writes the document."""
-        categories = [{"id": class_id, "name": name} for class_id, name in sorted(self._names.items())]
+        categories: list[dict[str, Any]] = [
+            {"id": class_id, "name": name} for class_id, name in sorted(self._names.items())
+        ]
+        if self._keypoints:
+            numbered = [f"keypoint_{number}" for number in range(1, self._keypoints + 1)]
+            categories = [{**category, "keypoints": numbered, "skeleton": []} for category in categories]
         document = {"images": self._images, "annotations": self._annotations, "categories": categories}
         json.dump(document, self._stream, ensure_ascii=False)
         self._stream.write("\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,32 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class Keypoints:
+    """Keypoints of each box, behind its other columns: `kpt_shape` in the metadata of Ultralytics' exports.
+
+    Attributes:
+        count: Number of keypoints of a box.
+        values: Values of a keypoint: x, y and visibility 0…1, or x and y alone; the visibility is then taken for 1.
+    """
+
+    count: int
+    values: Literal[2, 3] = 3
+
+    @property
+    def columns(self) -> int:
+        """Number of columns that a network has for them; rows have 3 for each keypoint."""
+        return self.count * self.values
+
+    def to_rows(self, columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns a network's columns `[…, count * values]` as those of rows: `[…, 3 * count]`."""
+        if self.values == 3:
+            return columns
+        points = columns.reshape(*columns.shape[:-1], self.count, 2)
+        seen = np.ones((*points.shape[:-1], 1), np.float32)
+        return np.concatenate([points, seen], axis=-1).reshape(*columns.shape[:-1], 3 * self.count)
+
+
+@dataclass(frozen=True)
 class RawLayout:
     """What a raw output means, for a GPU that makes the rows itself.
 
@@ -107,6 +134,7 @@ class RawLayout:
         iou: Threshold where a selection names none, 0…1.
         class_offset: Added to class ids.
         oriented: Whether a candidate's last value is an angle in radians, and rows have seven columns.
+        keypoints: Keypoints behind the scores; None: none, or they are not wanted.
     """
 
     output: str
@@ -117,6 +145,7 @@ class RawLayout:
     iou: float = 0.7
     class_offset: int = 0
     oriented: bool = False
+    keypoints: Keypoints | None = None
 
 
 class Head(ABC):
@@ -128,6 +157,7 @@ class Head(ABC):
         selective: Whether it suppresses overlapping boxes itself, so that IoU and number are the caller's.
         batched: Whether outputs have one row for each picture; else the network takes one picture at a time.
         oriented: Whether its boxes have an angle.
+        keypoints: Keypoints of its boxes; None: they have none, or none that are wanted.
     """
 
     name: str
@@ -135,6 +165,12 @@ class Head(ABC):
     selective: bool = False
     batched: bool = True
     oriented: bool = False
+    keypoints: Keypoints | None = None
+
+    @property
+    def row_columns(self) -> int:
+        """Number of columns of its rows."""
+        return 7 if self.oriented else 6 + 3 * (self.keypoints.count if self.keypoints else 0)
 
     @abstractmethod
     def rows(
@@ -149,7 +185,8 @@ class Head(ABC):
 
         Returns:
             float32 `[k, 6]` for each: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class, by falling
-            confidence; of an oriented head `[k, 7]`, as `heads.oriented` describes them.
+            confidence; of an oriented head `[k, 7]`, as `heads.oriented` describes them; of one with keypoints
+            `[k, 6 + 3 * count]`: then x, y in pixels of the network input and visibility 0…1 of each keypoint.
 
         Raises:
             ModelError: The outputs have a shape that this head does not have.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import OneOutputHead, Outputs, are_corners, is_share, scale_of
+from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, are_corners, is_share, scale_of
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
@@ -33,10 +33,11 @@ class EndToEnd(OneOutputHead):
     Attributes:
         output: Name of the output.
         class_offset: Added to class ids.
-        columns: Columns of a row; those after the sixth (mask coefficients, keypoints) are ignored.
+        columns: Columns of a row; those after the sixth (mask coefficients) are ignored, unless they are keypoints.
         order: Columns of x1, y1, x2, y2, confidence and class, where they have another order.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         flat: Whether rows have no batch dimension: `[n, columns]`.
+        keypoints: Keypoints from the seventh column on; None: none, or they are not wanted.
     """
 
     output: str = "output0"
@@ -45,6 +46,7 @@ class EndToEnd(OneOutputHead):
     order: tuple[int, ...] = STRAIGHT
     relative: bool = False
     flat: bool = False
+    keypoints: Keypoints | None = None
     name = "end_to_end"
 
     @property
@@ -59,13 +61,14 @@ class EndToEnd(OneOutputHead):
         rows = outputs[self.output]
         if rows.ndim != 3 or rows.shape[2] != self.columns:
             raise ModelError(f"output {self.output!r} is {list(rows.shape)}, expected [batch, n, {self.columns}]")
+        points = None if self.keypoints is None else self.keypoints.to_rows(rows[:, :, 6:])
         if self.columns != 6 or self.order != STRAIGHT:
             rows = np.ascontiguousarray(rows[:, :, list(self.order)])
         if self.relative:
             rows = rows * np.concatenate([scale_of(size), np.ones(2, np.float32)])
         if self.class_offset:
             rows = rows + np.array([0, 0, 0, 0, 0, self.class_offset], np.float32)
-        return list(rows)
+        return list(rows if points is None else np.concatenate([rows, points], axis=2))
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""

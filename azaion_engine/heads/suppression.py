@@ -24,7 +24,7 @@ def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: floa
     """Greedy suppression of boxes of the same class.
 
     Args:
-        boxes: float32 `[n, 4]` of x1, y1, x2, y2, by falling confidence.
+        boxes: float32 `[n, 4]` of x1, y1, x2, y2, by falling confidence; further columns are not looked at.
         classes: `[n]`; all equal: boxes of any class suppress each other.
         iou: Boxes that overlap a kept one by more than this are dropped, 0…1.
         most: Largest number of boxes to keep.
@@ -32,7 +32,7 @@ def suppress(boxes: NDArray[np.float32], classes: NDArray[np.generic], iou: floa
     Returns:
         Indices of the kept boxes, ascending.
     """
-    moved = boxes + (classes.astype(np.float32) * np.float32(_CLASS_OFFSET))[:, None]
+    moved = boxes[:, :4] + (classes.astype(np.float32) * np.float32(_CLASS_OFFSET))[:, None]
     x1, y1, x2, y2 = np.ascontiguousarray(moved.T)
     areas = (x2 - x1) * (y2 - y1)
 
@@ -66,6 +66,7 @@ def select(
     classes: NDArray[np.generic],
     selection: Selection | None,
     default_iou: float,
+    more: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Suppresses the candidates of one picture.
 
@@ -75,12 +76,16 @@ def select(
         classes: `[n]`.
         selection: What the caller wants; None: every box.
         default_iou: Threshold of the head's family where the caller names none.
+        more: Further columns of rows, `[n, columns]`, if there are any: keypoints.
 
     Returns:
-        Rows `[k, 6]` by falling confidence.
+        Rows `[k, 6]` by falling confidence, with the further columns behind them.
     """
+    if more is not None:
+        boxes = np.concatenate([boxes, more], axis=1)
     boxes, confidences, classes, kept = kept_of(suppress, boxes, confidences, classes, selection, default_iou)
-    return as_rows(boxes[kept], confidences[kept], classes[kept])
+    rows = as_rows(boxes[kept, :4], confidences[kept], classes[kept])  # they are sorted already
+    return rows if more is None else np.concatenate([rows, boxes[kept, 4:]], axis=1)
 
 
 def kept_of(

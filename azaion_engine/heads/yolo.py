@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import OneOutputHead, Outputs, RawLayout, corners, is_share, wanted
+from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, RawLayout, corners, is_share, wanted
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -30,15 +30,17 @@ class RawYolo(OneOutputHead):
 
     Attributes:
         output: Name of the output.
-        classes: Number of classes; what follows them (mask coefficients, keypoints) is ignored.
+        classes: Number of classes; what follows them (mask coefficients) is ignored, unless it is keypoints.
         last: Whether candidates are the last dimension (`[b, 4+nc, N]`) or the middle one (`[b, N, 4+nc]`).
         class_offset: Added to class ids.
+        keypoints: Keypoints behind the classes; None: none, or they are not wanted.
     """
 
     output: str
     classes: int
     last: bool = True
     class_offset: int = 0
+    keypoints: Keypoints | None = None
     name = "yolo"
     selective = True
 
@@ -57,12 +59,15 @@ class RawYolo(OneOutputHead):
         scores = columns[4 : 4 + self.classes]
         if (np.median(scores, axis=1) > _COMMON).any():
             return "a score is high for most candidates, so it is an angle (`task: obb`) or a keypoint"
+        if self.keypoints is not None and self.keypoints.values == 3 and not is_share(columns[6 + self.classes :: 3]):
+            return "a keypoint's visibility is not within 0 to 1"
         return _contradicts(columns[:4], scores)
 
     def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
         columns = one if self.last else one.T
-        if len(columns) < 4 + self.classes:
-            raise ModelError(f"output {self.output!r} has {len(columns)} columns, expected {4 + self.classes} or more")
+        least = 4 + self.classes + (self.keypoints.columns if self.keypoints else 0)
+        if len(columns) < least:
+            raise ModelError(f"output {self.output!r} has {len(columns)} columns, expected {least} or more")
         return columns
 
     def _rows(self, columns: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
@@ -73,11 +78,22 @@ class RawYolo(OneOutputHead):
         classes = scores.argmax(axis=0)
         confidences = scores[classes, np.arange(len(kept))]
         boxes = corners(columns[:4, kept].T)
-        return select(boxes, confidences, classes + self.class_offset, selection, _ULTRALYTICS_IOU)
+        points = None
+        if self.keypoints is not None:
+            first = 4 + self.classes
+            points = self.keypoints.to_rows(columns[first : first + self.keypoints.columns, kept].T)
+        return select(boxes, confidences, classes + self.class_offset, selection, _ULTRALYTICS_IOU, points)
 
     def raw_layout(self) -> RawLayout:
         """See `Head.raw_layout`."""
-        return RawLayout(self.output, not self.last, self.classes, iou=_ULTRALYTICS_IOU, class_offset=self.class_offset)
+        return RawLayout(
+            self.output,
+            not self.last,
+            self.classes,
+            iou=_ULTRALYTICS_IOU,
+            class_offset=self.class_offset,
+            keypoints=self.keypoints,
+        )
 
 
 @dataclass(frozen=True)

@@ -278,6 +278,28 @@ def oriented_to_pictures(
     return oriented.astype(np.float32), boxes.astype(np.float32)
 
 
+def keypoints_to_pictures(
+    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Maps keypoints of several pictures from the network input back onto their pictures and clips them to these.
+
+    Equals Ultralytics' `scale_coords`, which clips, too.
+
+    Args:
+        columns: `[3 * count, n]`: x, y in pixels of the network input and visibility of each keypoint of each box.
+        letterboxes: One for each picture.
+        picture: `[n]`: index of each box's picture.
+
+    Returns:
+        float32 `[n, count, 3]`: x, y in pixels of the upright pictures, and the visibility as given.
+    """
+    padding, scales, size = _steps_of(letterboxes, picture)
+    points = np.asarray(columns, np.float64).reshape(len(columns) // 3, 3, columns.shape[1])
+    inside = np.minimum(np.maximum((points[:, :2] - padding[:2]) / scales[:2], 0), size[:2])
+    mapped = np.concatenate([inside, points[:, 2:]], axis=1).transpose(2, 0, 1)
+    return np.ascontiguousarray(mapped, np.float32)
+
+
 def _steps_of(letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]) -> NDArray[np.float64]:
     """Returns border, scale and picture size of each box's picture, each `[4, n]` or `[4, 1]`."""
     first = letterboxes[0]

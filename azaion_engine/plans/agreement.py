@@ -21,14 +21,17 @@ _ORIENTED = [0, 1, 2, 3, 6]
 
 Rows = NDArray[np.float32]
 """float32 `[k, 6]`: x1, y1, x2, y2, confidence, class; or of oriented boxes `[k, 7]`: cx, cy, w, h, confidence, class,
-angle."""
+angle; or of poses `[k, 6 + 3 * count]`: then x, y and visibility of each keypoint."""
+
+_VISIBLE = 0.5
+"""Visibility from which on a keypoint of the reference counts as a corner of its box."""
 
 
 class Agreement(BaseModel):
     """Boxes of an engine compared with the reference's, in pixels of the network input.
 
-    Two boxes match if they are of one class, no corner differs by more than the tolerance, and the confidences by no
-    more than `CONFIDENCE_OFF`.
+    Two boxes match if they are of one class, no corner and no visible keypoint differs by more than the tolerance, and
+    the confidences by no more than `CONFIDENCE_OFF`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +64,9 @@ class Agreement(BaseModel):
                     corner = largest_corner_difference(left[:, _ORIENTED], row[_ORIENTED])
                 else:
                     corner = np.abs(left[:, :4] - row[:4]).max(axis=1, initial=0)
+                    seen = np.repeat(row[8::3] >= _VISIBLE, 3) & (np.arange(len(row) - 6) % 3 < 2)
+                    points = np.abs(left[:, 6 : len(row)] - row[6:])[:, seen]
+                    corner = np.maximum(corner, points.max(axis=1, initial=0))
                 surer = np.abs(left[:, 4] - row[4])
                 fits = (left[:, 5] == row[5]) & (corner <= tolerance_px) & (surer <= CONFIDENCE_OFF)
                 if fits.any():

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
 from azaion_engine.geometry import corners_of
-from azaion_engine.pictures.letterbox import Letterbox, columns_to_pictures, oriented_to_pictures
+from azaion_engine.pictures.letterbox import (
+    Letterbox,
+    columns_to_pictures,
+    keypoints_to_pictures,
+    oriented_to_pictures,
+)
 from azaion_engine.results.drawing import draw_boxes
 
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
@@ -32,6 +37,7 @@ class Detection(NamedTuple):
         angle: Of an oriented box, radians, as in `geometry`; x1, y1, x2, y2 are then the upright box around it, clipped
             to the picture.
         corners: Its four corners x, y in pixels, clockwise as one sees them, not clipped; None for upright boxes.
+        keypoints: Of a pose model: x, y in pixels and visibility 0…1 of each; else None.
     """
 
     x1: float
@@ -43,6 +49,7 @@ class Detection(NamedTuple):
     class_name: str
     angle: float | None = None
     corners: tuple[tuple[float, float], ...] | None = None
+    keypoints: tuple[tuple[float, float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +67,8 @@ class Detections:
             clipped, and angle in radians, as in `geometry`; `boxes` are the upright boxes around them. Else None.
         track_ids: int64 `[n]`, from 0, of boxes that a `Tracker` follows through the frames of a video or stream; -1:
             not followed yet. None without tracking.
+        keypoints: Of a pose model, float32 `[n, count, 3]`: x, y in pixels, inside the picture, and visibility 0…1; of
+            a model that does not tell it, 1. Else None.
     """
 
     boxes: NDArray[np.float32]
@@ -70,6 +79,7 @@ class Detections:
     names: Mapping[int, str]
     oriented: NDArray[np.float32] | None = None
     track_ids: NDArray[np.int64] | None = None
+    keypoints: NDArray[np.float32] | None = None
 
     @classmethod
     def from_rows(
@@ -83,7 +93,7 @@ class Detections:
         """Converts an engine's rows for one picture to boxes: `from_batch` for a batch of one.
 
         Args:
-            rows: `[k, 6]` or `[k, 7]`, as for `from_batch`.
+            rows: `[k, 6]`, `[k, 7]` or `[k, 6 + 3 * count]`, as for `from_batch`.
             letterbox: The transform from picture to network input.
             names: Class id → class name.
             confidence: Rows at or above it are kept, 0…1.
@@ -92,8 +102,11 @@ class Detections:
         Raises:
             InvalidTensorError: `rows` has another shape.
         """
-        if rows.ndim != 2 or rows.shape[1] not in (6, 7):
-            raise InvalidTensorError(f"expected rows [k, 6] or, with angles, [k, 7], given {list(rows.shape)}")
+        if rows.ndim != 2 or (rows.shape[1] != 7 and (rows.shape[1] < 6 or rows.shape[1] % 3)):
+            raise InvalidTensorError(
+                "expected rows [k, 6], with angles [k, 7], or with keypoints [k, 6 + 3 * count], "
+                f"given {list(rows.shape)}"
+            )
         [found] = cls.from_batch(rows[None], [letterbox], names, confidence, classes)
         return found
 
@@ -114,7 +127,8 @@ class Detections:
 
         Args:
             rows: `[n, k, 6]`: x1, y1, x2, y2 in pixels of the network input, confidence 0…1, class; or `[n, k, 7]`:
-                centre x, centre y, width, height, confidence, class, angle.
+                centre x, centre y, width, height, confidence, class, angle; or `[n, k, 6 + 3 * count]`: the six, then
+                x, y in pixels of the network input and visibility of each keypoint.
             letterboxes: The transform from each picture to the network input.
             names: Class id → class name.
             confidence: Rows at or above it are kept, 0…1: one for all pictures, or `[n]`.
@@ -134,11 +148,13 @@ class Detections:
         proper &= columns[5] >= _MIN_CLASS
         proper &= columns[5] < _MAX_CLASS
         columns, picture = columns.compress(proper, axis=1), picture[proper]
-        oriented = None
+        oriented = keypoints = None
         if len(columns) == 7:
             oriented, boxes = oriented_to_pictures(columns[[0, 1, 2, 3, 6]], letterboxes, picture)
         else:
             boxes = columns_to_pictures(columns[:4], letterboxes, picture)
+        if len(columns) > 7:
+            keypoints = keypoints_to_pictures(columns[6:], letterboxes, picture)
         confidences, class_ids = columns[4], np.rint(columns[5]).astype(np.int64)
         larger = boxes[2:] > boxes[:2]
         keep = larger[0] & larger[1]
@@ -154,6 +170,8 @@ class Detections:
         boxes, class_ids = np.ascontiguousarray(boxes.take(order, axis=1).T), class_ids[order]
         if oriented is not None:
             oriented = np.ascontiguousarray(oriented.take(order, axis=1).T)
+        if keypoints is not None:
+            keypoints = keypoints[order]
         ends = picture.searchsorted(np.arange(1, len(letterboxes) + 1)).tolist()
         return [
             cls(
@@ -164,6 +182,7 @@ class Detections:
                 picture_height=letterbox.picture_height,
                 names=names,
                 oriented=None if oriented is None else oriented[begin:end],
+                keypoints=None if keypoints is None else keypoints[begin:end],
             )
             for letterbox, begin, end in zip(letterboxes, [0, *ends], ends, strict=False)
         ]
@@ -195,7 +214,8 @@ class Detections:
         columns = (self.boxes.tobytes(), self.confidences.tobytes(), self.class_ids.tobytes())
         oriented = None if self.oriented is None else self.oriented.tobytes()
         tracks = None if self.track_ids is None else self.track_ids.tobytes()
-        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names, oriented, tracks)
+        points = None if self.keypoints is None else (self.keypoints.tobytes(), self.keypoints.shape)
+        return _from_bytes, (*columns, self.picture_width, self.picture_height, self.names, oriented, tracks, points)
 
     def __iter__(self) -> Iterator[Detection]:
         rows = zip(self.boxes.tolist(), self.confidences.tolist(), self.class_ids.tolist(), strict=True)
@@ -203,13 +223,18 @@ class Detections:
         if self.oriented is not None and self.corners is not None:
             corners = (tuple(map(tuple, one)) for one in self.corners.tolist())
             turned = zip(self.oriented[:, 4].tolist(), corners, strict=True)
+        points: Iterator[Any] = repeat(None)
+        if self.keypoints is not None:
+            points = (tuple(map(tuple, one)) for one in self.keypoints.tolist())
         for (x1, y1, x2, y2), confidence, class_id in rows:
-            yield Detection(x1, y1, x2, y2, confidence, class_id, self.class_name(class_id), *next(turned))
+            name = self.class_name(class_id)
+            yield Detection(x1, y1, x2, y2, confidence, class_id, name, *next(turned), next(points))
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Returns one JSON-ready dict per box, keyed as `Detection`; pixels to 2 decimals, confidence and angle to 4.
 
-        Upright boxes have no `angle` and `corners`. Only tracked ones have a `track_id`, None while it is not known.
+        Upright boxes have no `angle` and `corners`, those of other than pose models no `keypoints` (visibility to 4
+        decimals). Only tracked ones have a `track_id`, None while it is not known.
         """
         # Rounded as arrays, because rounding one by one takes longer.
         boxes = self.boxes.astype(np.float64).round(2).tolist()
@@ -233,6 +258,11 @@ class Detections:
             corners = corners_of(self.oriented).round(2).tolist()
             for box, angle, points in zip(found, angles, corners, strict=True):
                 box |= {"angle": angle, "corners": points}
+        if self.keypoints is not None:
+            places = self.keypoints[:, :, :2].astype(np.float64).round(2).tolist()
+            seen = self.keypoints[:, :, 2].astype(np.float64).round(4).tolist()
+            for box, at, visible in zip(found, places, seen, strict=True):
+                box["keypoints"] = [[*place, share] for place, share in zip(at, visible, strict=True)]
         if self.track_ids is not None:
             for box, track in zip(found, self.track_ids.tolist(), strict=True):
                 box["track_id"] = track if track >= 0 else None
@@ -262,7 +292,7 @@ class Detections:
         fallbacks = [
             f"class_{box.class_id}{track} {box.confidence:.2f}" for box, track in zip(self, tracks, strict=True)
         ]
-        return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks, self.corners)
+        return draw_boxes(picture, self.boxes, self.class_ids, labels, fallbacks, self.corners, self.keypoints)
 
     def only(self, which: Any) -> Detections:
         """Returns the boxes that an index of arrays chooses."""
@@ -273,6 +303,7 @@ class Detections:
             class_ids=self.class_ids[which],
             oriented=None if self.oriented is None else self.oriented[which],
             track_ids=None if self.track_ids is None else self.track_ids[which],
+            keypoints=None if self.keypoints is None else self.keypoints[which],
         )
 
 
@@ -291,6 +322,7 @@ def _from_bytes(
     names: Mapping[int, str],
     oriented: bytes | None,
     tracks: bytes | None = None,
+    keypoints: tuple[bytes, tuple[int, ...]] | None = None,
 ) -> Detections:
     # Through bytearray, because an array over bytes is read-only.
     return Detections(
@@ -302,4 +334,7 @@ def _from_bytes(
         names=names,
         oriented=None if oriented is None else np.frombuffer(bytearray(oriented), np.float32).reshape(-1, 5),
         track_ids=None if tracks is None else np.frombuffer(bytearray(tracks), np.int64),
+        keypoints=None
+        if keypoints is None
+        else np.frombuffer(bytearray(keypoints[0]), np.float32).reshape(keypoints[1]),
     )

@@ -25,6 +25,9 @@ _FONT_FILES = (
     "Arial.ttf",
 )
 
+VISIBLE = 0.5
+"""Visibility of a keypoint, 0…1, from which on it is taken for visible."""
+
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -35,8 +38,9 @@ def draw_boxes(
     labels: Sequence[str],
     fallbacks: Sequence[str],
     corners: NDArray[np.float32] | None = None,
+    keypoints: NDArray[np.float32] | None = None,
 ) -> NDArray[np.uint8]:
-    """Draws boxes and labels; line width and font size grow with the picture, every class has its own colour.
+    """Draws boxes, keypoints and labels; sizes grow with the picture, every class has its own colour.
 
     Args:
         picture: uint8 `[height, width, 3]`, RGB; left unchanged.
@@ -45,6 +49,7 @@ def draw_boxes(
         labels: One text per box.
         fallbacks: One ASCII text per box, used where no installed font has all letters of the label.
         corners: Of oriented boxes, `[n, 4, 2]` of x, y in pixels: these are drawn in place of `boxes`.
+        keypoints: `[n, count, 3]` of x, y in pixels and visibility: those of at least `VISIBLE` are drawn as discs.
 
     Returns:
         uint8 `[height, width, 3]`, RGB, a new array.
@@ -59,6 +64,9 @@ def draw_boxes(
     for place, class_id in reversed(list(zip(places, ids, strict=True))):
         outline = _outline_upright if corners is None else _outline_oriented
         outline(draw, place, (width, height), class_colour(class_id), line)
+    if keypoints is not None:
+        for points, class_id in reversed(list(zip(keypoints.tolist(), ids, strict=True))):
+            _draw_points(draw, points, class_colour(class_id), line)
     # All labels after all boxes, so that no line crosses a text. Important labels come first; a label that would
     # cover another one is left out, because the colours still show the classes.
     placed: list[_Rectangle] = []
@@ -102,6 +110,15 @@ def _outline_oriented(
 ) -> None:
     points = [(x, y) for x, y in corners]
     draw.line([*points, *points[:2]], fill=colour, width=line, joint="curve")  # the first corner gets its joint, too
+
+
+def _draw_points(draw: ImageDraw.ImageDraw, points: Sequence[Sequence[float]], colour: Colour, line: int) -> None:
+    radius = 1.5 * line + 0.5
+    for x, y, visibility in points:
+        if visibility >= VISIBLE:
+            # A dark or light rim, so that a disc shows on its box's outline, too.
+            disc = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(disc, fill=colour, outline=text_colour(colour))
 
 
 def _draw_label(

@@ -239,4 +239,14 @@ def scaled(found: Detections, tile: Tile) -> Detections:
     if oriented is not None:
         mean = (across * down) ** 0.5  # they differ by the rounding of the size only: a rectangle stays one
         oriented = oriented * np.array([across, down, mean, mean, 1], np.float32)
-    return replace(found, boxes=boxes, oriented=oriented, picture_width=tile.width, picture_height=tile.height)
+    keypoints = found.keypoints
+    if keypoints is not None:
+        keypoints = keypoints * np.array([across, down, 1], np.float32)
+    return replace(
+        found,
+        boxes=boxes,
+        oriented=oriented,
+        keypoints=keypoints,
+        picture_width=tile.width,
+        picture_height=tile.height,
+    )

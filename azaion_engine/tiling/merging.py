@@ -12,7 +12,7 @@ its suppression has decided already. A box that touches an inner border of its t
 - of the whole picture as a tile, only boxes larger than the overlap of the others count: a tile shows smaller ones
   whole;
 - if `merge` is `greedy`, a whole box takes the highest confidence of those that it drops, and cut boxes that match each
-  other become one box around both, at most one of each tile.
+  other become one box around both, at most one of each tile; it has each keypoint of the part that sees it best.
 
 SAHI (github.com/obss/sahi, `GreedyNMMPostprocess`) instead unites all that match, of one tile too.
 """
@@ -53,6 +53,7 @@ class _Found:
         tiles: float32 `[n, 4]`: x1, y1, x2, y2 of each box's tile.
         cut: bool `[n]`: it touches an inner border of its tile.
         oriented: float32 `[n, 5]`, or `[n, 0]` for upright boxes.
+        keypoints: float32 `[n, count, 3]`; count is 0 for boxes without.
     """
 
     boxes: NDArray[np.float32]
@@ -61,6 +62,7 @@ class _Found:
     tiles: NDArray[np.float32]
     cut: NDArray[np.bool_]
     oriented: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
 
     @classmethod
     def of_tile(cls, tile: Tile, found: Detections, picture: tuple[int, int]) -> _Found:
@@ -73,6 +75,9 @@ class _Found:
         oriented = np.zeros((len(found), 0), np.float32)
         if found.oriented is not None:
             oriented = found.oriented + np.array([tile.x, tile.y, 0, 0, 0], np.float32)
+        keypoints = np.zeros((len(found), 0, 3), np.float32)
+        if found.keypoints is not None:
+            keypoints = found.keypoints + np.array([tile.x, tile.y, 0], np.float32)
         return cls(
             boxes,
             found.confidences,
@@ -80,6 +85,7 @@ class _Found:
             np.broadcast_to(edges, (len(found), 4)),
             ((np.abs(boxes - edges) <= near) & inner).any(axis=1),
             oriented,
+            keypoints,
         )
 
     @classmethod
@@ -177,7 +183,16 @@ class Merger:
         if found.oriented.shape[1]:
             oriented = found.oriented[order]
             boxes = np.clip(enclosing(corners_of(oriented)), 0, [width, height] * 2).astype(np.float32)
-        return Detections(boxes, found.confidences[order], found.class_ids[order], width, height, self._names, oriented)
+        return Detections(
+            boxes,
+            found.confidences[order],
+            found.class_ids[order],
+            width,
+            height,
+            self._names,
+            oriented,
+            keypoints=found.keypoints[order] if found.keypoints.shape[1] else None,
+        )
 
     def _settle(self) -> None:
         """Merges the boxes that match none, directly or through others, that a later tile may match."""
@@ -328,12 +343,16 @@ def _united(
     if not members:
         return found, []
     boxes, oriented, confidences = found.boxes.copy(), found.oriented.copy(), found.confidences.copy()
+    keypoints = found.keypoints.copy()
     for first, parts in members.items():
         boxes[first] = [*found.boxes[parts, :2].min(axis=0), *found.boxes[parts, 2:].max(axis=0)]
         confidences[first] = found.confidences[parts].max()
         if oriented.shape[1]:
             oriented[first] = _around(found.oriented[parts])
-    found = replace(found, boxes=boxes, oriented=oriented, confidences=confidences)
+        if keypoints.shape[1]:
+            seen = found.keypoints[parts]
+            keypoints[first] = np.take_along_axis(seen, seen[:, :, 2:].argmax(axis=0)[None], axis=0)[0]
+    found = replace(found, boxes=boxes, oriented=oriented, confidences=confidences, keypoints=keypoints)
     return found, [part for first, parts in members.items() for part in parts if part != first]
 
 

@@ -7,7 +7,9 @@
 anchors]` with the centre, width and height of each box, as Ultralytics' raw exports do. `rate` measures the pipeline,
 encoded pictures to boxes in one process, with both files in many short turns: a host's rate drifts by more than the two
 differ, so only rates of one pair of turns are compared. Suppression keeps every box there, as the end to end head does.
-The raw head still answers fewer boxes: only the end to end one can answer an anchor under several classes.
+The raw head still answers fewer boxes: only the end to end one can answer an anchor under several classes. On a GPU it
+also measures a batch's network and its selection of boxes, each alone. Their sum would be a batch's time if selection
+were in the network's own CUDA graph; as it is, selection runs beside the next batch's network.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from azaion_engine import Detector
+from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.model.file import sample_picture
 from benchmarks.records.machine import machine
 
@@ -75,8 +79,8 @@ def rate(paths: dict[str, Path], size: int, batch: int, options: argparse.Namesp
     """Measures the pipeline's rate with each file, both open, in pairs of turns; every second pair in the other order.
 
     Returns:
-        `boxes` and `rates` (pictures per second, one per pair) by name, `pictures` of a turn, and `raw_over_end_to_end`
-        (`spread` of the paired ratios).
+        `boxes` and `rates` (pictures per second, one per pair) by name, `pictures` of a turn, `raw_over_end_to_end`
+        (`spread` of the paired ratios), and by name `batch_ms`, what `stages` gives.
     """
     picture = options.picture.read_bytes() if options.picture else sample_picture()
     with ExitStack() as stack:
@@ -99,10 +103,11 @@ def rate(paths: dict[str, Path], size: int, batch: int, options: argparse.Namesp
         for turn in range(options.rounds):
             for name in list(detectors)[:: 1 if turn % 2 == 0 else -1]:
                 rates[name].append(_rate(detectors[name], picture, many))
+        batch_ms = {name: stages(detector) for name, detector in detectors.items()}
     ratios = [raw / whole for whole, raw in zip(rates["end_to_end"], rates["raw"], strict=True)]
     return {
         "size": size, "batch": batch, "boxes": boxes, "pictures": many, "rates": rates,
-        "raw_over_end_to_end": spread(ratios),
+        "raw_over_end_to_end": spread(ratios), "batch_ms": batch_ms,
     }  # fmt: skip
 
 
@@ -123,6 +128,32 @@ def spread(ratios: Sequence[float]) -> dict[str, Any]:
         "quartiles": [first, third],
         "extremes": [_three(ordered[0]), _three(ordered[-1])],
     }
+
+
+def stages(detector: Detector, times: int = 100) -> dict[str, float]:
+    """Returns the milliseconds of a full batch's network and of its selection of boxes, each alone on the GPU.
+
+    Args:
+        detector: Has detected full batches, whose outputs are still on the GPU; on another engine the result is empty.
+        times: How often each runs.
+    """
+    engine = detector.engine
+    if not isinstance(engine, TensorRTEngine):
+        return {}
+    found = {}
+    with engine._on_every_lane() as (lane, *_):
+        steps: dict[str, Callable[[], object]] = {"network": partial(lane._enqueue, lane.batch)}
+        if lane._selector is not None:
+            steps["selection"] = partial(lane._selector.run, [detector.selection()] * lane.batch)
+        for name, step in steps.items():
+            step()
+            lane.stream.synchronize()
+            begun = time.perf_counter()
+            for _ in range(times):
+                step()
+            lane.stream.synchronize()
+            found[name] = _three(1000 * (time.perf_counter() - begun) / times)
+    return found
 
 
 def _three(value: float) -> float:

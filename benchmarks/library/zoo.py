@@ -2,6 +2,7 @@
 
 Run with `python -m benchmarks.library.zoo FOLDER`. The folder holds ONNX files and `manifest.json`:
 `{"models": [{"file": …, "reference": {"sample_1.jpg": [[x1, y1, x2, y2, confidence, class], …]}, "settings": {…}}]}`;
+of a pose, x, y and visibility of each keypoint follow the class, and count as corners and confidences do;
 `settings` are the keys of `DetectorSettings` that the file needs, if any; a file that needs some must be refused
 without them. `"refusal": true` is a file that finds no boxes, `"failed"` one that its exporter could not make, and
 `"within_px"` and `"within_confidence"` what corners and confidences may be off where the exporter itself rounds.
@@ -107,7 +108,10 @@ def compare(
                 picture = own.read_bytes() if own.exists() else sample_picture(name)
                 [answer] = detector.detect(picture, confidence=LOW_CONFIDENCE if low else CONFIDENCE)
                 mine = np.column_stack([answer.boxes, answer.confidences, answer.class_ids])
-                expected = np.array(reference, np.float64).reshape(-1, 6)
+                expected = np.array(reference, np.float64)
+                expected = expected.reshape(len(expected), -1 if expected.size else 6)
+                if answer.keypoints is not None and expected.shape[1] != 6:
+                    mine = np.column_stack([mine, answer.keypoints.reshape(len(answer), -1)])
                 found, wanted = found + len(mine), wanted + len(expected)
                 corner, confidence = largest_difference(mine, expected)
                 worst = max(worst[0], corner), max(worst[1], confidence)
@@ -142,8 +146,10 @@ def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]
     """Returns the largest differences of boxes paired by class, place and confidence; infinity if one has no partner.
 
     Returns:
-        Of a corner, in pixels, and of a confidence.
+        Of a corner or a keypoint, in pixels, and of a confidence or a visibility.
     """
+    if len(found) and len(expected) and found.shape[1] != expected.shape[1]:
+        return float("inf"), float("inf")
     free = list(range(len(found)))
     worst = 0.0, 0.0
     for box in expected:
@@ -155,7 +161,10 @@ def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]
         if not len(gaps) or not np.isfinite(gaps.min()):
             return float("inf"), float("inf")
         nearest = int(np.argmin(gaps))
-        worst = max(worst[0], float(corners[nearest])), max(worst[1], float(confidences[nearest]))
+        points = np.abs(mine[nearest, 6:] - box[6:]).reshape(-1, 3)
+        corner = max(float(corners[nearest]), points[:, :2].max(initial=0.0))
+        confidence = max(float(confidences[nearest]), points[:, 2].max(initial=0.0))
+        worst = max(worst[0], corner), max(worst[1], confidence)
         free.pop(nearest)
     return worst if not free else (float("inf"), float("inf"))
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Answers = dict[str, list[list[float]]]
-"""Rows `[x1, y1, x2, y2, confidence, class]` in pixels of the picture, by the picture's name."""
+"""Rows `[x1, y1, x2, y2, confidence, class, …]` in pixels of the picture, by the picture's name; of a pose, x, y and
+visibility of each keypoint follow."""
 
 CONFIDENCE = 0.25
 """Confidence from which on the boxes of `reference` are expected; `reference_low` has those from 0.001 on."""
@@ -85,7 +86,8 @@ def make_all(description: str | None, makers: Mapping[str, Maker]) -> None:
 def clip(rows: Iterable[Iterable[float]] | NDArray[np.float64], picture: NDArray[np.uint8]) -> list[list[float]]:
     """Returns rows with their corners inside the picture, without those that lie outside."""
     height, width = picture.shape[:2]
-    rows = np.asarray(list(rows), np.float64).reshape(-1, 6).copy()
+    rows = np.array(list(rows), np.float64)
+    rows = rows.reshape(len(rows), -1 if rows.size else 6)
     rows[:, [0, 2]] = rows[:, [0, 2]].clip(0, width)
     rows[:, [1, 3]] = rows[:, [1, 3]].clip(0, height)
     inside = (rows[:, 2] > rows[:, 0]) & (rows[:, 3] > rows[:, 1])

@@ -83,7 +83,7 @@ def make(folder: Folder, path: Path, definition: str, arguments: dict[str, Any])
     told = {"how": f"{definition}: {arguments}"}
     if task == "classify":
         return {**told, "refusal": True}
-    if task in ("segment", "pose"):
+    if task == "segment":
         told["settings"] = {"task": "detect"}
     return {
         **told,
@@ -124,6 +124,8 @@ def predict(path: Path, kind: Any, task: str, folder: Folder, size: list[int], c
             rows = np.concatenate([corners.min(1), corners.max(1), rest], axis=1)
         else:
             rows = result.boxes.data.cpu().numpy()[:, :6]
+            if task == "pose" and len(rows):
+                rows = np.concatenate([rows, result.keypoints.data.cpu().numpy().reshape(len(rows), -1)], axis=1)
         found[name] = clip(rows, picture)
     return found
 

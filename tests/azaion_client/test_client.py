@@ -56,6 +56,13 @@ def test_an_oriented_box_has_its_angle_and_corners_and_an_upright_one_has_none(c
     assert (upright.angle, upright.corners) == (None, None)
 
 
+def test_a_pose_has_its_keypoints_and_another_box_none(call, script):
+    points = [[1, 2, 0.9], [3, 2.5, 0.1]]
+    script.plays(Reply({**ANSWER, "boxes": [{**BOX, "keypoints": points}, BOX]}))
+    posed, other = call("detect", b"jpeg").boxes
+    assert (posed.keypoints, other.keypoints) == (tuple(map(tuple, points)), None)
+
+
 def test_fields_that_a_later_service_adds_are_no_error(call, script):
     script.plays(Reply({**ANSWER, "boxes": [{**BOX, "track": 7}], "new": 1}))
     assert len(call("detect", b"jpeg")) == 1

@@ -21,6 +21,11 @@ BOXES = np.array([[10, 8, 30, 24], [50, 20, 90, 60]], np.float32)
 ORIENTED = np.array([[20, 16, 20, 8, 0.5], [70, 40, 24, 12, -0.6]], np.float32)
 """Centre x, centre y, width, height in pixels of the network input, and angle in radians of the same, if oriented."""
 
+KEYPOINTS = np.array(
+    [[[12, 9, 0.9], [28, 10, 0.2], [20, 23, 0.7]], [[55, 22, 0.95], [88, 30, 0.6], [70, 58, 0.1]]], np.float32
+)
+"""x, y in pixels of the network input and visibility of the keypoints of each object, if it is a pose."""
+
 CONFIDENCES = np.array([0.9, 0.6], np.float32)
 CLASSES = np.array([1, 0])
 
@@ -188,6 +193,31 @@ def oriented_model(raw: bool = True) -> bytes:
     """Returns a model of Ultralytics' kind for oriented boxes, without suppression or with it."""
     output = oriented_candidates() if raw else oriented_rows()
     return make_model({"output0": output}, metadata={**METADATA, "task": "obb"})
+
+
+def pose_candidates(count: int = CELLS, classes: int = 3, values: int = 3) -> NDArray[np.float32]:
+    """Candidates `[1, 4 + classes + 3 * values, count]`: those of `candidates`, with their keypoints."""
+    made = candidates(count, classes)[0]
+    points = np.random.default_rng(3).uniform(0, 90, (count, 3, 3)).astype(np.float32)
+    points[:, :, 2] /= 90
+    points[[5, count - 1]] = KEYPOINTS
+    both = np.concatenate([made, points[:, :, :values].reshape(count, -1)], axis=1)
+    return np.ascontiguousarray(both.T[None])
+
+
+def pose_rows(count: int = 300, values: int = 3) -> NDArray[np.float32]:
+    """End-to-end rows with keypoints `[1, count, 6 + 3 * values]`."""
+    made = np.zeros((1, count, 6 + 3 * values), np.float32)
+    made[:, :, :6] = rows(count)
+    made[0, :2, 6:] = KEYPOINTS[:, :, :values].reshape(2, -1)
+    return made
+
+
+def pose_model(raw: bool = True, values: int = 3, **more: str) -> bytes:
+    """Returns a model of Ultralytics' kind for poses, without suppression or with it; `more` metadata."""
+    output = pose_candidates(values=values) if raw else pose_rows(values=values)
+    metadata = {**METADATA, "task": "pose", "kpt_shape": f"[3, {values}]", **more}
+    return make_model({"output0": output}, metadata=metadata)
 
 
 def undecoded(decoded: NDArray[np.float32]) -> NDArray[np.float32]:

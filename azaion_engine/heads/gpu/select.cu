@@ -1,7 +1,10 @@
 // The GPU twin of yolo.py, yolox.py and suppression.py: a network's raw values → rows, the most confident boxes first;
 // and of oriented.py and oriented_suppression.py, whose rows have seven columns.
 //
-// Two kernels. `candidates` finds each anchor's best class and writes down those above the threshold, in any order.
+// Rows of boxes with keypoints have three columns more for each: `keypoints` is a third kernel, which reads them of the
+// few candidates that are kept.
+//
+// Two kernels for boxes. `candidates` finds each anchor's best class and writes down those above the threshold, in any order.
 // `suppress` sorts them (score falling, then anchor rising, as a stable sort does) and keeps the best of those that overlap;
 // `suppress_oriented` does likewise by ProbIoU.
 // The arithmetic is float32 in NumPy's order, so both ways give the same rows.
@@ -21,6 +24,8 @@ struct Layout {
     int capacity;  // keys of a picture: a power of two, at least `anchors`
     int most;      // rows of a picture
     int class_offset;  // added to class ids
+    int keypoints;     // of a box: 3 columns of its row each
+    int point_values;  // of a keypoint among the values: 3, or 2 without its visibility
 };
 
 // What is wanted of one picture.
@@ -162,10 +167,11 @@ __device__ static unsigned long long* sort_picture(unsigned long long* keys, uns
 // Place of a sorted key's row among the anchors.
 __device__ static long long anchor_of(unsigned long long key) { return 0xFFFFFFFFu - (unsigned)key; }
 
-// One block a picture. `moved` has room for four floats a key; `counts` is zero again afterwards.
+// One block a picture. `moved` has room for four floats a key; `counts` is zero again afterwards. `picked` gets the anchor
+// of each row, -1 of those that are no box; the columns of keypoints are left as they are.
 __device__ static void suppress(
     const Layout& layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moved, int* counts,
-    float* rows) {
+    int* picked, float* rows) {
     SHARED unsigned long long fast[FAST];
     SHARED unsigned char alive[MOST_CANDIDATES];
     SHARED int at, kept;
@@ -175,7 +181,9 @@ __device__ static void suppress(
     keys += (long long)picture * layout.capacity;
     found += (long long)picture * layout.anchors * COLUMNS;
     moved += (long long)picture * layout.capacity * 4;
-    rows += (long long)picture * layout.most * COLUMNS;
+    int width = COLUMNS + 3 * layout.keypoints;
+    rows += (long long)picture * layout.most * width;
+    picked += picture * layout.most;
 
     unsigned long long* sorted = sort_picture(keys, fast, count);
     count = min(count, (int)MOST_CANDIDATES);
@@ -202,24 +210,26 @@ __device__ static void suppress(
         EACH(i, best + 1, count) {
             if (alive[i]) {
                 const float* other = moved + i * 4;
-                float width = fmaxf(fminf(x2, other[2]) - fmaxf(x1, other[0]), 0.0f);
-                float height = fmaxf(fminf(y2, other[3]) - fmaxf(y1, other[1]), 0.0f);
-                float overlap = width * height;
+                float across = fmaxf(fminf(x2, other[2]) - fmaxf(x1, other[0]), 0.0f);
+                float down = fmaxf(fminf(y2, other[3]) - fmaxf(y1, other[1]), 0.0f);
+                float overlap = across * down;
                 float others = (other[2] - other[0]) * (other[3] - other[1]);
                 if (overlap / (area + others - overlap) > want.iou) alive[i] = 0;
             }
         }
         EACH(i, 0, COLUMNS) {
-            rows[number * COLUMNS + i] = found[anchor_of(sorted[best]) * COLUMNS + i];
+            rows[number * width + i] = found[anchor_of(sorted[best]) * COLUMNS + i];
         }
         SYNC;
         ONE {
+            picked[number] = (int)anchor_of(sorted[best]);
             ++at;
             ++kept;
         }
     }
     int number = kept;
-    EACH(i, number * COLUMNS, layout.most * COLUMNS) rows[i] = 0.0f;
+    EACH(i, number * width, layout.most * width) rows[i] = 0.0f;
+    EACH(i, number, layout.most) picked[i] = -1;
     ONE {
         counts[picture] = 0;
     }
@@ -308,6 +318,23 @@ __device__ static void suppress_turned(
     }
 }
 
+// One thread a keypoint: x, y and visibility, 1 where the network has none.
+template <typename Element>
+__device__ static void read_keypoints(const Element* values, const Layout& layout, const int* picked, float* rows) {
+    int index = blockIdx.x * blockDim.x + threadIdx.x, picture = blockIdx.z;
+    if (index >= layout.most * layout.keypoints) return;
+    int row = index / layout.keypoints, point = index % layout.keypoints;
+    int anchor = picked[picture * layout.most + row];
+    if (anchor < 0) return;
+    int first = 4 + layout.objectness + layout.classes + point * layout.point_values;
+    const Element* from =
+        values + picture * layout.picture + (long long)anchor * layout.anchor + (long long)first * layout.value;
+    float* to = rows + ((long long)picture * layout.most + row) * (COLUMNS + 3 * layout.keypoints) + COLUMNS + 3 * point;
+    to[0] = load(from);
+    to[1] = load(from + layout.value);
+    to[2] = layout.point_values == 3 ? load(from + 2LL * layout.value) : 1.0f;
+}
+
 extern "C" __global__ void candidates_float32(
     const float* values, const Layout* layout, const Wanted* wanted, unsigned long long* keys, float* found, int* counts) {
     candidates<COLUMNS>(values, *layout, wanted, keys, found, counts);
@@ -332,8 +359,18 @@ extern "C" __global__ void candidates_oriented_float16(
 
 extern "C" __global__ void suppress_rows(
     const Layout* layout, const Wanted* wanted, unsigned long long* keys, const float* found, float* moved, int* counts,
-    float* rows) {
-    suppress(*layout, wanted, keys, found, moved, counts, rows);
+    int* picked, float* rows) {
+    suppress(*layout, wanted, keys, found, moved, counts, picked, rows);
+}
+
+extern "C" __global__ void keypoints_float32(
+    const float* values, const Layout* layout, const int* picked, float* rows) {
+    read_keypoints(values, *layout, picked, rows);
+}
+
+extern "C" __global__ void keypoints_float16(
+    const unsigned short* values, const Layout* layout, const int* picked, float* rows) {
+    read_keypoints(values, *layout, picked, rows);
 }
 
 extern "C" __global__ void suppress_oriented(

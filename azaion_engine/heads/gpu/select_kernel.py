@@ -30,6 +30,8 @@ LAYOUT = np.dtype(
         ("capacity", np.int32),
         ("most", np.int32),
         ("class_offset", np.int32),
+        ("keypoints", np.int32),
+        ("point_values", np.int32),
     ],
     align=True,
 )
@@ -60,8 +62,10 @@ def make_layout(raw: RawLayout, shape: tuple[int, ...], size: tuple[int, int], m
     steps = (values, 1) if raw.anchors_first else (1, anchors)
     capacity = 1 << max(anchors - 1, 1).bit_length()
     flags = (int(raw.objectness), int(raw.grid))
+    points = (0, 0) if raw.keypoints is None else (raw.keypoints.count, raw.keypoints.values)
     return np.array(
-        [(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most, raw.class_offset)], LAYOUT
+        [(anchors * values, *steps, anchors, raw.classes, *flags, *size, capacity, most, raw.class_offset, *points)],
+        LAYOUT,
     )
 
 
@@ -84,7 +88,7 @@ class SelectKernel:
     Everything lies at fixed addresses, what is wanted of each picture too: `enqueue` can be recorded as a CUDA graph.
 
     Attributes:
-        rows: What `enqueue` made: float32 `[batch, most, 6]`, of oriented boxes `[batch, most, 7]`, zeros after a
+        rows: What `enqueue` made: float32 `[batch, most, columns]` as `Head.rows` describes them, zeros after a
             picture's last row.
     """
 
@@ -105,24 +109,27 @@ class SelectKernel:
             pycuda.driver.Error: Not enough memory, or the driver does not take the PTX.
         """
         self._raw, self._values, self._most = raw, values, most
-        self._columns = ORIENTED_COLUMNS if raw.oriented else COLUMNS
+        columns = ORIENTED_COLUMNS if raw.oriented else COLUMNS
+        points = raw.keypoints.count if raw.keypoints else 0
         self._held: list[DeviceMemory] = []
         self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
         kind = f"oriented_{values.dtype.name}" if raw.oriented else values.dtype.name
         self._candidates = self._module.get_function(f"candidates_{kind}")
         self._suppress = self._module.get_function("suppress_oriented" if raw.oriented else "suppress_rows")
+        self._keypoints = self._module.get_function(f"keypoints_{values.dtype.name}")
         layout = make_layout(raw, values.shape, size, most)
         batch, anchors, capacity = values.shape[0], int(layout["anchors"][0]), int(layout["capacity"][0])
-        self._blocks = -(-anchors // THREADS)
+        self._blocks, self._point_blocks = -(-anchors // THREADS), -(-most * points // THREADS)
         try:
             self._layout = self._hold(DeviceBuffer(driver, (1, LAYOUT.itemsize), np.dtype(np.uint8)))
             self._wanted = self._hold(DeviceBuffer(driver, (batch, WANTED.itemsize), np.dtype(np.uint8)))
             self._keys = self._hold(DeviceMemory(driver, (batch, capacity), np.dtype(np.uint64)))
-            self._found = self._hold(DeviceMemory(driver, (batch, anchors, self._columns), np.dtype(np.float32)))
+            self._found = self._hold(DeviceMemory(driver, (batch, anchors, columns), np.dtype(np.float32)))
             moved = MOMENTS if raw.oriented else MOVED
             self._moved = self._hold(DeviceMemory(driver, (batch, capacity, moved), np.dtype(np.float32)))
             self._counts = self._hold(DeviceMemory(driver, (batch,), np.dtype(np.int32)))
-            self.rows = self._hold(DeviceBuffer(driver, (batch, most, self._columns), np.dtype(np.float32)))
+            self._picked = self._hold(DeviceMemory(driver, (batch, most), np.dtype(np.int32)))
+            self.rows = self._hold(DeviceBuffer(driver, (batch, most, columns + 3 * points), np.dtype(np.float32)))
             self._counts.clear(stream)
             self._layout.host.reshape(-1).view(LAYOUT)[:] = layout
             self._layout.upload(self._layout.host, stream)
@@ -154,18 +161,24 @@ class SelectKernel:
             stream: The stream of the construction, on which the values are ready.
         """
         self._wanted.upload(self._wanted.host[:pictures], stream)
-        layout, table_at = np.uint64(self._layout.address), np.uint64(self._wanted.address)
-        keys, found = np.uint64(self._keys.address), np.uint64(self._found.address)
-        counts = np.uint64(self._counts.address)
+        held = (
+            self._values, self._layout, self._wanted, self._keys, self._found, self._moved, self._counts, self._picked,
+            self.rows,
+        )  # fmt: skip
+        values, layout, table, keys, found, moved, counts, picked, rows = (np.uint64(one.address) for one in held)
         block = (THREADS, 1, 1)
         self._candidates(
-            np.uint64(self._values.address), layout, table_at, keys, found, counts,
+            values, layout, table, keys, found, counts,
             block=block, grid=(self._blocks, 1, pictures), stream=stream,
         )  # fmt: skip
         self._suppress(
-            layout, table_at, keys, found, np.uint64(self._moved.address), counts, np.uint64(self.rows.address),
+            layout, table, keys, found, moved, counts, *(() if self._raw.oriented else (picked,)), rows,
             block=block, grid=(1, 1, pictures), stream=stream,
         )  # fmt: skip
+        if self._point_blocks:
+            self._keypoints(
+                values, layout, picked, rows, block=block, grid=(self._point_blocks, 1, pictures), stream=stream
+            )
         self.rows.download(pictures, stream)
 
     def free(self) -> None:

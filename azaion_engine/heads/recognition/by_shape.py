@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import TensorInfo
+from azaion_engine.heads.base import Keypoints, TensorInfo
 from azaion_engine.heads.detr import UltralyticsRtDetr
 from azaion_engine.heads.end_to_end import (
     CLASS_BEFORE_CONFIDENCE,
@@ -36,9 +36,7 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     anchors = evidence.anchors
     if _is_raw(evidence, p, q):
         certain = bool(known) or _is_segmenting(evidence)
-        classes = count_classes(evidence, tensor, p - 4)
-        head = RawYolo(tensor.name, classes, True, offset)
-        return [Reading(head, "Ultralytics' raw head", certain=certain, assumes=assumes)]
+        return [replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes)]
     if p in {3 * count for count in anchors} and q >= 6:
         classes = count_classes(evidence, tensor, q - 5)
         return [Reading(ObjectnessYolo(tensor.name, classes, offset), "YOLOv5 or YOLOv7", assumes=assumes)]
@@ -74,7 +72,15 @@ def _is_raw(evidence: Evidence, p: int, q: int) -> bool:
 
 def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     """End-to-end rows; without metadata in any order, and RT-DETR's, which look alike."""
-    head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2])
+    points = evidence.keypoints
+    if points is not None and tensor.shape[2] != 6 + points.columns:
+        raise ModelError(
+            f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: expected {6 + points.columns} columns: a box, "
+            f"confidence, class, {_in_words(points)}; `task: detect` takes the boxes alone"
+        )
+    head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2], keypoints=points)
+    if points is not None:
+        return [Reading(head, f"end-to-end rows with {points.count} keypoints", assumes=not evidence.of_yolo)]
     if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
         return [Reading(head, "end-to-end rows")]
     others = read_rtdetr(evidence, tensor) if evidence.settings.head is None else []
@@ -138,6 +144,32 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         readings = [one for one in readings if not isinstance(one.head, Yolox | UndecodedYolox)]
         readings.append(replace(raw, certain=False))
     return readings
+
+
+def read_raw_yolo(evidence: Evidence, tensor: TensorInfo, last: bool = True) -> Reading:
+    """Ultralytics' candidates, with or without keypoints.
+
+    Raises:
+        ModelError: The number of columns is not that of the classes and keypoints.
+    """
+    columns, points = tensor.shape[1 if last else 2], evidence.keypoints
+    known, offset = evidence.classes, evidence.settings.class_offset
+    if points is None:
+        classes = count_classes(evidence, tensor, columns - 4)
+        return Reading(RawYolo(tensor.name, classes, last, offset), "Ultralytics' raw head")
+    classes = columns - 4 - points.columns
+    if classes < 1 or known not in (0, classes):
+        raise ModelError(
+            f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: expected {4 + known + points.columns} columns: "
+            f"a box, the {known} classes that the metadata names, {_in_words(points)}; `task: detect` takes the boxes "
+            "alone"
+        )
+    head = RawYolo(tensor.name, classes, last, offset, points)
+    return Reading(head, f"Ultralytics' raw head with {points.count} keypoints")
+
+
+def _in_words(points: Keypoints) -> str:
+    return f"{points.count} keypoints of {points.values} values"
 
 
 def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:

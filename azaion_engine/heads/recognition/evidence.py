@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from azaion_engine.errors import ConfigurationError, ModelError
-from azaion_engine.heads.base import Signature, TensorInfo
+from azaion_engine.heads.base import Keypoints, Signature, TensorInfo
 from azaion_engine.pictures.input_form import InputForm, layout_of
 from azaion_engine.settings import DetectorSettings
 
@@ -60,6 +60,20 @@ class Evidence:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return {}
         return args if isinstance(args, dict) else {}
+
+    @cached_property
+    def keypoints(self) -> Keypoints | None:
+        """Keypoints of each box, by the metadata's `kpt_shape`; None: no pose model, unknown, or not wanted."""
+        if self.task != "pose" or self.settings.task == "detect":
+            return None
+        try:
+            shape = ast.literal_eval(self.metadata.get("kpt_shape", ""))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        match shape:
+            case [int(count), int(values)] if count > 0 and values in (2, 3):
+                return Keypoints(count, 3 if values == 3 else 2)
+        return None
 
     @property
     def of_yolo(self) -> bool:
@@ -136,7 +150,7 @@ class Evidence:
         return f"set the key `head` if you know it; {EXPORT_ADVICE}"
 
     def require_detection(self) -> None:
-        """Refuses a model for another task, and one for segmentation or poses without the key `task`.
+        """Refuses a model for another task, and one for segmentation without the key `task`.
 
         Raises:
             ModelError: Names the task, and the key where there is one.
@@ -149,11 +163,15 @@ class Evidence:
             return
         if task not in ("segment", "pose"):
             raise ModelError(f"the model is for the task {task!r}, which finds no boxes")
-        if self.settings.task != "detect":
+        if self.settings.task == "detect" or self.keypoints is not None:
+            return
+        if task == "pose":
             raise ModelError(
-                f"the model is for the task {task!r}; `task: detect` takes its boxes alone, "
-                f"without {'masks' if task == 'segment' else 'keypoints'}"
+                "the model is for the task 'pose', and its metadata does not say how many keypoints a box has: "
+                f"expected `kpt_shape` such as [17, 3], given {self.metadata.get('kpt_shape', 'none')}; "
+                "`task: detect` takes its boxes alone, without keypoints"
             )
+        raise ModelError(f"the model is for the task {task!r}; `task: detect` takes its boxes alone, without masks")
 
     def _require_oriented(self) -> None:
         head = self.settings.head

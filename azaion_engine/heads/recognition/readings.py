@@ -9,7 +9,7 @@ from azaion_engine.heads.recognition import by_name, by_shape
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import BGR_255, IMAGENET, Reading
 from azaion_engine.heads.recognition.unread import is_part
-from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
+from azaion_engine.heads.yolo import ObjectnessYolo
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 
 _BY_NAME = (
@@ -88,12 +88,11 @@ def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading
     if q < 0 or (p < 0 and key != "end_to_end"):
         return [Reading(EndToEnd(name), "an output of open shape", certain=False)]
     if key == "end_to_end":  # seven columns are an oriented box's
-        is_rows = q == 6 or (q > 7 and evidence.settings.task == "detect")
+        is_rows = q == 6 or (q > 7 and (evidence.settings.task == "detect" or evidence.keypoints is not None))
         return by_shape.read_rows(evidence, tensor) if is_rows else []
     if key == "yolo":
         last = q >= p
-        classes = by_shape.count_classes(evidence, tensor, (p if last else q) - 4)
-        return [Reading(RawYolo(name, classes, last, offset), "Ultralytics' raw head")] if classes > 0 else []
+        return [by_shape.read_raw_yolo(evidence, tensor, last)] if (p if last else q) > 4 else []
     if q < 6:
         return []
     classes = by_shape.count_classes(evidence, tensor, q - 5)

@@ -6,8 +6,8 @@ from azaion_engine.heads.base import TensorInfo
 from azaion_engine.heads.recognition.evidence import Evidence
 
 _ADVICE = (
-    "no value of the key `head` reads them; decode and suppress within the export, so that an output has rows of x1, "
-    "y1, x2, y2, confidence, class in pixels of the network input"
+    "decode and suppress within the export, so that an output has rows of x1, y1, x2, y2, confidence, class in pixels "
+    "of the network input"
 )
 
 
@@ -22,10 +22,14 @@ def is_part(evidence: Evidence, tensor: TensorInfo) -> bool:
 
 def refusal_of(evidence: Evidence) -> str:
     """Returns the message for outputs of a family that no head reads; empty for others."""
-    words = _of_maps(evidence)
-    if not words and any(is_part(evidence, tensor) for tensor in evidence.tensors):
-        words = "scores and distances or offsets apart, before decoding, as EfficientDet, NanoDet and FCOS give them"
-    return f"{evidence.outputs_in_words()}: {words}; {_ADVICE}" if words else ""
+    if words := _of_maps(evidence):
+        return f"{evidence.outputs_in_words()}: {words}; no value of the key `head` reads them; {_ADVICE}"
+    if any(is_part(evidence, tensor) for tensor in evidence.tensors):
+        return (
+            f"{evidence.outputs_in_words()}: scores and distances or offsets apart, before decoding, as EfficientDet, "
+            f"NanoDet and FCOS give them; {_ADVICE}; or set the key `head` if one output has boxes and scores together"
+        )
+    return ""
 
 
 def _of_maps(evidence: Evidence) -> str:

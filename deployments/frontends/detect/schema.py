@@ -108,6 +108,11 @@ class Box(BaseModel):
         description="Its corners x, y, clockwise, the first two along its width; they may lie outside the picture. "
         "x1, y1, x2, y2 are then the upright box around it, clipped to the picture.",
     )
+    keypoints: list[tuple[float, float, float]] | None = Field(
+        None,
+        description="Of a pose model: x, y in pixels, inside the picture, and visibility 0 to 1 (1 where the model "
+        "does not tell it) of each keypoint, in the model's order. Other models leave it out.",
+    )
     geometry: dict[str, Any] | None = Field(
         None,
         description="Of a GeoTIFF, where the service has the extra `geo`: the box as a GeoJSON polygon in WGS84, "

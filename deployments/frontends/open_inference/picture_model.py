@@ -27,7 +27,8 @@ class PictureModel(OpenModel):
 
     Every output has n rows and as many columns as the picture with most boxes has (none: `[n, 0]`). Shorter rows are
     padded with zeros, class -1 and empty names; `num_detections` gives the boxes of each row. A model for oriented
-    boxes has two outputs more: `angles` in radians, and `corners` `[n, k, 4, 2]` of x, y, ordered as in `geometry`.
+    boxes has two outputs more: `angles` in radians, and `corners` `[n, k, 4, 2]` of x, y, ordered as in `geometry`; a
+    pose model has `keypoints` `[n, k, count, 3]` of x, y and visibility.
     """
 
     platform = "azaion_engine"
@@ -42,7 +43,10 @@ class PictureModel(OpenModel):
             TensorSpec("class_ids", "INT32", (-1, -1)),
             TensorSpec("class_names", "BYTES", (-1, -1)),
         )
-        if service.detector.engine.choice.head.oriented:
+        head = service.detector.engine.choice.head
+        if head.keypoints:
+            outputs += (TensorSpec("keypoints", "FP32", (-1, -1, head.keypoints.count, 3)),)
+        if head.oriented:
             outputs += (TensorSpec("angles", "FP32", (-1, -1)), TensorSpec("corners", "FP32", (-1, -1, 4, 2)))
         picture = TensorSpec("picture", "BYTES", (-1,))
         most = service.settings.pictures_at_once
@@ -86,6 +90,8 @@ class PictureModel(OpenModel):
         outputs = _outputs(answers)
         if "angles" in self.outputs:
             outputs += _oriented_outputs(answers)
+        if "keypoints" in self.outputs:
+            outputs.append(_keypoints_output(answers, self.outputs["keypoints"].shape[2]))
         return outputs, [answer.times for answer in answers]
 
     def _check_bytes(self, pictures: list[bytes]) -> None:
@@ -132,6 +138,16 @@ def _oriented_outputs(answers: Sequence[Answer]) -> list[OutputTensor]:
             angles[row, : len(found)] = found.oriented[:, 4]
             corners[row, : len(found)] = found.corners
     return [OutputTensor("angles", "FP32", angles), OutputTensor("corners", "FP32", corners)]
+
+
+def _keypoints_output(answers: Sequence[Answer], count: int) -> OutputTensor:
+    n, k = len(answers), max(len(answer.detections) for answer in answers)
+    keypoints = np.zeros((n, k, count, 3), np.float32)
+    for row, answer in enumerate(answers):
+        found = answer.detections
+        if found.keypoints is not None:  # a picture in tiles without boxes has none
+            keypoints[row, : len(found)] = found.keypoints
+    return OutputTensor("keypoints", "FP32", keypoints)
 
 
 def _number(parameters: dict[str, Any], name: str, expected: str) -> float | None:

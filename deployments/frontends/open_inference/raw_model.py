@@ -27,6 +27,7 @@ class RawModel(OpenModel):
     """Takes pictures prepared by the client, e.g. `[n, 3, height, width]`; gives rows `[n, k, 6]` in their pixels.
 
     Rows of oriented boxes are `[n, k, 7]`: centre x, centre y, width, height, confidence, class, angle in radians.
+    Those of poses are `[n, k, 6 + 3 * count]`: x, y and visibility of each keypoint come last.
     Names and datatypes are the model file's own; rows of a head that has none are named `rows`. A float input may be
     FP32 or FP16; rows are always FP32, because FP16 numbers from 1024 on are a whole pixel apart.
     """
@@ -52,7 +53,7 @@ class RawModel(OpenModel):
             TensorSpec(
                 tensor.name, datatype, (-1, *detector.engine.choice.form.array_shape(height, width)), also=others
             ),
-            (TensorSpec(rows.name, "FP32", (-1, count, 7 if head.oriented else 6)),),
+            (TensorSpec(rows.name, "FP32", (-1, count, head.row_columns)),),
             most=most,
             max_batch_size=most,
         )

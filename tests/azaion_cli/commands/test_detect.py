@@ -149,6 +149,19 @@ def test_oriented_boxes_are_written_with_angle_and_corners(azaion: Cli, tmp_path
     assert [len(line.split()) for line in (tmp_path / "labels/a.txt").read_text().splitlines()] == [10, 10]
 
 
+def test_poses_are_written_with_their_keypoints(azaion: Cli, tmp_path: Path) -> None:
+    (tmp_path / "pose.onnx").write_bytes(signatures.pose_model())
+    Image.fromarray(signatures.picture()).save(tmp_path / "a.png")
+    command = ("detect", tmp_path / "a.png", "--model", tmp_path / "pose.onnx", "--engine", "onnx")
+    assert [len(box["keypoints"]) for box in azaion(*command).json["boxes"]] == [3, 3]
+    header, *rows = azaion(*command, "--format", "csv").out.splitlines()
+    assert header.endswith(
+        "class_name,x_keypoint_1,y_keypoint_1,visibility_keypoint_1,"
+        + ",".join(f"{name}_keypoint_{i}" for i in (2, 3) for name in ("x", "y", "visibility"))
+    )
+    assert [len(row.split(",")) for row in rows] == [len(header.split(","))] * 2
+
+
 def test_large_pictures_are_cut_into_tiles_when_asked(azaion: Cli, tiny: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (200, 300, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png")

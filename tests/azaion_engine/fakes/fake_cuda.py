@@ -179,7 +179,12 @@ class FakeCuda:
         def module_from_buffer(ptx: bytes) -> Any:
             cuda.check()
             assert ptx.endswith(b"\0"), "the driver reads on to a zero"
-            kernels = {"letterbox": FakeLetterbox, "candidates": FakeSelect, "suppress": FakeSelect}
+            kernels = {
+                "letterbox": FakeLetterbox,
+                "candidates": FakeSelect,
+                "suppress": FakeSelect,
+                "keypoints": FakeSelect,
+            }
             return SimpleNamespace(get_function=lambda name: kernels[name.split("_")[0]](cuda, ptx, name))
 
         def mem_get_info() -> tuple[int, int]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from azaion_engine.heads.base import Head
-from azaion_engine.heads.gpu.select_kernel import COLUMNS, LAYOUT, ORIENTED_COLUMNS, THREADS, WANTED
+from azaion_engine.heads.base import Head, Keypoints
+from azaion_engine.heads.gpu.select_kernel import LAYOUT, THREADS, WANTED
 from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.heads.yolox import UndecodedYolox
@@ -23,7 +23,7 @@ _values: dict[int, tuple[int, np.dtype[Any]]] = {}
 
 
 class FakeSelect:
-    """One of the kernels; the second does the work of both."""
+    """One of the kernels; the second does the work of all."""
 
     def __init__(self, cuda: FakeCuda, ptx: bytes, name: str) -> None:
         assert f".entry {name}(".encode() in ptx
@@ -36,9 +36,9 @@ class FakeSelect:
         assert block == (THREADS, 1, 1)
         addresses = [int(argument) for argument in arguments]
         if self.name.startswith("suppress_"):
-            layout, wanted, keys, _, _, _, rows = addresses
+            layout, wanted, keys, *_, rows = addresses
             stream.put(lambda: self._suppress(layout, wanted, keys, rows, grid[2]))
-        else:
+        elif self.name.startswith("candidates_"):
             values, layout, _, keys, _, _ = addresses
             dtype = np.dtype(self.name.rsplit("_")[-1])
             stream.put(lambda: _values.__setitem__(keys, (values, dtype)))
@@ -51,7 +51,8 @@ class FakeSelect:
         address, dtype = _values[keys]
         values = self._view(address, (count, *shape), dtype).astype(np.float32)
         classes, offset, most = int(one["classes"]), int(one["class_offset"]), int(one["most"])
-        head: Head = RawYolo("values", classes, not anchors_first, offset)
+        points = Keypoints(int(one["keypoints"]), int(one["point_values"])) if one["keypoints"] else None
+        head: Head = RawYolo("values", classes, not anchors_first, offset, points)
         if one["objectness"]:
             head = (UndecodedYolox if one["grid"] else ObjectnessYolo)("values", classes, offset)
         if self.name == "suppress_oriented":
@@ -60,8 +61,7 @@ class FakeSelect:
             Selection(float(want["confidence"]), self._iou(want["iou"]), int(want["most"]), bool(want["agnostic"]))
             for want in self._view(wanted, (count,), WANTED)
         ]
-        columns = ORIENTED_COLUMNS if head.oriented else COLUMNS
-        out = self._view(rows, (count, most, columns), np.dtype(np.float32))
+        out = self._view(rows, (count, most, head.row_columns), np.dtype(np.float32))
         out[:] = 0
         found = head.rows({"values": values}, (int(one["height"]), int(one["width"])), selections)
         for target, made in zip(out, found, strict=True):

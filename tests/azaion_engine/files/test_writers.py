@@ -154,6 +154,55 @@ def test_coco_s_segmentation_of_an_oriented_box_is_its_polygon(tmp_path: Path) -
     assert mask.area(coco.annToRLE(box)) == pytest.approx(400, rel=0.15)  # half of it is in the picture
 
 
+# --- poses ----------------------------------------------------------------------------------------
+
+
+POINTS = [[12, 30, 0.9], [48, 55, 0.25]]
+
+
+def posed() -> Detections:
+    return replace(found(CAR), keypoints=np.array([POINTS], np.float32))
+
+
+def test_json_lines_of_a_pose_have_its_keypoints() -> None:
+    stream = io.StringIO()
+    JsonLines(stream).write(PICTURE, posed())
+    [box] = json.loads(stream.getvalue())["boxes"]
+    assert box["keypoints"] == POINTS
+
+
+def test_csv_of_a_pose_has_columns_for_each_keypoint() -> None:
+    stream = io.StringIO()
+    writer = Csv(stream, tracked=True, keypoints=2)
+    writer.write(PICTURE, replace(posed(), track_ids=np.array([4])))
+    [row] = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert [[float(row[f"{name}_keypoint_{i}"]) for name in Csv.KEYPOINT] for i in (1, 2)] == POINTS
+    assert row["track_id"] == "4"
+
+
+def test_yolo_labels_of_a_pose_are_its_box_then_its_keypoints(tmp_path: Path) -> None:
+    writer = Yolo(tmp_path)
+    writer.write(PICTURE, posed())
+    writer.finish()
+    values = [float(value) for value in (tmp_path / "a.txt").read_text().split()]
+    assert values == [0, 0.15, 0.4, 0.2, 0.4, 0.06, 0.3, 0.9, 0.24, 0.55, 0.25, 0.9]
+
+
+def test_coco_s_annotation_of_a_pose_has_flagged_keypoints_that_its_category_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    with path.open("w") as stream:
+        writer = Coco(stream, NAMES)
+        writer.write(PICTURE, posed())
+        writer.finish()
+    coco = COCO(str(path))
+    [box] = coco.loadAnns(coco.getAnnIds())
+    assert box["keypoints"] == [12, 30, 2, 48, 55, 1]
+    assert box["num_keypoints"] == 2
+    assert box["bbox"] == [10, 20, 40, 40]
+    for category in coco.loadCats(coco.getCatIds()):
+        assert category["keypoints"] == ["keypoint_1", "keypoint_2"]
+
+
 def test_frames_of_a_stream_have_their_time_and_tracked_boxes_their_ids() -> None:
     stream = io.StringIO()
     frame = Item("rtsp://camera/a", "stream_1_000007.jpg", b"", frame=7, time_s=0.28, stream=1, clock_s=1796000000.25)

@@ -73,9 +73,18 @@ def refusal(outputs: Outputs, tmp_path: Path, **settings: Any) -> str:
 def test_the_family_is_named_and_no_key_that_does_not_help(outputs: Outputs, family: str, tmp_path: Path) -> None:
     told = refusal(outputs, tmp_path)
     assert family in told
-    assert "no value of the key `head` reads them" in told
+    assert ("no value of the key `head` reads them" in told) == (family in [words for _, words in MAPS.values()])
     assert "rows of x1, y1, x2, y2, confidence, class in pixels" in told
     assert all(f"'{name}'" in told for name in outputs)
+
+
+def test_the_key_head_reads_an_output_that_has_boxes_and_scores_together(tmp_path: Path) -> None:
+    both = np.ascontiguousarray(s.candidates(s.CELLS, 3, objectness=0.95))
+    outputs = {"both": both, "objectness": both[:, :, 4:5].copy()}
+    assert "`head` if one output has boxes and scores together" in refusal(outputs, tmp_path)
+    with Detector.open(model=str(tmp_path / "model.onnx"), head="yolov5") as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
 
 
 @pytest.mark.parametrize("head", get_args(HeadName))

@@ -64,3 +64,19 @@ def test_another_angle_of_an_oriented_box_is_no_match() -> None:
     made = compare(ORIENTED + np.array([0, 0, 0, 0, 0, 0, 0.3], np.float32), ORIENTED)
     assert (made.matched, made.holds) == (0, False)
     assert compare(ORIENTED[:0], ORIENTED).matched == 0
+
+
+POSES = np.array([[10, 10, 50, 50, 0.9, 0, 12, 14, 0.9, 40, 44, 0.2], [9, 9, 30, 30, 0.8, 1, 12, 14, 0.6, 20, 24, 1]])
+
+
+def test_visible_keypoints_count_as_corners() -> None:
+    unseen, seen, sure = np.zeros((3, 2, 12))
+    unseen[0, [9, 10]], seen[1, 10], sure[0, 8] = 40, 1.5, -0.4
+    poses = POSES.astype(np.float32)
+    assert compare((poses + unseen).astype(np.float32), poses).largest_px == 0
+    assert compare((poses + sure).astype(np.float32), poses).matched == 2
+    made = compare((poses + seen).astype(np.float32), poses)
+    assert (made.matched, made.largest_px) == (2, 1.5)
+    made = compare((poses + 2 * seen).astype(np.float32), poses)
+    assert (made.matched, made.holds) == (1, False)
+    assert compare(np.zeros((0, 12), np.float32), poses).matched == 0

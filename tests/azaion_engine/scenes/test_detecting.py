@@ -228,3 +228,13 @@ def test_oriented_boxes_are_scaled_with_their_corners() -> None:
     np.testing.assert_allclose(found.corners, one.corners * 2, rtol=1e-5)
     np.testing.assert_array_equal(found.boxes, boxes * 2)
     assert (found.picture_width, found.picture_height) == (512, 512)
+
+
+def test_keypoints_are_scaled_with_their_box() -> None:
+    boxes, keypoints = (
+        np.array([[70, 30, 130, 70]], np.float32),
+        np.array([[[75, 40, 0.9], [120, 60, 0.3]]], np.float32),
+    )
+    one = Detections(boxes, np.ones(1, np.float32), np.zeros(1, np.int64), 256, 256, {}, keypoints=keypoints)
+    found = scaled(one, Tile(7, 8, 512, 1024))
+    np.testing.assert_allclose(found.keypoints, keypoints * np.array([2, 4, 1]), rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,32 @@ def test_a_merger_refuses_tiles_that_go_up_and_boxes_of_another_size() -> None:
         merger.add(LEFT, _found(LEFT))
     with pytest.raises(InvalidTensorError, match=r"expected boxes of Tile.*given those of 100×100"):
         merger.add(Tile(0, 100, 90, 100), _found(LEFT))
+
+
+def _posed(tile: Tile, row: tuple[float, ...], *points: tuple[float, float, float]) -> Detections:
+    """One box with keypoints, all in pixels of the picture."""
+    found = _found(tile, row)
+    moved = np.array([points], np.float32) - np.array([tile.x, tile.y, 0], np.float32)
+    return replace(found, keypoints=moved)
+
+
+def test_the_keypoints_of_the_box_that_is_kept_are_in_pixels_of_the_picture() -> None:
+    whole = _posed(LEFT, (70, 10, 90, 30, 0.5, 0), (72, 12, 0.9), (88, 28, 0.4))
+    part = _posed(RIGHT, (80, 10, 90, 30, 0.9, 0), (80, 12, 0.1), (87, 28, 0.8))
+    alone = _posed(RIGHT, (150, 40, 170, 60, 0.4, 0), (151, 41, 0.5), (169, 59, 0.5))
+    found = merge([(LEFT, whole), (RIGHT, part), (RIGHT, alone)], PICTURE, Tiles())
+    assert found.keypoints is not None
+    assert found.keypoints.round(3).tolist() == [
+        [[72, 12, pytest.approx(0.9)], [88, 28, pytest.approx(0.4)]],
+        [[151, 41, 0.5], [169, 59, 0.5]],
+    ]
+
+
+def test_united_parts_have_each_keypoint_of_the_part_that_sees_it_best() -> None:
+    left = _posed(LEFT, (60, 40, 100, 60, 0.9, 0), (62, 50, 0.9), (100, 50, 0.1), (90, 44, 0.3))
+    right = _posed(RIGHT, (80, 40, 140, 60, 0.8, 0), (80, 50, 0.2), (138, 51, 0.7), (91, 45, 0.6))
+    found = merge([(LEFT, left), (RIGHT, right)], PICTURE, Tiles())
+    assert found.boxes.tolist() == [[60, 40, 140, 60]]
+    assert found.keypoints is not None
+    assert found.keypoints[0, :, :2].tolist() == [[62, 50], [138, 51], [91, 45]]
+    np.testing.assert_allclose(found.keypoints[0, :, 2], [0.9, 0.7, 0.6])

@@ -34,6 +34,7 @@ def test_both_files_take_turns_that_change_their_order(tmp_path: Path, monkeypat
     assert [len(found["rates"][name]) for name in paths] == [4, 4]
     ratios = np.array(found["rates"]["raw"]) / np.array(found["rates"]["end_to_end"])
     assert found["raw_over_end_to_end"]["median"] == pytest.approx(np.median(ratios), abs=1e-3)
+    assert found["batch_ms"] == {"end_to_end": {}, "raw": {}}, "on a GPU only"
     assert found["raw_over_end_to_end"]["extremes"][1] == pytest.approx(ratios.max(), abs=1e-3)
 
 

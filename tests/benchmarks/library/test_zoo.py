@@ -76,6 +76,23 @@ def test_a_file_without_low_boxes_is_left_out_of_the_low_table(folder: Path, mon
     assert [row["file"] for row in json.loads((folder / "table.json").read_text())] == ["right.onnx"]
 
 
+def test_keypoints_are_compared_with_those_of_the_same_box(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "pose.onnx").write_bytes(s.pose_model())
+    box = Letterbox.fit(1600, 1216, s.HEIGHT, s.WIDTH)
+    boxes = box.boxes_to_picture(s.BOXES).tolist()
+    corner = np.concatenate([s.KEYPOINTS[:, :, :2]] * 2, axis=2).reshape(-1, 4)
+    points = np.dstack([box.boxes_to_picture(corner)[:, :2].reshape(2, 3, 2), s.KEYPOINTS[:, :, 2]]).reshape(2, 9)
+    rows = [
+        [*one, c, i, *more]
+        for one, c, i, more in zip(boxes, s.CONFIDENCES.tolist(), s.CLASSES.tolist(), points.tolist(), strict=True)
+    ]
+    wrong = [[*rows[0][:-2], rows[0][-2] + 9, rows[0][-1]], rows[1]]
+    for reference, code in ((rows, 0), (wrong, 1)):
+        models = [{"file": "pose.onnx", "reference": {"sample_1.jpg": reference}, "within_px": 1}]
+        (folder / "manifest.json").write_text(json.dumps({"models": models}))
+        assert run(monkeypatch, folder) == code
+
+
 def test_a_box_without_a_partner_of_its_class_is_infinitely_far() -> None:
     box = np.array([[0, 0, 9, 9, 0.5, 1]], np.float64)
     assert zoo.largest_difference(box, box + np.array([0, 0, 0, 0, 0, 1])) == (np.inf, np.inf)

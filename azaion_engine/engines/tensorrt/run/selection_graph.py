@@ -48,7 +48,7 @@ class SelectionGraph:
             # The driver loads a kernel at its first launch, which a graph may not record.
             self._kernel.enqueue(self._batch, stream)
             stream.synchronize()
-            self._record()
+            self._record((LibcudaError, driver.Error))
         except BaseException:
             self.free()
             raise
@@ -85,10 +85,10 @@ class SelectionGraph:
         self._graphs.clear()
         self._kernel.free()
 
-    def _record(self) -> None:
+    def _record(self, refusals: tuple[type[Exception], ...]) -> None:
         for size in sorted({graph_size(rows, 1, self._batch) for rows in range(1, self._batch + 1)}):
             try:
                 self._graphs[size] = CudaGraph(self._stream, partial(self._kernel.enqueue, size, self._stream))
-            except LibcudaError as error:
+            except refusals as error:
                 logger.warning("no CUDA graph, each selection of boxes is launched kernel by kernel: %s", error)
                 return

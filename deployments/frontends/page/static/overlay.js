@@ -4,6 +4,7 @@ import { paint } from "./colours.js";
 
 const CROWD = 0.4; // share of the picture that all labels together would cover
 const MOST_LABELS = 400; // of the most confident boxes: placing them takes their number squared
+const VISIBLE = 0.5; // visibility of a keypoint from which on it is shown, as in drawn pictures
 const MOST = 25; // times a box's own area that its label may cover in a crowd
 
 export class Overlay {
@@ -38,26 +39,36 @@ export class Overlay {
       label.textContent = `${box.class_name} ${box.confidence.toFixed(2)}`;
       paint(frame, box.class_id);
       paint(label, box.class_id);
-      return { frame, label, left: box.x1 / width, top: box.y1 / height, right: box.x2 / width, bottom: box.y2 / height };
+      const points = (box.keypoints ?? []).filter(([, , visibility]) => visibility >= VISIBLE).map(([px, py]) => {
+        const point = document.createElement("i");
+        point.className = "keypoint";
+        point.style.left = `${(100 * px) / width}%`;
+        point.style.top = `${(100 * py) / height}%`;
+        paint(point, box.class_id);
+        return point;
+      });
+      return { frame, label, points, left: box.x1 / width, top: box.y1 / height, right: box.x2 / width, bottom: box.y2 / height };
     });
     // A small box inside a large one comes later, so that a pointer can reach it.
     const share = (item) => area([item.right - item.left, item.bottom - item.top]);
     const frames = this.items.toSorted((a, b) => share(b) - share(a)).map((item) => item.frame);
-    this.element.replaceChildren(...frames, ...this.items.map((item) => item.label));
+    const points = this.items.flatMap((item) => item.points);
+    this.element.replaceChildren(...frames, ...points, ...this.items.map((item) => item.label));
   }
 
   /** Shows only these boxes. */
   filter(visible) {
-    this.items.forEach((item, index) => (item.frame.hidden = item.label.hidden = !visible.has(index)));
+    this.items.forEach((item, index) => {
+      for (const part of parts(item)) part.hidden = !visible.has(index);
+    });
     this.#placeLabels();
   }
 
   /** Brings one box out, or none (null). */
   highlight(index) {
     this.element.classList.toggle("one", index !== null);
-    this.items.forEach(({ frame, label }, i) => {
-      frame.classList.toggle("chosen", i === index);
-      label.classList.toggle("chosen", i === index);
+    this.items.forEach((item, i) => {
+      for (const part of parts(item)) part.classList.toggle("chosen", i === index);
     });
   }
 
@@ -92,6 +103,9 @@ export class Overlay {
     }
   }
 }
+
+/** The elements of one box. */
+const parts = ({ frame, label, points }) => [frame, label, ...points];
 
 /** A box before it is turned about its centre; an upright one is itself. */
 function unturned({ x1, y1, x2, y2, corners }) {

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from azaion_engine.cuda.memory import DeviceBuffer
-from azaion_engine.heads.base import Head
+from azaion_engine.heads.base import Head, Keypoints
 from azaion_engine.heads.gpu.select_kernel import (
     LAYOUT,
     MOMENTS,
@@ -33,7 +33,7 @@ extern "C" int layout_size() { return sizeof(Layout); }
 extern "C" int wanted_size() { return sizeof(Wanted); }
 extern "C" void run(
     int oriented, int half, const void* values, const Layout* layout, const Wanted* wanted, int pictures,
-    unsigned long long* keys, float* found, float* moved, int* counts, float* rows) {
+    unsigned long long* keys, float* found, float* moved, int* counts, int* picked, float* rows) {
     for (blockIdx.z = 0; blockIdx.z < pictures; ++blockIdx.z) {
         for (blockIdx.x = layout->anchors - 1; blockIdx.x >= 0; --blockIdx.x)  // in any order
             if (oriented)
@@ -43,7 +43,11 @@ extern "C" void run(
                 half ? candidates_float16((const unsigned short*)values, layout, wanted, keys, found, counts)
                      : candidates_float32((const float*)values, layout, wanted, keys, found, counts);
         blockIdx.x = 0;
-        (oriented ? suppress_oriented : suppress_rows)(layout, wanted, keys, found, moved, counts, rows);
+        if (oriented) suppress_oriented(layout, wanted, keys, found, moved, counts, rows);
+        else suppress_rows(layout, wanted, keys, found, moved, counts, picked, rows);
+        for (blockIdx.x = 0; blockIdx.x < layout->most * layout->keypoints; ++blockIdx.x)
+            half ? keypoints_float16((const unsigned short*)values, layout, picked, rows)
+                 : keypoints_float32((const float*)values, layout, picked, rows);
     }
 }
 """
@@ -51,7 +55,7 @@ extern "C" void run(
 SIZE = (320, 448)
 CELLS = sum((SIZE[0] // stride) * (SIZE[1] // stride) for stride in (8, 16, 32))
 Select = Callable[[Head, NDArray[Any], Sequence[Selection]], NDArray[np.float32]]
-"""A head, its output of a batch, what is wanted → float32 `[batch, MOST_BOXES, 6 or 7]`."""
+"""A head, its output of a batch, what is wanted → float32 `[batch, MOST_BOXES, columns]`."""
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +72,10 @@ def select_as_cpp(tmp_path_factory: pytest.TempPathFactory) -> Select:
         columns, room = (7, MOMENTS) if raw.oriented else (6, MOVED)
         keys, counts = np.full((batch, capacity), 7, np.uint64), np.zeros(batch, np.int32)
         found = np.full((batch, int(layout["anchors"][0]), columns), -1, np.float32)
-        moved, rows = (
-            np.empty((batch, capacity, room), np.float32),
-            np.full((batch, MOST_BOXES, columns), -1, np.float32),
-        )
+        moved, picked = np.empty((batch, capacity, room), np.float32), np.full((batch, MOST_BOXES), 3, np.int32)
+        rows = np.full((batch, MOST_BOXES, head.row_columns), -1, np.float32)
         pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in (values, layout, wanted)]
-        others = [array.ctypes.data_as(ctypes.c_void_p) for array in (keys, found, moved, counts, rows)]
+        others = [array.ctypes.data_as(ctypes.c_void_p) for array in (keys, found, moved, counts, picked, rows)]
         library.run(raw.oriented, values.dtype == np.float16, *pointers, batch, *others)
         assert not counts.any(), "the next batch begins at zero"
         return rows
@@ -119,13 +121,16 @@ def output_of(head: Head, batch: int, lively: float, seed: int) -> NDArray[np.fl
     assert raw is not None
     anchors = CELLS * (3 if type(head) is ObjectnessYolo else 1)
     first = 5 if raw.objectness else 4
-    values = np.zeros((batch, first + raw.classes + raw.oriented, anchors), np.float32)
+    points = raw.keypoints.columns if raw.keypoints else 0
+    values = np.zeros((batch, first + raw.classes + raw.oriented + points, anchors), np.float32)
     centres = random.uniform(40, 280, (12, 2))[random.integers(0, 12, (batch, anchors))]
     values[:, 0:2] = (centres + random.normal(0, 6, centres.shape)).transpose(0, 2, 1)
     values[:, 2:4] = random.uniform(20, 90, (batch, 2, anchors))
     if raw.grid:
         values[:, 0:2], values[:, 2:4] = random.normal(0.5, 0.5, (2, batch, 2, anchors))
     values[:, 4:] = random.uniform(0, 1, values[:, 4:].shape) * (random.random((batch, 1, anchors)) < lively)
+    if points:
+        values[:, -points:] = random.uniform(-9, 400, (batch, points, anchors))
     if raw.oriented:
         values[:, -1] = random.uniform(-0.8, 2.4, (batch, anchors))
     return np.ascontiguousarray(values.transpose(0, 2, 1) if raw.anchors_first else values)
@@ -139,6 +144,8 @@ HEADS = {
     "yolov5": ObjectnessYolo("o", 3),
     "yolox": Yolox("o", 4),
     "yolox on its grid": UndecodedYolox("o", 4),
+    "keypoints": RawYolo("o", 2, keypoints=Keypoints(17)),
+    "keypoints without visibility, candidates first": RawYolo("o", 1, last=False, keypoints=Keypoints(5, 2)),
     "oriented": OrientedYolo("o", 5),
     "oriented, one class": OrientedYolo("o", 1),
     "oriented, candidates first": OrientedYolo("o", 15, last=False, class_offset=1),
@@ -168,7 +175,11 @@ def test_the_rows_are_those_of_the_head(select: Select, kind: str, lively: float
     assert boxes > 20 or lively < 0.3
 
 
-@pytest.mark.parametrize("head", [RawYolo("o", 5), OrientedYolo("o", 5)], ids=["upright", "oriented"])
+@pytest.mark.parametrize(
+    "head",
+    [RawYolo("o", 5), OrientedYolo("o", 5), RawYolo("o", 1, keypoints=Keypoints(4))],
+    ids=["upright", "oriented", "keypoints"],
+)
 def test_half_precision_is_read(select: Select, head: Head) -> None:
     values = output_of(head, 2, 0.3, seed=3).astype(np.float16)
     assert assert_same(head, values, [Selection()] * 2, select(head, values, [Selection()] * 2)) > 20

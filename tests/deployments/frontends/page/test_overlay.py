@@ -79,3 +79,25 @@ def test_an_upright_box_stays_as_it_was(page: Page) -> None:
     show(page, found)
     assert page.locator(".box").bounding_box() == {"x": 40, "y": 60, "width": 200, "height": 120}
     assert page.evaluate("getComputedStyle(document.querySelector('.box')).transform") == "none"
+
+
+def test_visible_keypoints_lie_where_they_were_found_and_are_hidden_with_their_box(page: Page) -> None:
+    points = [50, 70, 0.9, 200, 150, 0.2, 230, 170, 0.5]
+    rows = np.array([[40, 60, 240, 180, 0.9, 0, *points]], np.float32)
+    show(page, Detections.from_rows(rows, Letterbox.fit(WIDTH, HEIGHT, HEIGHT, WIDTH), {0: "person"}))
+    shown = page.locator(".keypoint")
+    places = [shown.nth(number).bounding_box() for number in range(shown.count())]
+    centres = [(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2) for place in places if place]
+    np.testing.assert_allclose(centres, [(50, 70), (230, 170)], atol=0.6)
+    assert box_at(page, 50, 70), "a pointer reaches the box below"
+    page.evaluate(
+        """async () => {
+            const { Overlay } = await import("/overlay.js");
+            const overlay = new Overlay(document.getElementById("overlay"), () => {});
+            overlay.show([{ x1: 1, y1: 1, x2: 9, y2: 9, confidence: 1, class_id: 0, class_name: "a",
+                            keypoints: [[5, 5, 1]] }], { width: 400, height: 300 });
+            overlay.filter(new Set());
+        }"""
+    )
+    assert page.locator(".keypoint").count() == 1
+    assert not page.locator(".keypoint").is_visible()

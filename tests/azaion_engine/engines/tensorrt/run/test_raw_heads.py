@@ -12,13 +12,14 @@ from azaion_engine import Detector
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.engines.tensorrt.run import selection_graph
-from azaion_engine.heads.base import Head
+from azaion_engine.heads.base import Head, Keypoints
 from azaion_engine.heads.choice import Choice
 from azaion_engine.heads.oriented import OrientedYolo
 from azaion_engine.heads.yolo import RawYolo
 from azaion_engine.pictures.input_form import InputForm
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch, Selection
+from benchmarks.library import raw_head
 from tests.azaion_engine.conftest import Cuda
 from tests.azaion_engine.pictures.gpu.test_loader import MIXED
 
@@ -26,14 +27,19 @@ pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
 CHOICE = Choice(RawYolo("output0", 3))
 BOX = Letterbox.fit(64, 64, 64, 64)
-WANTED = [Selection(0.2), Selection(0.5, iou=0.2), Selection(0.001, max_detections=3)]
+WANTED = [Selection(0.2), Selection(0.3, iou=0.2), Selection(0.001, max_detections=3)]
 
 
 def scenes(count: int) -> list[np.ndarray[Any, Any]]:
     return list(np.random.default_rng(5).integers(0, 256, (count, 64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
+POSE = RawYolo("output0", 1, keypoints=Keypoints(1, 2))
+
+
+@pytest.mark.parametrize(
+    "head", [CHOICE.head, OrientedYolo("output0", 2), POSE], ids=["upright", "oriented", "keypoints"]
+)
 @pytest.mark.parametrize("plan", ["raw", "raw_half"])
 def test_the_rows_are_those_of_the_head_for_the_same_outputs(
     cuda: Cuda, make_engine: Callable[..., TensorRTEngine], plan: str, head: Head
@@ -55,7 +61,9 @@ def test_the_rows_are_those_of_the_head_for_the_same_outputs(
             np.testing.assert_array_equal(alike, rows)
 
 
-@pytest.mark.parametrize("head", [CHOICE.head, OrientedYolo("output0", 2)], ids=["upright", "oriented"])
+@pytest.mark.parametrize(
+    "head", [CHOICE.head, OrientedYolo("output0", 2), POSE], ids=["upright", "oriented", "keypoints"]
+)
 @pytest.mark.parametrize("plan", ["raw", "raw_half"])
 def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
     cuda: Cuda, make_engine: Callable[..., TensorRTEngine], monkeypatch: pytest.MonkeyPatch,
@@ -75,9 +83,7 @@ def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
         launched.open_pictures()
     assert "each selection of boxes is launched kernel by kernel" in caplog.text
     launches = cuda.fake.graph_launches if cuda.fake else 0
-    for round_, count in enumerate(
-        (1, 3, 2, 4, 1)
-    ):  # other batch sizes, other wishes: nothing is left of the ones before
+    for round_, count in enumerate((1, 3, 2, 4, 1)):  # nothing is left of the batch before
         wishes = [WANTED[(round_ + i) % 3] for i in range(count)]
         batch = PreparedBatch([PixelPicture(BOX, *pair) for pair in zip(scenes(count), wishes, strict=True)])
         expected = launched.run_pictures(batch)
@@ -88,6 +94,21 @@ def test_a_recorded_selection_gives_the_rows_of_one_launched_kernel_by_kernel(
     if cuda.fake:
         batches = 5 if plan == "raw" else 7
         assert cuda.fake.graph_launches - launches == 3 * batches, "of networks two, of selections one"
+
+
+def test_network_and_selection_of_a_batch_are_measured_apart(make_engine: Callable[..., TensorRTEngine]) -> None:
+    for plan, names in (("raw", ["network", "selection"]), ("wide", ["network"])):
+        engine = make_engine(plan)
+        if plan == "raw":
+            engine.choice = CHOICE
+        with Detector(engine) as detector:
+            pictures = [next(iter(MIXED.values()))] * engine.get_batch_size()
+            before = [rows.tolist() for rows in detector.infer([detector.prepare(one) for one in pictures])]
+            taken = raw_head.stages(detector, 2)
+            assert list(taken) == names
+            assert all(milliseconds > 0 for milliseconds in taken.values())
+            after = [rows.tolist() for rows in detector.infer([detector.prepare(one) for one in pictures])]
+            assert after == before
 
 
 def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Callable[..., TensorRTEngine]) -> None:
