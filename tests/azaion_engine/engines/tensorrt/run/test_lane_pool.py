@@ -60,12 +60,12 @@ def test_who_wants_every_lane_waits_for_those_that_are_away(pool: LanePool) -> N
 
 def test_closing_wakes_who_waits_and_waits_for_who_works(pool: LanePool) -> None:
     refused: list[bool] = []
-    entered = threading.Event()
+    entered, leaves = threading.Event(), threading.Event()
 
     def work() -> None:
         with pool.take(most=2):
             entered.set()
-            time.sleep(0.1)
+            leaves.wait(10)
 
     def want() -> None:
         try:
@@ -79,6 +79,7 @@ def test_closing_wakes_who_waits_and_waits_for_who_works(pool: LanePool) -> None
     entered.wait(10)
     threads[1].start()
     assert not pool.close(0.0)
+    leaves.set()
     assert pool.close(10)
     for thread in threads:
         thread.join(10)
