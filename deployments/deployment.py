@@ -21,6 +21,7 @@ from deployments.access.keys_file import KeysFile
 from deployments.access.ledger_actor import quotas_of
 from deployments.cluster.grpc_host import keep_internal_on_loopback
 from deployments.frontends.asgi import create_api
+from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
@@ -39,17 +40,19 @@ class DetectorDeployment(OpenInferenceGrpc):
     """One replica: its service, and the frontends that call it.
 
     Attributes:
+        reception: What every request passes first.
         service: Answers pictures; the HTTP frontends read it here.
         repository: The models of the Open Inference Protocol.
     """
 
-    def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
+    def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector, models: int = 1) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
 
         Args:
             settings: Limits and model.
             replicas: Number of replicas; those on one machine share its cores and memory.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
+            models: Number of models that are served beside each other; they share the memory.
         """
         show_library_log()
         keep_internal_on_loopback()
@@ -62,15 +65,17 @@ class DetectorDeployment(OpenInferenceGrpc):
         engine_cores = max(1, available_cores() // max(1, here // per_gpu))
         shares = {
             "threads": settings.threads or engine_cores,
-            "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here).limit,
+            "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here * models).limit,
         }
         guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
         detector = open_detector(settings.model_copy(update=shares))
+        detector.model_name = settings.name or detector.model_name
         try:
             self.service = DetectorService(settings, detector, settings.decode_threads or cores, guard)
         except BaseException:
             detector.close()
             raise
+        self.reception = self.service.reception
         self.repository = ModelRepository(self.service)
         freeze_garbage()
         logger.info(
@@ -91,6 +96,10 @@ class DetectorDeployment(OpenInferenceGrpc):
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
         """Runs one row of the network's input, as `DetectorService.infer_row`; for a DeploymentHandle."""
         return await self.service.infer_row(tensor)
+
+    async def answer(self, call: HttpCall) -> HttpAnswer:
+        """Answers an HTTP request that came through a catalogue, as if it had come over HTTP."""
+        return await answer_call(self.app, call)  # type: ignore[attr-defined]
 
     def describe(self) -> dict[str, Any]:
         """Returns the model card."""

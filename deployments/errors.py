@@ -35,6 +35,12 @@ class OverloadedError(LaterError):
     code = "overloaded"
 
 
+class ModelUnavailableError(LaterError):
+    """One of several models has no replica that answers: it starts, failed, or is being replaced."""
+
+    code = "model_unavailable"
+
+
 class SlowBodyError(AzaionError):
     """A body arrives so slowly that it would hold its place for others too long."""
 
@@ -111,6 +117,7 @@ _STATUSES = {
     "daily_exceeded": 429,
     "share_exceeded": 429,
     "overloaded": 503,
+    "model_unavailable": 503,
     "no_space": 503,
     "engine_closed": 503,
     "gpu_lost": 503,

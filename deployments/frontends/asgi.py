@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
-from deployments.frontends.body import this_service
+from deployments.frontends.body import this_reception
 from deployments.frontends.detect import routes as detect
 from deployments.frontends.detect.plain_detect import PlainDetect
 from deployments.frontends.detect.schema import TAGS
@@ -55,7 +55,7 @@ def create_api() -> FastAPI:
     )
 
     def request_over(record: RequestRecord) -> None:
-        this_service().request_over(record)
+        this_reception().request_over(record)
 
     api.add_middleware(HeadAsGet)
     api.add_middleware(

@@ -12,6 +12,7 @@ from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
+from deployments.reception import Reception
 from deployments.service import DetectorService
 from deployments.watching.record import current_request
 
@@ -29,6 +30,12 @@ def this_service() -> DetectorService:
     return service
 
 
+def this_reception() -> Reception:
+    """Returns the reception of this process's replica, which may be a catalogue without a service."""
+    reception: Reception = serve.get_replica_context().servable_object.reception
+    return reception
+
+
 async def _this_service() -> DetectorService:
     return this_service()  # async: FastAPI would run a plain function in a thread, for every request
 
@@ -37,7 +44,7 @@ Service = Annotated[DetectorService, Depends(_this_service)]
 """Type of a route's parameter that receives this replica's service."""
 
 
-def arriving(request: Request, service: DetectorService) -> AbstractContextManager[None]:
+def arriving(request: Request) -> AbstractContextManager[None]:
     """Limits the number and the duration of arriving bodies, and how slowly they arrive.
 
     Raises:
@@ -46,7 +53,7 @@ def arriving(request: Request, service: DetectorService) -> AbstractContextManag
         DeadlineExceededError: The body did not arrive in time.
     """
     record = current_request.get()
-    return service.bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
+    return this_reception().bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
 
 
 def client_of(request: Request) -> str:
@@ -85,7 +92,7 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
             if received > limit:
                 raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
             if (record := current_request.get()) is not None:
-                this_service().hold_body(record, len(chunk))
+                this_reception().hold_body(record, len(chunk))
             yield chunk
     except TaskCancelledError:  # Serve's proxy noticed it before it cancelled this request
         raise ClientDisconnect from None

@@ -65,7 +65,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
                 return _image(*await service.draw(data, **asked.wanted()))
         return await _answer(request, service, asked.wanted())
 
-    with arriving(request, service):
+    with arriving(request):
         uploads, fields = await read_form(request, service.settings)
     asked = with_form(asked, request.query_params, fields)
     wanted = asked.wanted()
@@ -127,7 +127,7 @@ async def _answer(request: Request, service: DetectorService, wanted: Mapping[st
 
 
 async def _body(request: Request, service: DetectorService) -> bytes:
-    with arriving(request, service):
+    with arriving(request):
         return await whole_body(request, service.settings.max_picture_bytes)
 
 
@@ -189,5 +189,6 @@ async def _picture(service: DetectorService, data: bytes, answer: Answer) -> dic
     }
 
 
-def _model(service: DetectorService) -> dict[str, str]:
-    return {"name": service.detector.model_name, "engine": service.detector.engine.name}
+def _model(service: DetectorService) -> dict[str, str | None]:
+    detector = service.detector
+    return {"name": detector.model_name, "version": service.version, "engine": detector.engine.name}

@@ -129,6 +129,7 @@ class ModelName(BaseModel):
     """Which model answered, and on what."""
 
     name: str
+    version: str | None = Field(None, description="First 12 digits of the SHA-256 of the model's file.")
     engine: str
 
 
@@ -225,6 +226,7 @@ class ModelCard(BaseModel):
     )
 
     name: str
+    version: str | None = Field(None, description="First 12 digits of `sha256`.")
     sha256: str | None = Field(None, description="SHA-256 of the model file, hex; weights in files beside it included.")
     engine: str
     head: Head

@@ -26,6 +26,7 @@ from deployments.watching.tracing import export_if_traced
 
 if TYPE_CHECKING:  # Serve's gRPC proxies import this module too, and need neither OpenCV nor the engines
     from deployments.frontends.open_inference.repository import ModelRepository
+    from deployments.reception import Reception
     from deployments.service import DetectorService
 
 Method = Callable[..., Awaitable[Any]]
@@ -90,7 +91,7 @@ def _watched(method: Method) -> Any:
             raise
         finally:
             current_request.reset(token)
-            self.service.request_over(record)
+            self.reception.request_over(record)
 
     answer.__name__, answer.__doc__ = method.__name__, method.__doc__
     return answer
@@ -133,6 +134,7 @@ def _rpc(method: Method) -> Any:
 class OpenInferenceGrpc:
     """The protocol's methods, a mixin of the deployment, whose repository they use."""
 
+    reception: Reception
     service: DetectorService
     repository: ModelRepository
 
@@ -159,7 +161,7 @@ class OpenInferenceGrpc:
             UnauthorizedError: There is no key, or an unknown one.
             BadInputError: As `Guard.key_of` and `Guard.admit`.
         """
-        guard = self.service.guard
+        guard = self.reception.guard
         if guard is None or method in _OPEN:
             return nullcontext()
         metadata = dict(grpc_context.invocation_metadata())

@@ -160,7 +160,7 @@ async def infer(request: Request, service: Service, repository: Repository, name
     service.refuse_when_full()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)
-    with arriving(request, service):
+    with arriving(request):
         body = await whole_body(request, model.limits.body_bytes(json_bytes))
     with Deadline(service.settings.timeout_s):
         # Inflated, it may be as large as the model's limit; and parsing takes as much again.
