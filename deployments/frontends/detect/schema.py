@@ -52,7 +52,7 @@ DETECT_BODY: dict[str, Any] = {
 }
 
 
-_MODEL = {"name": "demo", "engine": "onnxruntime-cpu"}
+_MODEL = {"name": "demo", "version": "0a2c707301a6", "engine": "onnxruntime-cpu"}
 _FOUND = {
     "picture": {"width": 1600, "height": 1216},
     "boxes": [
