@@ -18,9 +18,10 @@ from deployments.access.open_addresses import NO_KEY
 from deployments.catalog_deployment import CatalogDeployment
 from deployments.cluster.grpc_host import is_loopback
 from deployments.cluster.token import check_token
-from deployments.deployment import DetectorDeployment, OpenDetector
+from deployments.deployment import Catalogued, DetectorDeployment, OpenDetector
 from deployments.placement import WHOLE_MACHINE, Share, replicas_for_each_gpu, share_of_a_gpu, share_of_each
 from deployments.settings import ApplicationSettings, ServiceSettings
+from deployments.versions.checking import check_model
 
 # No `from __future__ import annotations` here: Serve reads the builder's annotation to check the YAML's `args`.
 
@@ -73,7 +74,7 @@ def build_application(
         settings: Its settings.
         opener: Opens its detector; default: `Detector.open`, shared if a GPU has several replicas.
         share: What it gets of the machines, if others are served beside it.
-        version: By which Serve knows what it runs already; default: always another one.
+        version: Of one of several models: by which Serve knows what it runs already.
 
     Raises:
         ConfigurationError: As `build`.
@@ -83,6 +84,7 @@ def build_application(
     gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
     per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
+    own_engine = opener is None
     if opener is None:
         opener = partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
         settings = _with_fixed_model(settings)
@@ -114,9 +116,12 @@ def build_application(
     else:
         options["num_replicas"] = replicas
     deployment = DetectorDeployment.options(**options)  # type: ignore[attr-defined]
-    if version is not None:  # Serve's public options have none
+    catalogued = version is not None
+    if catalogued:  # Serve's public options have no version
         deployment = deployment.options(version=version, _internal=True)
-    return deployment.bind(settings, replicas, opener, **({} if share.models == 1 else {"models": share.models}))
+    if not catalogued:
+        return deployment.bind(settings, replicas, opener)
+    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check_model if own_engine else None))
 
 
 def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = None) -> Application:

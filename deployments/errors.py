@@ -41,6 +41,12 @@ class ModelUnavailableError(LaterError):
     code = "model_unavailable"
 
 
+class VersionRefusedError(AzaionError):
+    """A new version of a model cannot be served; the one before it goes on."""
+
+    code = "version_refused"
+
+
 class SlowBodyError(AzaionError):
     """A body arrives so slowly that it would hold its place for others too long."""
 

@@ -32,16 +32,13 @@ from deployments.batching.job import Job
 from deployments.batching.tiled_run import TiledRun
 from deployments.errors import DeadlineExceededError
 from deployments.reception import Reception
-from deployments.settings import ServiceSettings
+from deployments.settings import VERSION_DIGITS, ServiceSettings
 from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
 
 Converted = TypeVar("Converted")
-
-VERSION_DIGITS = 12
-"""Digits of a model's SHA-256 that name its version."""
 
 _SMALL = 8 * 2**20
 """Bytes from which on work on a request or an answer counts in the budget of all decodes."""
@@ -85,7 +82,12 @@ class DetectorService:
     """
 
     def __init__(
-        self, settings: ServiceSettings, detector: Detector, decode_threads: int, guard: Guard | None = None
+        self,
+        settings: ServiceSettings,
+        detector: Detector,
+        decode_threads: int,
+        guard: Guard | None = None,
+        beside: DetectorService | None = None,
     ) -> None:
         """Warms the engine up; requests can be answered when this returns.
 
@@ -94,25 +96,31 @@ class DetectorService:
             detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
             guard: Keys and their limits; the service closes it.
+            beside: The service of another version of the model in this process, whose reception, metrics and log are
+                used; default: own ones.
         """
         self.settings = settings
         self.detector = detector
-        self.version = detector.info.sha256[:VERSION_DIGITS] if detector.info else None
+        sha256 = detector.info.sha256 if detector.info else settings.model_sha256
+        self.version = sha256[:VERSION_DIGITS] if sha256 else None
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
-        self._batcher.warm_up()
-        self._metrics = ServiceMetrics(
-            batch_size=detector.engine.get_batch_size(),
-            max_queue=settings.max_queue,
-            queue_depth=lambda: self._batcher.depth,
-            engine_name=detector.engine.name,
-            engine_origin=detector.engine.origin,
-            gpu=watched_gpu(),
-        )
-        self._batcher.on_batch = self._metrics.batch
-        self._log = RequestLog()
-        self.reception = Reception(
-            settings.bodies_at_once, settings.timeout_s, detector.decode_memory.limit, guard, self._watch
-        )
+        try:
+            self._batcher.warm_up()
+        except BaseException:
+            self._batcher.close()
+            raise
+        if beside is None:
+            self._metrics = ServiceMetrics(
+                batch_size=detector.engine.get_batch_size(), max_queue=settings.max_queue, gpu=watched_gpu()
+            )
+            self._log = RequestLog()
+            self.reception = Reception(
+                settings.bodies_at_once, settings.timeout_s, detector.decode_memory.limit, guard, self._watch
+            )
+        else:
+            self._metrics, self._log, self.reception = beside._metrics, beside._log, beside.reception
+        self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)
+        self._metrics.opened(detector.engine.name, detector.engine.origin, self._depth)
 
     async def detect(
         self,
@@ -316,10 +324,18 @@ class DetectorService:
         self._metrics.request_over(record)
         self._log.write(record)
 
+    def _depth(self) -> int:
+        return self._batcher.depth
+
     def close(self) -> None:
-        """Ends the threads after the running batches, and closes the detector."""
+        """Closes everything, also what the services beside it use."""
         self.reception.close()
         self._metrics.close()
+        self.retire()
+
+    def retire(self) -> None:
+        """Ends the threads after the running batches, and closes the detector; the services beside it go on."""
+        self._metrics.closed(self._depth)
         self._batcher.close()
         self.detector.close()
 
@@ -330,7 +346,7 @@ class DetectorService:
 
     def _answered(self, job: Job | TiledRun) -> StageTimes:
         times = job.times()
-        self._metrics.answered(times)
+        self._metrics.answered(times, self.version)
         return times
 
 

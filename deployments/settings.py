@@ -14,6 +14,9 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 RAW = "_raw"
 """Ends the name of the model of the Open Inference Protocol that takes the network's own input."""
 
+VERSION_DIGITS = 12
+"""Digits of a model file's SHA-256 that name a version of the model."""
+
 _OF_ALL_MODELS = ("access", "require_ray_token")
 """Keys that a service has once, however many models it serves."""
 

@@ -15,8 +15,11 @@ from ray.serve import Application
 from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import AzaionError
+from azaion_engine.model.file import ModelFile
 from azaion_engine.version import __version__
+from deployments.catalog.records import Record, Records
 from deployments.settings import ApplicationSettings, ServiceSettings
+from deployments.versions.version import Version
 
 logger = logging.getLogger("ray.serve")
 
@@ -101,10 +104,21 @@ class RayServe:
 
 
 class ModelApplications:
-    """The applications of the models of one catalogue; safe from any thread."""
+    """The applications of the models of one catalogue; safe from any thread.
+
+    Attributes:
+        settings: Those of every model.
+        changed: Models that serve another version than the configuration names now, with that one, since `deploy`.
+    """
 
     def __init__(
-        self, settings: ApplicationSettings, build: BuildModel, catalog: str, route_prefix: str, serve: Serve
+        self,
+        settings: ApplicationSettings,
+        build: BuildModel,
+        catalog: str,
+        route_prefix: str,
+        serve: Serve,
+        records: Records,
     ) -> None:
         """Deploys nothing yet.
 
@@ -114,6 +128,7 @@ class ModelApplications:
             catalog: Name of the catalogue's application, which begins the names of the others.
             route_prefix: Route of the catalogue.
             serve: Ray Serve.
+            records: What each model is to serve; made for those that have none.
         """
         assert settings.models is not None
         self.settings = {name: settings.of_model(name) for name in settings.models}
@@ -121,6 +136,8 @@ class ModelApplications:
         self._catalog = catalog
         self._prefix = route_prefix.rstrip("/") + PREFIX
         self._serve = serve
+        self._records = records
+        self.changed: dict[str, Version] = {}
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
         self._seen: Mapping[str, Any] = {}
@@ -140,19 +157,36 @@ class ModelApplications:
         A model that cannot be deployed leaves the others; its state says why. What runs with the same settings already
         is left as it is, so this may be done again after a crash.
         """
+        running = self._serve.applications()
         for name, settings in self.settings.items():
-            try:
-                application = self._build(settings, version=_version(settings))
-                self._serve.run(application, self.application_of(name), self.route_of(name))
-                self._refused.pop(name, None)
-            except Exception as error:
-                if not isinstance(error, AzaionError):
-                    logger.exception("the model %s cannot be deployed", name)
-                self._refused[name] = str(error)[:_LONGEST]
+            application = self.application_of(name)
+            configured = Version(model=settings.model, sha256=settings.model_sha256)
+            record = self._records.get(application)
+            if record is not None and record.configured != configured and self._state(name, running).answers:
+                self.changed[name] = configured
+            elif record is None or record.configured != configured:
+                self._records.put(application, Record.first(configured, _version_of(settings), record))
+            self.deploy_one(name)
         listed = {self.application_of(name) for name in self.settings}
-        for name in self._serve.applications():
+        for name in running:
             if name.startswith(f"{self._catalog}.") and name not in listed:
                 self._serve.delete(name)
+
+    def deploy_one(self, model: str) -> None:
+        """Deploys the application of one model with the version that it is to serve, unless it runs already."""
+        settings, name = self.settings[model], self.application_of(model)
+        try:
+            record = self._records.get(name)
+            assert record is not None
+            settings = record.wanted.serving.applied_to(settings)
+            # Without the model: a version is switched to inside the replicas.
+            version = _name_of(self.settings[model], record.deployments)
+            self._serve.run(self._build(settings, version=version), name, self.route_of(model))
+            self._refused.pop(model, None)
+        except Exception as error:
+            if not isinstance(error, AzaionError):
+                logger.exception("the model %s cannot be deployed", model)
+            self._refused[model] = str(error)[:_LONGEST]
 
     def states(self) -> dict[str, ModelState]:
         """Returns the state of every model; asks Serve's controller, but not more often than every `FRESH_S`."""
@@ -160,12 +194,12 @@ class ModelApplications:
             if time.monotonic() - self._seen_at >= FRESH_S:
                 self._seen = self._serve.applications()
                 self._seen_at = time.monotonic()
-            return {name: self._state(name) for name in self.settings}
+            return {name: self._state(name, self._seen) for name in self.settings}
 
-    def _state(self, model: str) -> ModelState:
+    def _state(self, model: str, applications: Mapping[str, Any]) -> ModelState:
         if model in self._refused:
             return ModelState("failed", self._refused[model])
-        overview = self._seen.get(self.application_of(model))
+        overview = applications.get(self.application_of(model))
         if overview is None:
             return ModelState("starting", "its application is not deployed yet")
         state = _STATES.get(overview.status, "unhealthy")
@@ -177,9 +211,21 @@ class ModelApplications:
         return ModelState(state, _reason(message), running)
 
 
-def _version(settings: ServiceSettings) -> str:
-    """Returns a name of these settings and this release, by which Serve knows what it runs already."""
-    return hashlib.sha256(f"{__version__} {settings.model_dump_json()}".encode()).hexdigest()[:16]
+def _name_of(settings: ServiceSettings, deployments: int) -> str:
+    """Returns a name of these settings without their model, by which Serve knows what it runs already."""
+    told = settings.model_dump_json(exclude={"model", "model_sha256"})
+    return hashlib.sha256(f"{__version__} {deployments} {told}".encode()).hexdigest()[:16]
+
+
+def _version_of(settings: ServiceSettings) -> Version:
+    """Returns the version that the model's file is now; without its hash if the file is not on this machine."""
+    if settings.model_sha256 is not None:
+        return Version(model=settings.model, sha256=settings.model_sha256)
+    try:
+        return Version(model=settings.model, sha256=ModelFile.read(settings.model).sha256)
+    except AzaionError as error:  # the replicas tell what is wrong if it is not on theirs
+        logger.warning("the version of %s is not known: %s", settings.model, error)
+        return Version(model=settings.model)
 
 
 def _reason(message: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from azaion_engine.errors import quote
 from deployments.catalog.applications import ModelApplications, ModelState
+from deployments.catalog.rollouts import Rollouts, described
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.settings import RAW, ServiceSettings
 
@@ -18,14 +19,16 @@ CARD_S = 2.0
 class Catalog:
     """The models of one service; used from one event loop."""
 
-    def __init__(self, applications: ModelApplications, handle_of: Callable[[str], Any]) -> None:
+    def __init__(self, applications: ModelApplications, rollouts: Rollouts, handle_of: Callable[[str], Any]) -> None:
         """Creates the catalogue.
 
         Args:
             applications: Their applications.
+            rollouts: Their versions.
             handle_of: Returns Serve's handle of an application by its name.
         """
         self.applications = applications
+        self.rollouts = rollouts
         self._handle_of = handle_of
         self._handles: dict[str, Any] = {}
 
@@ -84,7 +87,7 @@ class Catalog:
             "message": state.message,
             "path": self.applications.route_of(name),
             "replicas": state.replicas,
-            "version": card["version"] if card else None,
+            **described(self.rollouts.record_of(name)),
             "card": card,
         }
 

@@ -25,8 +25,8 @@ _LONGEST_ADDRESS = 45
 
 
 def this_service() -> DetectorService:
-    """Returns the service of this process's replica."""
-    service: DetectorService = serve.get_replica_context().servable_object.service
+    """Returns the service that this process's replica has for a new request; to be called once for each."""
+    service: DetectorService = serve.get_replica_context().servable_object.pick()
     return service
 
 
@@ -40,8 +40,16 @@ async def _this_service() -> DetectorService:
     return this_service()  # async: FastAPI would run a plain function in a thread, for every request
 
 
+async def _serving_service() -> DetectorService:
+    service: DetectorService = serve.get_replica_context().servable_object.service
+    return service
+
+
 Service = Annotated[DetectorService, Depends(_this_service)]
-"""Type of a route's parameter that receives this replica's service."""
+"""Type of a route's parameter that receives this replica's service for a request with pictures."""
+
+ServingService = Annotated[DetectorService, Depends(_serving_service)]
+"""The same for other requests: of the version that serves, never of a canary."""
 
 
 def arriving(request: Request) -> AbstractContextManager[None]:

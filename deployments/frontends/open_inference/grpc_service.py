@@ -138,6 +138,14 @@ class OpenInferenceGrpc:
     service: DetectorService
     repository: ModelRepository
 
+    def pick(self) -> DetectorService:
+        """Returns the service for a new request."""
+        return self.service
+
+    def repository_of(self, service: DetectorService) -> ModelRepository:
+        """Returns the models of one of this replica's services."""
+        return self.repository
+
     async def parse(self, method: str, data: bytes) -> Any:
         """Parses a request, in a thread if it is large.
 
@@ -215,10 +223,11 @@ class OpenInferenceGrpc:
     @_rpc
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""
-        model = self.repository.model(request.model_name, request.model_version)
-        self.service.refuse_when_full()
+        service = self.pick()
+        model = self.repository_of(service).model(request.model_name, request.model_version)
+        service.refuse_when_full()
         _check_size(request.ByteSize(), model.limits.binary_bytes)
-        with Deadline(self.service.settings.timeout_s):
+        with Deadline(service.settings.timeout_s):
             return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
 
 
