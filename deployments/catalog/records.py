@@ -77,7 +77,11 @@ class Record(BaseModel):
     def entry_of(self, version: Version) -> Entry:
         """Returns the last entry of a version; one without history is new."""
         found = [entry for entry in self.history if entry.version.id == version.id]
-        return found[-1] if found else Entry(version=version, state="opening", since=_now())
+        return (
+            found[-1].model_copy(update={"version": version})
+            if found
+            else Entry(version=version, state="opening", since=_now())
+        )
 
     @property
     def before(self) -> Version | None:

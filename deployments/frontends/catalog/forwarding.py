@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Request, Response
@@ -56,26 +56,42 @@ async def forward(request: Request, catalog: Catalog, model: str, path: str) -> 
     handle = await catalog.handle(model)  # before the body is read
     with arriving(request):
         body = await whole_body(request, _most_bytes(catalog.settings_of(model), path))
-    call = HttpCall(
-        request.method,
-        catalog.applications.route_of(model),
-        path,
-        urlencode([(key, value) for key, value in request.query_params.multi_items() if key != "model"]).encode(),
-        _headers(request),
-        body,
-        (request.client.host, request.client.port) if request.client else None,
-    )
+    query = [(key, value) for key, value in request.query_params.multi_items() if key != "model"]
+    client = (request.client.host, request.client.port) if request.client else None
+    root_path = catalog.applications.route_of(model)
+    call = HttpCall(request.method, root_path, path, urlencode(query).encode(), _headers(request), body, client)
+    answer = await _answer(handle, call, catalog.settings_of(model).timeout_s, model)
+    response = Response(answer.body, answer.status)
+    response.raw_headers = [each for each in answer.headers if each[0].lower() not in _OF_THE_CONNECTION]
+    return response
+
+
+async def fetch(request: Request, catalog: Catalog, model: str, path: str) -> HttpAnswer:
+    """Asks a model for what it answers to GET; with the headers of a request, e.g. its key.
+
+    Args:
+        request: On whose behalf.
+        catalog: The models.
+        model: Name of the model.
+        path: Path behind the route of the model's application.
+
+    Raises:
+        UnknownModelError: As `forward`, like the other errors of the model.
+    """
+    call = HttpCall("GET", catalog.applications.route_of(model), path, b"", _headers(request), b"")
+    return await _answer(await catalog.handle(model), call, catalog.settings_of(model).timeout_s, model)
+
+
+async def _answer(handle: Any, call: HttpCall, timeout_s: float, model: str) -> HttpAnswer:
     try:
-        with Deadline(catalog.settings_of(model).timeout_s + _SLACK_S):  # the replica itself ends it before
+        with Deadline(timeout_s + _SLACK_S):  # the replica itself ends it before
             # By reference: a body of any size, through shared memory.
             answer: HttpAnswer = await handle.options(_by_reference=True).answer.remote(call)
     except BackPressureError as error:
         raise OverloadedError(f"the queues of all replicas of {model!r} are full; try again later") from error
     except (DeploymentUnavailableError, RayActorError) as error:
         raise ModelUnavailableError(f"the replica of {model!r} that had the request has ended; try again") from error
-    response = Response(answer.body, answer.status)
-    response.raw_headers = [each for each in answer.headers if each[0].lower() not in _OF_THE_CONNECTION]
-    return response
+    return answer
 
 
 def _headers(request: Request) -> list[tuple[bytes, bytes]]:

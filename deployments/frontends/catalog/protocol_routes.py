@@ -15,7 +15,7 @@ from azaion_engine.errors import QUOTED
 from azaion_engine.version import __version__
 from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError, UnknownModelError
-from deployments.frontends.catalog.forwarding import Models, forward
+from deployments.frontends.catalog.forwarding import Models, fetch, forward
 from deployments.frontends.failures import explain
 from deployments.frontends.open_inference.messages import protocol_status
 from deployments.frontends.open_inference.repository import EXTENSIONS
@@ -82,8 +82,8 @@ async def statistics(request: Request, catalog: Models) -> JSONResponse:
     return JSONResponse({"model_stats": [entry for entries in found for entry in entries]})
 
 
-@router.api_route("/models/{name}", methods=_METHODS)
-@router.api_route("/models/{name}/{path:path}", methods=_METHODS)
+@router.api_route("/models/{name}", methods=_METHODS, include_in_schema=False)
+@router.api_route("/models/{name}/{path:path}", methods=_METHODS, include_in_schema=False)
 async def of_a_model(request: Request, catalog: Models, name: str, path: str = "") -> Response:
     """Lets the model of that name answer."""
     behind = f"/{path}" if path else ""
@@ -97,6 +97,6 @@ async def not_served(request: Request, path: str) -> Response:
 
 
 async def _statistics(request: Request, catalog: Catalog, name: str) -> list[dict[str, Any]]:
-    answer = await forward(request, catalog, name, "/v2/models/stats")
-    entries: list[dict[str, Any]] = json.loads(bytes(answer.body))["model_stats"] if answer.status_code == 200 else []
+    answer = await fetch(request, catalog, name, "/v2/models/stats")
+    entries: list[dict[str, Any]] = json.loads(answer.body)["model_stats"] if answer.status == 200 else []
     return entries
