@@ -216,4 +216,4 @@ def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, quotas_of(replicas))
+    return Guard(keys, settings.max_queue, quotas_of(replicas), settings.name)

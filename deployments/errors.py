@@ -71,6 +71,12 @@ class KeyExpiredError(BadInputError):
     code = "key_expired"
 
 
+class ModelForbiddenError(BadInputError):
+    """The key is known and not for this model."""
+
+    code = "model_forbidden"
+
+
 class LimitError(LaterError, BadInputError):
     """A key may not send more now."""
 
@@ -113,6 +119,7 @@ _STATUSES = {
     "unauthorized": 401,
     "key_disabled": 403,
     "key_expired": 403,
+    "model_forbidden": 403,
     "unknown_model": 404,
     "picture_undecodable": 400,
     "empty_body": 400,

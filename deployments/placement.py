@@ -78,7 +78,8 @@ def share_of_each(models: Sequence[ServiceSettings], resources: Mapping[str, flo
         if settings.engine == "onnx" or settings.num_gpus == 0 or not gpus:
             replicas += settings.cpu_replicas
         else:
-            replicas += 1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu
+            used = gpus if settings.num_gpus == "auto" else math.ceil(settings.num_gpus)
+            replicas += used * (1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu)
     sharing = sum(settings.num_gpus == "auto" and settings.engine != "onnx" for settings in models)
     cpus = resources.get("CPU", replicas) / replicas
     return Share(len(models), 1 / max(1, sharing), 1 if cpus >= 1 else _rounded(cpus))

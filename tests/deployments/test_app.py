@@ -17,7 +17,7 @@ from ray import serve
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
 from deployments.app import build, build_application
-from deployments.settings import ServiceSettings
+from deployments.settings import ApplicationSettings, ServiceSettings
 from tests.azaion_engine.models import make_detector
 from tests.deployments.access.keys_made import add_key
 
@@ -117,14 +117,14 @@ def test_a_service_that_others_reach_without_a_key_is_warned_of(
     monkeypatch.setattr(serve.context, "_get_global_client", lambda raise_if_no_controller_running: client)
     add_key(tmp_path / "keys.json")
     access = {"keys_file": str(tmp_path / "keys.json")} if keys else None
-    build(ServiceSettings(num_gpus=0, access=access))
+    build(ApplicationSettings(num_gpus=0, access=access))
     assert (f"OPEN: HTTP listens on {host}" in said.text) is warned
 
 
 @pytest.mark.usefixtures("sixteen_cores_two_gpus")
 def test_an_address_that_ray_does_not_tell_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(serve.context, "_get_global_client")
-    build(ServiceSettings(num_gpus=0))
+    build(ApplicationSettings(num_gpus=0))
 
 
 @pytest.mark.usefixtures("sixteen_cores_two_gpus")

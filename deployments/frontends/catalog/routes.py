@@ -10,9 +10,11 @@ from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError
 from deployments.frontends.catalog.forwarding import Models, forward
 from deployments.frontends.catalog.schema import ModelList
+from deployments.frontends.page.routes import page_of_several
 from deployments.frontends.query import no_query
 
 router = APIRouter()
+router.add_api_route("/", page_of_several, methods=["GET"], include_in_schema=False)
 
 _FORWARDED = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 

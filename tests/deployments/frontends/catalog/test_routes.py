@@ -179,4 +179,5 @@ def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
 
     page, docs, document, alive = asked(run, ask)
     assert {answer.status_code for answer in (page, docs, document, alive)} == {200}
+    assert "<body data-models>" in page.text
     assert {"/models", "/detect"} <= document.json()["paths"].keys()
