@@ -261,6 +261,7 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         {
             "key_disabled": "the key 'lab' is switched off",
             "key_expired": "the key 'lab' expired at 2026-12-01 00:00:00 UTC",
+            "model_forbidden": "the key 'lab' is not for the model 'ships'",
         },
     ),
     408: (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ import pytest
 from playwright.sync_api import expect
 from ray import serve
 
+from azaion_cli.app import main
 from azaion_engine.detector import Detector
 from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.app import build_catalog
@@ -23,6 +27,7 @@ from tests.azaion_engine.models import make_detector
 from tests.deployments.frontends.page.browser import Visit, open_chromium
 from tests.running_serve import RunningServe
 
+ROOT = Path(__file__).parents[3]
 PICTURE = sample_picture()
 CONFIDENCE = 0.05
 
@@ -185,6 +190,36 @@ def test_a_canary_gets_some_requests_and_goes_with_a_rollback(service: Service) 
     assert sorted(versions) == sorted([old, new] * 5)
     order("rollback", "cars")
     assert {service.ask("cars")["version"] for _ in range(4)} == {old}
+
+
+def test_the_example_asks_each_model_that_is_served(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "picture.jpg").write_bytes(PICTURE)
+    url = str(service.http.base_url).rstrip("/")
+    command = [sys.executable, "examples/several_models.py", str(tmp_path / "picture.jpg"), "--url", url]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    cars, ships, broken = done.stdout.splitlines()
+    assert cars.startswith(f"cars {service.version('old')}: ")
+    assert ships.startswith(f"ships {service.version('ships')}: ")
+    assert broken.startswith("broken: failed, ")
+
+
+def test_the_command_deploys_compares_and_takes_back(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "picture.jpg").write_bytes(PICTURE)
+    new = service.files["new"]
+    assert main(["deploy", "cars", str(new), "--compare", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["version"], told["state"]) == ("cars", service.version("new"), "serving")
+    assert "agree: " in told["comparison"]
+    assert service.ask("cars")["version"] == service.version("new")
+    assert main(["deploy", "cars", "--rollback"]) == 0
+    assert service.ask("cars")["version"] == service.version("old")
+    assert main(["deploy", "cars", str(service.files["ships"]), "--compare", str(tmp_path), "--least", "1"]) == 4
+    assert "at least 100.0% were asked for" in capsys.readouterr().err
+    assert main(["deploy", "planes", str(new)]) != 0
+    assert "served here: cars, ships, broken" in capsys.readouterr().err
+    assert service.ask("cars")["version"] == service.version("old")
 
 
 def test_the_page_offers_the_models_and_asks_the_chosen_one(service: Service) -> None:
