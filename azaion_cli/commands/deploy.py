@@ -146,7 +146,7 @@ def _handle(application: str | None) -> Any:
     if len(catalogs) != 1:
         found = f"several: {', '.join(catalogs)}; name one with --application" if catalogs else "none"
         raise ConfigurationError(f"expected a running service whose configuration has `models`, found {found}")
-    return serve.get_app_handle(catalogs[0])
+    return serve.get_app_handle(catalogs[0]).options(_by_reference=True)  # pictures of any size
 
 
 def _ordered(handle: Any, method: str, *arguments: Any) -> Any:

@@ -171,6 +171,7 @@ class ModelApplications:
         for name in running:
             if name.startswith(f"{self._catalog}.") and name not in listed:
                 self._serve.delete(name)
+                self._records.forget(name)
 
     def deploy_one(self, model: str) -> None:
         """Deploys the application of one model with the version that it is to serve, unless it runs already."""

@@ -133,11 +133,15 @@ class Records:
     def get(self, application: str) -> Record | None:
         """Returns the record of an application; None if it has none."""
         text = self._store.get(_name(application))
-        return None if text is None else Record.model_validate_json(text)
+        return Record.model_validate_json(text) if text else None
 
     def put(self, application: str, record: Record) -> None:
         """Keeps the record of an application."""
         self._store.put(_name(application), record.model_dump_json())
+
+    def forget(self, application: str) -> None:
+        """Drops the record of an application that is deleted."""
+        self._store.put(_name(application), "")
 
 
 def _name(application: str) -> str:

@@ -146,9 +146,9 @@ class Rollouts:
         """Tells every replica again and again what it is to serve; never returns."""
         while True:
             await asyncio.sleep(KEEP_S)
-            for model in self._applications.settings:
-                if model not in self._tasks:
-                    await self._tell(model)
+            states = await asyncio.to_thread(self._applications.states)
+            quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
+            await asyncio.gather(*(self._tell(model) for model in quiet))
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
         self._refuse_if_busy(model)
@@ -173,6 +173,7 @@ class Rollouts:
     async def _watch(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
         while True:
             told = await self._tell(model, trial)
+            trial = None if told else trial  # may be many pictures
             reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
             failed = next((report for report in reports if report.state == "failed"), None)
             record = self.record_of(model)
@@ -208,7 +209,7 @@ class Rollouts:
 
     async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
         """Tells all replicas of a model what they are to serve; one that is ending is left out."""
-        handle = self._handle_of(self._applications.application_of(model))
+        handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
         try:
             told: Sequence[Any] = await asyncio.wait_for(
                 handle.broadcast("follow", self.record_of(model).wanted, trial).results_async(return_exceptions=True),

@@ -204,3 +204,37 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
     assert name_of(held) != before
     assert "b.onnx" in held.serve.running["several.cars"][0]
     assert states(held)[-1] == ("b", "serving")
+
+
+def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["another"] = ("", "/another")
+    assert {route for _, route in held.serve.running.values()} == {"/models/cars", "/models/ships", "/another"}
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "another"}
+
+
+def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files: list[Path], tmp_path: Path) -> None:
+    name = name_of(held)
+    cars = {"model": str(files[0]), "confidence": 0.6}
+    held.begin(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx"))
+    assert name_of(held) != name
+
+
+def test_a_model_that_cannot_be_deployed_leaves_the_others(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_or_fail(application: Any, name: str, route_prefix: str) -> None:
+        if name == "several.cars":
+            raise RuntimeError("the route is taken")
+        held.serve.running[name] = (application, route_prefix)
+
+    monkeypatch.setattr(held.serve, "run", run_or_fail)
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    states = held.applications.states()
+    assert (states["cars"].state, states["cars"].message) == ("failed", "the route is taken")
+    assert states["ships"].state == "serving"

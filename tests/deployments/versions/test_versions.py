@@ -218,3 +218,18 @@ def test_a_version_takes_its_copy_if_it_is_there(tmp_path: Any) -> None:
     kept.write_bytes(b"")
     applied = version.applied_to(ServiceSettings())
     assert (applied.model, applied.model_sha256) == (str(kept), "c" * 64)
+
+
+def test_an_answer_of_the_protocol_tells_the_version_too(run: Callable[..., Any]) -> None:
+    tensor = {"name": "images", "shape": [1, 3, 32, 32], "datatype": "FP32", "data": [0.0] * 3072}
+
+    async def scenario(held: VersionedReplica) -> list[Any]:
+        async with client() as http:
+            first = (await http.post("/v2/models/stand-in_raw/infer", json={"inputs": [tensor]})).json()
+            await held.reach(both(), "open")
+            held.versions.follow(Wanted(serving=NEW))
+            return [first, (await http.post("/v2/models/stand-in_raw/infer", json={"inputs": [tensor]})).json()]
+
+    with versioned() as held:
+        answers = run(scenario(held))
+    assert [answer["parameters"] for answer in answers] == [{"version": OLD.id}, {"version": NEW.id}]
