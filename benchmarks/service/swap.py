@@ -26,7 +26,7 @@ from azaion_engine.model.file import ModelFile, sample_picture
 from benchmarks.records.machine import machine
 
 CONFIDENCE = 0.5
-"""Only surer boxes are compared: an engine in FP16 may find others near the usual threshold in batches of other sizes."""
+"""Only surer boxes are compared: in FP16, batches of other sizes may find others near the usual threshold."""
 
 QUIET_S = 10.0
 """Seconds of load before and after the deployment."""

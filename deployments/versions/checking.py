@@ -39,7 +39,9 @@ def check_model(settings: DetectorSettings) -> str:
     given = settings.model_dump_json(include=set(DetectorSettings.model_fields))
     command = [sys.executable, "-m", "deployments.versions.checking"]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=LONGEST_S, check=False)
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=_environment()
+        )
     except subprocess.TimeoutExpired:
         raise VersionRefusedError(f"its engine was not built within {LONGEST_S / 3600:g} hours") from None
     try:
@@ -65,6 +67,11 @@ def agreement_of(detector: Detector) -> str:
     if not origin.agreement.holds:
         raise EngineBuildError(f"the engine finds other boxes than ONNX Runtime: {origin.agreement}")
     return str(origin.agreement)
+
+
+def _environment() -> dict[str, str]:
+    """Returns this process's environment, with the import path that Ray gave it."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _open_and_run(settings: DetectorSettings) -> dict[str, str]:
