@@ -121,7 +121,8 @@ def build_application(
         deployment = deployment.options(version=version, _internal=True)
     if not catalogued:
         return deployment.bind(settings, replicas, opener)
-    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check_model if own_engine else None))
+    check = check_model if own_engine and per_gpu == 1 else None
+    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check))
 
 
 def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = None) -> Application:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
+from azaion_engine.model.file import SAMPLES, sample_picture
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
@@ -30,6 +31,7 @@ from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
 from deployments.service import Answer, DetectorService, RowAnswer
 from deployments.settings import ServiceSettings
+from deployments.versions.checking import agreement_of
 from deployments.versions.comparison import compare
 from deployments.versions.version import Report, Trial, Version, Wanted
 from deployments.versions.versions import Opened, Versions
@@ -180,9 +182,12 @@ class DetectorDeployment(OpenInferenceGrpc):
             AzaionError: It cannot be opened, or finds other boxes than it should.
         """
         settings = version.applied_to(self._settings)
-        agreement = self._check(settings.model_copy(update=self._shares)) if self._check is not None else ""
+        if self._check is not None:
+            self._check(settings.model_copy(update=self._shares))
         service = self._open(settings, beside=beside)
         try:
+            service.detector.detect([sample_picture(name) for name in SAMPLES])
+            agreement = agreement_of(service.detector)
             comparison = compare(beside.detector, service.detector, trial.pictures) if trial is not None else None
             if trial is not None and comparison is not None and comparison.share < trial.least:
                 raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
@@ -197,12 +202,12 @@ class Catalogued(NamedTuple):
 
     Attributes:
         models: Number of models that are served beside each other; they share the memory.
-        check: Opens a version in a process of its own first, and returns how far its engine agrees with ONNX Runtime;
-            raises an AzaionError if it is refused. None: a stand-in engine needs none.
+        check: Opens a version in a process of its own first, and raises an AzaionError if it is refused; None where the
+            engine lives in such a process anyway.
     """
 
     models: int
-    check: Callable[[ServiceSettings], str] | None
+    check: Callable[[ServiceSettings], None] | None
 
 
 def _wanted_version(configured: Version) -> Version:

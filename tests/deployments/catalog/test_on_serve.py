@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from playwright.sync_api import expect
@@ -24,8 +25,9 @@ from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.app import build_catalog
 from deployments.settings import ApplicationSettings
 from tests.azaion_engine.models import make_detector
+from tests.deployments.frontends.open_inference.grpc_calls import Input, call, protocol
 from tests.deployments.frontends.page.browser import Visit, open_chromium
-from tests.running_serve import RunningServe
+from tests.running_serve import Deployed, RunningServe
 
 ROOT = Path(__file__).parents[3]
 PICTURE = sample_picture()
@@ -190,6 +192,17 @@ def test_a_canary_gets_some_requests_and_goes_with_a_rollback(service: Service) 
     assert sorted(versions) == sorted([old, new] * 5)
     order("rollback", "cars")
     assert {service.ask("cars")["version"] for _ in range(4)} == {old}
+
+
+def test_a_call_over_grpc_names_the_application_of_its_model(service: Service, running_serve: RunningServe) -> None:
+    with grpc.insecure_channel(running_serve.grpc_address) as channel:
+        for name, file in (("cars", "old"), ("ships", "ships")):
+            app = Deployed(None, "", f"several.{name}")
+            contents = protocol.InferTensorContents(bytes_contents=[PICTURE])
+            tensor = Input(name="picture", datatype="BYTES", shape=[1], contents=contents)
+            answer = call(channel, "ModelInfer", app, model_name=name, inputs=[tensor])
+            assert answer.model_name == name
+            assert answer.parameters["version"].string_param == service.version(file)
 
 
 def test_the_example_asks_each_model_that_is_served(service: Service, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def settings_of(path: Path, model: bytes) -> ServiceSettings:
 
 
 def test_a_model_that_runs_is_let_through_and_one_that_cannot_says_why(tmp_path: Path) -> None:
-    assert check_model(settings_of(tmp_path / "good.onnx", make_detector())) == ""
+    check_model(settings_of(tmp_path / "good.onnx", make_detector()))
     with pytest.raises(VersionRefusedError, match="Mystery"):
         check_model(settings_of(tmp_path / "bad.onnx", make_detector(unknown_op=True)))
 

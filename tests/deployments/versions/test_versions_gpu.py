@@ -12,7 +12,7 @@ import pytest
 from azaion_engine.detector import Detector
 from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.service import DetectorService
-from deployments.versions.checking import check_model
+from deployments.versions.checking import agreement_of, check_model
 from deployments.versions.version import Trial, Version, Wanted
 from deployments.versions.versions import Opened, Versions
 from tests.azaion_engine.models import make_detector
@@ -35,8 +35,9 @@ def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
 
     def open_beside(version: Version, beside: DetectorService, trial: Trial | None) -> Opened:
         settings = version.applied_to(beside.settings)
-        agreement = check_model(settings)
-        return Opened(DetectorService(settings, Detector.open(settings), 2, beside=beside), agreement)
+        check_model(settings)
+        service = DetectorService(settings, Detector.open(settings), 2, beside=beside)
+        return Opened(service, agreement_of(service.detector))
 
     async def ask(versions: Versions, answers: dict[str, set[tuple[int, ...]]], over: asyncio.Event) -> None:
         while not over.is_set():
