@@ -19,6 +19,8 @@ from tests.azaion_engine.models import make_detector
 from tests.deployments.in_process import replica
 
 CONFIDENCE = 0.05
+GRACE_S = 10.0
+"""Longer than a request takes."""
 
 
 def version_of(path: Path, seed: int) -> Version:
@@ -57,14 +59,14 @@ def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
         for serving in (second, first, second):
             versions.follow(Wanted(serving=serving))
             await asyncio.sleep(1)
-        await asyncio.sleep(2)  # longer than the grace: the first engine is closed beside the running one
+        await asyncio.sleep(GRACE_S + 1): the first engine is closed beside the running one
         over.set()
         await asyncio.gather(*callers)
         return answers
 
     settings = {"engine": "tensorrt", "cache_dir": tmp_path / "cache", "optimization_level": 1, "batch_size": 4}
     with replica(Detector.open, model=first.model, model_sha256=first.sha256, **settings) as inner:
-        versions = Versions(first, inner.service, open_beside, grace_s=1.0)
+        versions = Versions(first, inner.service, open_beside, grace_s=GRACE_S)
         answers = run(scenario(versions))
         assert versions.serving == second.id
         assert versions.current.detector.engine.name.startswith("tensorrt")
