@@ -59,7 +59,7 @@ def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
         for serving in (second, first, second):
             versions.follow(Wanted(serving=serving))
             await asyncio.sleep(1)
-        await asyncio.sleep(GRACE_S + 1): the first engine is closed beside the running one
+        await asyncio.sleep(GRACE_S + 1)  # the first engine is closed beside the running one
         over.set()
         await asyncio.gather(*callers)
         return answers
