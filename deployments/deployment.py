@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import ray
 from numpy.typing import NDArray
@@ -91,7 +90,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         service = self._open(settings, guard=guard)
         self._versions = Versions(version, service, self._open_beside, 2 * settings.timeout_s + 5)
         self.reception = service.reception
-        self._repositories: WeakKeyDictionary[DetectorService, ModelRepository] = WeakKeyDictionary()
+        self._repositories: dict[DetectorService, ModelRepository] = {}
         freeze_garbage()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
@@ -118,9 +117,12 @@ class DetectorDeployment(OpenInferenceGrpc):
 
     def repository_of(self, service: DetectorService) -> ModelRepository:
         """Returns the models of the Open Inference Protocol of a version."""
-        if service not in self._repositories:
-            self._repositories[service] = ModelRepository(service)
-        return self._repositories[service]
+        found = self._repositories.get(service)
+        if found is None:
+            still = self._versions.services
+            self._repositories = {known: each for known, each in self._repositories.items() if known in still}
+            found = self._repositories[service] = ModelRepository(service)
+        return found
 
     async def follow(self, wanted: Wanted, trial: Trial | None = None) -> tuple[str, dict[str, Report]]:
         """Serves what is wanted, as `Versions.follow`; returns the version that serves too."""

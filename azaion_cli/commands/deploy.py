@@ -84,7 +84,7 @@ def deploy(
     if json_:
         print_json({"model": name, **entry})
     if entry["state"] == "failed":
-        raise ModelError(f"the version {version} of {name} is refused, the one before it serves on: {entry['message']}")
+        raise ModelError(f"the version {version} of {name} is refused: {entry['message']}")
     say(f"the version {version} of {name} is {entry['state']}{_told(entry)}")
 
 
@@ -94,8 +94,11 @@ def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any
     said = False
     while True:
         models = {model["name"]: model for model in _ordered(handle, "describe")}
-        entry: dict[str, Any] = next(each for each in models[name]["history"] if each["version"] == version)
-        if entry["state"] != "opening":
+        model = models[name]
+        entry: dict[str, Any] = next(each for each in model["history"] if each["version"] == version)
+        if model["state"] == "failed" and not model["replicas"]:  # nothing served before it either
+            return {**entry, "state": "failed", "message": model["message"]}
+        if entry["state"] != "opening" and model["replicas"]:
             return entry
         if not said and not quiet:
             say(f"the version {version} of {name} is built and checked; the one before it serves meanwhile")

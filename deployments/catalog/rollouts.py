@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from azaion_engine.errors import AzaionError, InvalidParameterError
+from azaion_engine.errors import InvalidParameterError
 from deployments.catalog.applications import ModelApplications
 from deployments.catalog.kept import keep, read_version
 from deployments.catalog.records import Entry, Record, Records
@@ -133,7 +133,7 @@ class Rollouts:
             try:
                 self._put(model, self.record_of(model).model_copy(update={"configured": configured}))
                 await self.deploy(model, configured.model)
-            except AzaionError as error:
+            except Exception as error:
                 logger.warning("the configured version of %s is not served: %s", model, error)
         for model in self._applications.settings:
             if model in self._tasks:
@@ -146,9 +146,12 @@ class Rollouts:
         """Tells every replica again and again what it is to serve; never returns."""
         while True:
             await asyncio.sleep(KEEP_S)
-            states = await asyncio.to_thread(self._applications.states)
-            quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
-            await asyncio.gather(*(self._tell(model) for model in quiet))
+            try:
+                states = await asyncio.to_thread(self._applications.states)
+                quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
+                await asyncio.gather(*(self._tell(model) for model in quiet))
+            except Exception:  # e.g. Serve's controller is being replaced
+                logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
         self._refuse_if_busy(model)

@@ -81,6 +81,11 @@ class Versions:
         assert service is not None
         return service
 
+    @property
+    def services(self) -> set[DetectorService]:
+        """The services that a request may use."""
+        return {entry.service for entry in self._entries.values() if entry.service is not None}
+
     def pick(self) -> DetectorService:
         """Returns the service for a new request: the candidate's for its share of them, evenly spread."""
         if self._candidate is None:
