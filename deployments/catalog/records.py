@@ -34,6 +34,10 @@ class Entry(BaseModel):
         """Returns the entry in another state from now on, with what is told of it."""
         return self.model_copy(update={"state": state, "since": _now(), **told})
 
+    def told(self, **told: Any) -> Entry:
+        """Returns the entry with what is told of it, in the same state."""
+        return self.model_copy(update=told)
+
 
 class Record(BaseModel):
     """One model."""
@@ -59,16 +63,17 @@ class Record(BaseModel):
         wanted = Wanted(serving=version)
         return cls(configured=configured, wanted=wanted, history=(*history, entry), deployments=deployments)
 
-    def with_entry(self, entry: Entry, **changed: Any) -> Record:
-        """Returns the record with an entry in the place of its version's last one, or behind all others if it is new.
+    def with_entry(self, entry: Entry, *, new: bool = False, **changed: Any) -> Record:
+        """Returns the record with an entry in the place of its version's last one, or behind all others.
 
         Args:
-            entry: The entry; one that opens is always new.
+            entry: The entry.
+            new: Whether it stands behind all others although its version has been deployed before.
             **changed: Other fields.
         """
         history = list(self.history)
         places = [index for index, each in enumerate(history) if each.version.id == entry.version.id]
-        if places and entry.state != "opening":
+        if places and not new:
             history[places[-1]] = entry
         else:
             history.append(entry)

@@ -138,6 +138,7 @@ class Rollouts:
         for model in self._applications.settings:
             if model in self._tasks:
                 continue
+            self._settle(model)
             candidate = self.record_of(model).wanted.candidate
             if candidate is not None and self.record_of(model).entry_of(candidate).state == "opening":
                 self._watch_later(model, candidate, self.record_of(model).entry_of(candidate).share, None)
@@ -165,13 +166,26 @@ class Rollouts:
             await asyncio.to_thread(self._applications.deploy_one, model)
             return
         wanted = Wanted(serving=serving, candidate=version)
-        self._put(model, record.with_entry(entry, wanted=wanted))
+        self._put(model, record.with_entry(entry, new=True, wanted=wanted))
         self._watch_later(model, version, share, trial)
 
     def _watch_later(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
-        task = asyncio.get_running_loop().create_task(self._watch(model, version, share, trial))
+        task = asyncio.get_running_loop().create_task(self._watch_or_fail(model, version, share, trial))
         self._tasks[model] = task
         task.add_done_callback(lambda done: self._tasks.pop(model, None) if self._tasks.get(model) is done else None)
+
+    async def _watch_or_fail(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
+        try:
+            await self._watch(model, version, share, trial)
+        except Exception as error:
+            logger.exception("the version %s of %s is given up", version.id, model)
+            await self._refuse(model, version, f"the catalogue failed: {error}")
+
+    async def _refuse(self, model: str, version: Version, message: str) -> None:
+        record = self.record_of(model)
+        entry = record.entry_of(version).now("failed", message=message)
+        self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
+        await self._tell(model)
 
     async def _watch(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
         while True:
@@ -179,45 +193,58 @@ class Rollouts:
             trial = None if told else trial  # may be many pictures
             reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
             failed = next((report for report in reports if report.state == "failed"), None)
-            record = self.record_of(model)
             if failed is not None:
                 logger.warning("the version %s of %s is refused: %s", version.id, model, failed.message)
-                entry = record.entry_of(version).now("failed", message=failed.message)
-                self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
-                await self._tell(model)
+                await self._refuse(model, version, failed.message)
                 return
             if reports and all(report.state == "open" for report in reports):
-                found = {"agreement": reports[0].agreement, "comparison": reports[0].comparison}
-                self._put(model, record.with_entry(record.entry_of(version).now("canary", share=share, **found)))
                 break
             await asyncio.sleep(LOOK_S)
+        record = self.record_of(model)
+        found = {"agreement": reports[0].agreement, "comparison": reports[0].comparison}
         if not share:
+            self._put(model, record.with_entry(record.entry_of(version).told(**found)))
             await self._switch(model, version)
             return
-        record = self.record_of(model)
-        self._put(model, record.model_copy(update={"wanted": record.wanted.model_copy(update={"share": share})}))
+        entry = record.entry_of(version).now("canary", share=share, **found)
+        self._put(model, record.with_entry(entry, wanted=record.wanted.model_copy(update={"share": share})))
         await self._tell(model)
 
     async def _switch(self, model: str, version: Version) -> None:
-        record = self.record_of(model)
-        before = record.entry_of(record.wanted.serving).now("retired")
-        after = record.entry_of(version).now("serving", share=0.0)
-        self._put(model, record.with_entry(before).with_entry(after, wanted=Wanted(serving=version)))
+        before = self.record_of(model).wanted.serving
+        self._put(model, self.record_of(model).model_copy(update={"wanted": Wanted(serving=version)}))
         until = time.monotonic() + SWITCH_S
         while any(told.serving != version.id for told in await self._tell(model)):
             if time.monotonic() > until:
                 logger.warning("a replica of %s does not switch to the version %s", model, version.id)
-                return
+                break
             await asyncio.sleep(LOOK_S)
+        self._settle(model, before)
+
+    def _settle(self, model: str, before: Version | None = None) -> None:
+        """Writes into the history which version serves now.
+
+        Args:
+            model: Name of the model.
+            before: The version that served until now, of which a copy may be kept; default: as the history has it.
+        """
+        record = self.record_of(model)
+        serving = record.entry_of(record.wanted.serving)
+        if serving.state == "serving":
+            return
+        for entry in record.history:
+            if entry.state == "serving":
+                version = before if before is not None and before.id == entry.version.id else entry.version
+                record = record.with_entry(entry.now("retired", version=version))
+        self._put(model, record.with_entry(serving.now("serving", share=0.0)))
 
     async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
         """Tells all replicas of a model what they are to serve; one that is ending is left out."""
-        handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
+        wanted = self.record_of(model).wanted
         try:
-            told: Sequence[Any] = await asyncio.wait_for(
-                handle.broadcast("follow", self.record_of(model).wanted, trial).results_async(return_exceptions=True),
-                ANSWER_S,
-            )
+            handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
+            response = handle.broadcast("follow", wanted, trial)
+            told: Sequence[Any] = await asyncio.wait_for(response.results_async(return_exceptions=True), ANSWER_S)
         except Exception as error:  # the application has no replica now, or is ending
             logger.info("the replicas of %s cannot be told what to serve: %r", model, error)
             return []
@@ -229,6 +256,8 @@ class Rollouts:
             raise InvalidParameterError(
                 f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
             )
+        if model in self._tasks:
+            raise InvalidParameterError(f"the replicas of {model!r} are switching to another version; try again")
 
     def _put(self, model: str, record: Record) -> None:
         self._records.put(self._applications.application_of(model), record)
