@@ -33,7 +33,7 @@ from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
 from deployments.versions.comparison import compare
 from deployments.versions.version import Report, Trial, Version, Wanted
-from deployments.versions.versions import Opened, Versions
+from deployments.versions.versions import Versions
 from deployments.watching.log import show_library_log
 
 logger = logging.getLogger("ray.serve")
@@ -88,7 +88,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         self._check = catalogued.check if catalogued is not None else None
         guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
         service = self._open(settings, guard=guard)
-        self._versions = Versions(version, service, self._open_beside, 2 * settings.timeout_s + 5)
+        self._versions = Versions(version, service, self, 2 * settings.timeout_s + 5)
         self.reception = service.reception
         self._repositories: dict[DetectorService, ModelRepository] = {}
         freeze_garbage()
@@ -177,11 +177,11 @@ class DetectorDeployment(OpenInferenceGrpc):
             detector.close()
             raise
 
-    def _open_beside(self, version: Version, beside: DetectorService, trial: Trial | None) -> Opened:
-        """Opens another version; called in a thread.
+    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+        """Opens another version, as `versions.Opener` says.
 
         Raises:
-            AzaionError: It cannot be opened, or finds other boxes than it should.
+            AzaionError: It cannot be opened or run, or finds other boxes than ONNX Runtime.
         """
         settings = version.applied_to(self._settings)
         if self._check is not None:
@@ -189,14 +189,21 @@ class DetectorDeployment(OpenInferenceGrpc):
         service = self._open(settings, beside=beside)
         try:
             service.detector.detect([sample_picture(name) for name in SAMPLES])
-            agreement = agreement_of(service.detector)
-            comparison = compare(beside.detector, service.detector, trial.pictures) if trial is not None else None
-            if trial is not None and comparison is not None and comparison.share < trial.least:
-                raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
-            return Opened(service, agreement, "" if comparison is None else str(comparison))
+            return service, agreement_of(service.detector)
         except BaseException:
             service.retire()
             raise
+
+    def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:
+        """Compares two versions, as `versions.Opener` says.
+
+        Raises:
+            VersionRefusedError: They agree on less than the trial asks for.
+        """
+        comparison = compare(before.detector, after.detector, trial.pictures)
+        if comparison.share < trial.least:
+            raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
+        return str(comparison)
 
 
 class Catalogued(NamedTuple):

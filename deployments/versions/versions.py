@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Protocol
 
 from azaion_engine.errors import AzaionError
 from deployments.service import DetectorService
@@ -15,22 +14,20 @@ from deployments.versions.version import Report, Trial, Version, Wanted
 logger = logging.getLogger("ray.serve")
 
 
-class Opened(NamedTuple):
-    """A version that was opened beside another.
+class Opener(Protocol):
+    """Opens versions in this process; its methods are called in threads, and raise an AzaionError to refuse one."""
 
-    Attributes:
-        service: Answers with it.
-        agreement: How far a built engine agrees with ONNX Runtime; empty if that is the engine.
-        comparison: How far its boxes agree with those of the serving version; empty if nothing was compared.
-    """
+    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+        """Opens a version beside the serving one.
 
-    service: DetectorService
-    agreement: str = ""
-    comparison: str = ""
+        Returns:
+            Its service, and how far a built engine agrees with ONNX Runtime; empty if that is the engine.
+        """
+        ...
 
-
-OpenBeside = Callable[[Version, DetectorService, Trial | None], Opened]
-"""Opens a version in this process: gets the serving one's service, and how to compare both."""
+    def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:
+        """Returns how far the boxes of a version agree with those of the serving one."""
+        ...
 
 
 class _Entry:
@@ -56,18 +53,18 @@ class Versions:
     A version that is no longer wanted is closed after the longest time for which a request may still use it.
     """
 
-    def __init__(self, version: Version, service: DetectorService, open_beside: OpenBeside, grace_s: float) -> None:
+    def __init__(self, version: Version, service: DetectorService, opener: Opener, grace_s: float) -> None:
         """Begins with one version that is open.
 
         Args:
             version: It.
             service: Its service; `close` closes it.
-            open_beside: Opens another; called in a thread.
+            opener: Opens others.
             grace_s: Seconds for which a request may use a version.
         """
         self._serving = version.id
         self._entries = {version.id: _Entry(service)}
-        self._open_beside = open_beside
+        self._opener = opener
         self._grace_s = grace_s
         self._candidate: DetectorService | None = None
         self._share = 0.0
@@ -101,14 +98,14 @@ class Versions:
 
         Args:
             wanted: What the replica is to serve.
-            trial: How a version that is opened now is compared with the serving one.
+            trial: How a version that was not wanted until now is compared with the serving one.
 
         Returns:
             Version → how far it is, for every wanted version and the serving one.
         """
         for version in wanted.versions.values():
             self._begin(version, trial)
-        if self._entries[wanted.serving.id].service is not None and wanted.serving.id != self._serving:
+        if self._entries[wanted.serving.id].report.state == "open" and wanted.serving.id != self._serving:
             logger.info("the version %s serves from now on, after %s", wanted.serving.id, self._serving)
             self._serving = wanted.serving.id
         candidate = None
@@ -157,23 +154,35 @@ class Versions:
         elif entry.ends is not None:  # it is open still
             entry.ends.cancel()
             entry.ends = None
+            entry.report = Report(state="open", agreement=entry.report.agreement)
+            if trial is not None:
+                entry.report = Report(state="opening", agreement=entry.report.agreement)
+                entry.task = asyncio.get_running_loop().create_task(self._open(version, entry, trial))
 
     async def _open(self, version: Version, entry: _Entry, trial: Trial | None) -> None:
         began = time.monotonic()
+        service, agreement = entry.service, entry.report.agreement
         try:
-            opened = await asyncio.to_thread(self._open_beside, version, self.current, trial)
+            if service is None:
+                service, agreement = await asyncio.to_thread(self._opener.open_beside, version, self.current)
+            comparison = ""
+            if trial is not None:
+                comparison = await asyncio.to_thread(self._opener.try_out, self.current, service, trial)
         except Exception as error:
             if not isinstance(error, AzaionError):
                 logger.exception("the version %s cannot be opened", version.id)
             logger.warning("the version %s is refused: %s", version.id, error)
             entry.report = Report(state="failed", message=str(error)[:500] or type(error).__name__)
+            if service is not None and entry.service is None:
+                await asyncio.to_thread(service.retire)
             return
         if self._closed or self._entries.get(version.id) is not entry:  # no longer wanted
-            await asyncio.to_thread(opened.service.retire)
+            if entry.service is None:
+                await asyncio.to_thread(service.retire)
             return
         logger.info("the version %s is open after %.1f s", version.id, time.monotonic() - began)
-        entry.service = opened.service
-        entry.report = Report(state="open", agreement=opened.agreement, comparison=opened.comparison)
+        entry.service = service
+        entry.report = Report(state="open", agreement=agreement, comparison=comparison)
 
     def _end_later(self, name: str) -> None:
         entry = self._entries[name]

@@ -12,11 +12,12 @@ import httpx
 
 from azaion_engine.errors import EngineClosedError, ModelError
 from deployments.deployment import DetectorDeployment
+from deployments.errors import VersionRefusedError
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.service import DetectorService
 from deployments.settings import ServiceSettings
 from deployments.versions.version import Report, Trial, Version, Wanted
-from deployments.versions.versions import Opened, Versions
+from deployments.versions.versions import Versions
 from tests.deployments.in_process import Replica, client, replica
 from tests.stand_in import grey_picture, open_stand_in
 
@@ -32,9 +33,9 @@ class VersionedReplica:
         self.may_open = threading.Event()
         self.may_open.set()
         self.fails: Exception | None = None
-        self.trials: list[Trial | None] = []
+        self.trials: list[tuple[str | None, str | None, Trial]] = []
         self.opened: list[DetectorService] = []
-        self.versions = Versions(OLD, inner.service, self.open_beside, grace_s)
+        self.versions = Versions(OLD, inner.service, self, grace_s)
 
     service = property(lambda self: self.versions.current)
 
@@ -44,15 +45,20 @@ class VersionedReplica:
     def repository_of(self, service: DetectorService) -> ModelRepository:
         return ModelRepository(service)
 
-    def open_beside(self, version: Version, beside: DetectorService, trial: Trial | None) -> Opened:
+    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
         self.opening.set()
         self.may_open.wait(20)
-        self.trials.append(trial)
         if self.fails is not None:
             raise self.fails
         settings = version.applied_to(beside.settings)
         self.opened.append(DetectorService(settings, open_stand_in(settings), 2, beside=beside))
-        return Opened(self.opened[-1], "agrees", "compared" if trial else "")
+        return self.opened[-1], "agrees"
+
+    def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:
+        self.trials.append((before.version, after.version, trial))
+        if trial.least == 1:
+            raise VersionRefusedError("too little")
+        return "compared"
 
     async def reach(self, wanted: Wanted, state: str, of: Version = NEW, trial: Trial | None = None) -> Report:
         for _ in range(400):
@@ -167,8 +173,38 @@ def test_a_version_that_cannot_be_opened_leaves_the_old_one_and_may_be_tried_aga
             assert {await version_of(http) for _ in range(4)} == {OLD.id}
         held.versions.follow(Wanted(serving=OLD))
         held.fails = None
-        await held.reach(both(), "open", trial=Trial((b"picture",), 0.9))
-        assert held.trials[-1] == Trial((b"picture",), 0.9)
+        await held.reach(both(), "open")
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_a_version_is_compared_with_the_serving_one_even_if_it_is_open_still(run: Callable[..., Any]) -> None:
+    told, asked = Trial((b"picture",)), Trial((b"picture",), 1)
+
+    async def scenario(held: VersionedReplica) -> None:
+        assert (await held.reach(both(), "open", trial=told)).comparison == "compared"
+        held.versions.follow(Wanted(serving=OLD))
+        report = await held.reach(both(), "open")
+        assert (report.agreement, report.comparison) == ("agrees", "")
+        held.versions.follow(Wanted(serving=OLD))
+        assert (await held.reach(both(), "failed", trial=asked)).message == "too little"
+        held.versions.follow(both(share=0.5))
+        async with client() as http:
+            assert {await version_of(http) for _ in range(4)} == {OLD.id}
+        held.versions.follow(Wanted(serving=OLD))
+        assert (await held.reach(both(), "open", trial=told)).comparison == "compared"
+        assert held.trials == [(OLD.id, NEW.id, trial) for trial in (told, asked, told)]
+        assert len(held.opened) == 1
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_a_version_that_is_refused_when_it_is_open_is_closed(run: Callable[..., Any]) -> None:
+    async def scenario(held: VersionedReplica) -> None:
+        await held.reach(both(), "failed", trial=Trial((b"picture",), 1))
+        await closed(held.opened[0])
 
     with versioned() as held:
         run(scenario(held))

@@ -13,8 +13,9 @@ from azaion_engine.detector import Detector
 from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.service import DetectorService
 from deployments.versions.checking import agreement_of, check_model
+from deployments.versions.comparison import compare
 from deployments.versions.version import Trial, Version, Wanted
-from deployments.versions.versions import Opened, Versions
+from deployments.versions.versions import Versions
 from tests.azaion_engine.models import make_detector
 from tests.deployments.in_process import replica
 
@@ -28,18 +29,25 @@ def version_of(path: Path, seed: int) -> Version:
     return Version(model=str(path), sha256=ModelFile.read(str(path)).sha256)
 
 
+class Opener:
+    """Opens versions as a replica does."""
+
+    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+        settings = version.applied_to(beside.settings)
+        check_model(settings)
+        service = DetectorService(settings, Detector.open(settings), 2, beside=beside)
+        return service, agreement_of(service.detector)
+
+    def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:
+        return str(compare(before.detector, after.detector, trial.pictures))
+
+
 @pytest.mark.gpu
 def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
     first, second = version_of(tmp_path / "first.onnx", 1), version_of(tmp_path / "second.onnx", 2)
     picture = sample_picture()
-
-    def open_beside(version: Version, beside: DetectorService, trial: Trial | None) -> Opened:
-        settings = version.applied_to(beside.settings)
-        check_model(settings)
-        service = DetectorService(settings, Detector.open(settings), 2, beside=beside)
-        return Opened(service, agreement_of(service.detector))
 
     async def ask(versions: Versions, answers: dict[str, set[tuple[int, ...]]], over: asyncio.Event) -> None:
         while not over.is_set():
@@ -52,9 +60,10 @@ def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
         over = asyncio.Event()
         callers = [asyncio.create_task(ask(versions, answers, over)) for _ in range(8)]
         wanted = Wanted(serving=first, candidate=second)
-        while versions.follow(wanted)[second.id].state == "opening":
+        while versions.follow(wanted, Trial((picture,)))[second.id].state == "opening":
             await asyncio.sleep(0.1)
         report = versions.follow(wanted)[second.id]
+        assert " boxes of both in 1 pictures" in report.comparison
         assert (report.state, "as with ONNX Runtime" in report.agreement) == ("open", True), report
         for serving in (second, first, second):
             versions.follow(Wanted(serving=serving))
@@ -66,7 +75,7 @@ def test_a_swap_on_a_gpu_loses_no_picture_and_gives_each_versions_own_boxes(
 
     settings = {"engine": "tensorrt", "cache_dir": tmp_path / "cache", "optimization_level": 1, "batch_size": 4}
     with replica(Detector.open, model=first.model, model_sha256=first.sha256, **settings) as inner:
-        versions = Versions(first, inner.service, open_beside, grace_s=GRACE_S)
+        versions = Versions(first, inner.service, Opener(), grace_s=GRACE_S)
         answers = run(scenario(versions))
         assert versions.serving == second.id
         assert versions.current.detector.engine.name.startswith("tensorrt")
