@@ -13,6 +13,7 @@ import typer
 from azaion_cli.commands import cache, cluster, keys
 from azaion_cli.commands.bench import bench
 from azaion_cli.commands.build import build
+from azaion_cli.commands.deploy import deploy
 from azaion_cli.commands.detect import detect
 from azaion_cli.commands.doctor import doctor
 from azaion_cli.commands.eval import eval_
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve):
+for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve, deploy):
     app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 app.add_typer(cluster.app, name="cluster")

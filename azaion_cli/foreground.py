@@ -64,8 +64,10 @@ def _end() -> None:
         return
     try:
         if _serve_is_there():
-            for name in serve.status().applications:
-                serve.delete(name)
+            applications = [*serve.status().applications]
+            for blocking in (False, True):  # all of them end at a time
+                for name in applications:
+                    serve.delete(name, _blocking=blocking)
             serve.shutdown()
     finally:
         ray.shutdown()

@@ -88,6 +88,7 @@ _BY_CODE: dict[str, type[RequestFailedError]] = {
     "unauthorized": AccessError,
     "key_disabled": AccessError,
     "key_expired": AccessError,
+    "model_forbidden": AccessError,
     "rate_exceeded": LimitError,
     "daily_exceeded": LimitError,
     "share_exceeded": LimitError,

@@ -78,10 +78,12 @@ class ModelName:
     Attributes:
         name: Short name of the model.
         engine: Engine that ran it, e.g. `onnxruntime-cpu`.
+        version: First digits of the SHA-256 of the model's file; None if the service does not tell.
     """
 
     name: str
     engine: str
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class ModelCard:
         confidence: Default confidence threshold, 0…1.
         limits: Limits of the service.
         sha256: SHA-256 of the model file, hex; None if the service does not tell.
+        version: Its first digits, as answers have them.
     """
 
     name: str
@@ -168,3 +171,4 @@ class ModelCard:
     confidence: float
     limits: Limits
     sha256: str | None = None
+    version: str | None = None

@@ -15,11 +15,13 @@ from azaion_engine.model.file import ModelFile
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from deployments.access.keys_file import KeysFile
 from deployments.access.open_addresses import NO_KEY
+from deployments.catalog_deployment import CatalogDeployment
 from deployments.cluster.grpc_host import is_loopback
 from deployments.cluster.token import check_token
-from deployments.deployment import DetectorDeployment, OpenDetector
-from deployments.placement import replicas_for_each_gpu
-from deployments.settings import ServiceSettings
+from deployments.deployment import Catalogued, DetectorDeployment, OpenDetector
+from deployments.placement import WHOLE_MACHINE, Share, replicas_for_each_gpu, share_of_a_gpu, share_of_each
+from deployments.settings import ApplicationSettings, ServiceSettings
+from deployments.versions.checking import check_model
 
 # No `from __future__ import annotations` here: Serve reads the builder's annotation to check the YAML's `args`.
 
@@ -28,12 +30,17 @@ logger = logging.getLogger("ray.serve")
 ANSWERED_AT_ONCE = 64
 """Number of concurrent requests of a replica that wait neither for a body nor for the engine."""
 
+CATALOG_REQUESTS = 1000
+"""Number of concurrent requests of the catalogue; each waits for a model, whose replica has limits of its own."""
+
 PROXY_LIMIT = 180
 """Pictures a second that Serve's Python proxy passes, about."""
 
 
-def build(settings: ServiceSettings) -> Application:
+def build(settings: ApplicationSettings) -> Application:
     """Builds the application from the `args` of a Serve config.
+
+    With `models` it is their catalogue, which deploys an application for each.
 
     Raises:
         ConfigurationError: TensorRT is required and the cluster has no GPU; or Ray's token, and it is off; or the keys
@@ -43,23 +50,41 @@ def build(settings: ServiceSettings) -> Application:
         check_token(ray.nodes(), settings.require_ray_token)
         if settings.access is None:
             _warn_of_open_addresses()
-    return build_application(settings)
+    if settings.models is None:
+        return build_application(settings.of_the_only_model())
+    return build_catalog(settings)
 
 
 def __getattr__(name: str) -> Application:
     # `serve build deployments.app:app` takes an application, not a builder; created only on access.
     if name == "app":
-        return build(ServiceSettings())
+        return build(ApplicationSettings())
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def build_application(settings: ServiceSettings, opener: OpenDetector | None = None) -> Application:
-    """Builds the application with any opener; default: `Detector.open`, shared if a GPU has several replicas."""
+def build_application(
+    settings: ServiceSettings,
+    opener: OpenDetector | None = None,
+    share: Share = WHOLE_MACHINE,
+    version: str | None = None,
+) -> Application:
+    """Builds the application of one model.
+
+    Args:
+        settings: Its settings.
+        opener: Opens its detector; default: `Detector.open`, shared if a GPU has several replicas.
+        share: What it gets of the machines, if others are served beside it.
+        version: Of one of several models: by which Serve knows what it runs already.
+
+    Raises:
+        ConfigurationError: As `build`.
+    """
     if settings.access is not None:
         KeysFile(settings.access.keys_file)  # refused here, before every replica refuses it
     gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
-    per_gpu = _replicas_per_gpu(settings) if gpus else 1
+    per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
+    own_engine = opener is None
     if opener is None:
         opener = partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
         settings = _with_fixed_model(settings)
@@ -76,7 +101,10 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
         # Serve replaces a replica after three failed checks; until then the router prefers it for its short queue.
         "health_check_period_s": 1,
         "health_check_timeout_s": 30,
-        "ray_actor_options": {"num_cpus": 1, "num_gpus": _share_of_a_gpu(per_gpu) if gpus else 0},
+        "ray_actor_options": {
+            "num_cpus": share.cpus,
+            "num_gpus": share_of_a_gpu(_part(settings, share), per_gpu) if gpus else 0,
+        },
     }
     if settings.autoscale:
         options["autoscaling_config"] = {
@@ -87,7 +115,34 @@ def build_application(settings: ServiceSettings, opener: OpenDetector | None = N
         }
     else:
         options["num_replicas"] = replicas
-    return DetectorDeployment.options(**options).bind(settings, replicas, opener)  # type: ignore[attr-defined]
+    deployment = DetectorDeployment.options(**options)  # type: ignore[attr-defined]
+    catalogued = version is not None
+    if catalogued:  # Serve's public options have no version
+        deployment = deployment.options(version=version, _internal=True)
+    if not catalogued:
+        return deployment.bind(settings, replicas, opener)
+    check = check_model if own_engine and per_gpu == 1 else None
+    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check))
+
+
+def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = None) -> Application:
+    """Builds the application that deploys several models and lists them.
+
+    Args:
+        settings: Those of every model.
+        opener: As of `build_application`.
+    """
+    each = [settings.of_model(name) for name in settings.models or ()]
+    share = share_of_each(each, ray.cluster_resources() if ray.is_initialized() else {})
+    options = {
+        "num_replicas": 1,
+        "max_ongoing_requests": CATALOG_REQUESTS,
+        "health_check_period_s": 1,
+        "graceful_shutdown_timeout_s": max(2 * one.timeout_s + 5 for one in each),
+        "ray_actor_options": {"num_cpus": 0},
+    }
+    deployment = CatalogDeployment.options(**options)  # type: ignore[attr-defined]
+    return deployment.bind(settings, partial(build_application, opener=opener, share=share))
 
 
 def _warn_of_open_addresses() -> None:
@@ -117,11 +172,19 @@ def _with_fixed_model(settings: ServiceSettings) -> ServiceSettings:
     return settings.model_copy(update={"model_sha256": sha256})
 
 
-def _replicas_per_gpu(settings: ServiceSettings) -> int:
-    """Returns how many replicas share each GPU."""
+def _replicas_per_gpu(settings: ServiceSettings, share: Share) -> int:
+    """Returns how many replicas of a model share each GPU."""
     if settings.replicas_per_gpu != "auto":
         return settings.replicas_per_gpu
-    return replicas_for_each_gpu(ray.nodes() if ray.is_initialized() else [])
+    whole = replicas_for_each_gpu(ray.nodes() if ray.is_initialized() else [])
+    return max(1, int(whole * _part(settings, share)))
+
+
+def _part(settings: ServiceSettings, share: Share) -> float:
+    """Returns the part of each of its GPUs that a model gets."""
+    if settings.num_gpus == "auto":
+        return share.gpu
+    return min(1.0, settings.num_gpus)
 
 
 def _log_choice(gpus: int, per_gpu: int, replicas: int) -> None:
@@ -141,11 +204,6 @@ def _log_choice(gpus: int, per_gpu: int, replicas: int) -> None:
         )
 
 
-def _share_of_a_gpu(replicas: int) -> float:
-    """Returns each replica's share of a GPU, rounded down to Ray's step of 0.0001 so that all replicas fit."""
-    return 1 if replicas == 1 else math.floor(10_000 / replicas) / 10_000
-
-
 def _gpus(settings: ServiceSettings) -> int:
     """Returns how many GPUs to use; 0 means replicas on the CPU."""
     if settings.engine == "onnx" or settings.num_gpus == 0:
@@ -156,5 +214,5 @@ def _gpus(settings: ServiceSettings) -> int:
             raise ConfigurationError("engine: tensorrt needs a GPU, and Ray sees none in this cluster")
         return in_cluster
     if settings.num_gpus > in_cluster:
-        logger.warning("num_gpus is %d, the cluster has %d: replicas wait for more", settings.num_gpus, in_cluster)
-    return settings.num_gpus
+        logger.warning("num_gpus is %g, the cluster has %d: replicas wait for more", settings.num_gpus, in_cluster)
+    return math.ceil(settings.num_gpus)

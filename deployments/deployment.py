@@ -6,26 +6,34 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from numpy.typing import NDArray
 from ray import serve
 
 from azaion_engine.detector import Detector
+from azaion_engine.model.file import SAMPLES, sample_picture
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
 from deployments.access.guard import Guard
 from deployments.access.keys_file import KeysFile
 from deployments.access.ledger_actor import quotas_of
+from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
+from deployments.errors import VersionRefusedError
 from deployments.frontends.asgi import create_api
+from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
 from deployments.service import Answer, DetectorService, RowAnswer
 from deployments.settings import ServiceSettings
+from deployments.versions.checking import agreement_of
+from deployments.versions.comparison import compare
+from deployments.versions.version import Report, Trial, Version, Wanted
+from deployments.versions.versions import Versions
 from deployments.watching.log import show_library_log
 
 logger = logging.getLogger("ray.serve")
@@ -39,58 +47,101 @@ class DetectorDeployment(OpenInferenceGrpc):
     """One replica: its service, and the frontends that call it.
 
     Attributes:
-        service: Answers pictures; the HTTP frontends read it here.
-        repository: The models of the Open Inference Protocol.
+        reception: What every request passes first.
     """
 
-    def __init__(self, settings: ServiceSettings, replicas: int, open_detector: OpenDetector) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        replicas: int,
+        open_detector: OpenDetector,
+        catalogued: Catalogued | None = None,
+    ) -> None:
         """Loads or builds the engine and warms it up; the replica is ready when this returns.
 
         Args:
             settings: Limits and model.
             replicas: Number of replicas; those on one machine share its cores and memory.
             open_detector: Opens the detector in this process (tests put a stand-in engine here).
+            catalogued: What holds for one of several models; None for the only one.
         """
         show_library_log()
         keep_internal_on_loopback()
         switch_threads_quickly()
         started = time.monotonic()
+        version = Version(model=settings.model, sha256=settings.model_sha256)
+        if catalogued is not None:
+            version = _wanted_version(version)
+            settings = version.applied_to(settings)
         per_gpu = 1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu
         here = replicas_here(replicas, per_gpu)
         cores = max(1, available_cores() // here)
         # The replicas of a GPU share one engine, and where that is ONNX Runtime, the cores of them all.
         engine_cores = max(1, available_cores() // max(1, here // per_gpu))
-        shares = {
+        models = catalogued.models if catalogued is not None else 1
+        self._shares = {
             "threads": settings.threads or engine_cores,
-            "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here).limit,
+            "max_decode_bytes": settings.max_decode_bytes or DecodeMemory.of_machine(here * models).limit,
         }
+        self._decode_threads = settings.decode_threads or cores
+        self._settings, self._open_detector = settings, open_detector
+        self._check = catalogued.check if catalogued is not None else None
         guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
-        detector = open_detector(settings.model_copy(update=shares))
-        try:
-            self.service = DetectorService(settings, detector, settings.decode_threads or cores, guard)
-        except BaseException:
-            detector.close()
-            raise
-        self.repository = ModelRepository(self.service)
+        service = self._open(settings, guard=guard)
+        self._versions = Versions(version, service, self, 2 * settings.timeout_s + 5)
+        self.reception = service.reception
+        self._repositories: dict[DetectorService, ModelRepository] = {}
         freeze_garbage()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
             time.monotonic() - started,
-            detector.model_name,
-            detector.engine.name,
-            "x".join(map(str, detector.engine.get_input_shape())),
-            detector.engine.get_batch_size(),
+            service.detector.model_name,
+            service.detector.engine.name,
+            "x".join(map(str, service.detector.engine.get_input_shape())),
+            service.detector.engine.get_batch_size(),
         )
+
+    @property
+    def service(self) -> DetectorService:  # type: ignore[override]
+        """The service of the version that serves."""
+        return self._versions.current
+
+    @property
+    def repository(self) -> ModelRepository:  # type: ignore[override]
+        """The models of the Open Inference Protocol, of the version that serves."""
+        return self.repository_of(self.service)
+
+    def pick(self) -> DetectorService:
+        """Returns the service for a new request, which it keeps until it is answered."""
+        return self._versions.pick()
+
+    def repository_of(self, service: DetectorService) -> ModelRepository:
+        """Returns the models of the Open Inference Protocol of a version."""
+        found = self._repositories.get(service)
+        if found is None:
+            still = self._versions.services
+            self._repositories = {known: each for known, each in self._repositories.items() if known in still}
+            found = self._repositories[service] = ModelRepository(service)
+        return found
+
+    async def follow(self, wanted: Wanted, trial: Trial | None = None) -> tuple[str, dict[str, Report]]:
+        """Serves what is wanted, as `Versions.follow`; returns the version that serves too."""
+        reports = self._versions.follow(wanted, trial)
+        return self._versions.serving, reports
 
     async def detect(
         self, picture: bytes, confidence: float | None = None, classes: Collection[int | str] | None = None
     ) -> Answer:
         """Finds the objects in one encoded picture, as `DetectorService.detect`; for a DeploymentHandle."""
-        return await self.service.detect(picture, confidence, classes)
+        return await self.pick().detect(picture, confidence, classes)
 
     async def infer_row(self, tensor: NDArray[Any]) -> RowAnswer:
         """Runs one row of the network's input, as `DetectorService.infer_row`; for a DeploymentHandle."""
-        return await self.service.infer_row(tensor)
+        return await self.pick().infer_row(tensor)
+
+    async def answer(self, call: HttpCall) -> HttpAnswer:
+        """Answers an HTTP request that came through a catalogue, as if it had come over HTTP."""
+        return await answer_call(self.app, call)  # type: ignore[attr-defined]
 
     def describe(self) -> dict[str, Any]:
         """Returns the model card."""
@@ -108,12 +159,70 @@ class DetectorDeployment(OpenInferenceGrpc):
 
     async def check_health(self) -> None:
         """Raises an error if the engine can never run again, so that Ray replaces this replica."""
-        self.service.check_health()
+        self._versions.check_health()
 
     def __del__(self) -> None:
-        # Serve calls this after all accepted requests were answered; __init__ may have failed before `service` was set.
-        if hasattr(self, "service"):
-            self.service.close()
+        # Serve calls this after all accepted requests were answered; __init__ may have failed before this was set.
+        if hasattr(self, "_versions"):
+            self._versions.close()
+
+    def _open(
+        self, settings: ServiceSettings, guard: Guard | None = None, beside: DetectorService | None = None
+    ) -> DetectorService:
+        detector = self._open_detector(settings.model_copy(update=self._shares))
+        detector.model_name = settings.name or detector.model_name
+        try:
+            return DetectorService(settings, detector, self._decode_threads, guard, beside)
+        except BaseException:
+            detector.close()
+            raise
+
+    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+        """Opens another version, as `versions.Opener` says.
+
+        Raises:
+            AzaionError: It cannot be opened or run, or finds other boxes than ONNX Runtime.
+        """
+        settings = version.applied_to(self._settings)
+        if self._check is not None:
+            self._check(settings.model_copy(update=self._shares))
+        service = self._open(settings, beside=beside)
+        try:
+            service.detector.detect([sample_picture(name) for name in SAMPLES])
+            return service, agreement_of(service.detector)
+        except BaseException:
+            service.retire()
+            raise
+
+    def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:
+        """Compares two versions, as `versions.Opener` says.
+
+        Raises:
+            VersionRefusedError: They agree on less than the trial asks for.
+        """
+        comparison = compare(before.detector, after.detector, trial.pictures)
+        if comparison.share < trial.least:
+            raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
+        return str(comparison)
+
+
+class Catalogued(NamedTuple):
+    """What holds for one of several models.
+
+    Attributes:
+        models: Number of models that are served beside each other; they share the memory.
+        check: Opens a version in a process of its own first, and raises an AzaionError if it is refused; None where the
+            engine lives in such a process anyway.
+    """
+
+    models: int
+    check: Callable[[ServiceSettings], None] | None
+
+
+def _wanted_version(configured: Version) -> Version:
+    """Returns the version that this replica's model is to serve: another one than configured after a swap."""
+    record = Records(RayKeyValue()).get(serve.get_replica_context().app_name)
+    return configured if record is None else record.wanted.serving
 
 
 def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
@@ -121,4 +230,4 @@ def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, quotas_of(replicas))
+    return Guard(keys, settings.max_queue, quotas_of(replicas), settings.name)

@@ -35,6 +35,18 @@ class OverloadedError(LaterError):
     code = "overloaded"
 
 
+class ModelUnavailableError(LaterError):
+    """One of several models has no replica that answers: it starts, failed, or is being replaced."""
+
+    code = "model_unavailable"
+
+
+class VersionRefusedError(AzaionError):
+    """A new version of a model cannot be served; the one before it goes on."""
+
+    code = "version_refused"
+
+
 class SlowBodyError(AzaionError):
     """A body arrives so slowly that it would hold its place for others too long."""
 
@@ -57,6 +69,12 @@ class KeyExpiredError(BadInputError):
     """The key is known and its time is over."""
 
     code = "key_expired"
+
+
+class ModelForbiddenError(BadInputError):
+    """The key is known and not for this model."""
+
+    code = "model_forbidden"
 
 
 class LimitError(LaterError, BadInputError):
@@ -101,6 +119,7 @@ _STATUSES = {
     "unauthorized": 401,
     "key_disabled": 403,
     "key_expired": 403,
+    "model_forbidden": 403,
     "unknown_model": 404,
     "picture_undecodable": 400,
     "empty_body": 400,
@@ -111,6 +130,7 @@ _STATUSES = {
     "daily_exceeded": 429,
     "share_exceeded": 429,
     "overloaded": 503,
+    "model_unavailable": 503,
     "no_space": 503,
     "engine_closed": 503,
     "gpu_lost": 503,

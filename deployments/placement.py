@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import ray
+
+from deployments.settings import ServiceSettings
 
 MOST_PER_GPU = 8
 """Maximum of `replicas_per_gpu: auto`: enough for one H100."""
@@ -40,3 +42,58 @@ def replicas_here(replicas: int, per_gpu: int) -> int:
         [here] = [node for node in alive if node["NodeID"] == ray.get_runtime_context().get_node_id()]
         return max(1, min(replicas, int(here["Resources"].get("GPU", 0)) * per_gpu))
     return math.ceil(replicas / len(alive))
+
+
+class Share(NamedTuple):
+    """What one of several models gets of the machines.
+
+    Attributes:
+        models: Number of models that are served.
+        gpu: Part of every GPU, 0…1, for a model whose `num_gpus` is `auto`.
+        cpus: CPUs of Ray's for each replica.
+    """
+
+    models: int
+    gpu: float
+    cpus: float
+
+
+WHOLE_MACHINE = Share(1, 1.0, 1)
+"""Of the only model."""
+
+
+def share_of_each(models: Sequence[ServiceSettings], resources: Mapping[str, float]) -> Share:
+    """Returns what each of several models gets.
+
+    Ray places a replica only where its CPUs are free, although an idle model needs none: each takes less than one if
+    there are more replicas than CPUs.
+
+    Args:
+        models: The settings of each.
+        resources: Of the cluster, as from `ray.cluster_resources()`.
+    """
+    gpus = resources.get("GPU", 0)
+    replicas = 0.0
+    for settings in models:
+        if settings.engine == "onnx" or settings.num_gpus == 0 or not gpus:
+            replicas += settings.cpu_replicas
+        else:
+            used = gpus if settings.num_gpus == "auto" else math.ceil(settings.num_gpus)
+            replicas += used * (1 if settings.replicas_per_gpu == "auto" else settings.replicas_per_gpu)
+    sharing = sum(settings.num_gpus == "auto" and settings.engine != "onnx" for settings in models)
+    cpus = resources.get("CPU", replicas) / replicas
+    return Share(len(models), 1 / max(1, sharing), 1 if cpus >= 1 else _rounded(cpus))
+
+
+def share_of_a_gpu(part: float, replicas: int) -> float:
+    """Returns each replica's share of a GPU, rounded down to Ray's step of 0.0001 so that all replicas fit.
+
+    Args:
+        part: Of the GPU, 0…1, for all these replicas.
+        replicas: Their number.
+    """
+    return 1 if part == replicas == 1 else _rounded(part / replicas)
+
+
+def _rounded(share: float) -> float:
+    return max(1, math.floor(10_000 * share + 1e-6)) / 10_000

@@ -27,12 +27,12 @@ from azaion_engine.settings import Tiles
 from azaion_engine.tiling.settings import TilesWish, tiles_of
 from azaion_engine.tiling.tiled_picture import TiledPicture
 from deployments.access.guard import Guard, current_admission
-from deployments.batching.arriving import ArrivingBodies
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.tiled_run import TiledRun
-from deployments.errors import DeadlineExceededError, OverloadedError
-from deployments.settings import ServiceSettings
+from deployments.errors import DeadlineExceededError
+from deployments.reception import Reception
+from deployments.settings import VERSION_DIGITS, ServiceSettings
 from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.record import RequestRecord
@@ -77,12 +77,17 @@ class DetectorService:
     Attributes:
         settings: Limits and model.
         detector: Runs the model.
-        bodies: Limits the requests whose bodies are arriving, and how slowly they may; each takes one place.
-        guard: Keys and their limits; None where no key is needed.
+        reception: What the requests pass first.
+        version: The first digits of the model file's SHA-256; None without a file.
     """
 
     def __init__(
-        self, settings: ServiceSettings, detector: Detector, decode_threads: int, guard: Guard | None = None
+        self,
+        settings: ServiceSettings,
+        detector: Detector,
+        decode_threads: int,
+        guard: Guard | None = None,
+        beside: DetectorService | None = None,
     ) -> None:
         """Warms the engine up; requests can be answered when this returns.
 
@@ -91,24 +96,31 @@ class DetectorService:
             detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
             guard: Keys and their limits; the service closes it.
+            beside: The service of another version of the model in this process, whose reception, metrics and log are
+                used; default: own ones.
         """
         self.settings = settings
-        self.guard = guard
         self.detector = detector
+        sha256 = detector.info.sha256 if detector.info else settings.model_sha256
+        self.version = sha256[:VERSION_DIGITS] if sha256 else None
         self._batcher = Batcher(detector, settings.max_queue, settings.timeout_s, decode_threads)
-        self.bodies = ArrivingBodies(settings.bodies_at_once, settings.timeout_s)
-        self._body_bytes = 0
-        self._batcher.warm_up()
-        self._metrics = ServiceMetrics(
-            batch_size=detector.engine.get_batch_size(),
-            max_queue=settings.max_queue,
-            queue_depth=lambda: self._batcher.depth,
-            engine_name=detector.engine.name,
-            engine_origin=detector.engine.origin,
-            gpu=watched_gpu(),
-        )
-        self._batcher.on_batch = self._metrics.batch
-        self._log = RequestLog()
+        try:
+            self._batcher.warm_up()
+        except BaseException:
+            self._batcher.close()
+            raise
+        if beside is None:
+            self._metrics = ServiceMetrics(
+                batch_size=detector.engine.get_batch_size(), max_queue=settings.max_queue, gpu=watched_gpu()
+            )
+            self._log = RequestLog()
+            self.reception = Reception(
+                settings.bodies_at_once, settings.timeout_s, detector.decode_memory.limit, guard, self._watch
+            )
+        else:
+            self._metrics, self._log, self.reception = beside._metrics, beside._log, beside.reception
+        self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)
+        self._metrics.opened(detector.engine.name, detector.engine.origin, self._depth)
 
     async def detect(
         self,
@@ -265,23 +277,6 @@ class DetectorService:
 
         return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, convert)
 
-    def hold_body(self, record: RequestRecord, size: int) -> None:
-        """Counts bytes of a body that arrived; they are held until the request is over.
-
-        Args:
-            record: Whose body it is.
-            size: Bytes of its next part.
-
-        Raises:
-            OverloadedError: The bodies of all requests have as many bytes as all decodes may take. A single request is
-                bounded by its own limit only.
-        """
-        limit = self.detector.decode_memory.limit
-        if self._body_bytes + size > limit and self._body_bytes > record.held_bytes:
-            raise OverloadedError(f"the pictures of all requests take {limit >> 20} MiB; try again later")
-        self._body_bytes += size
-        record.held_bytes += size
-
     def describe(self) -> dict[str, Any]:
         """Returns the model card: name, engine, head, input size, batch, classes, limits."""
         engine = self.detector.engine
@@ -292,6 +287,7 @@ class DetectorService:
         height, width = engine.get_input_shape()
         return {
             "name": self.detector.model_name,
+            "version": self.version,
             "sha256": self.detector.info.sha256 if self.detector.info else None,
             "engine": engine.name,
             "head": {
@@ -324,18 +320,22 @@ class DetectorService:
         """Raises an AzaionError if the engine would not run now, but perhaps soon again."""
         self.detector.engine.check_ready()
 
-    def request_over(self, record: RequestRecord) -> None:
-        """Counts and logs a finished request, and forgets its body."""
-        self._body_bytes -= record.held_bytes
-        record.held_bytes = 0
+    def _watch(self, record: RequestRecord) -> None:
         self._metrics.request_over(record)
         self._log.write(record)
 
+    def _depth(self) -> int:
+        return self._batcher.depth
+
     def close(self) -> None:
-        """Ends the threads after the running batches, and closes the detector."""
-        if self.guard is not None:
-            self.guard.close()
+        """Closes everything, also what the services beside it use."""
+        self.reception.close()
         self._metrics.close()
+        self.retire()
+
+    def retire(self) -> None:
+        """Ends the threads after the running batches, and closes the detector; the services beside it go on."""
+        self._metrics.closed(self._depth)
         self._batcher.close()
         self.detector.close()
 
@@ -346,7 +346,7 @@ class DetectorService:
 
     def _answered(self, job: Job | TiledRun) -> StageTimes:
         times = job.times()
-        self._metrics.answered(times)
+        self._metrics.answered(times, self.version)
         return times
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError, model_validator
 
 from azaion_engine.settings import DetectorSettings
+
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a model's name must match: it is a part of paths and a label of metrics."""
+
+RAW = "_raw"
+"""Ends the name of the model of the Open Inference Protocol that takes the network's own input."""
+
+VERSION_DIGITS = 12
+"""Digits of a model file's SHA-256 that name a version of the model."""
+
+_OF_ALL_MODELS = ("access", "require_ray_token")
+"""Keys that a service has once, however many models it serves."""
 
 
 class Autoscale(BaseModel):
@@ -37,10 +49,14 @@ class AccessSettings(BaseModel):
 class ServiceSettings(DetectorSettings):
     """A detector's settings, the number of its replicas, and their limits."""
 
-    num_gpus: Literal["auto"] | StrictInt = Field(
+    name: str | None = Field(
+        None, pattern=MODEL_NAME, description="Name of the model in answers; default: the file's, without suffix."
+    )
+    num_gpus: Literal["auto"] | StrictInt | StrictFloat = Field(
         "auto",
-        description="GPUs to use. `auto`: every GPU of the cluster when the application starts; "
-        "with none, or with 0, replicas run on the CPU.",
+        description="GPUs to use. `auto`: every GPU of the cluster when the application starts, which several models "
+        "share evenly; with none, or with 0, replicas run on the CPU. A fraction, e.g. 0.5: that part of one GPU, "
+        "whose memory is not divided.",
     )
     replicas_per_gpu: Literal["auto"] | StrictInt = Field(
         "auto",
@@ -77,8 +93,10 @@ class ServiceSettings(DetectorSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSettings:
-        if isinstance(self.num_gpus, int) and self.num_gpus < 0:
-            raise ValueError(f"num_gpus: expected 'auto' or 0 and more, given {self.num_gpus}")
+        if self.num_gpus != "auto" and (self.num_gpus < 0 or (self.num_gpus > 1 and self.num_gpus % 1)):
+            raise ValueError(
+                f"num_gpus: expected 'auto', 0 and more, or a fraction between 0 and 1, given {self.num_gpus}"
+            )
         if isinstance(self.replicas_per_gpu, int) and not 1 <= self.replicas_per_gpu <= 16:
             raise ValueError(f"replicas_per_gpu: expected 'auto' or 1 to 16, given {self.replicas_per_gpu}")
         if self.autoscale and self.num_gpus != "auto":
@@ -92,3 +110,56 @@ class ServiceSettings(DetectorSettings):
         if self.engine == "onnx" and (self.autoscale or self.num_gpus not in ("auto", 0)):
             raise ValueError("engine: onnx runs on the CPU; leave num_gpus and autoscale out and set cpu_replicas")
         return self
+
+
+class ApplicationSettings(ServiceSettings):
+    """The `args` of a Serve config: one model's settings, or those of several models by name."""
+
+    models: dict[Annotated[str, Field(pattern=MODEL_NAME)], dict[str, Any]] | None = Field(
+        None,
+        description="Several models instead of `model`: name → its settings, at least `model`. The keys beside "
+        "`models` are the defaults of each.",
+    )
+
+    @model_validator(mode="after")
+    def _each_model_valid(self) -> ApplicationSettings:
+        if self.models is None:
+            return self
+        if not self.models:
+            raise ValueError("models: expected at least one, given none")
+        for key in ("model", "model_sha256", "name"):
+            if key in self.model_fields_set:
+                raise ValueError(f"{key}: belongs to one model; give it below models")
+        for name, given in self.models.items():
+            if name.removesuffix(RAW) != name and name.removesuffix(RAW) in self.models:
+                raise ValueError(
+                    f"models.{name}: is the name of the raw input of {name.removesuffix(RAW)}; choose another"
+                )
+            for key in (*_OF_ALL_MODELS, "models"):
+                if key in given:
+                    raise ValueError(f"models.{name}.{key}: is the same for all models; give it beside models")
+            if "name" in given:
+                raise ValueError(f"models.{name}.name: the name is {name!r}")
+            if "model" not in given:
+                raise ValueError(f"models.{name}.model: expected the path of an ONNX file, or demo")
+            try:
+                self.of_model(name)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in ("models", name, *first["loc"]))
+                raise ValueError(f"{where}: {first['msg']}, given {str(first['input'])[:80]}") from None
+        return self
+
+    def of_model(self, name: str) -> ServiceSettings:
+        """Returns the settings of one of several models.
+
+        Args:
+            name: A key of `models`.
+        """
+        assert self.models is not None
+        shared = self.model_dump(exclude_unset=True, exclude={"models"})
+        return ServiceSettings(**{**shared, **self.models[name], "name": name})
+
+    def of_the_only_model(self) -> ServiceSettings:
+        """Returns the settings of a service with one model."""
+        return ServiceSettings(**self.model_dump(exclude_unset=True, exclude={"models"}))

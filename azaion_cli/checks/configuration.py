@@ -24,9 +24,11 @@ def configuration_check(path: Path) -> Check:
         for application in config.applications:
             if application.import_path != _BUILDER:
                 continue
-            settings = import_module("deployments.settings").ServiceSettings(**application.args)
-            if settings.model != "demo" and not Path(settings.model).expanduser().is_file():
-                return Check(name, "problem", f"{path}: there is no file {settings.model}", "correct `model`")
+            settings = import_module("deployments.settings").ApplicationSettings(**application.args)
+            models = [settings.of_model(each).model for each in settings.models or ()] or [settings.model]
+            for model in models:
+                if model != "demo" and not Path(model).expanduser().is_file():
+                    return Check(name, "problem", f"{path}: there is no file {model}", "correct `model`")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

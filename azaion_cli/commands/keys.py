@@ -38,6 +38,10 @@ def add(
     share: Annotated[
         float | None, typer.Option("--share", help="Part of the queue that the key may take, above 0 to 1.")
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME", help="Of several models, only this one; may be given again."),
+    ] = None,
     expires: Annotated[
         str | None,
         typer.Option("--expires", metavar="WHEN", help="Until when: 2027-01-31, with a time, or 30d, 12h, 90m, 4w."),
@@ -51,11 +55,13 @@ def add(
 
     now = datetime.now(timezone.utc).replace(microsecond=0)
     secret = new_secret()
-    limits = {"rate": rate, "burst": burst, "daily": daily, "share": share}
+    limits = {"rate": rate, "burst": burst, "daily": daily, "share": share, "models": model}
     if burst is not None and rate is None:
         raise typer.BadParameter("a burst needs a rate beside it", param_hint="'--burst'")
     until = None if expires is None else read_time(expires, now)
-    key = checked(Key, {"name": name, "sha256": digest(secret), "created": now, "expires": until, **limits})
+    key = checked(
+        Key, {"name": name, "sha256": digest(secret), "created": now, "expires": until, "models": model, **limits}
+    )
     with edit_keys(file) as keys:
         if any(known.name == name for known in keys):
             raise typer.BadParameter(f"there is a key {name!r} in {file} already; remove it first", param_hint="NAME")
@@ -77,13 +83,15 @@ def list_keys(file: FileOption = DEFAULT_FILE, json_: JsonOption = False, verbos
         print_json({"file": str(file), "keys": [{**_described(key), "state": _state(key)} for key in keys]})
         return
     table = make_table(
-        "name", "state", "created", "expires", "rate", "daily", "share", right=("rate", "daily", "share")
+        *("name", "state", "created", "expires", "rate", "daily", "share", "models"), right=("rate", "daily", "share")
     )
     for key in keys:
         limits = (key.rate, key.daily, key.share)
         numbers = ("-" if limit is None else f"{limit:g}" for limit in limits)
         expires = "-" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}"
-        table.add_row(key.name, _state(key), f"{key.created:%Y-%m-%d}", expires, *numbers)
+        table.add_row(
+            key.name, _state(key), f"{key.created:%Y-%m-%d}", expires, *numbers, ", ".join(key.models or ["all"])
+        )
     if keys:
         print_table(table)
     say(f"{len(keys)} keys in {file}")

@@ -60,9 +60,8 @@ class Replica:
         counter = Counter("cost_requests", tag_keys=("outcome",))
         histogram = Histogram("cost_stage_seconds", boundaries=[0.001 * 2**i for i in range(14)], tag_keys=("stage",))
         gauge = Gauge("cost_depth")
-        metrics = ServiceMetrics(
-            batch_size=16, max_queue=128, queue_depth=lambda: 0, engine_name="none", engine_origin=None, gpu=None
-        )
+        metrics = ServiceMetrics(batch_size=16, max_queue=128, gpu=None)
+        metrics.opened("none", None, lambda: 0)
         metrics.close()  # ends its thread: this function flushes
 
         def record() -> RequestRecord:
@@ -74,7 +73,7 @@ class Replica:
         request = record()
 
         def note() -> None:
-            metrics._pictures.append(TIMES)
+            metrics._pictures.append(("none", TIMES))
             metrics.request_over(record())
 
         def flush(requests: int) -> float:
@@ -92,7 +91,7 @@ class Replica:
 
         async def answer(scope: Any, receive: Any, send: Any) -> None:
             if (current := current_request.get()) is not None:
-                metrics._pictures.append(TIMES)
+                metrics._pictures.append(("none", TIMES))
                 current.answered(TIMES)
             await send({"type": "http.response.start", "status": 200})
             await send({"type": "http.response.body"})

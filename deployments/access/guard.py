@@ -15,6 +15,7 @@ from deployments.errors import (
     DailyLimitError,
     KeyDisabledError,
     KeyExpiredError,
+    ModelForbiddenError,
     RateLimitError,
     ShareLimitError,
     UnauthorizedError,
@@ -36,15 +37,17 @@ class _Holding:
 class Guard:
     """The keys of one replica and their limits; used from one event loop."""
 
-    def __init__(self, keys: KeysFile, max_queue: int, quotas: Quotas) -> None:
+    def __init__(self, keys: KeysFile, max_queue: int, quotas: Quotas, model: str | None = None) -> None:
         """Creates a guard.
 
         Args:
             keys: The keys; `close` closes them.
             max_queue: Pictures that the replica holds at a time, of which a key may have a share.
             quotas: Rate and daily number of every key.
+            model: Name of the model behind it, where several are served; None: any key is for it.
         """
         self._keys = keys
+        self._model = model
         self._max_queue = max_queue
         self._quotas = quotas
         self._held: dict[str, _Holding] = {}
@@ -81,6 +84,7 @@ class Guard:
         Raises:
             KeyDisabledError: The key is switched off.
             KeyExpiredError: Its time is over.
+            ModelForbiddenError: It is for other models.
             ShareLimitError: The key has its share of the queue, or twice as many requests in this replica.
             RateLimitError: More pictures a second than the key may send.
             DailyLimitError: More pictures today than the key may send.
@@ -89,6 +93,8 @@ class Guard:
             raise KeyDisabledError(f"the key {key.name!r} is switched off")
         if key.expired():
             raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
+        if self._model is not None and key.models is not None and self._model not in key.models:
+            raise ModelForbiddenError(f"the key {key.name!r} is not for the model {self._model!r}")
         if not pictures:
             return nullcontext()
         holding = self._held.setdefault(key.name, _Holding())

@@ -41,6 +41,9 @@ class Key(BaseModel):
         None, ge=1, description="Pictures that may come at once within the rate; default: those of one second."
     )
     daily: int | None = Field(None, ge=1, description="Pictures of one day in UTC, of all replicas.")
+    models: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Where several models are served, the only ones that the key is for."
+    )
 
     @cached_property
     def limits(self) -> Limits | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -36,10 +37,10 @@ TILED_AT_ONCE = 2
 """Pictures whose tiles run at a time: the next is decoded while one ends. Further ones wait, still encoded."""
 
 
-def _with_signature(method: Any) -> Any:
-    """Caches a method's signature: `@serve.batch` reads it at every call."""
-    method.__signature__ = inspect.signature(method)
-    return method
+def _with_signature(function: Any) -> Any:
+    """Caches a function's signature: `@serve.batch` reads it at every call."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 class Batcher:
@@ -70,7 +71,7 @@ class Batcher:
         self._threads = EngineThreads(lanes, Batch.prepare, Batch.run)
         batch_size = detector.engine.get_batch_size()
         self._gate = BatchGate(batch_size, max_queue, lanes, detector.engine.smallest_second)
-        self._run_batch.set_max_batch_size(batch_size)
+        self._run_batch = _run_batch_of(self, batch_size)
         self.tiles_at_once = max(1, min(2 * batch_size, max_queue // 4))
         self._tiled = asyncio.Semaphore(TILED_AT_ONCE)
 
@@ -186,12 +187,6 @@ class Batcher:
         self.decoders.shutdown(wait=False)
         self._tilers.shutdown(wait=False)
 
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
-    @_with_signature
-    async def _run_batch(self, jobs: list[Job]) -> list[Found]:
-        # The gate has formed the batch, so the wait timeout is zero; __init__ sets the real batch size.
-        return await self._results(jobs)
-
     async def _results(self, jobs: list[Job]) -> list[Found]:
         results = await self._begin(jobs)
         await self._let_next_begin()
@@ -232,3 +227,25 @@ class Batcher:
         end = time.perf_counter() + NEXT_BATCH_S
         while self._threads.idle and self._gate.waves and time.perf_counter() < end:
             await asyncio.sleep(NEXT_BATCH_S / 10)
+
+
+def _run_batch_of(batcher: Batcher, batch_size: int) -> Callable[[Job], Coroutine[Any, Any, Found]]:
+    """Returns what runs a job of a batcher in a batch that `@serve.batch` forms.
+
+    As a method it would have one queue for all batchers of a process, and a batch could have jobs of two models.
+
+    Args:
+        batcher: Is not kept alive: Serve's queue never ends.
+        batch_size: Maximum number of jobs in a batch.
+    """
+    known = weakref.ref(batcher)
+
+    # The gate has formed the batch, so the wait timeout is zero.
+    @serve.batch(max_batch_size=batch_size, batch_wait_timeout_s=0, max_concurrent_batches=MAX_WAVES)  # type: ignore[untyped-decorator]
+    @_with_signature
+    async def run_batch(jobs: list[Job]) -> list[Found]:
+        running = known()
+        assert running is not None  # whose `run` waits for this
+        return await running._results(jobs)
+
+    return run_batch  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
-from deployments.frontends.body import this_service
+from deployments.frontends.body import this_reception
 from deployments.frontends.detect import routes as detect
 from deployments.frontends.detect.plain_detect import PlainDetect
 from deployments.frontends.detect.schema import TAGS
@@ -56,10 +56,10 @@ def create_api() -> FastAPI:
     )
 
     def request_over(record: RequestRecord) -> None:
-        this_service().request_over(record)
+        this_reception().request_over(record)
 
     def offer_checked(path: str, answer: ASGIApp) -> None:
-        checked = answer if this_service().guard is None else KeyCheck(answer)
+        checked = answer if this_reception().guard is None else KeyCheck(answer)
         offer(path, SafeHeaders(RequestMiddleware(checked, request_over)))
 
     api.add_middleware(HeadAsGet)

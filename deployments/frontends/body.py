@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.batching.arriving import WHOLE_BODY
+from deployments.reception import Reception
 from deployments.service import DetectorService
 from deployments.watching.record import current_request
 
@@ -25,20 +26,34 @@ _LONGEST_ADDRESS = 45
 
 
 def this_service() -> DetectorService:
-    """Returns the service of this process's replica."""
-    service: DetectorService = serve.get_replica_context().servable_object.service
+    """Returns the service that this process's replica has for a new request; to be called once for each."""
+    service: DetectorService = serve.get_replica_context().servable_object.pick()
     return service
+
+
+def this_reception() -> Reception:
+    """Returns the reception of this process's replica, which may be a catalogue without a service."""
+    reception: Reception = serve.get_replica_context().servable_object.reception
+    return reception
 
 
 async def _this_service() -> DetectorService:
     return this_service()  # async: FastAPI would run a plain function in a thread, for every request
 
 
+async def _serving_service() -> DetectorService:
+    service: DetectorService = serve.get_replica_context().servable_object.service
+    return service
+
+
 Service = Annotated[DetectorService, Depends(_this_service)]
-"""Type of a route's parameter that receives this replica's service."""
+"""Type of a route's parameter that receives this replica's service for a request with pictures."""
+
+ServingService = Annotated[DetectorService, Depends(_serving_service)]
+"""The same for other requests: of the version that serves, never of a canary."""
 
 
-def arriving(request: Request, service: DetectorService) -> AbstractContextManager[None]:
+def arriving(request: Request) -> AbstractContextManager[None]:
     """Limits the number and the duration of arriving bodies, and how slowly they arrive; a whole one needs no limit.
 
     Raises:
@@ -49,7 +64,7 @@ def arriving(request: Request, service: DetectorService) -> AbstractContextManag
     if request.scope.get(WHOLE_BODY):
         return nullcontext()
     record = current_request.get()
-    return service.bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
+    return this_reception().bodies.arriving(client_of(request), lambda: record.held_bytes if record is not None else 0)
 
 
 def client_of(request: Request) -> str:
@@ -115,4 +130,4 @@ def _hold(size: int, received: int, limit: int) -> None:
     if received > limit:
         raise PictureTooLargeError(f"the body has more than {limit} bytes, which is the most accepted")
     if (record := current_request.get()) is not None:
-        this_service().hold_body(record, size)
+        this_reception().hold_body(record, size)

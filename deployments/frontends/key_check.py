@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from azaion_engine.errors import AzaionError
-from deployments.frontends.body import this_service
+from deployments.frontends.body import this_reception
 from deployments.frontends.failures import explain
 from deployments.watching.record import current_request
 
@@ -37,13 +37,19 @@ class _Route(NamedTuple):
 class KeyCheck:
     """Refuses requests without a valid key (401, 403) and beyond its limits (429); does nothing if no key is needed."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wraps the application, inside of `RequestMiddleware`, which records the key's name."""
+    def __init__(self, app: ASGIApp, counts: bool = True) -> None:
+        """Wraps the application, inside of `RequestMiddleware`, which records the key's name.
+
+        Args:
+            app: The application.
+            counts: Whether pictures count in the key's limits; a catalogue leaves that to the model.
+        """
         self._app = app
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        if scope["type"] != "http" or (guard := this_service().guard) is None:
+        if scope["type"] != "http" or (guard := this_reception().guard) is None:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -56,7 +62,8 @@ class KeyCheck:
             key = guard.key_of(headers.get(b"authorization", ""), headers.get(b"x-api-key", ""))
             if record is not None:
                 record.key = key.name
-            admitted = await guard.admit(key, pictures=scope["method"] == "POST" and path.endswith(_INFERENCE))
+            pictures = self._counts and scope["method"] == "POST" and path.endswith(_INFERENCE)
+            admitted = await guard.admit(key, pictures)
         except AzaionError as error:
             scope["route"] = _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
             await _refusal(error, path)(scope, receive, send)

@@ -32,7 +32,7 @@ class CounterHistogram:
             description: What is observed.
             bounds: Upper bounds of the buckets, ascending; `+Inf` is added.
             label: The one label besides `le`.
-            values: Every value that the label takes.
+            values: Values of the label; `begin` adds others.
         """
         self._bounds = bounds
         self._label = label
@@ -41,9 +41,15 @@ class CounterHistogram:
         self._sum = Counter(f"{name}_sum", f"{description} Sum.", (label,))
         self._count = Counter(f"{name}_count", f"{description} Number.", (label,))
         for value in values:
-            # Without the empty buckets below the first filled one, histogram_quantile takes 0 as its lower bound.
-            for upper in self._upper:
-                self._bucket.inc(_NEARLY_ZERO, {label: value, "le": upper})
+            self.begin(value)
+
+    def begin(self, value: str) -> None:
+        """Creates the buckets of a value of the label.
+
+        Without the empty ones below the first filled one, histogram_quantile takes 0 as its lower bound.
+        """
+        for upper in self._upper:
+            self._bucket.inc(_NEARLY_ZERO, {self._label: value, "le": upper})
 
     def add(self, value: str, observations: Sequence[float]) -> None:
         """Adds observations under one value of the label."""

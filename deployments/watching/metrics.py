@@ -49,9 +49,6 @@ class ServiceMetrics:
         *,
         batch_size: int,
         max_queue: int,
-        queue_depth: Callable[[], int],
-        engine_name: str,
-        engine_origin: StoreOutcome | None,
         gpu: Gpu | None,
     ) -> None:
         """Registers the metrics and starts the thread that reports to Ray.
@@ -59,15 +56,13 @@ class ServiceMetrics:
         Args:
             batch_size: Maximum batch size.
             max_queue: Maximum number of pictures in the replica.
-            queue_depth: Returns the current number; called from that thread.
-            engine_name: Name of the engine.
-            engine_origin: Whether its plan was built or loaded; None without a plan.
             gpu: GPU to sample through NVML; None on a CPU.
         """
-        self._pictures: deque[StageTimes] = deque()
-        self._batches: deque[int] = deque()
+        self._pictures: deque[tuple[str, StageTimes]] = deque()
+        self._batches: deque[tuple[str, int]] = deque()
         self._over: deque[RequestRecord] = deque()
-        self._queue_depth = queue_depth
+        self._depths: list[Callable[[], int]] = []
+        self._versions = Counter("azaion_version_pictures_total", "Pictures answered, by version.", ("version",))
         self._gpu = gpu
         self._gpu_due = 0.0
         self._requests = Counter(
@@ -81,10 +76,7 @@ class ServiceMetrics:
         self._stages = CounterHistogram(
             "azaion_stage_seconds", "Seconds that a picture spends in a stage.", _STAGE_BOUNDS_S, "stage", STAGES
         )
-        self._fill = CounterHistogram(
-            "azaion_batch_pictures", "Pictures in a batch.", _BATCH_BOUNDS, "engine", (engine_name,)
-        )
-        self._engine_name = engine_name
+        self._fill = CounterHistogram("azaion_batch_pictures", "Pictures in a batch.", _BATCH_BOUNDS, "engine", ())
         self._depth = Gauge("azaion_queue_depth", "Pictures in the replica: decoding, waiting or running.")
         Gauge("azaion_queue_limit", "Pictures that the replica holds at most.").set(max_queue)
         Gauge("azaion_batch_size", "Pictures of one execution at most.").set(batch_size)
@@ -97,23 +89,47 @@ class ServiceMetrics:
         self._gpu_utilization = Gauge(
             "azaion_gpu_utilization_ratio", "Share of the last sample period in which a kernel ran, 0 to 1.", ("gpu",)
         )
-        if engine_origin is not None:
-            self._opened.inc(1, {"action": engine_origin.action})
-            self._open_seconds.set(engine_origin.seconds, {"action": engine_origin.action})
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
-    def answered(self, times: StageTimes) -> None:
-        """Records one answered picture, for Prometheus and for its request."""
-        self._pictures.append(times)
+    def opened(self, engine_name: str, engine_origin: StoreOutcome | None, queue_depth: Callable[[], int]) -> None:
+        """Records an engine that serves from now on, beside those that do already.
+
+        Args:
+            engine_name: Its name.
+            engine_origin: Whether its plan was built or loaded; None without a plan.
+            queue_depth: Returns the number of its pictures in the replica; called from the reporting thread.
+        """
+        self._fill.begin(engine_name)
+        if engine_origin is not None:
+            self._opened.inc(1, {"action": engine_origin.action})
+            self._open_seconds.set(engine_origin.seconds, {"action": engine_origin.action})
+        self._depths = [*self._depths, queue_depth]
+
+    def closed(self, queue_depth: Callable[[], int]) -> None:
+        """Forgets an engine that serves no more.
+
+        Args:
+            queue_depth: As `opened` got it.
+        """
+        self._depths = [each for each in self._depths if each != queue_depth]
+
+    def answered(self, times: StageTimes, version: str | None = None) -> None:
+        """Records one answered picture, for Prometheus and for its request.
+
+        Args:
+            times: How long each stage took.
+            version: Of the model; None without a file.
+        """
+        self._pictures.append((version or "none", times))
         if (request := current_request.get()) is not None:
             request.answered(times)
 
-    def batch(self, pictures: int) -> None:
-        """Records one execution of the engine."""
+    def batch(self, engine_name: str, pictures: int) -> None:
+        """Records one execution of an engine."""
         if pictures:
-            self._batches.append(pictures)
+            self._batches.append((engine_name, pictures))
 
     def request_over(self, request: RequestRecord) -> None:
         """Records one finished request."""
@@ -138,13 +154,17 @@ class ServiceMetrics:
                 return
 
     def _flush(self) -> None:
-        self._depth.set(self._queue_depth())
+        self._depth.set(sum(depth() for depth in self._depths))
         pictures, requests = _drain(self._pictures), _drain(self._over)
-        milliseconds = [times.milliseconds() for times in pictures]
+        milliseconds = [times.milliseconds() for _, times in pictures]
+        for version, count in Tally(version for version, _ in pictures).items():
+            self._versions.inc(count, {"version": version})
         for stage in ("decode", "queue", "engine"):
             self._stages.add(stage, [times[stage] / 1000 for times in milliseconds])
         self._stages.add("encode", [request.encode_s for request in requests if request.encode_s is not None])
-        self._fill.add(self._engine_name, [float(pictures) for pictures in _drain(self._batches)])
+        batches = _drain(self._batches)
+        for engine_name in {name for name, _ in batches}:
+            self._fill.add(engine_name, [float(filled) for name, filled in batches if name == engine_name])
         for (route, outcome), count in Tally((request.route, request.outcome) for request in requests).items():
             self._requests.inc(count, {"route": route, "outcome": outcome})
         for reason, count in Tally(code for request in requests for code in request.rejected).items():

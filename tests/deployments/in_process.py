@@ -29,6 +29,7 @@ class Replica(OpenInferenceGrpc):
 
     def __init__(self, service: DetectorService) -> None:
         self.service = service
+        self.reception = service.reception
         self.repository = ModelRepository(service)
 
 

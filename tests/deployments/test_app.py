@@ -16,8 +16,10 @@ from ray import serve
 
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
-from deployments.app import build, build_application
-from deployments.settings import ServiceSettings
+from deployments.app import build, build_application, build_catalog
+from deployments.deployment import Catalogued
+from deployments.settings import ApplicationSettings, ServiceSettings
+from deployments.versions.checking import check_model
 from tests.azaion_engine.models import make_detector
 from tests.deployments.access.keys_made import add_key
 
@@ -117,17 +119,50 @@ def test_a_service_that_others_reach_without_a_key_is_warned_of(
     monkeypatch.setattr(serve.context, "_get_global_client", lambda raise_if_no_controller_running: client)
     add_key(tmp_path / "keys.json")
     access = {"keys_file": str(tmp_path / "keys.json")} if keys else None
-    build(ServiceSettings(num_gpus=0, access=access))
+    build(ApplicationSettings(num_gpus=0, access=access))
     assert (f"OPEN: HTTP listens on {host}" in said.text) is warned
 
 
 @pytest.mark.usefixtures("sixteen_cores_two_gpus")
 def test_an_address_that_ray_does_not_tell_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(serve.context, "_get_global_client")
-    build(ServiceSettings(num_gpus=0))
+    build(ApplicationSettings(num_gpus=0))
 
 
 @pytest.mark.usefixtures("sixteen_cores_two_gpus")
 def test_a_keys_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"the keys file .*none\.json cannot be read"):
         build_application(ServiceSettings(num_gpus=0, access={"keys_file": str(tmp_path / "none.json")}))
+
+
+def of_several(name: str, **models: dict[str, Any]) -> tuple[int, float, float, Any]:
+    """Returns replicas, GPUs and CPUs of each, and what the replicas know of the other models, of one of several."""
+    settings = ApplicationSettings(models={each: {"model": "demo", **given} for each, given in models.items()})
+    _, build_model = build_catalog(settings)._bound_deployment.init_args
+    deployment = build_model(settings.of_model(name), version="1")._bound_deployment
+    options = deployment.ray_actor_options
+    return deployment.num_replicas, options["num_gpus"], options["num_cpus"], deployment.init_args[3]
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_several_models_share_the_gpus_evenly_or_as_they_say() -> None:
+    replicas, gpus, cpus, others = of_several("a", a={}, b={})
+    assert (replicas, gpus, cpus, others) == (
+        4,
+        0.25,
+        1,
+        Catalogued(2, None),
+    )  # two replicas on each GPU share an engine
+    assert of_several("a", a={"num_gpus": 0.5}, b={}) == (2, 0.25, 1, Catalogued(2, None))
+    assert of_several("a", a={"num_gpus": 0.5, "replicas_per_gpu": 1}, b={})[:2] == (1, 0.5)
+    assert of_several("a", a={"num_gpus": 1, "replicas_per_gpu": 1}, b={})[:2] == (1, 1)
+    replicas, gpus, _, others = of_several("a", a={"engine": "onnx"}, b={})
+    assert (replicas, gpus) == (1, 0)
+    assert others.check is check_model  # its engine lives in the replica
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_a_model_of_several_is_known_to_serve_by_its_version() -> None:
+    settings = ApplicationSettings(models={"a": {"model": "demo"}})
+    _, build_model = build_catalog(settings)._bound_deployment.init_args
+    assert build_model(settings.of_model("a"), version="17")._bound_deployment._version == "17"

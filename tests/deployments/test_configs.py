@@ -20,7 +20,7 @@ from azaion_engine.errors import ConfigurationError
 from deployments.app import build, build_application
 from deployments.cluster.grpc_host import is_loopback
 from deployments.frontends.open_inference.grpc_service import add_open_inference
-from deployments.settings import ServiceSettings
+from deployments.settings import ApplicationSettings, ServiceSettings
 from tests.ports import listeners_of, row_of, unlike_table
 from tests.running_serve import free_port
 from tests.stand_in import open_stand_in
@@ -41,13 +41,15 @@ def test_a_shipped_config_is_a_valid_serve_config_with_valid_settings(path):
     assert local == (not config.grpc_options.grpc_servicer_functions)
     with_grpc = yaml.safe_load(re.sub(r"^# (grpc_options:|  \w)", r"\1", text, flags=re.MULTILINE))["grpc_options"]
     assert gRPCOptions(**with_grpc).grpc_servicer_func_callable == [add_open_inference]
-    settings = ServiceSettings(**application.args)
-    build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
+    settings = ApplicationSettings(**application.args)
+    for name in settings.models or [None]:
+        one = settings.of_the_only_model() if name is None else settings.of_model(name)
+        build_application(one.model_copy(update={"engine": "auto"}), open_stand_in)
 
 
 def test_tensorrt_without_a_gpu_in_the_cluster_is_refused(no_ray):
     with pytest.raises(ConfigurationError, match="needs a GPU"):
-        build(ServiceSettings(engine="tensorrt"))
+        build(ApplicationSettings(engine="tensorrt"))
 
 
 def test_autoscaling_gives_each_replica_a_gpu_between_the_bounds():

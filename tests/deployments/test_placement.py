@@ -14,7 +14,8 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from azaion_engine.system.cores import available_cores
-from deployments.placement import replicas_for_each_gpu
+from deployments.placement import replicas_for_each_gpu, share_of_a_gpu, share_of_each
+from deployments.settings import ServiceSettings
 from tests.running_serve import RunningServe, end_ray, replicas_of, serve_on, start_serve
 from tests.stand_in import grey_picture, open_shared_two_lanes, open_teller_of_threads
 
@@ -153,3 +154,27 @@ def test_two_nodes_of_two_gpus_get_four_replicas_and_the_loss_of_one_is_made_goo
     assert sorted(device for device, _ in after.values()) == ["0", "1"]
     with two.client() as client:
         assert client.post("/detect", content=grey_picture(8)).json()["boxes"][0]["class_id"] == 8
+
+
+def models(*given):
+    return [ServiceSettings(model=f"{number}.onnx", **each) for number, each in enumerate(given)]
+
+
+def test_several_models_share_every_gpu_evenly_unless_they_name_a_part():
+    resources = {"GPU": 2.0, "CPU": 32.0}
+    assert share_of_each(models({}, {}, {}), resources) == (3, 1 / 3, 1)
+    assert share_of_each(models({}, {"num_gpus": 0.25}), resources) == (2, 1, 1)
+    assert share_of_each(models({}, {"engine": "onnx"}, {"num_gpus": 0}), resources) == (3, 1, 1)
+    assert share_of_a_gpu(1 / 3, 1) == 0.3333
+    assert share_of_a_gpu(0.5, 2) == 0.25
+    assert share_of_a_gpu(1, 1) == 1
+
+
+def test_twenty_models_fit_on_two_cores():
+    share = share_of_each(models(*[{}] * 20), {"CPU": 2.0})
+    assert (share.models, share.cpus) == (20, 0.1)
+    assert 20 * share.cpus <= 2
+    more = share_of_each(models(*[{"cpu_replicas": 2}] * 7), {"CPU": 2.0})
+    assert more.cpus == 0.1428
+    assert 14 * more.cpus <= 2
+    assert share_of_each(models({}, {}), {}).cpus == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from deployments.settings import ServiceSettings
+from deployments.settings import ApplicationSettings, ServiceSettings
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,36 @@ def test_one_request_never_holds_more_pictures_than_the_queue():
 
 def test_a_home_folder_is_found():
     assert ServiceSettings(cache_dir="~/engines").cache_dir.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"models": {}}, "models: expected at least one"),
+        ({"models": {"a/b": {"model": "demo"}}}, "models"),
+        ({"models": {"a": {}}}, "models.a.model: expected the path"),
+        ({"models": {"a": {"model": "demo"}}, "model": "x.onnx"}, "model: belongs to one model"),
+        ({"models": {"a": {"model": "demo", "confidence": 2}}}, "models.a.confidence: .* given 2"),
+        ({"models": {"a": {"model": "demo", "modle": 1}}}, "models.a.modle"),
+        ({"models": {"a": {"model": "demo", "access": {"keys_file": "k"}}}}, "models.a.access: is the same for all"),
+        ({"models": {"a": {"model": "demo", "name": "b"}}}, "models.a.name: the name is 'a'"),
+        ({"models": {"a": {"model": "demo"}, "a_raw": {"model": "demo"}}}, "models.a_raw: .* raw input of a"),
+        ({"models": {"a": {"model": "demo", "num_gpus": 1}}, "engine": "onnx"}, "models.a: .*engine: onnx"),
+        ({"num_gpus": 1.5}, "num_gpus: .* a fraction between 0 and 1"),
+    ],
+)
+def test_a_wrong_setting_of_several_models_is_refused_by_name(given, named):
+    with pytest.raises(ValidationError, match=named):
+        ApplicationSettings(**given)
+
+
+def test_each_of_several_models_has_its_own_settings_over_the_common_ones():
+    models = {"a": {"model": "a.onnx"}, "b": {"model": "b.onnx", "confidence": 0.5, "num_gpus": 0.5}}
+    settings = ApplicationSettings(models=models, confidence=0.3, max_queue=64)
+    first, second = settings.of_model("a"), settings.of_model("b")
+    assert (first.name, first.model, first.confidence, first.num_gpus) == ("a", "a.onnx", 0.3, "auto")
+    assert (second.name, second.model, second.confidence, second.num_gpus) == ("b", "b.onnx", 0.5, 0.5)
+    assert first.max_queue == second.max_queue == 64
+    assert ApplicationSettings(model="c.onnx", max_queue=32).of_the_only_model() == ServiceSettings(
+        model="c.onnx", max_queue=32
+    )

@@ -19,7 +19,7 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
     quote,
 )
-from deployments.frontends.body import Service, arriving, this_service, whole_body
+from deployments.frontends.body import Service, ServingService, arriving, this_service, whole_body
 from deployments.frontends.detect import schema
 from deployments.frontends.detect.form import is_form, read_form
 from deployments.frontends.detect.parameters import DetectParameters, refuse_unknown, with_form
@@ -65,7 +65,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
                 return _image(*await service.draw(data, **asked.wanted()))
         return await _answer(request, service, asked.wanted())
 
-    with arriving(request, service):
+    with arriving(request):
         uploads, fields = await read_form(request, service.settings)
     asked = with_form(asked, request.query_params, fields)
     wanted = asked.wanted()
@@ -87,7 +87,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     responses=schema.error_answers(401, 403, 422),
     dependencies=[Depends(no_query)],
 )
-async def model(service: Service) -> JSONResponse:
+async def model(service: ServingService) -> JSONResponse:
     """Describes the model and the engine that this replica runs."""
     return JSONResponse(service.describe())
 
@@ -105,7 +105,7 @@ async def healthz() -> JSONResponse:
     response_model=schema.Status,
     responses=schema.error_answers(503),
 )
-async def readyz(service: Service) -> JSONResponse:
+async def readyz(service: ServingService) -> JSONResponse:
     """Answers 200 when pictures would be answered, else 503 with the reason."""
     service.check_ready()
     return JSONResponse({"status": "ready"})
@@ -127,7 +127,7 @@ async def _answer(request: Request, service: DetectorService, wanted: Mapping[st
 
 
 async def _body(request: Request, service: DetectorService) -> bytes:
-    with arriving(request, service):
+    with arriving(request):
         return await whole_body(request, service.settings.max_picture_bytes)
 
 
@@ -189,5 +189,6 @@ async def _picture(service: DetectorService, data: bytes, answer: Answer) -> dic
     }
 
 
-def _model(service: DetectorService) -> dict[str, str]:
-    return {"name": service.detector.model_name, "engine": service.detector.engine.name}
+def _model(service: DetectorService) -> dict[str, str | None]:
+    detector = service.detector
+    return {"name": detector.model_name, "version": service.version, "engine": detector.engine.name}

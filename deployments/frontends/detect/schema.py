@@ -52,7 +52,7 @@ DETECT_BODY: dict[str, Any] = {
 }
 
 
-_MODEL = {"name": "demo", "engine": "onnxruntime-cpu"}
+_MODEL = {"name": "demo", "version": "0a2c707301a6", "engine": "onnxruntime-cpu"}
 _FOUND = {
     "picture": {"width": 1600, "height": 1216},
     "boxes": [
@@ -134,6 +134,7 @@ class ModelName(BaseModel):
     """Which model answered, and on what."""
 
     name: str
+    version: str | None = Field(None, description="First 12 digits of the SHA-256 of the model's file.")
     engine: str
 
 
@@ -230,6 +231,7 @@ class ModelCard(BaseModel):
     )
 
     name: str
+    version: str | None = Field(None, description="First 12 digits of `sha256`.")
     sha256: str | None = Field(None, description="SHA-256 of the model file, hex; weights in files beside it included.")
     engine: str
     head: Head
@@ -264,6 +266,7 @@ ERRORS: dict[int, tuple[str, dict[str, str]]] = {
         {
             "key_disabled": "the key 'lab' is switched off",
             "key_expired": "the key 'lab' expired at 2026-12-01 00:00:00 UTC",
+            "model_forbidden": "the key 'lab' is not for the model 'ships'",
         },
     ),
     408: (

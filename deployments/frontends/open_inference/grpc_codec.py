@@ -35,10 +35,12 @@ def encode_answer(answer: InferAnswer) -> Any:
     """Writes a `ModelInferResponse`, its tensors in binary form as Triton does."""
     from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
 
+    version = answer.file_version
     return protocol.ModelInferResponse(
         model_name=answer.model_name,
         model_version=answer.model_version,
         id=answer.id,
+        parameters={} if version is None else {"version": protocol.InferParameter(string_param=version)},
         outputs=[
             protocol.ModelInferResponse.InferOutputTensor(name=o.name, datatype=o.datatype, shape=o.shape)
             for o in answer.outputs

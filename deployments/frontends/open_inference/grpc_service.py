@@ -26,6 +26,7 @@ from deployments.watching.tracing import export_if_traced
 
 if TYPE_CHECKING:  # Serve's gRPC proxies import this module too, and need neither OpenCV nor the engines
     from deployments.frontends.open_inference.repository import ModelRepository
+    from deployments.reception import Reception
     from deployments.service import DetectorService
 
 Method = Callable[..., Awaitable[Any]]
@@ -90,7 +91,7 @@ def _watched(method: Method) -> Any:
             raise
         finally:
             current_request.reset(token)
-            self.service.request_over(record)
+            self.reception.request_over(record)
 
     answer.__name__, answer.__doc__ = method.__name__, method.__doc__
     return answer
@@ -133,8 +134,17 @@ def _rpc(method: Method) -> Any:
 class OpenInferenceGrpc:
     """The protocol's methods, a mixin of the deployment, whose repository they use."""
 
+    reception: Reception
     service: DetectorService
     repository: ModelRepository
+
+    def pick(self) -> DetectorService:
+        """Returns the service for a new request."""
+        return self.service
+
+    def repository_of(self, service: DetectorService) -> ModelRepository:
+        """Returns the models of one of this replica's services."""
+        return self.repository
 
     async def parse(self, method: str, data: bytes) -> Any:
         """Parses a request, in a thread if it is large.
@@ -159,7 +169,7 @@ class OpenInferenceGrpc:
             UnauthorizedError: There is no key, or an unknown one.
             BadInputError: As `Guard.key_of` and `Guard.admit`.
         """
-        guard = self.service.guard
+        guard = self.reception.guard
         if guard is None or method in _OPEN:
             return nullcontext()
         metadata = dict(grpc_context.invocation_metadata())
@@ -213,10 +223,11 @@ class OpenInferenceGrpc:
     @_rpc
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""
-        model = self.repository.model(request.model_name, request.model_version)
-        self.service.refuse_when_full()
+        service = self.pick()
+        model = self.repository_of(service).model(request.model_name, request.model_version)
+        service.refuse_when_full()
         _check_size(request.ByteSize(), model.limits.binary_bytes)
-        with Deadline(self.service.settings.timeout_s):
+        with Deadline(service.settings.timeout_s):
             return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
 
 

@@ -126,7 +126,10 @@ def encode_answer(answer: InferAnswer, request: InferRequest) -> tuple[bytes, in
         else:
             tensor["data"] = output.to_list()
         outputs.append(tensor)
-    message = {"model_name": answer.model_name, "model_version": answer.model_version, "outputs": outputs}
+    message: dict[str, Any] = {"model_name": answer.model_name, "model_version": answer.model_version}
+    if answer.file_version is not None:
+        message["parameters"] = {"version": answer.file_version}
+    message["outputs"] = outputs
     if answer.id:
         message["id"] = answer.id
     header = orjson.dumps(message)  # valid JSON even of infinite numbers: null

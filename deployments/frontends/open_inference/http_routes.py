@@ -14,7 +14,7 @@ from ray import serve
 from azaion_engine.errors import QUOTED, quote
 from deployments.batching.deadline import Deadline
 from deployments.errors import InvalidRequestError, UnknownModelError
-from deployments.frontends.body import Service, arriving, whole_body
+from deployments.frontends.body import Service, ServingService, arriving, whole_body
 from deployments.frontends.failures import explain
 from deployments.frontends.open_inference.bounds.body_limits import BodyLimits
 from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
@@ -56,8 +56,16 @@ async def _this_repository() -> ModelRepository:
     return repository
 
 
+async def _picked_repository(service: Service) -> ModelRepository:
+    repository: ModelRepository = serve.get_replica_context().servable_object.repository_of(service)
+    return repository
+
+
 Repository = Annotated[ModelRepository, Depends(_this_repository)]
-"""A route's parameter of this type is this replica's model repository."""
+"""A route's parameter of this type is this replica's model repository, of the version that serves."""
+
+PickedRepository = Annotated[ModelRepository, Depends(_picked_repository)]
+"""The repository of the version that answers this request."""
 
 
 class ProtocolError(BaseModel):
@@ -104,7 +112,7 @@ async def server_live() -> Response:
 
 
 @router.get("/health/ready", response_class=Response)
-async def server_ready(service: Service) -> Response:
+async def server_ready(service: ServingService) -> Response:
     """Answers 200 when requests would be answered, else the reason."""
     service.check_ready()
     return Response()
@@ -131,7 +139,7 @@ async def model_metadata(repository: Repository, name: str, version: str = "") -
 
 @router.get("/models/{name}/versions/{version}/ready", response_class=Response)
 @router.get("/models/{name}/ready", response_class=Response)
-async def model_ready(service: Service, repository: Repository, name: str, version: str = "") -> Response:
+async def model_ready(service: ServingService, repository: Repository, name: str, version: str = "") -> Response:
     """Answers 200 when the model would answer, else the reason."""
     repository.model(name, version)
     service.check_ready()
@@ -154,13 +162,15 @@ async def model_statistics(repository: Repository, name: str, version: str = "")
 
 @router.post("/models/{name}/versions/{version}/infer", responses=_INFER)
 @router.post("/models/{name}/infer", responses=_INFER)
-async def infer(request: Request, service: Service, repository: Repository, name: str, version: str = "") -> Response:
+async def infer(
+    request: Request, service: Service, repository: PickedRepository, name: str, version: str = ""
+) -> Response:
     """Runs a model; JSON or JSON with binary tensors, in and out."""
     model = repository.model(name, version)
     service.refuse_when_full()
     encoding = request.headers.get("content-encoding", "").strip().lower()
     json_bytes = _json_bytes(request)
-    with arriving(request, service):
+    with arriving(request):
         body = await whole_body(request, model.limits.body_bytes(json_bytes))
     with Deadline(service.settings.timeout_s):
         # Inflated, it may be as large as the model's limit; and parsing takes as much again.

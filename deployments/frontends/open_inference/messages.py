@@ -49,12 +49,14 @@ class InferAnswer:
         model_version: The model's version.
         id: The request's id.
         outputs: The requested tensors.
+        file_version: First digits of the SHA-256 of the model's file; the answer has it as its parameter `version`.
     """
 
     model_name: str
     model_version: str
     id: str
     outputs: list[OutputTensor]
+    file_version: str | None = None
 
 
 def refuse_extensions(tensor: str, parameters: dict[str, Any]) -> None:

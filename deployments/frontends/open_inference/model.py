@@ -21,7 +21,7 @@ from deployments.service import DetectorService
 from deployments.watching.stage_times import StageTimes
 
 VERSION = "1"
-"""The only version of each model; a changed model is another deployment."""
+"""The only version of each model, as the protocol numbers them; answers tell the file's in their parameters."""
 
 _CONFIG_TYPES = {
     "BYTES": "TYPE_STRING",
@@ -145,7 +145,7 @@ class OpenModel(ABC):
         self.statistics.succeeded(time.perf_counter() - started, parts)
         by_name = {output.name: output for output in outputs}
         wanted = [output.name for output in request.outputs] or list(by_name)
-        return InferAnswer(self.name, VERSION, request.id, [by_name[name] for name in wanted])
+        return InferAnswer(self.name, VERSION, request.id, [by_name[name] for name in wanted], self.service.version)
 
     def metadata(self) -> dict[str, Any]:
         """Returns the protocol's `ModelMetadataResponse`."""

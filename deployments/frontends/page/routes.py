@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import PurePath
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
@@ -42,13 +43,18 @@ def page(request: Request) -> Response:
     return page_file(request, "index.html")
 
 
+def page_of_several(request: Request) -> Response:
+    """Answers the page of a service with several models, which asks for their list."""
+    html = _static("index.html").replace(b"<body>", b"<body data-models>")
+    return answer_file(request, "index.html", html)
+
+
 @router.get("/page/{name}", dependencies=[Depends(no_query)])
 def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
-    folder = resources.files("deployments.frontends.page").joinpath("static")
-    if name not in {file.name for file in folder.iterdir()}:
+    if name not in {file.name for file in _folder().iterdir()}:
         raise HTTPException(404, f"the page has no file {quote(name)}")
-    return answer_file(request, name, folder.joinpath(name).read_bytes())
+    return answer_file(request, name, _static(name))
 
 
 @router.get("/samples/{name}", dependencies=[Depends(no_query)])
@@ -57,6 +63,15 @@ def sample(request: Request, name: str) -> Response:
     if name not in SAMPLES:
         raise HTTPException(404, f"there is no sample {quote(name)}, only {', '.join(SAMPLES)}")
     return answer_file(request, name, sample_picture(name))
+
+
+def _folder() -> Any:
+    return resources.files("deployments.frontends.page").joinpath("static")
+
+
+def _static(name: str) -> bytes:
+    content: bytes = _folder().joinpath(name).read_bytes()
+    return content
 
 
 def answer_file(request: Request, name: str, content: bytes, more: Mapping[str, str] | None = None) -> Response:

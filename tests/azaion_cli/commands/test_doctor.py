@@ -88,6 +88,18 @@ def test_a_cache_that_cannot_be_written_is_a_problem(azaion: Cli, no_gpu: None) 
     assert checks(ran)["engine cache"]["status"] == "problem"
 
 
+def test_each_of_several_models_is_checked(azaion: Cli, no_gpu: None, tmp_path: Path) -> None:
+    good = Path(__file__).parents[3] / "configs" / "several_models.yaml"
+    assert checks(azaion("doctor", good, "--json"))["configuration"]["status"] == "ok"
+    bad = tmp_path / "bad.yaml"
+    for wrong, words in (
+        (("tiles: auto", "tils: auto"), "models.aerial-tiles.tils"),
+        (("demo\n", "gone.onnx\n"), "gone"),
+    ):
+        bad.write_text(good.read_text().replace(*wrong))
+        assert words in checks(azaion("doctor", bad, "--json"))["configuration"]["found"]
+
+
 def test_a_configuration_is_checked_without_starting_anything(azaion: Cli, no_gpu: None, tmp_path: Path) -> None:
     good = Path(__file__).parents[3] / "configs" / "cpu.yaml"
     ran = azaion("doctor", good, "--json")

@@ -12,7 +12,14 @@ from azaion_engine.errors import ExecutionError, UnsupportedPictureError
 from deployments.access.guard import Guard, current_admission
 from deployments.access.keys_file import KeysFile
 from deployments.access.quotas import LoneQuotas
-from deployments.errors import DailyLimitError, LimitError, OverloadedError, RateLimitError, ShareLimitError
+from deployments.errors import (
+    DailyLimitError,
+    LimitError,
+    ModelForbiddenError,
+    OverloadedError,
+    RateLimitError,
+    ShareLimitError,
+)
 from tests.deployments.access.keys_made import add_key
 
 
@@ -41,6 +48,17 @@ def test_requests_that_hold_no_picture_yet_are_bounded_too(path):
         enter(guard, other, stack)
     with ExitStack() as stack:
         enter(guard, secret, stack)
+
+
+def test_a_key_for_some_models_is_refused_by_the_others(path):
+    secret, any_model = add_key(path, models=("cars",)), add_key(path, "other")
+    cars, ships = (Guard(KeysFile(path), 40, LoneQuotas(), model) for model in ("cars", "ships"))
+    for guard, secrets in ((cars, (secret, any_model)), (ships, (any_model,)), (guard_of(path), (secret,))):
+        for each in secrets:
+            with ExitStack() as stack:
+                enter(guard, each, stack)
+    with pytest.raises(ModelForbiddenError, match="'lab' is not for the model 'ships'"):
+        asyncio.run(ships.admit(ships.key_of("", secret), pictures=False))
 
 
 def test_a_share_is_at_least_one_picture(path):

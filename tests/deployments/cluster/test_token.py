@@ -12,7 +12,7 @@ import ray
 from azaion_engine.errors import ConfigurationError
 from deployments import app
 from deployments.cluster import token
-from deployments.settings import ServiceSettings
+from deployments.settings import ApplicationSettings
 
 
 def node(address: str, alive: bool = True) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def test_a_required_token_that_is_off_refuses_to_build(monkeypatch: pytest.Monke
     monkeypatch.setattr(ray, "cluster_resources", dict)
     monkeypatch.setattr(token, "token_is_on", lambda: False)
     with pytest.raises(ConfigurationError, match=r"require_ray_token is set, .*RAY_AUTH_MODE=token"):
-        app.build(ServiceSettings(require_ray_token=True))
-    app.build(ServiceSettings())
+        app.build(ApplicationSettings(require_ray_token=True))
+    app.build(ApplicationSettings())
     monkeypatch.setattr(token, "token_is_on", lambda: True)
-    app.build(ServiceSettings(require_ray_token=True))
+    app.build(ApplicationSettings(require_ray_token=True))
 
 
 def test_rays_own_answer_tells_whether_the_token_is_on(monkeypatch: pytest.MonkeyPatch) -> None:

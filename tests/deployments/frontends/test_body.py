@@ -43,7 +43,7 @@ def test_bodies_beyond_the_memory_of_all_are_refused_and_are_no_longer_counted_a
     with replica(open_slow_stand_in, max_decode_bytes=2**24) as held:
         statuses = asyncio.run(post_at_once([large] * 4))
         assert sorted(statuses) == [200, 503, 503, 503]
-        assert held.service._body_bytes == 0
+        assert held.reception.held_bytes == 0
         assert asyncio.run(post_at_once([large])) == [200]
 
 
@@ -65,9 +65,9 @@ def test_a_content_length_of_thousands_of_digits_is_too_large_and_no_error_of_ou
 
 
 def test_a_body_that_is_here_already_takes_no_place_of_those_that_arrive() -> None:
-    with replica() as held, mock.patch.object(held.service.bodies, "arriving", side_effect=AssertionError):
+    with replica() as held, mock.patch.object(held.reception.bodies, "arriving", side_effect=AssertionError):
         request = Request({"type": "http", "headers": [], "client": None, WHOLE_BODY: True})
-        with arriving_body(request, held.service):
+        with arriving_body(request):
             pass
 
 
@@ -101,7 +101,7 @@ def test_slow_bodies_never_take_the_place_of_a_quick_one() -> None:
 
     with mock.patch.object(arriving, "YOUNGEST_S", 0.2), replica(max_queue=1, batch_size=1) as held:
         slow, quick = asyncio.run(scenario())
-        assert held.service.bodies.number == 0
+        assert held.reception.bodies.number == 0
     assert quick == [200] * 4
     # One place was enough for the quick ones; the other slow body was read to its end, and is no picture.
     assert sorted(answer.status_code for answer in slow) == [415, 503]

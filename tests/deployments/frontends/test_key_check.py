@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from deployments.frontends.asgi import create_api
-from deployments.service import DetectorService
+from deployments.reception import Reception
 from deployments.watching.record import RequestRecord
 from tests.deployments.access.keys_made import add_key, change_key
 from tests.deployments.frontends import documented
@@ -232,7 +232,7 @@ def test_a_key_has_only_its_share_of_the_queue(keys):
 def test_the_record_has_the_name_of_the_key(keys, monkeypatch):
     secret = add_key(keys, daily=1)
     records: list[RequestRecord] = []
-    monkeypatch.setattr(DetectorService, "request_over", lambda self, record: records.append(record))
+    monkeypatch.setattr(Reception, "request_over", lambda self, record: records.append(record))
 
     async def ask(http: httpx.AsyncClient) -> None:
         for each in (secret, secret, "unknown"):

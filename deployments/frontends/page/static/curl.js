@@ -1,7 +1,7 @@
 // The command that asks the same as the page shows, for a POSIX shell.
 
 import { key } from "./key.js";
-import { address } from "./service.js";
+import { address, modelAddress } from "./service.js";
 
 /**
  * Writes the command.
@@ -16,7 +16,7 @@ export function curlCommand(picture, confidence, classes, drawn) {
   if (classes) query.set("classes", classes.join(","));
   if (picture.tiles) query.set("tiles", "auto");
   if (drawn) query.set("format", "image");
-  const url = `${address("detect")}?${String(query).replaceAll("%2C", ",")}`;
+  const url = `${modelAddress("detect")}?${String(query).replaceAll("%2C", ",")}`;
   const output = drawn ? ` -o ${quoted(picture.name.replace(/(\.[^.]*)?$/, "_boxes.jpg"))}` : "";
   const first = {
     sample: `curl -sO ${quoted(address(`samples/${picture.name}`))}\n`,

@@ -2,9 +2,9 @@
 
 import { classParameters, curlCommand } from "./curl.js";
 import { Overlay } from "./overlay.js";
-import { fillCard, fillClasses, fillRows, fillStages } from "./panels.js";
+import { element, fillCard, fillClasses, fillRows, fillStages } from "./panels.js";
 import { Pictures } from "./pictures.js";
-import { FLOOR, ServiceError, modelCard } from "./service.js";
+import { FLOOR, ServiceError, modelCard, modelList, useModel } from "./service.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
@@ -212,15 +212,47 @@ async function copy() {
   }
 }
 
-// --- the model's card ------------------------------------------------------------------------------------------
+// --- the model: which of several, and its card ----------------------------------------------------------------
+
+async function showModel() {
+  try {
+    pictures.card = await modelCard();
+    fillCard($("card"), pictures.card);
+    $("served").textContent = `${pictures.card.name} on ${pictures.card.engine}`;
+    $("confidence").value = pictures.card.confidence;
+  } catch (error) {
+    $("served").textContent = sentence(error.message);
+  }
+  filter();
+}
+
+function offerModels(models) {
+  const options = models.map(({ name, state, replicas }) => {
+    const option = element("option", "", replicas ? name : `${name} (${state})`);
+    option.value = name;
+    option.disabled = !replicas;
+    return option;
+  });
+  $("models").replaceChildren(...options);
+  $("models").value = models.find(({ replicas }) => replicas)?.name ?? "";
+  $("choice").hidden = false;
+}
+
+$("models").addEventListener("change", async () => {
+  useModel($("models").value);
+  switchedOff.clear(); // another model has other classes
+  await showModel();
+  pictures.askAnew();
+});
 
 $("confidence").min = FLOOR;
 try {
-  pictures.card = await modelCard();
-  fillCard($("card"), pictures.card);
-  $("served").textContent = `${pictures.card.name} on ${pictures.card.engine}`;
-  $("confidence").value = pictures.card.confidence;
+  const models = await modelList();
+  if (models) {
+    offerModels(models);
+    if ($("models").value) useModel($("models").value);
+  }
 } catch (error) {
   $("served").textContent = sentence(error.message);
 }
-filter();
+await showModel();

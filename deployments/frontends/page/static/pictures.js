@@ -70,6 +70,11 @@ export class Pictures {
   /** Asks about large pictures in tiles, or no more: at once about the chosen one, about others when they are chosen. */
   cut(tiles) {
     this.tiles = tiles;
+    this.askAnew();
+  }
+
+  /** Forgets the answers: asks at once about the chosen picture, and about others when they are chosen. */
+  askAnew() {
     for (const picture of this.all) if (picture !== this.chosen && picture.state === "done") this.#mark(picture, "new");
     if (this.chosen?.state === "done" || this.chosen?.state === "failed") this.again();
   }

@@ -20,10 +20,25 @@ export class ServiceError extends Error {
 /** The address of the service itself, whatever prefix it is under. */
 export const address = (path) => new URL(path, document.baseURI).href;
 
+let route = ""; // of the chosen model, where the service has several
+
+/** Lets all that follows be asked of one of several models. */
+export function useModel(name) {
+  route = `models/${encodeURIComponent(name)}/`;
+}
+
+/** The address of what the chosen model answers. */
+export const modelAddress = (path) => address(route + path);
+
+/** The models of a service that has several; null where there is one. */
+export async function modelList() {
+  return document.body.dataset.models === undefined ? null : (await json(await answered("models"))).models;
+}
+
 const KEY_WANTED = [401, 403];
 
 export async function modelCard() {
-  return json(await answered("model"));
+  return json(await answered(`${route}model`));
 }
 
 /**
@@ -54,7 +69,7 @@ export async function plainPicture(picture) {
 }
 
 function post(picture, parameters, signal) {
-  return answered(`detect?${new URLSearchParams(parameters)}`, { method: "POST", body: picture, signal });
+  return answered(`${route}detect?${new URLSearchParams(parameters)}`, { method: "POST", body: picture, signal });
 }
 
 async function answered(path, options) {

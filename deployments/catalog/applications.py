@@ -1,0 +1,235 @@
+"""ModelApplications: the Serve applications of several models, which the catalogue deploys and asks for their state."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.schema import ApplicationStatus
+
+from azaion_engine.errors import AzaionError
+from azaion_engine.model.file import ModelFile
+from azaion_engine.version import __version__
+from deployments.catalog.records import Record, Records
+from deployments.settings import ApplicationSettings, ServiceSettings
+from deployments.versions.version import Version
+
+logger = logging.getLogger("ray.serve")
+
+PREFIX = "/models/"
+"""Begins the route of each model's application, behind that of the catalogue."""
+
+FRESH_S = 0.5
+"""Seconds for which an answer of Serve's controller about the applications is used again."""
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST = 500
+
+_STATES = {
+    ApplicationStatus.RUNNING: "serving",
+    ApplicationStatus.DEPLOYING: "starting",
+    ApplicationStatus.NOT_STARTED: "starting",
+    ApplicationStatus.DELETING: "ending",
+    ApplicationStatus.DEPLOY_FAILED: "failed",
+    ApplicationStatus.UNHEALTHY: "unhealthy",
+}
+
+
+class ModelState(NamedTuple):
+    """Whether a model is served.
+
+    Attributes:
+        state: `serving`, `starting`, `failed`, `unhealthy` or `ending`.
+        message: Why it is not served; empty if it is.
+        replicas: Number of replicas that would answer.
+    """
+
+    state: str
+    message: str = ""
+    replicas: int = 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether a request would be answered: also while other replicas start, fail or are replaced."""
+        return self.replicas > 0
+
+
+class BuildModel(Protocol):
+    """Builds the application of one model."""
+
+    def __call__(self, settings: ServiceSettings, *, version: str) -> Application:
+        """Returns the application; Serve changes nothing if one of the same version runs already."""
+        ...
+
+
+class Serve(Protocol):
+    """What is asked of Ray Serve; tests put their own here."""
+
+    def run(self, application: Application, name: str, route_prefix: str) -> None:
+        """Deploys an application, without waiting until it runs."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Deletes an application, without waiting until it has ended."""
+        ...
+
+    def applications(self) -> Mapping[str, Any]:
+        """Returns Serve's overview of each application by name."""
+        ...
+
+
+class RayServe:
+    """Ray Serve of this cluster."""
+
+    def run(self, application: Application, name: str, route_prefix: str) -> None:
+        """Deploys an application, without waiting until it runs."""
+        target = serve.RunTarget(application, name, route_prefix)
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+    def delete(self, name: str) -> None:
+        """Deletes an application, without waiting until it has ended."""
+        serve.delete(name, _blocking=False)
+
+    def applications(self) -> Mapping[str, Any]:
+        """Returns Serve's overview of each application by name."""
+        applications: Mapping[str, Any] = serve.status().applications
+        return applications
+
+
+class ModelApplications:
+    """The applications of the models of one catalogue; safe from any thread.
+
+    Attributes:
+        settings: Those of every model.
+        changed: Models that serve another version than the configuration names now, with that one, since `deploy`.
+    """
+
+    def __init__(
+        self,
+        settings: ApplicationSettings,
+        build: BuildModel,
+        catalog: str,
+        route_prefix: str,
+        serve: Serve,
+        records: Records,
+    ) -> None:
+        """Deploys nothing yet.
+
+        Args:
+            settings: Those of every model.
+            build: Builds the application of a model.
+            catalog: Name of the catalogue's application, which begins the names of the others.
+            route_prefix: Route of the catalogue.
+            serve: Ray Serve.
+            records: What each model is to serve; made for those that have none.
+        """
+        assert settings.models is not None
+        self.settings = {name: settings.of_model(name) for name in settings.models}
+        self._build = build
+        self._catalog = catalog
+        self._prefix = route_prefix.rstrip("/") + PREFIX
+        self._serve = serve
+        self._records = records
+        self.changed: dict[str, Version] = {}
+        self._refused: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._seen: Mapping[str, Any] = {}
+        self._seen_at = -FRESH_S
+
+    def application_of(self, model: str) -> str:
+        """Returns the name of a model's application."""
+        return f"{self._catalog}.{model}"
+
+    def route_of(self, model: str) -> str:
+        """Returns the route of a model's application."""
+        return self._prefix + model
+
+    def deploy(self) -> None:
+        """Deploys the application of every model, and deletes those of models that are no longer listed.
+
+        A model that cannot be deployed leaves the others; its state says why. What runs with the same settings already
+        is left as it is, so this may be done again after a crash.
+        """
+        running = self._serve.applications()
+        for name, settings in self.settings.items():
+            application = self.application_of(name)
+            configured = Version(model=settings.model, sha256=settings.model_sha256)
+            record = self._records.get(application)
+            if record is not None and record.configured != configured and self._state(name, running).answers:
+                self.changed[name] = configured
+            elif record is None or record.configured != configured:
+                self._records.put(application, Record.first(configured, _version_of(settings), record))
+            self.deploy_one(name)
+        listed = {self.application_of(name) for name in self.settings}
+        for name in running:
+            if name.startswith(f"{self._catalog}.") and name not in listed:
+                self._serve.delete(name)
+                self._records.forget(name)
+
+    def deploy_one(self, model: str) -> None:
+        """Deploys the application of one model with the version that it is to serve, unless it runs already."""
+        settings, name = self.settings[model], self.application_of(model)
+        try:
+            record = self._records.get(name)
+            assert record is not None
+            settings = record.wanted.serving.applied_to(settings)
+            # Without the model: a version is switched to inside the replicas.
+            version = _name_of(self.settings[model], record.deployments)
+            self._serve.run(self._build(settings, version=version), name, self.route_of(model))
+            self._refused.pop(model, None)
+        except Exception as error:
+            if not isinstance(error, AzaionError):
+                logger.exception("the model %s cannot be deployed", model)
+            self._refused[model] = str(error)[:_LONGEST]
+
+    def states(self) -> dict[str, ModelState]:
+        """Returns the state of every model; asks Serve's controller, but not more often than every `FRESH_S`."""
+        with self._lock:
+            if time.monotonic() - self._seen_at >= FRESH_S:
+                self._seen = self._serve.applications()
+                self._seen_at = time.monotonic()
+            return {name: self._state(name, self._seen) for name in self.settings}
+
+    def _state(self, model: str, applications: Mapping[str, Any]) -> ModelState:
+        if model in self._refused:
+            return ModelState("failed", self._refused[model])
+        overview = applications.get(self.application_of(model))
+        if overview is None:
+            return ModelState("starting", "its application is not deployed yet")
+        state = _STATES.get(overview.status, "unhealthy")
+        deployments = list(overview.deployments.values())
+        running = sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
+        if state == "serving":
+            return ModelState(state, "", running)
+        message = next((d.message for d in deployments if d.message), overview.message)
+        return ModelState(state, _reason(message), running)
+
+
+def _name_of(settings: ServiceSettings, deployments: int) -> str:
+    """Returns a name of these settings without their model, by which Serve knows what it runs already."""
+    told = settings.model_dump_json(exclude={"model", "model_sha256"})
+    return hashlib.sha256(f"{__version__} {deployments} {told}".encode()).hexdigest()[:16]
+
+
+def _version_of(settings: ServiceSettings) -> Version:
+    """Returns the version that the model's file is now; without its hash if the file is not on this machine."""
+    if settings.model_sha256 is not None:
+        return Version(model=settings.model, sha256=settings.model_sha256)
+    try:
+        return Version(model=settings.model, sha256=ModelFile.read(settings.model).sha256)
+    except AzaionError as error:  # the replicas tell what is wrong if it is not on theirs
+        logger.warning("the version of %s is not known: %s", settings.model, error)
+        return Version(model=settings.model)
+
+
+def _reason(message: str) -> str:
+    """Returns what a message of Serve's says at last: it ends with the error of a replica, below its traceback."""
+    lines = [line.strip() for line in _ESCAPES.sub("", message).splitlines() if line.strip()]
+    return lines[-1][:_LONGEST] if lines else ""

@@ -1,0 +1,104 @@
+"""Catalog: the models of a service by name: which one a request means, its state, and the handle of its replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from azaion_engine.errors import quote
+from deployments.catalog.applications import ModelApplications, ModelState
+from deployments.catalog.rollouts import Rollouts, described
+from deployments.errors import ModelUnavailableError, UnknownModelError
+from deployments.settings import RAW, ServiceSettings
+
+CARD_S = 2.0
+"""Seconds for a replica to answer the card of its model."""
+
+
+class Catalog:
+    """The models of one service; used from one event loop."""
+
+    def __init__(self, applications: ModelApplications, rollouts: Rollouts, handle_of: Callable[[str], Any]) -> None:
+        """Creates the catalogue.
+
+        Args:
+            applications: Their applications.
+            rollouts: Their versions.
+            handle_of: Returns Serve's handle of an application by its name.
+        """
+        self.applications = applications
+        self.rollouts = rollouts
+        self._handle_of = handle_of
+        self._handles: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all models, in the order of the configuration."""
+        return list(self.applications.settings)
+
+    def settings_of(self, name: str) -> ServiceSettings:
+        """Returns the settings of a model.
+
+        Raises:
+            UnknownModelError: There is none of that name; the message lists those that there are.
+        """
+        if (settings := self.applications.settings.get(name)) is None:
+            raise UnknownModelError(f"unknown model {quote(name)}; served here: {', '.join(self.names)}")
+        return settings
+
+    def of_protocol(self, name: str) -> str:
+        """Returns the model that a name of the Open Inference Protocol belongs to: its own, or with `_raw`.
+
+        Raises:
+            UnknownModelError: There is no such model.
+        """
+        base = name.removesuffix(RAW)
+        return base if name not in self.names and base in self.names else name
+
+    async def states(self) -> dict[str, ModelState]:
+        """Returns the state of every model."""
+        return await asyncio.to_thread(self.applications.states)
+
+    async def handle(self, name: str) -> Any:
+        """Returns the handle of a model's replicas.
+
+        Raises:
+            UnknownModelError: There is none of that name.
+            ModelUnavailableError: None of its replicas would answer.
+        """
+        self.settings_of(name)
+        state = (await self.states())[name]
+        if not state.answers:
+            why = f": {state.message}" if state.message else ""
+            raise ModelUnavailableError(f"the model {name!r} is not served now ({state.state}){why}")
+        return self._handle(name)
+
+    async def describe(self) -> list[dict[str, Any]]:
+        """Returns every model with its state, and the card of those that answer."""
+        states = await self.states()
+        return list(await asyncio.gather(*(self._describe(name, state) for name, state in states.items())))
+
+    async def _describe(self, name: str, state: ModelState) -> dict[str, Any]:
+        card = await self._card(name) if state.answers else None
+        return {
+            "name": name,
+            "state": state.state,
+            "message": state.message,
+            "path": self.applications.route_of(name),
+            "replicas": state.replicas,
+            **described(self.rollouts.record_of(name)),
+            "card": card,
+        }
+
+    async def _card(self, name: str) -> dict[str, Any] | None:
+        try:
+            card: dict[str, Any] = await asyncio.wait_for(self._handle(name).describe.remote(), CARD_S)
+        except Exception:  # a replica that ends, or is too busy: the list tells the rest
+            return None
+        return card
+
+    def _handle(self, name: str) -> Any:
+        if name not in self._handles:
+            self._handles[name] = self._handle_of(self.applications.application_of(name))
+        return self._handles[name]

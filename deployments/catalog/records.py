@@ -1,0 +1,157 @@
+"""Records: what each model is to serve, and its history, kept where Ray Serve keeps its own state."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, Literal, Protocol
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from deployments.versions.version import Version, Wanted
+
+MOST_ENTRIES = 20
+"""Entries of a model's history that are kept."""
+
+_NAMESPACE = "azaion"
+
+EntryState = Literal["opening", "canary", "serving", "retired", "failed", "rolled_back"]
+
+
+class Entry(BaseModel):
+    """One version in the history of a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Version
+    state: EntryState
+    since: AwareDatetime = Field(description="When it got into this state.")
+    share: float = Field(0.0, description="Part of the requests that it answers as a canary, 0 to 1.")
+    message: str = Field("", description="Why it failed.")
+    agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
+    comparison: str = Field("", description="How far its boxes agreed with those of the version before it.")
+
+    def now(self, state: EntryState, **told: Any) -> Entry:
+        """Returns the entry in another state from now on, with what is told of it."""
+        return self.model_copy(update={"state": state, "since": _now(), **told})
+
+    def told(self, **told: Any) -> Entry:
+        """Returns the entry with what is told of it, in the same state."""
+        return self.model_copy(update=told)
+
+
+class Record(BaseModel):
+    """One model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    configured: Version = Field(description="What the configuration named when it was last looked at.")
+    wanted: Wanted
+    history: tuple[Entry, ...] = Field(description="Oldest first.")
+    deployments: int = Field(0, description="How often the application was deployed anew for a version.")
+
+    @classmethod
+    def first(cls, configured: Version, version: Version, before: Record | None = None) -> Record:
+        """Returns the record of a model whose application begins with a version.
+
+        Args:
+            configured: What the configuration names.
+            version: The version.
+            before: The record of an earlier application.
+        """
+        entry = Entry(version=version, state="serving", since=_now())
+        history, deployments = (before.history, before.deployments + 1) if before is not None else ((), 0)
+        wanted = Wanted(serving=version)
+        return cls(configured=configured, wanted=wanted, history=(*history, entry), deployments=deployments)
+
+    def with_entry(self, entry: Entry, *, new: bool = False, **changed: Any) -> Record:
+        """Returns the record with an entry in the place of its version's last one, or behind all others.
+
+        Args:
+            entry: The entry.
+            new: Whether it stands behind all others although its version has been deployed before.
+            **changed: Other fields.
+        """
+        history = list(self.history)
+        places = [index for index, each in enumerate(history) if each.version.id == entry.version.id]
+        if places and not new:
+            history[places[-1]] = entry
+        else:
+            history.append(entry)
+        return self.model_copy(update={"history": tuple(history[-MOST_ENTRIES:]), **changed})
+
+    def entry_of(self, version: Version) -> Entry:
+        """Returns the last entry of a version; one without history is new."""
+        found = [entry for entry in self.history if entry.version.id == version.id]
+        return (
+            found[-1].model_copy(update={"version": version})
+            if found
+            else Entry(version=version, state="opening", since=_now())
+        )
+
+    @property
+    def before(self) -> Version | None:
+        """The version that served before the serving one; None if there was none."""
+        retired = [
+            entry.version
+            for entry in self.history
+            if entry.state == "retired" and entry.version.id != self.wanted.serving.id
+        ]
+        return retired[-1] if retired else None
+
+
+class KeyValue(Protocol):
+    """Text by name."""
+
+    def get(self, name: str) -> str | None:
+        """Returns a text; None if there is none."""
+        ...
+
+    def put(self, name: str, text: str) -> None:
+        """Keeps a text."""
+        ...
+
+
+class RayKeyValue:
+    """Ray's internal key-value store, which Serve's controller keeps its state in, too; it lives as long as the GCS."""
+
+    def get(self, name: str) -> str | None:
+        """Returns a text; None if there is none."""
+        from ray.experimental.internal_kv import _internal_kv_get
+
+        found = _internal_kv_get(name, namespace=_NAMESPACE)
+        return None if found is None else found.decode()
+
+    def put(self, name: str, text: str) -> None:
+        """Keeps a text."""
+        from ray.experimental.internal_kv import _internal_kv_put
+
+        _internal_kv_put(name, text, True, namespace=_NAMESPACE)
+
+
+class Records:
+    """The records of all models by the names of their applications."""
+
+    def __init__(self, store: KeyValue) -> None:
+        """Creates the records over a store."""
+        self._store = store
+
+    def get(self, application: str) -> Record | None:
+        """Returns the record of an application; None if it has none."""
+        text = self._store.get(_name(application))
+        return Record.model_validate_json(text) if text else None
+
+    def put(self, application: str, record: Record) -> None:
+        """Keeps the record of an application."""
+        self._store.put(_name(application), record.model_dump_json())
+
+    def forget(self, application: str) -> None:
+        """Drops the record of an application that is deleted."""
+        self._store.put(_name(application), "")
+
+
+def _name(application: str) -> str:
+    return f"model of {application}"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0)

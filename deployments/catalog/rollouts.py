@@ -1,0 +1,278 @@
+"""Rollouts: brings new versions of models to their replicas, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from azaion_engine.errors import InvalidParameterError
+from deployments.catalog.applications import ModelApplications
+from deployments.catalog.kept import keep, read_version
+from deployments.catalog.records import Entry, Record, Records
+from deployments.versions.version import Report, Trial, Version, Wanted
+
+logger = logging.getLogger("ray.serve")
+
+LOOK_S = 0.5
+"""Seconds between two looks at the replicas while a version is on its way."""
+
+KEEP_S = 10.0
+"""Seconds between two times that every replica is told what it is to serve: one that started meanwhile may not know."""
+
+SWITCH_S = 600.0
+"""Seconds for every replica to switch; one that started meanwhile opens the version first."""
+
+ANSWER_S = 30.0
+"""Seconds for the replicas to answer; they answer at once, unless they end."""
+
+
+class Told(NamedTuple):
+    """What one replica says.
+
+    Attributes:
+        serving: Id of the version that serves there.
+        reports: Version → how far it is.
+    """
+
+    serving: str
+    reports: dict[str, Report]
+
+
+class Rollouts:
+    """The versions of all models of one catalogue; used from one event loop."""
+
+    def __init__(self, applications: ModelApplications, records: Records, handle_of: Callable[[str], Any]) -> None:
+        """Begins nothing.
+
+        Args:
+            applications: Of the models.
+            records: What each is to serve.
+            handle_of: Returns Serve's handle of an application by its name.
+        """
+        self._applications = applications
+        self._records = records
+        self._handle_of = handle_of
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def record_of(self, model: str) -> Record:
+        """Returns the record of a model."""
+        record = self._records.get(self._applications.application_of(model))
+        assert record is not None  # made when its application was deployed
+        return record
+
+    async def deploy(self, model: str, file: str, share: float = 0.0, trial: Trial | None = None) -> Version:
+        """Begins to bring a new version to the replicas of a model; returns when it is on its way.
+
+        Every replica opens it beside the serving one. When all have, requests get it, or as a canary some of them; if
+        one cannot, the serving version stays, and the history says why.
+
+        Args:
+            model: Name of the model.
+            file: Path of the ONNX file, on the machines of the replicas.
+            share: Part of the requests for a canary, 0…1; 0: it serves all.
+            trial: Pictures on which it is compared with the serving version.
+
+        Raises:
+            InvalidParameterError: It serves already, or another one is on its way, or the share is out of range.
+            ConfigurationError: The file cannot be read.
+            ModelError: It is no ONNX file.
+        """
+        if not 0 <= share < 1:
+            raise InvalidParameterError(f"share: expected 0 to below 1, given {share}")
+        self._refuse_if_busy(model)
+        cache_dir = self._applications.settings[model].cache_dir
+        version = await asyncio.to_thread(read_version, file, cache_dir)
+        serving = await asyncio.to_thread(keep, self.record_of(model).wanted.serving, cache_dir)
+        await self._bring(model, version, serving, share, trial)
+        return version
+
+    async def promote(self, model: str) -> Version:
+        """Lets the canary of a model serve all requests.
+
+        Raises:
+            InvalidParameterError: There is no canary.
+        """
+        record = self.record_of(model)
+        version = record.wanted.candidate
+        if version is None or record.entry_of(version).state != "canary":
+            raise InvalidParameterError(f"the model {model!r} has no canary")
+        await self._switch(model, version)
+        return version
+
+    async def rollback(self, model: str) -> Version:
+        """Withdraws the version that is on its way or a canary; else begins to bring back the one that served before.
+
+        Returns:
+            The version that serves, or will.
+
+        Raises:
+            InvalidParameterError: There is none before it.
+        """
+        record = self.record_of(model)
+        if record.wanted.candidate is not None:
+            if (task := self._tasks.pop(model, None)) is not None:
+                task.cancel()
+            entry = record.entry_of(record.wanted.candidate).now("rolled_back")
+            self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
+            await self._tell(model)
+            return record.wanted.serving
+        if record.before is None:
+            raise InvalidParameterError(f"the model {model!r} has no version before the one that serves")
+        await self._bring(model, record.before, record.wanted.serving, 0.0, None)
+        return record.before
+
+    async def resume(self) -> None:
+        """Goes on with what was on its way when an earlier catalogue ended, without pictures to compare.
+
+        Brings the versions that the configuration names since then.
+        """
+        for model, configured in self._applications.changed.items():
+            try:
+                self._put(model, self.record_of(model).model_copy(update={"configured": configured}))
+                await self.deploy(model, configured.model)
+            except Exception as error:
+                logger.warning("the configured version of %s is not served: %s", model, error)
+        for model in self._applications.settings:
+            if model in self._tasks:
+                continue
+            self._settle(model)
+            candidate = self.record_of(model).wanted.candidate
+            if candidate is not None and self.record_of(model).entry_of(candidate).state == "opening":
+                self._watch_later(model, candidate, self.record_of(model).entry_of(candidate).share, None)
+
+    async def keep_told(self) -> None:
+        """Tells every replica again and again what it is to serve; never returns."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            try:
+                states = await asyncio.to_thread(self._applications.states)
+                quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
+                await asyncio.gather(*(self._tell(model) for model in quiet))
+            except Exception:  # e.g. Serve's controller is being replaced
+                logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
+
+    async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
+        self._refuse_if_busy(model)
+        record = self.record_of(model)
+        if version.id == record.wanted.serving.id:
+            raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
+        entry = record.entry_of(version).now("opening", share=share, message="", comparison="")
+        states = await asyncio.to_thread(self._applications.states)
+        if not states[model].answers:  # nothing serves that could be kept: its application starts anew with it
+            self._put(model, Record.first(record.configured, version, record))
+            await asyncio.to_thread(self._applications.deploy_one, model)
+            return
+        wanted = Wanted(serving=serving, candidate=version)
+        self._put(model, record.with_entry(entry, new=True, wanted=wanted))
+        self._watch_later(model, version, share, trial)
+
+    def _watch_later(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._watch_or_fail(model, version, share, trial))
+        self._tasks[model] = task
+        task.add_done_callback(lambda done: self._tasks.pop(model, None) if self._tasks.get(model) is done else None)
+
+    async def _watch_or_fail(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
+        try:
+            await self._watch(model, version, share, trial)
+        except Exception as error:
+            logger.exception("the version %s of %s is given up", version.id, model)
+            await self._refuse(model, version, f"the catalogue failed: {error}")
+
+    async def _refuse(self, model: str, version: Version, message: str) -> None:
+        record = self.record_of(model)
+        entry = record.entry_of(version).now("failed", message=message)
+        self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
+        await self._tell(model)
+
+    async def _watch(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
+        while True:
+            told = await self._tell(model, trial)
+            trial = None if told else trial  # may be many pictures
+            reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
+            failed = next((report for report in reports if report.state == "failed"), None)
+            if failed is not None:
+                logger.warning("the version %s of %s is refused: %s", version.id, model, failed.message)
+                await self._refuse(model, version, failed.message)
+                return
+            if reports and all(report.state == "open" for report in reports):
+                break
+            await asyncio.sleep(LOOK_S)
+        record = self.record_of(model)
+        found = {"agreement": reports[0].agreement, "comparison": reports[0].comparison}
+        if not share:
+            self._put(model, record.with_entry(record.entry_of(version).told(**found)))
+            await self._switch(model, version)
+            return
+        entry = record.entry_of(version).now("canary", share=share, **found)
+        self._put(model, record.with_entry(entry, wanted=record.wanted.model_copy(update={"share": share})))
+        await self._tell(model)
+
+    async def _switch(self, model: str, version: Version) -> None:
+        before = self.record_of(model).wanted.serving
+        self._put(model, self.record_of(model).model_copy(update={"wanted": Wanted(serving=version)}))
+        until = time.monotonic() + SWITCH_S
+        while any(told.serving != version.id for told in await self._tell(model)):
+            if time.monotonic() > until:
+                logger.warning("a replica of %s does not switch to the version %s", model, version.id)
+                break
+            await asyncio.sleep(LOOK_S)
+        self._settle(model, before)
+
+    def _settle(self, model: str, before: Version | None = None) -> None:
+        """Writes into the history which version serves now.
+
+        Args:
+            model: Name of the model.
+            before: The version that served until now, of which a copy may be kept; default: as the history has it.
+        """
+        record = self.record_of(model)
+        serving = record.entry_of(record.wanted.serving)
+        if serving.state == "serving":
+            return
+        for entry in record.history:
+            if entry.state == "serving":
+                version = before if before is not None and before.id == entry.version.id else entry.version
+                record = record.with_entry(entry.now("retired", version=version))
+        self._put(model, record.with_entry(serving.now("serving", share=0.0)))
+
+    async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
+        """Tells all replicas of a model what they are to serve; one that is ending is left out."""
+        wanted = self.record_of(model).wanted
+        try:
+            handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
+            response = handle.broadcast("follow", wanted, trial)
+            told: Sequence[Any] = await asyncio.wait_for(response.results_async(return_exceptions=True), ANSWER_S)
+        except Exception as error:  # the application has no replica now, or is ending
+            logger.info("the replicas of %s cannot be told what to serve: %r", model, error)
+            return []
+        return [Told(*each) for each in told if not isinstance(each, BaseException)]
+
+    def _refuse_if_busy(self, model: str) -> None:
+        candidate = self.record_of(model).wanted.candidate
+        if candidate is not None:
+            raise InvalidParameterError(
+                f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
+            )
+        if model in self._tasks:
+            raise InvalidParameterError(f"the replicas of {model!r} are switching to another version; try again")
+
+    def _put(self, model: str, record: Record) -> None:
+        self._records.put(self._applications.application_of(model), record)
+
+
+def described(record: Record) -> dict[str, Any]:
+    """Returns what `/models` tells of a record: the canary and the history, the newest first."""
+    canary = record.wanted.candidate if record.wanted.share > 0 else None
+    return {
+        "version": record.wanted.serving.id,
+        "canary": None if canary is None else {"version": canary.id, "share": record.wanted.share},
+        "history": [_entry(entry) for entry in reversed(record.history)],
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    told = entry.model_dump(mode="json", exclude={"version", "share"})
+    return {"version": entry.version.id, "file": entry.version.model, **told}

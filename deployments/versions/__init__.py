@@ -1,0 +1,1 @@
+"""Versions of one model: opened beside the serving one, checked, and switched to inside each replica."""

@@ -1,0 +1,240 @@
+"""Rollouts: what the catalogue tells the replicas, and what it remembers, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.serve.schema import ApplicationStatus
+
+from azaion_engine.errors import ConfigurationError, InvalidParameterError
+from deployments.catalog import rollouts as rollouts_module
+from deployments.catalog.rollouts import described
+from deployments.settings import ApplicationSettings
+from deployments.versions.version import Trial, Wanted
+from tests.azaion_engine.models import make_detector
+from tests.deployments.catalogued import CataloguedReplica, catalogued
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Three models of other weights."""
+    paths = [tmp_path / f"{name}.onnx" for name in "abc"]
+    for seed, path in enumerate(paths):
+        path.write_bytes(make_detector(seed=seed))
+    return paths
+
+
+@pytest.fixture
+def held(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CataloguedReplica]:
+    monkeypatch.setattr(rollouts_module, "LOOK_S", 0.01)
+    with catalogued(settings_of(files[0], tmp_path)) as running:
+        yield running
+
+
+def settings_of(file: Path, folder: Path) -> ApplicationSettings:
+    return ApplicationSettings(models={"cars": {"model": str(file)}}, cache_dir=folder / "cache", engine="onnx")
+
+
+def states(held: CataloguedReplica) -> list[tuple[str, str]]:
+    """Returns file and state of each entry of the history, oldest first."""
+    return [(Path(entry.version.model).stem, entry.state) for entry in held.rollouts.record_of("cars").history]
+
+
+def name_of(held: CataloguedReplica) -> str:
+    """Returns the name by which Serve knows whether an application runs already."""
+    return held.serve.running["several.cars"][0].rpartition(" ")[2]
+
+
+async def deployed(held: CataloguedReplica, file: Path, **given: Any) -> None:
+    await held.rollouts.deploy("cars", str(file), **given)
+    await settled(held)
+
+
+async def settled(held: CataloguedReplica) -> None:
+    for _ in range(1000):
+        if not held.rollouts._tasks:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the rollout does not end")
+
+
+def test_a_version_serves_when_every_replica_has_opened_it(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    async def scenario() -> None:
+        first, second = held.replicas["cars"]
+        wanted = held.rollouts.record_of("cars").wanted
+        version = await held.rollouts.deploy("cars", str(files[1]), trial=Trial((b"x",), 0.5))
+        second.opening.add(version.id)
+        await asyncio.sleep(0.2)
+        assert states(held) == [("a", "serving"), ("b", "opening")]
+        assert {told.serving.id for told, _ in first.told} == {wanted.serving.id}
+        with pytest.raises(InvalidParameterError, match="is on its way"):
+            await held.rollouts.deploy("cars", str(files[2]))
+        second.opening.clear()
+        await settled(held)
+        assert states(held) == [("a", "retired"), ("b", "serving")]
+        assert [each.told[-1][0] for each in (first, second)] == [Wanted(serving=version)] * 2
+        assert first.told[0][1] == Trial((b"x",), 0.5)
+        entry = described(held.rollouts.record_of("cars"))["history"][0]
+        assert (entry["version"], entry["comparison"]) == (version.id, "99% agree")
+
+    run(scenario())
+
+
+def test_a_version_that_one_replica_refuses_leaves_the_old_one_everywhere(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    before = held.rollouts.record_of("cars").wanted
+    held.replicas["cars"][1].fails = "other boxes than ONNX Runtime"
+    run(deployed(held, files[1]))
+    assert states(held) == [("a", "serving"), ("b", "failed")]
+    assert held.rollouts.record_of("cars").history[-1].message == "other boxes than ONNX Runtime"
+    assert [each.told[-1][0].serving.sha256 for each in held.replicas["cars"]] == [before.serving.sha256] * 2
+    assert held.rollouts.record_of("cars").wanted.candidate is None
+    held.replicas["cars"][1].fails = ""
+    run(deployed(held, files[1]))
+    assert states(held)[-1] == ("b", "serving")
+
+
+def test_a_canary_gets_a_share_until_it_is_promoted_or_rolled_back(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    run(deployed(held, files[1], share=0.1))
+    assert states(held) == [("a", "serving"), ("b", "canary")]
+    assert {each.told[-1][0].share for each in held.replicas["cars"]} == {0.1}
+    run(held.rollouts.rollback("cars"))
+    assert states(held) == [("a", "serving"), ("b", "rolled_back")]
+    assert {each.told[-1][0].share for each in held.replicas["cars"]} == {0.0}
+    run(deployed(held, files[1], share=0.1))
+    version = run(held.rollouts.promote("cars"))
+    assert states(held)[-2:] == [("b", "rolled_back"), ("b", "serving")]
+    assert {each.serving for each in held.replicas["cars"]} == {version.id}
+    with pytest.raises(InvalidParameterError, match="no canary"):
+        run(held.rollouts.promote("cars"))
+
+
+def test_rolling_back_brings_the_version_before_even_if_its_file_was_overwritten(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    async def back() -> None:
+        await held.rollouts.rollback("cars")
+        await settled(held)
+
+    first = held.rollouts.record_of("cars").wanted.serving
+    run(deployed(held, files[1]))
+    files[0].write_bytes(b"another")
+    run(back())
+    record = held.rollouts.record_of("cars")
+    assert record.wanted.serving.id == first.id
+    applied = record.wanted.serving.applied_to(held.applications.settings["cars"])
+    assert applied.model != str(files[0])
+    assert Path(applied.model).stem == "a"  # engines' folders are named after it
+
+
+def test_what_cannot_be_deployed_is_refused_at_once(held: CataloguedReplica, files: list[Path], run: Run) -> None:
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        run(held.rollouts.deploy("cars", "missing.onnx"))
+    with pytest.raises(InvalidParameterError, match="serves already"):
+        run(held.rollouts.deploy("cars", str(files[0])))
+    with pytest.raises(InvalidParameterError, match="share: expected"):
+        run(held.rollouts.deploy("cars", str(files[1]), share=1.0))
+    with pytest.raises(InvalidParameterError, match="no version before"):
+        run(held.rollouts.rollback("cars"))
+    assert states(held) == [("a", "serving")]
+
+
+def test_a_catalogue_that_starts_again_goes_on_and_deploys_nothing_anew(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run
+) -> None:
+    async def scenario() -> None:
+        for each in held.replicas["cars"]:
+            each.opening.add(await _version(held, files[1]))
+        await held.rollouts.deploy("cars", str(files[1]))
+        await asyncio.sleep(0.1)
+        for task in held.rollouts._tasks.values():
+            task.cancel()
+        name = name_of(held)
+        held.begin(settings_of(files[0], tmp_path))
+        assert name_of(held) == name  # so Serve changes nothing
+        for each in held.replicas["cars"]:
+            each.opening.clear()
+        await held.rollouts.resume()
+        await settled(held)
+        assert states(held) == [("a", "retired"), ("b", "serving")]
+
+    run(scenario())
+
+
+async def _version(held: CataloguedReplica, file: Path) -> str:
+    from deployments.catalog.kept import read_version
+
+    return read_version(str(file), held.applications.settings["cars"].cache_dir).id
+
+
+def test_a_changed_file_in_the_configuration_is_swapped_to_like_any_version(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run
+) -> None:
+    async def scenario() -> None:
+        name = name_of(held)
+        held.begin(settings_of(files[1], tmp_path))
+        assert name_of(held) == name  # its replicas stay
+        await held.rollouts.resume()
+        await settled(held)
+        assert states(held) == [("a", "retired"), ("b", "serving")]
+        held.begin(settings_of(files[1], tmp_path))
+        assert held.applications.changed == {}
+
+    run(scenario())
+
+
+def test_a_model_that_does_not_serve_starts_anew_with_the_version(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "x\nModelError: no detector")
+    held.applications._seen_at = -1.0
+    before = name_of(held)
+    run(deployed(held, files[1]))
+    assert name_of(held) != before
+    assert "b.onnx" in held.serve.running["several.cars"][0]
+    assert states(held)[-1] == ("b", "serving")
+
+
+def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["another"] = ("", "/another")
+    assert {route for _, route in held.serve.running.values()} == {"/models/cars", "/models/ships", "/another"}
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "another"}
+
+
+def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files: list[Path], tmp_path: Path) -> None:
+    name = name_of(held)
+    cars = {"model": str(files[0]), "confidence": 0.6}
+    held.begin(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx"))
+    assert name_of(held) != name
+
+
+def test_a_model_that_cannot_be_deployed_leaves_the_others(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_or_fail(application: Any, name: str, route_prefix: str) -> None:
+        if name == "several.cars":
+            raise RuntimeError("the route is taken")
+        held.serve.running[name] = (application, route_prefix)
+
+    monkeypatch.setattr(held.serve, "run", run_or_fail)
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    states = held.applications.states()
+    assert (states["cars"].state, states["cars"].message) == ("failed", "the route is taken")
+    assert states["ships"].state == "serving"

@@ -1,0 +1,183 @@
+"""Routes of a catalogue, without Ray: the list, what is forwarded, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.schema import ApplicationStatus
+
+from deployments.settings import ApplicationSettings
+from tests.deployments.access.keys_made import add_key
+from tests.deployments.catalogued import CataloguedReplica, catalog_client, catalogued
+from tests.stand_in import grey_picture
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+MODELS = {"cars": {"model": "demo"}, "ships": {"model": "demo", "max_picture_bytes": 2000}}
+
+
+def asked(
+    run: Run,
+    ask: Callable[[httpx.AsyncClient], Awaitable[Any]],
+    prepare: Callable[[CataloguedReplica], None] = lambda held: None,
+    models: dict[str, dict[str, Any]] = MODELS,
+    **settings: Any,
+) -> Any:
+    async def scenario() -> Any:
+        async with catalog_client() as http:
+            return await ask(http)
+
+    with catalogued(ApplicationSettings(models=models, engine="onnx", **settings)) as held:
+        prepare(held)
+        return run(scenario())
+
+
+def test_a_picture_goes_to_the_model_that_the_query_names(run: Run) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.post(
+                "/detect?model=cars&confidence=0.5", content=grey_picture(5), headers={"X-Request-ID": "a"}
+            ),
+            await http.post("/detect?model=cars", files={"picture": ("p.png", grey_picture(6))}),
+            await http.post("/detect", params={"model": "cars", "format": "image"}, content=grey_picture(7)),
+            await http.post("/detect?model=cars&confidence=7", content=grey_picture(8)),
+        ]
+
+    plain, form, image, wrong = asked(run, ask)
+    assert [box["class_id"] for box in plain.json()["boxes"]] == [5]
+    assert form.json()["pictures"][0]["boxes"][0]["class_id"] == 6
+    assert image.content.startswith(b"\xff\xd8")
+    assert "dur=" in image.headers["server-timing"]
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "words"),
+    [
+        ("/detect", 422, "invalid_parameter", "expected one of cars, ships"),
+        ("/detect?model=cars&model=ships", 422, "invalid_parameter", "expected one of cars, ships"),
+        ("/detect?model=planes", 404, "unknown_model", "'planes'; served here: cars, ships"),
+        ("/models/planes/detect", 404, "unknown_model", "'planes'; served here: cars, ships"),
+    ],
+)
+def test_a_request_without_a_known_model_names_those_that_there_are(
+    run: Run, path: str, status: int, code: str, words: str
+) -> None:
+    answer = asked(run, lambda http: http.post(path, content=grey_picture(5)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert words in answer.json()["error"]["message"]
+
+
+def test_the_only_model_needs_no_name(run: Run) -> None:
+    answer = asked(run, lambda http: http.post("/detect", content=grey_picture(5)), models={"cars": {"model": "demo"}})
+    assert answer.status_code == 200
+
+
+def test_a_body_that_is_too_large_for_the_model_is_refused(run: Run) -> None:
+    answer = asked(run, lambda http: http.post("/detect?model=ships", content=bytes(2000 * 32 + 1)))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "picture_too_large")
+
+
+def test_the_protocols_names_lead_to_their_model(run: Run) -> None:
+    picture = {"name": "picture", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(b"x").decode()]}
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.get("/v2/models/cars"),  # the stand-in behind the catalogue has a name of its own
+            await http.post("/v2/models/cars_raw/infer", json={"inputs": [picture]}),
+            await http.get("/v2/models/planes/ready"),
+            await http.get("/v2"),
+            await http.get("/v2/health/ready"),
+            await http.post("/v2/repository/index"),
+            await http.get("/v2/models/stats"),
+            await http.get("/v2/logging"),
+        ]
+
+    metadata, infer, unknown, server, ready, index, stats, other = asked(run, ask)
+    assert metadata.json()["error"] == "unknown model 'cars'; served here: stand-in, stand-in_raw, each in version 1"
+    assert "cars_raw" in infer.json()["error"]
+    assert (unknown.status_code, unknown.json()) == (404, {"error": "unknown model 'planes'; served here: cars, ships"})
+    assert (server.json()["name"], ready.status_code) == ("azaion-engine", 200)
+    assert [entry["name"] for entry in index.json()] == ["cars", "cars_raw", "ships", "ships_raw"]
+    assert [entry["name"] for entry in stats.json()["model_stats"]] == ["stand-in", "stand-in_raw"] * 2
+    assert other.status_code == 404
+
+
+def test_the_list_tells_the_state_of_each_model_and_why_one_is_not_served(run: Run) -> None:
+    def break_one(held: CataloguedReplica) -> None:
+        said = (
+            "failed 3 times. Error:\n\x1b[36mTraceback\n  x\nazaion_engine.errors.ModelError: it is no detector\x1b[0m"
+        )
+        held.serve.status["several.ships"] = (ApplicationStatus.DEPLOY_FAILED, said)
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.get("/models"),
+            await http.get("/readyz"),
+            await http.get("/v2/health/ready"),
+            await http.post("/detect?model=ships", content=grey_picture(1)),
+            await http.get("/models?x=1"),
+        ]
+
+    listed, ready, all_ready, refused, odd = asked(run, ask, break_one)
+    cars, ships = listed.json()["models"]
+    assert (cars["name"], cars["state"], cars["path"], cars["replicas"]) == ("cars", "serving", "/models/cars", 1)
+    assert len(cars["version"]) == 12
+    assert [entry["state"] for entry in cars["history"]] == ["serving"]
+    assert cars["card"]["name"] == "stand-in"
+    assert (ships["state"], ships["card"]) == ("failed", None)
+    assert ships["message"] == "azaion_engine.errors.ModelError: it is no detector"
+    assert (ready.status_code, all_ready.status_code, odd.status_code) == (200, 503, 422)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_unavailable")
+    assert refused.headers["retry-after"] == "1"
+
+
+def test_the_service_is_ready_when_no_model_is_starting(run: Run) -> None:
+    def starting(held: CataloguedReplica) -> None:
+        held.serve.status["several.ships"] = (ApplicationStatus.DEPLOYING, "")
+
+    answer = asked(run, lambda http: http.get("/readyz"), starting)
+    assert (answer.status_code, "starting: ships" in answer.json()["error"]["message"]) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(BackPressureError(1, 1), "overloaded"), (RayActorError(), "model_unavailable")],
+    ids=["full", "ended"],
+)
+def test_a_replica_that_cannot_take_a_request_is_a_503(run: Run, error: Exception, code: str) -> None:
+    def fail(held: CataloguedReplica) -> None:
+        held.handles["cars"].fails = error
+
+    answer = asked(run, lambda http: http.post("/detect?model=cars", content=grey_picture(5)), fail)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, code)
+
+
+def test_keys_are_asked_for_and_their_pictures_counted_once(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    secret = add_key(file, daily=2)
+
+    async def ask(http: httpx.AsyncClient) -> list[int]:
+        known = {"X-API-Key": secret}
+        answers = [await http.get("/models"), await http.get("/models", headers=known)]
+        for _ in range(3):
+            answers.append(await http.post("/detect?model=cars", content=grey_picture(5), headers=known))
+        return [answer.status_code for answer in answers]
+
+    assert asked(run, ask, access={"keys_file": str(file)}) == [401, 200, 200, 200, 429]
+
+
+def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await http.get(path) for path in ("/", "/docs", "/openapi.json", "/healthz")]
+
+    page, docs, document, alive = asked(run, ask)
+    assert {answer.status_code for answer in (page, docs, document, alive)} == {200}
+    assert "<body data-models>" in page.text
+    assert {"/models", "/detect"} <= document.json()["paths"].keys()
