@@ -163,10 +163,10 @@ class Versions:
         began = time.monotonic()
         service = entry.service
         try:
+            agreement = entry.report.agreement
             if service is None:
-                service, agreement = await asyncio.to_thread(self._opener.open_beside, version, self.current)
-            else:
-                agreement = entry.report.agreement
+                opened = await asyncio.to_thread(self._opener.open_beside, version, self.current)
+                service, agreement = opened[0], opened[1]
             comparison = await self._compared(service, trial)
         except Exception as error:
             if not isinstance(error, AzaionError):
