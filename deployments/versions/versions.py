@@ -161,28 +161,37 @@ class Versions:
 
     async def _open(self, version: Version, entry: _Entry, trial: Trial | None) -> None:
         began = time.monotonic()
-        service, agreement = entry.service, entry.report.agreement
+        service = entry.service
         try:
+            agreement = entry.report.agreement
             if service is None:
-                service, agreement = await asyncio.to_thread(self._opener.open_beside, version, self.current)
-            comparison = ""
-            if trial is not None:
-                comparison = await asyncio.to_thread(self._opener.try_out, self.current, service, trial)
+                opened = await asyncio.to_thread(self._opener.open_beside, version, self.current)
+                service, agreement = opened[0], opened[1]
+            comparison = await self._compared(service, trial)
         except Exception as error:
             if not isinstance(error, AzaionError):
                 logger.exception("the version %s cannot be opened", version.id)
             logger.warning("the version %s is refused: %s", version.id, error)
             entry.report = Report(state="failed", message=str(error)[:500] or type(error).__name__)
-            if service is not None and entry.service is None:
-                await asyncio.to_thread(service.retire)
+            await self._retire_if_new(entry, service)
             return
         if self._closed or self._entries.get(version.id) is not entry:  # no longer wanted
-            if entry.service is None:
-                await asyncio.to_thread(service.retire)
+            await self._retire_if_new(entry, service)
             return
         logger.info("the version %s is open after %.1f s", version.id, time.monotonic() - began)
         entry.service = service
         entry.report = Report(state="open", agreement=agreement, comparison=comparison)
+
+    async def _compared(self, service: DetectorService, trial: Trial | None) -> str:
+        if trial is None:
+            return ""
+        return await asyncio.to_thread(self._opener.try_out, self.current, service, trial)
+
+    @staticmethod
+    async def _retire_if_new(entry: _Entry, service: DetectorService | None) -> None:
+        """Closes a service that no request has used; an older one has its grace."""
+        if service is not None and entry.service is None:
+            await asyncio.to_thread(service.retire)
 
     def _end_later(self, name: str) -> None:
         entry = self._entries[name]
