@@ -252,8 +252,8 @@ def test_the_pods_use_the_images_own_folders_and_throughput_mode(
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-def test_redis_asks_for_the_password_that_no_list_of_processes_shows(resources: list[Resource], tmp_path: Path) -> None:
-    [redis] = of_kind(resources, "StatefulSet")
+def test_redis_asks_for_the_password_that_no_list_of_processes_shows(tmp_path: Path) -> None:
+    [redis] = of_kind(resolve(OVERLAYS / "cpu"), "StatefulSet")
     [container] = redis["spec"]["template"]["spec"]["containers"]
     port = str(free_port())
     [script] = container["args"]
