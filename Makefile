@@ -62,7 +62,7 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 
 chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes, and nodes that join and die (fifteen minutes)
 	$(BIN)/python -m tests.chaos
-	$(BIN)/python -m tests.chaos.cluster
+	$(BIN)/python -m tests.chaos.cluster  # --gcs-losses 2 where redis-server is installed
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
 	$(BIN)/python -m tests.chaos.soak

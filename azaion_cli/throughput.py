@@ -138,7 +138,7 @@ def running_ray(environment: Mapping[str, str]) -> str:
     if address := environment.get("RAY_ADDRESS"):
         return "" if address == "local" else address
     address = _noted_ray(environment)
-    return address if _answers(address) else ""
+    return address if answers(address) else ""
 
 
 def dead_ray(environment: Mapping[str, str]) -> str:
@@ -149,7 +149,7 @@ def dead_ray(environment: Mapping[str, str]) -> str:
     if environment.get("RAY_ADDRESS"):
         return ""
     address = _noted_ray(environment)
-    return "" if _answers(address) else address
+    return "" if answers(address) else address
 
 
 def _noted_ray(environment: Mapping[str, str]) -> str:
@@ -160,8 +160,8 @@ def _noted_ray(environment: Mapping[str, str]) -> str:
         return ""
 
 
-def _answers(address: str) -> bool:
-    """Returns whether somebody listens on `host:port`."""
+def answers(address: str) -> bool:
+    """Returns whether somebody listens on `host:port`; False for what is no such address."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=2).close()

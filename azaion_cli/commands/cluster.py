@@ -14,7 +14,7 @@ from azaion_cli.checks.check import MARKS, Check
 from azaion_cli.console import make_table, megabytes, print_json, print_table, say
 from azaion_cli.exit_codes import EPILOG, ExitCode
 from azaion_cli.options import CacheOption, JsonOption, VerboseOption
-from azaion_cli.throughput import joining_environment, running_ray
+from azaion_cli.throughput import answers, joining_environment, running_ray
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         raise ConfigurationError(
             "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"
         )
+    if not answers(found):  # Ray itself would try for minutes
+        raise ConfigurationError(f"nobody answers at {found}: name the cluster's GCS, HOST:6379, with --address")
     if not _listens_beyond_loopback(found):
         os.environ.update(joining_environment(os.environ, found))
     try:
@@ -93,7 +95,7 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         said = " ".join(str(error).split())
         raise ConfigurationError(f"cannot join the Ray at {found}: {said}; if it has a token: {REMEDY}") from error
     try:
-        answers = on_every_node(report_of_node, cache_dir and str(cache_dir), timeout, seconds=timeout)
+        found_there = on_every_node(report_of_node, cache_dir and str(cache_dir), timeout, seconds=timeout)
     finally:
         ray.shutdown()
     return [
@@ -105,7 +107,7 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
             report=None if answer.value is None else NodeReport.from_dict(answer.value),
             error=answer.error,
         )
-        for answer in answers
+        for answer in found_there
     ]
 
 

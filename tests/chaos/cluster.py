@@ -29,6 +29,7 @@ from ray.cluster_utils import Cluster
 
 from azaion_cli.throughput import EITHER_MODE
 from azaion_client import Client, ClientError
+from benchmarks.records.machine import machine
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
 from tests.deployments.cluster.ray_clusters import add_node, ray_cluster
@@ -153,27 +154,29 @@ class ScaledService:
         states = serve.status().applications[NAME].deployments[DEPLOYMENT].replica_states
         return next((count for state, count in states.items() if str(getattr(state, "value", state)) == "RUNNING"), 0)
 
-    def step(self, name: str, do: Callable[[], object], replicas: int, seconds: float = 90.0) -> None:
-        """Does something, waits until so many replicas run, and notes what the clients saw.
+    def step(self, name: str, do: Callable[[], object], *, nodes: int, replicas: int, seconds: float = 90.0) -> None:
+        """Does something, waits until so many nodes live and replicas run, and notes what the clients saw.
 
         Raises:
-            AssertionError: They do not run within `seconds`.
+            AssertionError: They do not within `seconds`.
         """
         right, wrong, lost = self.load.right, self.load.wrong, len(self.load.lost)
         begun = time.monotonic()
         do()
-        while self.running() != replicas:
-            assert time.monotonic() - begun < seconds, f"{name}: {self.running()} replicas run, {replicas} are to"
+        while (found := (self._alive(), self.running())) != (nodes, replicas):
+            assert time.monotonic() - begun < seconds, f"{name}: {found} nodes and replicas, not {(nodes, replicas)}"
             time.sleep(0.2)
         took = time.monotonic() - begun
         time.sleep(1)  # answers of the new replicas, or of those that are left
-        alive = sum(node["Alive"] for node in ray.nodes())
         self.steps.append(
             Step(
-                name, alive, self.running(), round(took, 1), self.load.right - right, self.load.wrong - wrong,
+                name, nodes, replicas, round(took, 1), self.load.right - right, self.load.wrong - wrong,
                 len(self.load.lost) - lost, round(self.load.slowest_s, 1),
             )
         )  # fmt: skip
+
+    def _alive(self) -> int:
+        return sum(node["Alive"] for node in ray.nodes())
 
     def remove(self, node: object) -> None:
         """Kills a node with all its processes."""
@@ -226,31 +229,32 @@ def scaled_service(with_redis: bool = False) -> Iterator[ScaledService]:
             ray.shutdown()
 
 
-def up_and_down(service: ScaledService, losses: int, gcs_losses: int = 0) -> list[Step]:
-    """Scales 1 → 4 as nodes join, loses a node under load and replaces it, and scales back to 1.
+def up_and_down(service: ScaledService, losses: int, gcs_losses: int = 0, *, replaced: bool = True) -> list[Step]:
+    """Scales 1 → 4 as nodes join, loses a node under load, and scales back to 1.
 
     Args:
         service: With one node beside its head.
         losses: How often a node dies.
         gcs_losses: How often the GCS dies for ten seconds; needs a Redis.
+        replaced: Whether another takes the place of a node that died.
     """
-    service.step("one replica, no load", lambda: None, 1)
-    service.load.begin(CLIENTS)
     joined: list[object] = []
-    service.step("a node with 1 GPU joins", lambda: joined.append(add_node(service.cluster, num_cpus=1, num_gpus=1)), 2)
-    service.step(
-        "a node with 2 GPUs joins", lambda: joined.append(add_node(service.cluster, num_cpus=2, num_gpus=2)), 4
-    )
+
+    def join(*gpus: int) -> None:
+        joined.extend(add_node(service.cluster, num_cpus=count, num_gpus=count) for count in gpus)
+
+    service.step("one replica, no load", lambda: None, nodes=2, replicas=1)
+    service.load.begin(CLIENTS)
+    service.step("nodes of 1 and 2 GPUs join", lambda: join(1, 2), nodes=4, replicas=MOST)
     for _ in range(losses):
-        service.step("the node with 2 GPUs dies", lambda: service.remove(joined.pop()), 2)
-        service.step(
-            "another takes its place", lambda: joined.append(add_node(service.cluster, num_cpus=2, num_gpus=2)), 4
-        )
+        service.step("the node of 2 GPUs dies", lambda: service.remove(joined.pop()), nodes=3, replicas=2)
+        if replaced:
+            service.step("another takes its place", lambda: join(2), nodes=4, replicas=MOST)
     for _ in range(gcs_losses):
-        service.step("the GCS dies for 10 s", lambda: service.lose_the_gcs(10), MOST)
+        service.step("the GCS dies for 10 s", lambda: service.lose_the_gcs(10), nodes=4, replicas=MOST)
     service.load.end()
     service.load.begin(1)
-    service.step("one client is left", lambda: None, 1)
+    service.step("one client is left", lambda: None, nodes=4 if replaced else 3, replicas=1)
     service.load.end()
     return service.steps
 
@@ -280,7 +284,8 @@ def main() -> int:
             print(table(service.steps))
         print("\n".join(service.load.lost) or "no request was lost")
     if options.json:
-        options.json.write_text(json.dumps([asdict(step) for step in service.steps], indent=1) + "\n")
+        record = {"machine": machine(), "steps": [asdict(step) for step in service.steps], "lost": service.load.lost}
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
     return int(bool(service.load.lost or service.load.wrong))
 
 

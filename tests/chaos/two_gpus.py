@@ -21,6 +21,8 @@ from tests.chaos.rows import HEADER, bars, suffer
 from tests.chaos.service import ON_THE_CPU, SIDE, ChaosService, chaos_service
 
 CLIENTS = 32
+SETTLE_S = 10.0
+"""Seconds between a replica's process and a rate: it loads its engine, and the clients find it."""
 RATE_S = 10.0
 """Seconds over which a rate is measured."""
 MOST_S = 120.0
@@ -117,15 +119,16 @@ def measure(service: ChaosService, cases: list[Case], per_gpu: int, before: list
     report.note("one client, one GPU", load, rate=alone, gpus_held=held_gpus(before))
     with Load(service.url, many) as load:
         seconds = wait_for(service, 2 * per_gpu)
-        both = rate(load)
-    report.note(f"{len(many)} clients: from one to two", load, seconds=seconds, rate=both, gpus_held=held_gpus(before))
+        time.sleep(SETTLE_S)
+        both, held = rate(load), held_gpus(before)
+    report.note(f"{len(many)} clients: from one to two", load, seconds_until_begun=seconds, rate=both, gpus_held=held)
     row = suffer(service, many, "kill one GPU's replica", faults.kill_a_replica)
     print(f"{HEADER}\n{row.line()}", flush=True)
     report.missed += bars(row)
     service.wait_until_ready(MOST_S)
     with Load(service.url, cases[:1]) as load:
         seconds = wait_for(service, per_gpu)
-    report.note("one client: from two to one", load, seconds=seconds, gpus_held=held_gpus(before))
+    report.note("one client: from two to one", load, seconds_until_ended=seconds, gpus_held=held_gpus(before))
     report.steps.append(
         {
             "step": row.fault,
@@ -148,13 +151,13 @@ def main() -> int:
     parser.add_argument("--per-gpu", type=int, default=1, help="replicas that share a GPU (default %(default)s)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    before = used_memory()
+    gpus = len(used_memory())
     if options.cpu:
         settings: dict[str, Any] = {**ON_THE_CPU, "cpu_replicas": 2}
         cases = make_cases("demo")
     else:
-        if options.cache is None or len(before) < 2:
-            parser.error(f"needs --cache and two GPUs, this machine shows {len(before)}; or --cpu")
+        if options.cache is None or gpus < 2:
+            parser.error(f"needs --cache and two GPUs, this machine shows {gpus}; or --cpu")
         settings = {
             "engine": "tensorrt", "cache_dir": str(options.cache), "batch_size": 16, "optimization_level": 0,
         }  # fmt: skip
@@ -166,6 +169,7 @@ def main() -> int:
         with Detector.open(model=str(model), height=SIDE, width=SIDE, **settings):
             pass  # built here, so that the second GPU's replica loads it
         settings |= {"autoscale": {"min_gpus": 1, "max_gpus": 2}, "replicas_per_gpu": options.per_gpu}
+    before = used_memory()  # with what this process itself holds now
     with chaos_service(True, [scaling(options.per_gpu)], first_replicas=options.per_gpu, **settings) as service:
         report = measure(service, cases, options.per_gpu, before)
     print("\n" + ("\n".join(f"MISSED: {text}" for text in report.missed) or "every bar is held"))

@@ -1,8 +1,8 @@
 """`python -m tests.deploy.chroot_image TARGET --work DIR`: builds deploy/Dockerfile in chroots, and tries it.
 
 For machines without a container registry: each stage's image is an empty Debian made by debootstrap, each RUN a shell
-in its chroot. What it proves: every step works on that Debian, and the result detects without a compiler, as its user,
-on a root that it cannot write to. What it does not: the layers, the entry point under a container runtime, a GPU.
+in its chroot. What it proves: every step works on that Debian, and the result detects and serves without a compiler, as
+its user, on a root that it cannot write to. What it does not: layers, a container runtime, a GPU.
 
 Needs Linux, root, debootstrap, and the network.
 """
@@ -14,8 +14,10 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -47,19 +49,25 @@ class Image:
 
     def run(self, command: list[str], *, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the chroot, as the image's user, in its folder; prints what it writes."""
+        with self.start(command, **variables) as process:
+            output = process.communicate()[0]
+        ran = subprocess.CompletedProcess(command, process.returncode, output)
+        print(ran.stdout[-3000:], flush=True)
+        if check and ran.returncode:
+            raise SystemExit(f"{shlex.join(command)[:200]} ended with {ran.returncode}")
+        return ran
+
+    def start(self, command: list[str], **variables: str) -> subprocess.Popen[str]:
+        """Starts a command as `run` does."""
         kept = {name: os.environ[name] for name in _FROM_HOST if name in os.environ}
         environment = {"PATH": PATH, "HOME": "/root", **kept, **self.environment, **variables}
         user = [f"--userspec={self.user}"] if self.user else []
         inside = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", self.folder, *command]
         print(f"+ {shlex.join(command)[:200]}", flush=True)
-        ran = subprocess.run(
+        return subprocess.Popen(
             ["chroot", *user, str(self.root), *inside],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        print(ran.stdout[-3000:], flush=True)
-        if check and ran.returncode:
-            raise SystemExit(f"{shlex.join(command)[:200]} ended with {ran.returncode}")
-        return ran
 
 
 @contextmanager
@@ -81,6 +89,16 @@ class Builder:
         self._work = work
         self._arguments = arguments
         self._built: dict[str, Image] = {}
+
+    def found(self, name: str) -> Image:
+        """Returns the image of a stage that an earlier call built."""
+        stage = self._dockerfile.stages[name]
+        base = self.found(stage.base) if stage.base in self._dockerfile.stages else Image(self._work, {}, "", "/")
+        image = Image(self._work / name, base.environment, base.user, base.folder)
+        for instruction in stage.instructions:
+            if instruction.word not in ("RUN", "COPY"):
+                self._do(instruction, image, {})
+        return image
 
     def build(self, name: str) -> Image:
         """Returns the image of a stage."""
@@ -205,7 +223,7 @@ def tried(image: Image, stage: Stage) -> list[str]:
     ):
         if image.run(command, check=False).returncode:
             wrong.append(f"{shlex.join(command)} does not run")
-    return wrong + detects(image, exec_form(entry))
+    return wrong + detects(image, exec_form(entry)) + serves(image, exec_form(entry), exec_form(health))
 
 
 def detects(image: Image, entry: list[str]) -> list[str]:
@@ -226,19 +244,51 @@ def detects(image: Image, entry: list[str]) -> list[str]:
     return []
 
 
+def serves(image: Image, entry: list[str], health: list[str]) -> list[str]:
+    """Serves until the health check is well and a picture is answered, and ends it; returns what is wrong."""
+    port = str(_free_port())
+    log = image.root / "tmp" / "serve.log"
+    server = image.start(
+        ["/bin/sh", "-c", f"exec {shlex.join([*entry, 'serve', '--port', port])} > /tmp/serve.log 2>&1"]
+    )
+    try:
+        asking = [word.replace(":8000/", f":{port}/") for word in health]
+        deadline = time.monotonic() + 300
+        while image.run(asking, check=False).returncode:
+            if server.poll() is not None or time.monotonic() > deadline:
+                return [f"azaion serve is not well: {log.read_text()[-2000:]}"]
+            time.sleep(5)
+        url = f"http://127.0.0.1:{port}/detect"
+        answer = image.run(["wget", "-q", "-O", "-", "--post-file=/tmp/sample_1.jpg", url], check=False)
+        boxes = len(json.loads(answer.stdout or "{}").get("boxes", []))
+        print(f"boxes over HTTP: {boxes}", flush=True)
+        server.terminate()  # as a container is stopped: to process 1, which hands it on
+        code = server.wait(60)
+        return [] if boxes and code == 0 else [f"azaion serve: {boxes} boxes, ended with {code}"]
+    finally:
+        server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def main() -> int:
     """Builds and tries a target; returns the number of faults."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=("cpu", "gpu"))
     parser.add_argument("--work", type=Path, required=True, help="folder for the roots, some GB")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--built", action="store_true", help="try what an earlier call built")
     options = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         raise SystemExit("needs root and debootstrap")
     options.work.mkdir(parents=True, exist_ok=True)
     dockerfile = Dockerfile.read(ROOT / "deploy" / "Dockerfile")
     builder = Builder(dockerfile, options.work, dict(text.split("=", 1) for text in options.build_arg))
-    image = builder.build(options.target)
+    image = builder.found(options.target) if options.built else builder.build(options.target)
     whole = Stage("", "", [each for stage in dockerfile.line_of(options.target) for each in stage.instructions])
     with container(image, options.work / "container") as started:
         wrong = tried(started, whole)

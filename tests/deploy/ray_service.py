@@ -57,6 +57,7 @@ class Autoscaler(_Strict):
     idleTimeoutSeconds: int
     resources: dict[str, dict[str, str]]
     securityContext: dict[str, Any]
+    volumeMounts: list[dict[str, str]]
 
 
 class Head(_Strict):

@@ -221,7 +221,10 @@ def test_no_pod_runs_as_root_writes_to_its_root_or_keeps_a_capability(
         [container] = spec["containers"]
         assert container["securityContext"] == restricted
         assert set(container["resources"]) == {"requests", "limits"}
-    assert service.spec.rayClusterConfig.autoscalerOptions.securityContext == restricted
+    scaler = service.spec.rayClusterConfig.autoscalerOptions
+    assert scaler.securityContext == restricted
+    volumes = service.spec.rayClusterConfig.headGroupSpec.template["spec"]["volumes"]
+    assert {each["name"] for each in scaler.volumeMounts} <= {each["name"] for each in volumes}
     assert service.spec.rayClusterConfig.authOptions.mode == "token"
 
 
@@ -247,13 +250,30 @@ def test_the_pods_use_the_images_own_folders_and_throughput_mode(
         folder = configs.text.split()[-1]
         assert file == f"{folder}throughput.env"
         assert "configs" in configs.text.split()
-        assert command.endswith("exec $KUBERAY_GEN_RAY_START_CMD")
+        assert started(command, file) == [f"--redis-password={SECRET}", '--resources={"a": 1}']
     assert environment["XDG_CACHE_HOME"] == volume.text
 
 
+SECRET = "a secret"
+
+
+def started(command: str, file: str) -> list[str]:
+    """Returns the arguments of the `ray start` that a pod's command runs, where KubeRay generated one with quotes."""
+    ran = subprocess.run(
+        ["bash", "-c", command.replace(f". {file};", "")],
+        env={
+            **os.environ,
+            "REDIS_PASSWORD": SECRET,
+            "KUBERAY_GEN_RAY_START_CMD": """printf '%s\\n' --redis-password="$REDIS_PASSWORD" --resources='{"a": 1}'""",
+        },
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return ran.stdout.splitlines()
+
+
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-def test_redis_asks_for_the_password_that_no_list_of_processes_shows(resources: list[Resource], tmp_path: Path) -> None:
-    [redis] = of_kind(resources, "StatefulSet")
+def test_redis_asks_for_the_password_that_no_list_of_processes_shows(tmp_path: Path) -> None:
+    [redis] = of_kind(resolve(OVERLAYS / "cpu"), "StatefulSet")
     [container] = redis["spec"]["template"]["spec"]["containers"]
     port = str(free_port())
     [script] = container["args"]

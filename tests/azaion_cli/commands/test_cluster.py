@@ -107,6 +107,10 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
     ran = azaion("cluster", "check")
     assert ran.code == ExitCode.ENVIRONMENT
     assert "--address HOST:6379" in ran.err
+    for wrong in ("127.0.0.1:1", "nonsense"):
+        ran = azaion("cluster", "check", "--address", wrong)
+        assert ran.code == ExitCode.ENVIRONMENT
+        assert f"nobody answers at {wrong}" in ran.err
 
 
 def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
