@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -57,6 +58,9 @@ class ChaosService:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
         ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+        if settings.get("cpu_replicas", 0) > (os.cpu_count() or 1):
+            # Each replica asks Ray for a core; more of them than the machine has, to see what their number does.
+            ray["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": settings["cpu_replicas"]})
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**kept, **ray, "PYTHONPATH": modules, MARK: str(folder)}
         mode = "--throughput" if throughput else "--no-throughput"
