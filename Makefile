@@ -47,12 +47,10 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-RAY_TESTS = tests/azaion_client tests/chaos tests/deployments tests/examples
-
 # Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m 'not gpu and not quantize' -n 2 --dist worksteal $(RAY_TESTS:%=--ignore=%) tests
-	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'not gpu and not quantize' $(RAY_TESTS)
+	$(BIN)/python -m pytest -m 'not gpu and not quantize and not ray' -n 2 --dist worksteal tests
+	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'ray and not gpu and not quantize' --ignore=tests/azaion_engine tests
 
 FUZZ ?= --count 100000
 

@@ -38,6 +38,15 @@ ModelArgument = Annotated[
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Path of an ONNX file, or 'demo'.", callback=existing_model)
 ]
+ConfigArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG",
+        help=f"Configuration of Ray Serve; default: {DEFAULT_CONFIG} here, if there is one.",
+        exists=True,
+        dir_okay=False,
+    ),
+]
 EngineOption = Annotated[
     Literal["auto", "tensorrt", "onnx"] | None,
     typer.Option("--engine", help="Default: auto, TensorRT where there is a GPU and ONNX Runtime elsewhere."),

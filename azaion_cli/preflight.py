@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from azaion_cli.throughput import taken
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.errors import ConfigurationError, MissingDependencyError
 
 Block = TypeVar("Block", dict[str, Any], list[Any])
 
 _PROBE_BYTES = 2**20
 """Bytes that a folder must have room for: Ray's logs and sockets need more than that soon."""
+
+
+def require_ray() -> None:
+    """Looks for Ray without importing it, which takes a second.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    if find_spec("ray") is None:
+        raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'")
 
 
 def http_address(config: str) -> tuple[str, int]:

@@ -13,10 +13,22 @@ settings.register_profile("untimed", deadline=None)  # another test's load is no
 settings.load_profile("untimed")
 
 
+_FIXTURES_OF_RAY = {"running_serve", "last_ray_ends", "no_ray"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Runs the modules that can share a Ray first: modules that start their own end the shared one."""
+    """Marks the modules that start Ray, and runs those first that can share one: others end the shared one."""
+    with_ray = {item.module for item in items if _FIXTURES_OF_RAY & {*item.fixturenames} or _starts_ray(item.module)}
+    for item in items:
+        if item.module in with_ray:
+            item.add_marker("ray")
     sharing = {item.module for item in items if "running_serve" in item.fixturenames}
     items.sort(key=lambda item: item.module not in sharing)
+
+
+def _starts_ray(module: object) -> bool:
+    return hasattr(module, "start_ray") or hasattr(module, "end_ray")
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from azaion_cli.checks.check import MARKS, Check
 from azaion_cli.checks.configuration import configuration_check
@@ -14,19 +10,11 @@ from azaion_cli.checks.machine import machine_checks
 from azaion_cli.checks.network import network_checks
 from azaion_cli.console import make_table, print_json, print_table, stdout
 from azaion_cli.exit_codes import ExitCode
-from azaion_cli.options import DEFAULT_CONFIG, CacheOption, JsonOption, VerboseOption
+from azaion_cli.options import DEFAULT_CONFIG, CacheOption, ConfigArgument, JsonOption, VerboseOption
 
 
 def doctor(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CONFIG",
-            help="Serve configuration to check; default: serve_config.yaml here, if there is one.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
+    config: ConfigArgument = None,
     cache_dir: CacheOption = None,
     json_: JsonOption = False,
     verbose: VerboseOption = False,

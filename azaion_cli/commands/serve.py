@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,29 +15,27 @@ from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import (
     DEFAULT_CONFIG,
+    ConfigArgument,
     EngineOption,
     JsonOption,
     VerboseOption,
     checked,
     parse_assignments,
 )
-from azaion_cli.preflight import http_address, open_address, refuse_taken_ports, refuse_unusable_folders
+from azaion_cli.preflight import (
+    http_address,
+    open_address,
+    refuse_taken_ports,
+    refuse_unusable_folders,
+    require_ray,
+)
 from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
-from azaion_engine.errors import MissingDependencyError
 
 _PATHS = ("model", "labels", "cache_dir")
 
 
 def serve(
-    config: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="CONFIG",
-            help="Serve configuration; default: serve_config.yaml here, if there is one.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
+    config: ConfigArgument = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Path of an ONNX file; default: demo.")] = None,
     engine: EngineOption = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default 127.0.0.1.")] = None,
@@ -68,8 +65,7 @@ def serve(
 
     The process becomes Ray Serve's own; it ends on Ctrl-C or SIGTERM.
     """
-    if find_spec("ray") is None:
-        raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'")
+    require_ray()
     given = {
         "--model": model,
         "--engine": engine,

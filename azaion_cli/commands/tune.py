@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +19,13 @@ from azaion_cli.commands.serve_config import serve_config
 from azaion_cli.console import print_json, print_pairs, print_table, say
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import EngineOption, JsonOption, ModelOption, VerboseOption
+from azaion_cli.preflight import require_ray
 from azaion_cli.tuning.candidates import Grid, Host
 from azaion_cli.tuning.measurement import choose
 from azaion_cli.tuning.output import write_whole
 from azaion_cli.tuning.report import conclusion, live_table, make_report, measurement_table
 from azaion_cli.tuning.tuner import Tuner
-from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.errors import ConfigurationError
 
 
 def tune(
@@ -65,8 +65,7 @@ def tune(
     Each candidate is served by `azaion serve` in a Ray of its own and loaded by 1, 2, 4 … clients, until the rate no
     longer grows by 3 % or the p99 passes the bound; every answer is checked. The clients share the host's cores.
     """
-    if find_spec("ray") is None:
-        raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'")
+    require_ray()
     from azaion_engine.model.file import ModelFile
     from azaion_engine.settings import DetectorSettings
 

@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from azaion_engine.errors import MissingDependencyError
+from azaion_engine.extras import import_extra
 
 # No contraction to fused multiply-adds: the CPU's arithmetic rounds after each operation.
 _OPTIONS = (b"--gpu-architecture=compute_70", b"--fmad=false", b"--std=c++14")
@@ -46,10 +46,7 @@ def _compile(nvrtc: ctypes.CDLL, source: Path) -> bytes:
 
 
 def _load_nvrtc() -> ctypes.CDLL:
-    try:
-        import nvidia.cuda_nvrtc as package
-    except ImportError as error:
-        raise MissingDependencyError(f"{error}: pip install nvidia-cuda-nvrtc-cu12==12.0.*") from error
+    package = import_extra("nvidia.cuda_nvrtc", "NVRTC", "pip install nvidia-cuda-nvrtc-cu12==12.0.*")
     return ctypes.CDLL(str(Path(package.__path__[0]) / "lib" / "libnvrtc.so.12"))
 
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from azaion_engine.cuda.libcuda import LibcudaError, call
-from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.errors import ConfigurationError
+from azaion_engine.extras import import_extra
 
 _BLOCKING_SYNC = 4
 """CU_CTX_SCHED_BLOCKING_SYNC (cuda.h): a thread sleeps while it waits for the GPU. Spinning would wake up slightly
@@ -71,13 +72,9 @@ def load_driver() -> Any:
         MissingDependencyError: PyCUDA or the NVIDIA driver is not installed.
         ConfigurationError: The driver is installed but unusable, or shows this process no GPU.
     """
-    try:
-        # Never pycuda.autoinit: it would make a context in the thread that imports it first.
-        import pycuda.driver as driver
-    except (ImportError, OSError) as error:  # no package, or no libcuda.so.1
-        raise MissingDependencyError(
-            f"PyCUDA cannot be loaded ({error}); on a host with an NVIDIA driver: pip install 'azaion-engine[gpu]'"
-        ) from error
+    # Never pycuda.autoinit: it would make a context in the thread that imports it first.
+    remedy = "on a host with an NVIDIA driver, pip install 'azaion-engine[gpu]'"
+    driver = import_extra("pycuda.driver", "PyCUDA", remedy)
     _count_queues()
     try:
         driver.init()

@@ -10,6 +10,7 @@ from typing import Any
 
 from azaion_engine.cuda.context import get_device, load_driver
 from azaion_engine.errors import AzaionError, MissingDependencyError
+from azaion_engine.extras import import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -197,10 +198,7 @@ def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:
 
 @contextmanager
 def _nvml() -> Iterator[Any]:
-    try:
-        import pynvml  # from the package nvidia-ml-py
-    except ImportError as error:
-        raise MissingDependencyError(f"NVML's Python module is missing ({error}): pip install nvidia-ml-py") from error
+    pynvml = import_extra("pynvml", "NVML's Python module", "pip install nvidia-ml-py")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import MissingDependencyError
 from azaion_engine.evaluation.classes import ClassMatch
 from azaion_engine.evaluation.data_set import LabelledPicture
+from azaion_engine.extras import import_extra
 from azaion_engine.results.detections import Detections
 
 MAX_DETECTIONS = 300
@@ -77,12 +77,7 @@ def require_pycocotools() -> None:
     Raises:
         MissingDependencyError: It is not installed; the message names the extra.
     """
-    try:
-        import pycocotools.cocoeval  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"pycocotools cannot be loaded ({error}): pip install 'azaion-engine[eval]'"
-        ) from error
+    import_extra("pycocotools.cocoeval", "pycocotools", "pip install 'azaion-engine[eval]'")
 
 
 class Scorer:

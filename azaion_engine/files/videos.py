@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from azaion_engine.errors import MissingDependencyError, PictureError, UndecodablePictureError, reason
+from azaion_engine.errors import PictureError, UndecodablePictureError, reason
+from azaion_engine.extras import import_extra
 from azaion_engine.files.video_kind import stated_bytes
 
 if TYPE_CHECKING:
@@ -66,11 +67,7 @@ def load_pyav() -> Any:
     Raises:
         MissingDependencyError: It is not installed.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise MissingDependencyError(f"videos and streams need PyAV: pip install av ({error})") from error
-    return av
+    return import_extra("av", "PyAV, which reads videos and streams,", "pip install av")
 
 
 def read_frames(path: str, every: int = 1) -> Iterator[Frame]:

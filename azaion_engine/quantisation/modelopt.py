@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from azaion_engine.engines.tensorrt.build.fixed_size import fix_size
 from azaion_engine.engines.tensorrt.build.mixed_precision import widen_to_float32
-from azaion_engine.errors import MissingDependencyError, ModelError
+from azaion_engine.errors import ModelError
+from azaion_engine.extras import import_extra
 from azaion_engine.model.info import ModelInfo
 from azaion_engine.model.parsing import parse_model
 from azaion_engine.quantisation.calibration import CalibrationPictures
@@ -35,13 +36,8 @@ def require_modelopt() -> Callable[..., None]:
     Raises:
         MissingDependencyError: It is not installed; the message names the extra.
     """
-    try:
-        from modelopt.onnx.quantization import quantize
-    except (ImportError, OSError) as error:  # OSError: a library that a wheel needs is missing
-        raise MissingDependencyError(
-            f"NVIDIA ModelOpt cannot be loaded ({error}): pip install 'azaion-engine[quantize]'"
-        ) from error
-    loaded: Callable[..., None] = quantize
+    modelopt = import_extra("modelopt.onnx.quantization", "NVIDIA ModelOpt", "pip install 'azaion-engine[quantize]'")
+    loaded: Callable[..., None] = modelopt.quantize
     return loaded
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from azaion_engine.errors import MissingDependencyError
+from azaion_engine.extras import import_extra
 from azaion_engine.results.detections import Detections
 
 LOW_CONFIDENCE = 0.1
@@ -68,12 +68,9 @@ class Tracker:
 
 
 def _load() -> tuple[Any, Any]:
-    try:
-        import supervision
-        from trackers import ByteTrackTracker
-    except ImportError as error:
-        raise MissingDependencyError(
-            "tracking needs the extra `track`: pip install 'azaion-engine[track]'; without libGL: "
-            f"pip install supervision, then pip install --no-deps trackers ({error})"
-        ) from error
-    return supervision, ByteTrackTracker
+    remedy = (
+        "pip install 'azaion-engine[track]'; without libGL: pip install supervision, "
+        "then pip install --no-deps trackers"
+    )
+    supervision = import_extra("supervision", "supervision, which tracking needs,", remedy)
+    return supervision, import_extra("trackers", "trackers, which tracking needs,", remedy).ByteTrackTracker

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from azaion_engine.errors import (
     QUOTED,
-    MissingDependencyError,
     PictureError,
     PictureTooLargeError,
     UndecodablePictureError,
     UnsupportedPictureError,
     reason,
 )
+from azaion_engine.extras import import_extra
 from azaion_engine.files.names import printable
 
 if TYPE_CHECKING:
@@ -79,13 +79,7 @@ def import_rasterio() -> Any:
     Raises:
         MissingDependencyError: It is not installed; the message names the extra.
     """
-    try:
-        import rasterio
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"scenes and maps need rasterio: pip install 'azaion-engine[geo]' ({error})"
-        ) from error
-    return rasterio
+    return import_extra("rasterio", "rasterio, which reads scenes and maps,", "pip install 'azaion-engine[geo]'")
 
 
 def open_file(path: Path) -> DatasetReader:

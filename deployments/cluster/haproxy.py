@@ -34,6 +34,14 @@ HEAD_S = 10
 """Seconds within which the head of a request must arrive at HAProxy; as in deployments.frontends.http_protocol, which
 serves where there is no HAProxy."""
 
+RETRY_MS = 100
+"""Milliseconds for a connection to a replica, and between two attempts. HAProxy takes the same number for both
+("timeout connect", "retries" in its Configuration Manual): with Serve's 5 s it waits for a second before it tries the
+last replica of a backend again, and as long before it asks Serve's proxy in place of the replicas."""
+
+PROBE_MS = 700
+"""Milliseconds for a replica's, or Serve's proxy's, answer to a probe: with two repetitions 0.9 s in all."""
+
 _LAUNCHER = r"""#!/bin/sh
 # Written by azaion-engine (deployments/cluster/haproxy.py). Serve starts this as `HAPROXY -db -f FILE …`.
 answer={answer}
@@ -45,9 +53,11 @@ for argument; do
 done
 if [ -n "$config" ]; then
   # Statistics and metrics on loopback; JSON instead of a plain 500; the head of a request arrives in time, and the
-  # replicas learn the client's address.
+  # replicas learn the client's address. A dead replica is passed over, and a probe answered, within a second.
   sed -i \
     -e 's/^defaults$/&\n    timeout http-request {head_s}s\n    option forwardfor/' \
+    -e 's/^\( *timeout connect\) 5s$/\1 {retry_ms}ms/' \
+    -e 's/^    http-reuse always$/&\n    http-request set-timeout server {probe_ms}ms if {{ path_end {probes} }}/' \
     -e '/^listen stats/,$s/bind \*:/bind 127.0.0.1:/' \
     -e '/^frontend prometheus/,/^frontend http_frontend/s/bind :/bind 127.0.0.1:/' \
     -e "s|^\( *errorfile 50[234]\) .*|\1 $answer|" "$config" || exit 1
@@ -89,7 +99,14 @@ def launcher_of(binary: str) -> Path:
     """
     folder = haproxy_folder()
     answer = folder / "503.http"
-    text = _LAUNCHER.format(head_s=HEAD_S, answer=shlex.quote(str(answer)), binary=shlex.quote(binary))
+    text = _LAUNCHER.format(
+        head_s=HEAD_S,
+        retry_ms=RETRY_MS,
+        probe_ms=PROBE_MS,
+        probes=r"\/readyz \/ready",
+        answer=shlex.quote(str(answer)),
+        binary=shlex.quote(binary),
+    )
     launcher = folder / f"haproxy-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     try:
         _write(answer, _answer(), 0o600)

@@ -8,7 +8,10 @@ import json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READY_WITHIN_S = 0.8
-"""Seconds for the answer to `/readyz`; probes usually wait for one second, Serve for a replica much longer."""
+"""Seconds for the answer to a probe; probes usually wait for one second, Serve for a replica much longer."""
+
+PROBES = ("/readyz", "/ready")
+"""Ends of the probes' paths: the service's own, and the Open Inference Protocol's for the server and for a model."""
 
 _PATHS_KEPT = 64
 
@@ -16,7 +19,7 @@ _PATHS_KEPT = 64
 class Away:
     """ASGI middleware for Serve's proxy: answers 503 in the service's error shape while the service is away.
 
-    That is so for `/readyz` if no replica answers it at once, and for a path that the service answered before: if Serve
+    That is so for a probe if no replica answers it at once, and for a path that the service answered before: if Serve
     does not know it at the moment, because the application is starting again or ending (Serve's own answer is 404), and
     if Serve refuses a burst (its own answer is plain text).
     """
@@ -30,7 +33,7 @@ class Away:
         """Answers one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"].endswith("/readyz"):
+        elif scope["path"].endswith(PROBES):
             await self._probe(scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
@@ -41,13 +44,17 @@ class Away:
         async def keep(message: Message) -> None:
             answer.append(message)
 
+        asked = asyncio.create_task(self._pass_on(scope, receive, keep))
         try:
-            await asyncio.wait_for(self._pass_on(scope, receive, keep), READY_WITHIN_S)
-        except asyncio.TimeoutError:
-            await _refuse(send, "not_ready", f"no replica answered within {READY_WITHIN_S:g} s")
-            return
-        for message in answer:
-            await send(message)
+            await asyncio.wait({asked}, timeout=READY_WITHIN_S)
+            if asked.done():
+                asked.result()
+                for message in answer:
+                    await send(message)
+            else:
+                await _refuse(send, scope["path"], "not_ready", f"no replica answered within {READY_WITHIN_S:g} s")
+        finally:
+            asked.cancel()  # and not waited for, as by asyncio.wait_for: Serve may take its time to give a request up
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = False
@@ -58,7 +65,7 @@ class Away:
                 failure = self._failure(scope["path"], message)
                 refused = failure is not None
                 if failure is not None:
-                    await _refuse(send, *failure)
+                    await _refuse(send, scope["path"], *failure)
                 elif message["status"] < 300 and len(self._answered) < _PATHS_KEPT:
                     self._answered[scope["path"]] = None
             if not refused:
@@ -78,8 +85,9 @@ class Away:
         return None
 
 
-async def _refuse(send: Send, code: str, reason: str) -> None:
-    error = {"code": code, "message": f"{reason}; try again later", "status": 503}
+async def _refuse(send: Send, path: str, code: str, reason: str) -> None:
+    message = f"{reason}; try again later"
+    error = message if "/v2/" in path else {"code": code, "message": message, "status": 503}
     body = json.dumps({"error": error}).encode()
     headers = [
         (b"content-type", b"application/json"),

@@ -144,5 +144,7 @@ def bars(row: Row) -> list[str]:
         texts.append(f"{row.fault}: {row.seconds_until_well:.1f} s until well, at most {PROXY_S:g}")
     if "all replicas" in row.fault and row.slowest_probe_s > 1:
         texts.append(f"{row.fault}: /readyz took {row.slowest_probe_s:.2f} s")
+    if "the GCS" in row.fault and row.refused:
+        texts.append(f"{row.fault}: the replicas answer without it, but {dict(row.refused)}")
     texts += [f"{row.fault}: {note}" for note in row.faulty_end()]
     return texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -73,19 +74,21 @@ class ChaosService:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
         # Priority: Ray's own default lets any other process of the machine decide how fast the service is.
         ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
+        if settings.get("cpu_replicas", 0) > (os.cpu_count() or 1):
+            # Each replica asks Ray for a core; more of them than the machine has, to see what their number does.
+            ray["RAY_OVERRIDE_RESOURCES"] = json.dumps({"CPU": settings["cpu_replicas"]})
         modules = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {**kept, **ray, "PYTHONPATH": modules, MARK: str(folder)}
-        mode = "--throughput" if throughput else "--no-throughput"
         self._last: list[psutil.Process] = []
         self.log = folder / "log"
+        self.process = self.start(path, environment)
+
+    def start(self, config: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Starts `azaion serve` with a configuration file, and returns its process."""
+        mode = "--throughput" if self.throughput else "--no-throughput"
+        command = [sys.executable, "-m", "azaion_cli", "serve", str(config), mode]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "azaion_cli", "serve", str(path), mode],
-                cwd=folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+            return subprocess.Popen(command, cwd=config.parent, env=environment, stdout=log, stderr=log)
 
     def config_with(self, port: int, settings: dict[str, Any]) -> dict[str, Any]:
         """Returns the configuration, as `azaion serve` and Ray Serve take it."""

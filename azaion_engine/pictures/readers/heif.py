@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import features
 
 from azaion_engine.errors import PictureTooLargeError, UnsupportedPictureError
+from azaion_engine.extras import import_if_installed
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.iso_boxes import claimed_sizes
 
@@ -74,11 +75,8 @@ def _avif() -> Any:
 
 
 def _heic() -> Any:
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        return None
-    return HeifImageFile
+    package = import_if_installed("pillow_heif")
+    return None if package is None else package.HeifImageFile
 
 
 def _article(name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
+from azaion_engine.extras import import_if_installed
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.heif import EXTRA
 from azaion_engine.pictures.readers.stretch import to_8_bits
@@ -42,7 +43,7 @@ class JpegXlReader(PixelReader):
             UnsupportedPictureError: imagecodecs is not installed.
             UndecodablePictureError: The header is damaged.
         """
-        self._codecs = _imagecodecs()
+        self._codecs = import_if_installed("imagecodecs")
         if self._codecs is None:
             raise UnsupportedPictureError(f"given a JPEG XL, which needs another package here: {EXTRA}")
         self._data = data
@@ -72,14 +73,6 @@ def _levels(floats: NDArray[Any]) -> NDArray[np.uint8]:
     for row, out in zip(floats, levels, strict=True):
         out[:] = np.rint(np.clip(np.nan_to_num(row.astype(np.float32)) * 255, 0, 255))
     return levels
-
-
-def _imagecodecs() -> Any:
-    try:
-        import imagecodecs
-    except ImportError:
-        return None
-    return imagecodecs
 
 
 def _codestream(data: bytes) -> bytes:

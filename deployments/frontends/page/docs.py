@@ -11,7 +11,8 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.exceptions import HTTPException
 
-from azaion_engine.errors import MissingDependencyError, quote
+from azaion_engine.errors import quote
+from azaion_engine.extras import import_extra
 from deployments.frontends.page.routes import answer_file
 from deployments.frontends.query import no_query
 
@@ -47,8 +48,7 @@ def _own(name: str) -> bytes:
 
 
 def _swagger(name: str) -> bytes:
-    try:
-        import fastapi_offline
-    except ImportError as error:
-        raise MissingDependencyError(f"/docs needs the package fastapi-offline: {error}") from error
+    fastapi_offline = import_extra(
+        "fastapi_offline", "fastapi-offline, which /docs needs,", "pip install fastapi-offline"
+    )
     return (Path(fastapi_offline.__file__).parent / "static" / name).read_bytes()

@@ -65,7 +65,8 @@ def test_a_gpu_without_nvjpeg_is_slower_and_no_failure(
 
 
 def test_a_gpu_without_pycuda_is_a_problem(azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pycuda", None)
+    for module in ("pycuda", "pycuda.driver"):
+        monkeypatch.setitem(sys.modules, module, None)
     ran = azaion("doctor", "--json")
     assert (ran.code, ran.json["ok"]) == (ExitCode.ENVIRONMENT, False)
     assert checks(ran)["GPU"]["status"] == "problem"

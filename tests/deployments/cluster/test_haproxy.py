@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -93,6 +95,43 @@ def test_where_no_replica_listens_the_service_is_not_ready_and_a_wrong_path_stay
         answer = httpx.post(f"{url}/cars/detect", content=b"x", timeout=30)
         assert (answer.status_code, error_of(answer)["code"]) == (503, "not_ready")
         assert httpx.get(f"{url}/elsewhere").status_code == 404
+
+
+class Hung(BaseHTTPRequestHandler):
+    """Serve's proxy without a replica: healthy, and no request ends."""
+
+    def do_GET(self) -> None:
+        if self.path != "/-/healthz":
+            time.sleep(5)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_probe_is_refused_within_a_second_though_replicas_are_gone_and_serve_waits_for_them(folder: Path) -> None:
+    gone = [ServerConfig(f"replica-{i}", "127.0.0.1", free_port()) for i in range(2)]
+    hung = ThreadingHTTPServer(("127.0.0.1", 0), Hung)
+    threading.Thread(target=hung.serve_forever, daemon=True).start()
+    fallback = ServerConfig("serve", "127.0.0.1", hung.server_port)
+    backend = BackendConfig(
+        name="detector", path_prefix="/", app_name="detector", servers=gone, fallback_server=fallback
+    )
+    seconds = []
+    with started(folder, {"detector": backend}) as (url, _), httpx.Client(base_url=url, timeout=30) as client:
+        for path in ("/readyz", "/v2/health/ready") * 2:
+            begun = time.monotonic()
+            answer = client.get(path)
+            seconds.append(time.monotonic() - begun)
+            assert (answer.status_code, error_of(answer)["code"]) == (503, "not_ready")
+    hung.shutdown()
+    most = (2 * haproxy.RETRY_MS + haproxy.PROBE_MS) / 1000
+    assert most < 1
+    assert min(seconds) < most, seconds  # the busiest machine lets one of four through in time
+    assert max(seconds) < 4, seconds
 
 
 def test_a_launcher_that_may_not_run_is_refused_with_the_remedy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ class Serve:
     def __init__(self, *answers: tuple[int, bytes, bytes] | None) -> None:
         self.answers = [*answers]
         self.cancelled = False
+        self.gives_up_after_s = 0.0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         answer = self.answers.pop(0)
@@ -30,6 +31,7 @@ class Serve:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self.cancelled = True
+                await asyncio.sleep(self.gives_up_after_s)
                 raise
         status, kind, body = answer
         await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
@@ -66,6 +68,30 @@ def test_the_probe_is_refused_in_time_if_no_replica_answers(path: str) -> None:
     assert (status, json.loads(body)["error"]["code"]) == (503, "not_ready")
     assert serve.cancelled
     assert ask(away, path) == [(200, b"{}")]
+
+
+def test_the_probe_does_not_wait_for_serve_to_give_the_request_up() -> None:
+    serve = Serve(None)
+    serve.gives_up_after_s = 5
+
+    async def probe() -> float:
+        begun = time.monotonic()
+        await Away(serve)({"type": "http", "path": "/readyz"}, never, ignore)
+        return time.monotonic() - begun
+
+    async def never() -> dict[str, Any]:
+        return await asyncio.Future()
+
+    async def ignore(message: Any) -> None:
+        pass
+
+    assert asyncio.run(probe()) < 2
+
+
+def test_a_probe_of_the_open_inference_protocol_is_refused_in_its_error_shape() -> None:
+    [(status, body)] = ask(Away(Serve(None)), "/v2/models/demo/ready")
+    assert status == 503
+    assert "no replica answered" in json.loads(body)["error"]
 
 
 def test_a_path_that_was_answered_before_is_away_and_not_unknown() -> None:
