@@ -39,16 +39,19 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def page(request: Request) -> Response:
     """Answers the page; every address in it is relative, so it works under any route prefix."""
-    return page_file(request, "index.html")
+    return _static(request, "index.html")
 
 
 @router.get("/page/{name}", dependencies=[Depends(no_query)])
 def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
-    folder = resources.files("deployments.frontends.page").joinpath("static")
-    if name not in {file.name for file in folder.iterdir()}:
-        raise HTTPException(404, f"the page has no file {quote(name)}")
-    return answer_file(request, name, folder.joinpath(name).read_bytes())
+    return _static(request, name)
+
+
+@router.get("/page/viewer/{name}", dependencies=[Depends(no_query)])
+def viewer_file(request: Request, name: str) -> Response:
+    """Answers a script of the viewer of large pictures and of boxes on the earth."""
+    return _static(request, name, "viewer")
 
 
 @router.get("/samples/{name}", dependencies=[Depends(no_query)])
@@ -57,6 +60,13 @@ def sample(request: Request, name: str) -> Response:
     if name not in SAMPLES:
         raise HTTPException(404, f"there is no sample {quote(name)}, only {', '.join(SAMPLES)}")
     return answer_file(request, name, sample_picture(name))
+
+
+def _static(request: Request, name: str, *folders: str) -> Response:
+    folder = resources.files("deployments.frontends.page").joinpath("static", *folders)
+    if name not in {file.name for file in folder.iterdir() if file.is_file()}:
+        raise HTTPException(404, f"the page has no file {quote(name)}")
+    return answer_file(request, name, folder.joinpath(name).read_bytes())
 
 
 def answer_file(request: Request, name: str, content: bytes, more: Mapping[str, str] | None = None) -> Response:
