@@ -70,17 +70,16 @@ export class Shapes {
     const classes = Map.groupBy(seen, ({ classId }) => classId);
     context.globalAlpha = chosen ? 0.4 : 1;
     const paths = [...classes].map(([classId, shapes]) => [classId, pathOf(shapes, camera)]);
-    for (const [, path] of paths) outline(context, path, "rgb(0 0 0 / 0.35)", 4);
-    for (const [classId, path] of paths) outline(context, path, css(classId), 2);
+    const crowded = seen.length > LABELLED; // thin lines then leave more of the picture in sight
+    for (const [, path] of paths) outline(context, path, "rgb(0 0 0 / 0.35)", crowded ? 2 : 4);
+    for (const [classId, path] of paths) outline(context, path, css(classId), crowded ? 1 : 2);
     context.globalAlpha = 1;
     if (chosen) {
       const path = pathOf([chosen], camera);
       outline(context, path, "rgb(0 0 0 / 0.5)", 6);
       outline(context, path, css(chosen.classId), 3);
     }
-    const named = chosen ? [chosen] : seen.length <= LABELLED ? seen : [];
-    drawLabels(context, named, camera);
-    return seen.length;
+    drawLabels(context, chosen ? [chosen] : crowded ? [] : seen, camera);
   }
 
   *#cellsUnder({ left, top, right, bottom }) {
