@@ -54,7 +54,9 @@ def test_a_whole_progressive_jpeg_is_decoded_once(mode: str, monkeypatch: pytest
     monkeypatch.setattr(encoded, "to_rgb", never)
     monkeypatch.setattr(encoded, "is_not_cut", never)
     assert np.array_equal(decode(data), expected)
-    with pytest.raises(UndecodablePictureError, match="decoded again"):  # libjpeg warns of data too many: Pillow decides
+    with pytest.raises(
+        UndecodablePictureError, match="decoded again"
+    ):  # libjpeg warns of data too many: Pillow decides
         decode(data[:-2] + bytes(40) + END)
 
 
