@@ -48,10 +48,10 @@ def page_file(request: Request, name: str) -> Response:
     return _static(request, name)
 
 
-@router.get("/page/viewer/{name}", dependencies=[Depends(no_query)])
-def viewer_file(request: Request, name: str) -> Response:
-    """Answers a script of the viewer of large pictures and of boxes on the earth."""
-    return _static(request, name, "viewer")
+@router.get("/page/stage/{name}", dependencies=[Depends(no_query)])
+def stage_file(request: Request, name: str) -> Response:
+    """Answers a script of the stage, which shows pictures and boxes."""
+    return _static(request, name, "stage")
 
 
 @router.get("/samples/{name}", dependencies=[Depends(no_query)])

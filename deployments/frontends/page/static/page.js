@@ -5,7 +5,7 @@ import { download, featureCollection, hasPlaces } from "./geojson.js";
 import { fillCard, fillClasses, fillRows, fillStages } from "./panels.js";
 import { Pictures } from "./pictures.js";
 import { FLOOR, ServiceError, modelCard } from "./service.js";
-import { Stage } from "./stage.js";
+import { Stage } from "./stage/stage.js";
 
 const $ = (id) => document.getElementById(id);
 const switchedOff = new Set(); // class ids; stays for the next picture, as the slider does
@@ -13,8 +13,13 @@ let counters = new Map(); // class id → the element that counts its boxes
 let visible = new Set(); // indexes of the boxes that pass the filters
 let announcing;
 
-const places = { frame: "frame", image: "picture", overlay: "overlay", viewer: "viewer", canvas: "canvas", readout: "where" };
-const stage = new Stage(Object.fromEntries(Object.entries(places).map(([name, id]) => [name, $(id)])), pointFromPicture);
+const stage = new Stage(
+  {
+    frame: $("frame"), image: $("picture"), overlay: $("overlay"),
+    viewer: $("viewer"), canvas: $("canvas"), readout: $("where"), natural: $("natural"),
+  },
+  pointFromPicture,
+);
 const pictures = new Pictures($("strip"), render);
 
 // --- what is known of the chosen picture -----------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // What is told beside the picture: the table of boxes, the classes, the time of each stage, the model's card.
 
-import { paint } from "./colours.js";
+import { paint } from "./stage/colours.js";
 
 const MOST_ROWS = 500; // a table of thousands stops the page for seconds
 

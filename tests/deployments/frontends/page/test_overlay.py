@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ BARE = (
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     def answer(route: Route) -> None:
-        name = route.request.url.rsplit("/", 1)[1]
+        name = urlsplit(route.request.url).path.removeprefix("/")
         text = (STATIC / name).read_text() if name else BARE
         route.fulfill(body=text, content_type=mimetypes.guess_type(name)[0] or "text/html")
 
@@ -41,7 +42,7 @@ def page() -> Iterator[Page]:
 def show(page: Page, found: Detections) -> None:
     page.evaluate(
         """async ([boxes, size]) => {
-            const { Overlay } = await import("/overlay.js");
+            const { Overlay } = await import("/stage/overlay.js");
             const overlay = new Overlay(document.getElementById("overlay"), () => {});
             overlay.show(boxes, size);
             overlay.filter(new Set(boxes.keys()));

@@ -128,7 +128,7 @@ def test_a_picture_of_10_000_pixels_is_seen_whole_and_pixel_by_pixel(visit: Visi
     assert canvas.point(400, 300)[0] < before[0]
     page.get_by_role("button", name="Zoom out").click()
     assert canvas.scale() == pytest.approx(1 / 1.5, rel=0.02)
-    page.get_by_role("button", name="Actual size").last.click()
+    page.locator("#natural").click()
     assert canvas.scale() == pytest.approx(1, rel=0.02)
     touch = page.context.new_cdp_session(page)
     for kind, apart in (("touchStart", 50), ("touchMove", 75), ("touchMove", 100)):

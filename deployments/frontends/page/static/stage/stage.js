@@ -1,11 +1,11 @@
 // The stage: the pixels of the chosen picture in the size that the service saw, or the place of its boxes on the earth.
 
-import { hasPlaces } from "./geojson.js";
+import { hasPlaces } from "../geojson.js";
 import { Overlay } from "./overlay.js";
-import { plainPicture } from "./service.js";
-import { MapGround } from "./viewer/map.js";
-import { Pyramid, bareGround } from "./viewer/pyramid.js";
-import { Viewer } from "./viewer/viewer.js";
+import { plainPicture } from "../service.js";
+import { MapGround } from "./map.js";
+import { Pyramid, bareGround } from "./pyramid.js";
+import { Viewer } from "./viewer.js";
 
 // Beyond these a canvas draws what is in sight: elements of thousands of boxes are slow, and phones show no larger image.
 const LARGE_PIXELS = 1 << 24;
@@ -14,7 +14,8 @@ const MANY_BOXES = 1000;
 export class Stage {
   /**
    * @param {object} places elements: `frame` has the picture's shape, `image` fills it, `overlay` lies over it;
-   *     `viewer` holds the `canvas` and the `readout` of large pictures and of the map
+   *     `viewer` holds the `canvas` and the `readout` of large pictures and of the map, and the
+   *     button of their `natural` size
    * @param {(index: number | null, chosen: boolean) => void} onPoint a box was pointed at (or chosen), or left
    */
   constructor(places, onPoint) {
@@ -38,7 +39,7 @@ export class Stage {
    * Shows a picture, and its boxes when it has an answer; `filter` makes them visible. Where the browser cannot (TIFF),
    * or turns it otherwise than the service does, the service is asked for the pixels that its boxes belong to.
    *
-   * @param {import("./pictures.js").Picture} picture
+   * @param {import("../pictures.js").Picture} picture
    */
   async show(picture) {
     const turn = ++this.turn;
@@ -51,6 +52,7 @@ export class Stage {
     const ground = await this.#decode(picture, turn);
     if (turn !== this.turn) return;
     this.#face("viewer");
+    this.places.natural.hidden = false;
     this.viewer.show(ground, boxes.map(shapeOf));
   }
 
@@ -101,6 +103,7 @@ export class Stage {
       box.geometry ? { ...shapeOf(box, index), rings: ground.rings(box.geometry) } : [],
     );
     this.#face("viewer");
+    this.places.natural.hidden = true; // boxes on the earth have no pixels
     this.viewer.show(ground, placed);
   }
 

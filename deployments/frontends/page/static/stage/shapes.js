@@ -1,7 +1,7 @@
 // Shapes over a viewer's ground: the boxes of an answer as rings of points, found and drawn by what is in sight.
 
-import { classColour, textColour } from "../colours.js";
-import { placeLabels } from "../labels.js";
+import { classColour, textColour } from "./colours.js";
+import { placeLabels } from "./labels.js";
 
 const CELLS = 64; // of the index, across and down
 const DOT = 4; // CSS pixels: a smaller box is drawn as a square of this side

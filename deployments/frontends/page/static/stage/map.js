@@ -73,9 +73,13 @@ export class MapGround {
   }
 
   /** Draws the scale bar, over the boxes. */
-  drawOver(context, camera, ink) {
+  drawOver(context, camera, ink, paper) {
     const metres = round(BAR / camera.scale, Math.floor);
     const [left, bottom, length] = [14, camera.height - 14, metres * camera.scale];
+    context.globalAlpha = 0.8;
+    context.fillStyle = paper;
+    context.fillRect(left - 8, bottom - 24, length + 16, 32);
+    context.globalAlpha = 1;
     context.lineWidth = 2;
     context.strokeStyle = context.fillStyle = ink;
     context.beginPath();
@@ -87,7 +91,6 @@ export class MapGround {
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "bottom";
     context.fillText(inWords(metres), left + 4, bottom - 3);
-    this.bar = { metres, length };
   }
 
   close() {}

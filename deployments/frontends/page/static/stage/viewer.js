@@ -13,7 +13,8 @@ const SEEN = 16; // CSS pixels of an object's longer side at which it can be tol
  * @property {() => void} changed set by the viewer; the ground calls it when there is more to draw
  * @property {(x: number, y: number) => string} where a point is, in words
  * @property {(context: CanvasRenderingContext2D, camera: Camera, ratio: number) => void} draw
- * @property {(context: CanvasRenderingContext2D, camera: Camera, ink: string) => void} [drawOver] the boxes
+ * @property {(context: CanvasRenderingContext2D, camera: Camera, ink: string, paper: string) => void} [drawOver]
+ *     over the boxes, in the colours of writing and of what it stands on
  * @property {() => void} close gives its memory back
  */
 
@@ -104,7 +105,7 @@ export class Viewer {
     context.fillRect(0, 0, camera.width, camera.height);
     ground.draw(context, camera, ratio);
     this.shapes.draw(context, camera);
-    ground.drawOver?.(context, camera, style.color);
+    ground.drawOver?.(context, camera, style.color, style.backgroundColor);
   }
 
   #resize() {
