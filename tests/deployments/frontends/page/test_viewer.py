@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from rasterio.warp import transform
 
 from azaion_engine.detector import Detector
@@ -37,15 +37,20 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def visit(url: str) -> Iterator[Visit]:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
-        context = browser.new_context(viewport={"width": 1200, "height": 800}, has_touch=True)
-        context.set_default_timeout(60_000)
-        visit = Visit(context.new_page(), url)
-        yield visit
-        assert visit.complaints == []
-        context.close()
+        yield browser
+
+
+@pytest.fixture
+def visit(chromium: Browser, url: str) -> Iterator[Visit]:
+    context = chromium.new_context(viewport={"width": 1200, "height": 800}, has_touch=True)
+    context.set_default_timeout(60_000)
+    visit = Visit(context.new_page(), url)
+    yield visit
+    assert visit.complaints == []
+    context.close()
 
 
 def large_picture() -> bytes:
@@ -82,6 +87,14 @@ class Canvas:
     def scale(self) -> float:
         """CSS pixels of a pixel of the picture, between two places of the middle line."""
         return 200 / (self.point(500, 300)[0] - self.point(300, 300)[0])
+
+    def pinch(self, factor: float) -> None:
+        """Moves two fingers apart, around 400, 300."""
+        touch = self.page.context.new_cdp_session(self.page)
+        for kind, apart in (("touchStart", 50.0), ("touchMove", 25 + 25 * factor), ("touchMove", 50 * factor)):
+            fingers = [{"x": self.left + 400 + sign * apart, "y": self.top + 300, "id": sign + 1} for sign in (-1, 1)]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def place_of(self, x: float, y: float) -> tuple[float, float]:
         """Where a pixel of the large picture is while the whole is in sight."""
@@ -130,13 +143,14 @@ def test_a_picture_of_10_000_pixels_is_seen_whole_and_pixel_by_pixel(visit: Visi
     assert canvas.scale() == pytest.approx(1 / 1.5, rel=0.02)
     page.locator("#natural").click()
     assert canvas.scale() == pytest.approx(1, rel=0.02)
-    touch = page.context.new_cdp_session(page)
-    for kind, apart in (("touchStart", 50), ("touchMove", 75), ("touchMove", 100)):
-        fingers = [{"x": canvas.left + 400 + sign * apart, "y": canvas.top + 300, "id": sign + 1} for sign in (-1, 1)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    canvas.pinch(2)
     assert canvas.scale() == pytest.approx(2, rel=0.05)
     page.get_by_role("button", name="Whole").click()
+    least = canvas.scale()
+    canvas.pinch(2)
+    assert canvas.scale() == pytest.approx(2 * least, rel=0.05)
+    canvas.element.press("0")
+    assert canvas.scale() == pytest.approx(least, rel=0.02)
 
     # Boxes lie where they were found, and are told when they are pointed at.
     bare = canvas.pixels()
