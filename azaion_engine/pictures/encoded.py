@@ -26,6 +26,7 @@ from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
 from azaion_engine.pictures.readers.failures import failed
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
+from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
 
 _JPEG_END_MARKER = b"\xff\xd9"
 
@@ -226,11 +227,13 @@ class EncodedPicture:
             if picture is not None:
                 return picture
         scans = find_scans(opened.data, opened.scan)
-        opened.pillow.load()
-        picture = to_rgb(opened.pillow, opened.data)
-        opened.pillow.close()  # its pixels
-        if not scans or not is_not_cut(opened.data, scans[-1][1], checksum(picture)):
-            raise cut_off()
+        picture = decode_strictly(opened.data, *opened.pillow.size) if opened.pillow.mode in ("L", "RGB") else None
+        if picture is None:
+            opened.pillow.load()
+            picture = to_rgb(opened.pillow, opened.data)
+            opened.pillow.close()  # its pixels
+            if not scans or not is_not_cut(opened.data, scans[-1][1], checksum(picture)):
+                raise cut_off()
         suspect = next((scan for scan in scans if has_blank(opened.data, *scan)), None)
         if suspect is not None and not is_read_to_its_end(opened.data, *suspect):
             raise cut_off()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from azaion_engine.detector import Detector
 from azaion_engine.errors import InvalidParameterError, PictureError
 from azaion_engine.results.detections import Detections
+from azaion_engine.scenes.averaging import RunningAverage
 from azaion_engine.scenes.resolution import check_metres, ground_sampling_distance, of_size
 from azaion_engine.scenes.scene import Scene
 from azaion_engine.settings import Tiles
 from azaion_engine.tiling.grid import count_tiles, iterate_grid
 from azaion_engine.tiling.merging import Merger
 from azaion_engine.tiling.tile import Tile
-
-logger = logging.getLogger(__name__)
 
 MOST_TILES = 1 << 20
 """Maximum windows of a scene: 60,000 × 60,000 pixels in tiles of 640 with an overlap of 0.2 are 13,689."""
@@ -92,7 +91,8 @@ def detect_scene(
     """Finds the objects in a scene of any size.
 
     The memory needed is that of the windows in flight, some batches of them, of GDAL's cache and of the boxes.
-    If the scene has internal overviews, it is also looked at as a whole, for objects larger than a window.
+    The scene is also looked at as a whole, for objects larger than a window: in the internal overviews, else as an
+    average of the windows, since nothing is read twice.
 
     Args:
         detector: Runs the network.
@@ -122,7 +122,15 @@ def detect_scene(
             f"tiles: {total} windows of {window[1]}×{window[0]} pixels cover the scene of {scene.width}×{scene.height} "
             f"pixels; at most {MOST_TILES} are accepted: choose a larger size"
         )
-    whole = _whole(scene, options.tiles, total, network)
+    whole: _Window | None = None
+    average: RunningAverage | None = None
+    everything = Tile(0, 0, scene.width, scene.height)
+    if options.tiles.full_picture and total > 1:
+        size = _shrunk(scene, network)
+        if scene.overviews:
+            whole = _Window(scene, everything, size)
+        else:
+            average = RunningAverage((scene.height, scene.width), size, scale)
     scene.stretch()  # measured once, before threads ask for it
     taken: deque[Tile] = deque()  # by the pipeline, not answered yet
 
@@ -133,22 +141,30 @@ def detect_scene(
         for tile in iterate_grid(scene.height, scene.width, size=window, overlap=options.tiles.overlap):
             taken.append(tile)
             out = max(1, round(tile.height * scale)), max(1, round(tile.width * scale))
-            yield _Window(scene, tile, out)
+            yield _Window(scene, tile, out, average)
+
+    def detect(windows: Iterable[Callable[[], NDArray[np.uint8]]]) -> Iterator[Detections | PictureError]:
+        return detector.detect_each(
+            windows,
+            threads=threads,
+            confidence=confidence,
+            classes=classes,
+            iou=iou,
+            max_detections=max_detections,
+            tiles="off",  # the windows are cut already
+        )
+
+    def results() -> Iterator[Detections | PictureError]:
+        yield from detect(windows())
+        if average is not None:  # all windows are in it now
+            taken.append(everything)
+            yield from detect([partial(_averaged, average)])
 
     merger = Merger((scene.height, scene.width), options.tiles)
     ran = empty = 0
     damaged: list[tuple[Tile, PictureError]] = []
-    total += whole is not None
-    results = detector.detect_each(
-        windows(),
-        threads=threads,
-        confidence=confidence,
-        classes=classes,
-        iou=iou,
-        max_detections=max_detections,
-        tiles="off",  # the windows are cut already
-    )
-    for done, result in enumerate(results, 1):
+    total += whole is not None or average is not None
+    for done, result in enumerate(results(), 1):
         tile = taken.popleft()
         if isinstance(result, _EmptyTileError):
             empty += 1
@@ -168,10 +184,10 @@ def detect_scene(
 class _Window:
     """A window as a function that reads it: a thread of the pipeline calls it."""
 
-    def __init__(self, scene: Scene, tile: Tile, size: tuple[int, int]) -> None:
-        """Reads nothing yet; `size` is (height, width) after resampling."""
+    def __init__(self, scene: Scene, tile: Tile, size: tuple[int, int], average: RunningAverage | None = None) -> None:
+        """Reads nothing yet; `size` is (height, width) after resampling, `average` takes what is read."""
         self.tile = tile
-        self._scene, self._size = scene, size
+        self._scene, self._size, self._average = scene, size, average
 
     def __call__(self) -> NDArray[np.uint8]:
         """Returns the pixels.
@@ -182,21 +198,30 @@ class _Window:
         if self._scene.is_absent(self.tile):
             raise _EmptyTileError("no data")
         pixels, valid = self._scene.read(self.tile, self._size)
-        if not valid.any():
-            raise _EmptyTileError("no data")
-        return pixels
+        if self._average is not None:
+            self._average.add(self.tile, pixels, valid)
+        return _part_of_picture(pixels, valid)
 
 
-def _whole(scene: Scene, tiles: Tiles, count: int, network: tuple[int, int]) -> _Window | None:
-    """Returns the window of the whole scene, shrunk to the network; None if it is not wanted or too slow to read."""
-    if not tiles.full_picture or count == 1:
-        return None
-    if not scene.overviews:
-        logger.info("%s has no overviews: objects larger than a window are not looked for", scene.path)
-        return None
+def _averaged(average: RunningAverage) -> NDArray[np.uint8]:
+    return _part_of_picture(*average.picture())
+
+
+def _part_of_picture(pixels: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Returns the pixels.
+
+    Raises:
+        _EmptyTileError: None of them is valid.
+    """
+    if not valid.any():
+        raise _EmptyTileError("no data")
+    return pixels
+
+
+def _shrunk(scene: Scene, network: tuple[int, int]) -> tuple[int, int]:
+    """Returns (height, width) of the whole scene where it fits the network."""
     shrink = min(1.0, network[0] / scene.height, network[1] / scene.width)
-    size = max(1, round(scene.height * shrink)), max(1, round(scene.width * shrink))
-    return _Window(scene, Tile(0, 0, scene.width, scene.height), size)
+    return max(1, round(scene.height * shrink)), max(1, round(scene.width * shrink))
 
 
 def _metres(scene: Scene, options: SceneOptions) -> float | None:

@@ -105,7 +105,8 @@ class Merger:
     """Merges the boxes of tiles that come one after the other, from the top of the picture to its bottom.
 
     Boxes that no later tile can change are merged as soon as there are many, so that memory holds the boxes of the
-    rows of tiles in work, and those that are final. The result is that of `merge`.
+    rows of tiles in work, and those that are final. The result is that of `merge`, but for the boxes of a whole picture
+    that comes last: final ones that they touch are merged again.
     """
 
     def __init__(self, picture: tuple[int, int], settings: Tiles) -> None:
@@ -119,6 +120,7 @@ class Merger:
         self._settings = settings
         self._names: Mapping[int, str] = {}
         self._top = 0
+        self._least = 0.0  # side that a box of the whole picture must exceed
         self._waiting: list[_Found] = []
         self._whole: list[tuple[Tile, Detections]] = []
         self._final: list[_Found] = []
@@ -128,7 +130,7 @@ class Merger:
         """Takes the boxes of a tile.
 
         Args:
-            tile: No tile before was further down; the whole picture as a tile comes first.
+            tile: No tile before was further down; the whole picture as a tile comes first or last.
             found: In pixels of the tile.
 
         Raises:
@@ -138,28 +140,43 @@ class Merger:
             raise InvalidTensorError(
                 f"expected boxes of {tile}, given those of {found.picture_width}×{found.picture_height} pixels"
             )
-        if tile.y < self._top:
+        whole = (tile.height, tile.width) == self._picture
+        if tile.y < self._top and not whole:
             raise InvalidTensorError(
                 f"expected tiles from the top of the picture to its bottom, given {tile} after one at y={self._top}"
             )
-        self._top = tile.y
         self._names = self._names or found.names
-        if (tile.height, tile.width) == self._picture:
+        if whole:
             self._whole.append((tile, found))
             return
-        if self._whole:
-            self._take_whole(self._settings.overlap * min(tile.width, tile.height))
+        self._top = tile.y
+        self._least = self._settings.overlap * min(tile.width, tile.height)
+        self._take_whole()
         self._take(tile, found)
 
-    def _take_whole(self, least: float) -> None:
+    def _take_whole(self) -> None:
         """Takes the whole picture's boxes that are larger than the tiles' overlap.
 
         Smaller objects are whole in a tile, at a size that the network knows; shrunk, a car may look like a person.
         """
         for tile, found in self._whole:
             sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
-            self._take(tile, found.only(sides > least))
+            found = found.only(sides > self._least)
+            self._reopen(found.boxes)
+            self._take(tile, found)
         self._whole = []
+
+    def _reopen(self, boxes: NDArray[np.float32]) -> None:
+        """Takes the boxes that these touch out of the final ones: parts of large objects give way to them."""
+        if not self._final or not len(boxes):
+            return
+        final = _Found.together(self._final)
+        touched = np.zeros(len(final), np.bool_)
+        for x1, y1, x2, y2 in boxes:
+            left, top, right, bottom = final.boxes.T
+            touched |= (left < x2) & (x1 < right) & (top < y2) & (y1 < bottom)
+        self._final = [final.only(~touched)]
+        self._waiting.append(final.only(touched))
 
     def _take(self, tile: Tile, found: Detections) -> None:
         self._waiting.append(_Found.of_tile(tile, found, self._picture))
@@ -169,7 +186,7 @@ class Merger:
 
     def finish(self) -> Detections:
         """Returns the boxes of the whole picture; the merger takes no more."""
-        self._take_whole(0)  # no tile has come
+        self._take_whole()  # those that came last
         parts = self._final
         if self._waiting:
             parts = [*parts, _merged(*_matches(_Found.together(self._waiting), self._settings), self._settings)]

@@ -40,21 +40,25 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def page(request: Request) -> Response:
     """Answers the page; every address in it is relative, so it works under any route prefix."""
-    return page_file(request, "index.html")
+    return _static(request, "index.html")
 
 
 def page_of_several(request: Request) -> Response:
     """Answers the page of a service with several models, which asks for their list."""
-    html = _static("index.html").replace(b"<body>", b"<body data-models>")
-    return answer_file(request, "index.html", html)
+    html: bytes = _folder().joinpath("index.html").read_bytes()
+    return answer_file(request, "index.html", html.replace(b"<body>", b"<body data-models>"))
 
 
 @router.get("/page/{name}", dependencies=[Depends(no_query)])
 def page_file(request: Request, name: str) -> Response:
     """Answers a style sheet, script or icon of the page."""
-    if name not in {file.name for file in _folder().iterdir()}:
-        raise HTTPException(404, f"the page has no file {quote(name)}")
-    return answer_file(request, name, _static(name))
+    return _static(request, name)
+
+
+@router.get("/page/stage/{name}", dependencies=[Depends(no_query)])
+def stage_file(request: Request, name: str) -> Response:
+    """Answers a script of the stage, which shows pictures and boxes."""
+    return _static(request, name, "stage")
 
 
 @router.get("/samples/{name}", dependencies=[Depends(no_query)])
@@ -65,13 +69,16 @@ def sample(request: Request, name: str) -> Response:
     return answer_file(request, name, sample_picture(name))
 
 
-def _folder() -> Any:
-    return resources.files("deployments.frontends.page").joinpath("static")
+def _folder(*folders: str) -> Any:
+    return resources.files("deployments.frontends.page").joinpath("static", *folders)
 
 
-def _static(name: str) -> bytes:
-    content: bytes = _folder().joinpath(name).read_bytes()
-    return content
+def _static(request: Request, name: str, *folders: str) -> Response:
+    folder = _folder(*folders)
+    if name not in {file.name for file in folder.iterdir() if file.is_file()}:
+        raise HTTPException(404, f"the page has no file {quote(name)}")
+    content: bytes = folder.joinpath(name).read_bytes()
+    return answer_file(request, name, content)
 
 
 def answer_file(request: Request, name: str, content: bytes, more: Mapping[str, str] | None = None) -> Response:

@@ -100,8 +100,8 @@ def test_every_object_of_a_scene_is_found_once(detector: Detector, tmp_path: Pat
     assert sorted_boxes(result.found) == [[float(value) for value in box] for box in boxes]
     assert (result.found.picture_width, result.found.picture_height) == (1500, 1100)
     assert result.found.class_name(0) == "car"
-    assert result.tiles == runs(detector) == 8 * 6
-    assert told == [(number, 48) for number in range(1, 49)]
+    assert result.tiles == runs(detector) == 8 * 6 + 1  # and the whole
+    assert told == [(number, 49) for number in range(1, 50)]
 
 
 @pytest.mark.parametrize(("kind", "high"), [(np.uint16, 3000), (np.float32, 40)])
@@ -127,15 +127,15 @@ def test_windows_without_data_are_not_run(detector: Detector, tmp_path: Path) ->
         with Scene.open(path) as scene:
             result = detect_scene(detector, scene, options())
         assert result.found.boxes.tolist() == [[1000, 1000, 1030, 1020]], path
-        assert result.tiles == runs(detector) - before <= 16
-        assert result.tiles + result.empty == 10 * 10
+        assert result.tiles == runs(detector) - before <= 17
+        assert result.tiles + result.empty == 10 * 10 + 1
 
 
 def test_a_scene_without_any_data_has_no_boxes(detector: Detector, tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.tif", np.full((1, 500, 500), -9999, np.int16), nodata=-9999)
     with Scene.open(path) as scene:
         result = detect_scene(detector, scene, options())
-    assert (len(result.found), result.tiles, result.empty) == (0, 0, 9)
+    assert (len(result.found), result.tiles, result.empty) == (0, 0, 10)
 
 
 def test_a_scene_is_resampled_to_the_trainings_metres_a_pixel(detector: Detector, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_scene_is_resampled_to_the_trainings_metres_a_pixel(detector: Detector
     path = write_tiff(tmp_path / "a.tif", scene_with(boxes, 1100, 1500), **MAP)
     for gsd, windows in ((0.2, 12), (0.05, 15 * 11)):
         with Scene.open(path) as scene:
-            result = detect_scene(detector, scene, options(gsd=gsd))
+            result = detect_scene(detector, scene, SceneOptions(Tiles(full_picture=False), gsd=gsd))
         assert len(result.found) == len(boxes)
         np.testing.assert_allclose(sorted_boxes(result.found), boxes, atol=0.1 / gsd + 1.5)
         assert abs(result.tiles - windows) <= 26
@@ -154,7 +154,7 @@ def test_the_scenes_own_metres_can_be_given(detector: Detector, tmp_path: Path) 
     with Scene.open(path) as scene:
         with pytest.raises(InvalidParameterError, match=r"gsd: the file does not say.*scene_gsd"):
             detect_scene(detector, scene, options(gsd=0.2))
-        assert detect_scene(detector, scene, options(gsd=0.2, scene_gsd=0.1)).tiles == 12
+        assert detect_scene(detector, scene, options(gsd=0.2, scene_gsd=0.1)).tiles == 12 + 1
 
 
 def test_boxes_are_chosen_by_metres(detector: Detector, tmp_path: Path) -> None:
@@ -169,10 +169,14 @@ def test_boxes_are_chosen_by_metres(detector: Detector, tmp_path: Path) -> None:
             options(min_metres=-1)
 
 
-def test_an_object_larger_than_a_window_is_found_from_the_overviews(detector: Detector, tmp_path: Path) -> None:
+@pytest.mark.parametrize("overviews", [(2, 4, 8), ()], ids=["overviews", "none"])
+@pytest.mark.parametrize("profile", [{}, {"tiled": False, "blockysize": 16}], ids=["tiles", "strips"])
+def test_an_object_larger_than_a_window_is_found(
+    detector: Detector, tmp_path: Path, overviews: tuple[int, ...], profile: dict[str, Any]
+) -> None:
     large = (300, 200, 1300, 900)
     samples = scene_with([large], 1100, 1500)
-    with Scene.open(write_tiff(tmp_path / "a.tif", samples, (2, 4, 8))) as scene:
+    with Scene.open(write_tiff(tmp_path / "a.tif", samples, overviews, **profile)) as scene:
         result = detect_scene(detector, scene, options())
         parts = detect_scene(detector, scene, SceneOptions(Tiles(full_picture=False, merge="suppress")))
     nearest = np.abs(result.found.boxes - np.array(large)).max(axis=1).min()

@@ -134,6 +134,22 @@ def test_small_boxes_of_the_whole_picture_count_only_without_tiles() -> None:
     assert _merged(seen) == [small, large]
 
 
+@pytest.mark.parametrize("settled_from", [1, 50_000])
+def test_the_whole_picture_may_come_last(settled_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "_SETTLED_FROM", settled_from)
+    picture = Tile(0, 0, 100, 1000)
+    tiles = grid(1000, 100, size=100, overlap=0.2)
+    large, others = (20, 110, 90, 690), [(5, y, 15, y + 10, 0.7, 0) for y in (30, 330, 930)]
+    merger = merging.Merger((1000, 100), Tiles())
+    for tile in tiles:
+        part = (20, max(110, tile.y), 90, min(690, tile.bottom), 0.9, 0)
+        seen = [box for box in (part, *others) if tile.y <= box[1] and box[3] <= tile.bottom and box[3] - box[1] > 5]
+        merger.add(tile, _found(tile, *seen))
+    merger.add(picture, _found(picture, (*large, 0.8, 0), (5, 930, 15, 941, 0.95, 0)))
+    found = merger.finish()
+    assert sorted(found.boxes.tolist()) == sorted([list(map(float, large)), *(list(map(float, o[:4])) for o in others)])
+
+
 def test_oriented_boxes_are_compared_by_their_own_areas() -> None:
     # The upright boxes around the two diagonals are equal; the diagonals cross in a small square.
     down, up = (90, 50, 17, 3, np.pi / 4, 0.9, 0), (90, 50, 17, 3, -np.pi / 4, 0.8, 0)

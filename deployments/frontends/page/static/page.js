@@ -1,19 +1,25 @@
 // The page: pictures come in, each is asked about once, and everything after that happens in the browser.
 
 import { classParameters, curlCommand } from "./curl.js";
-import { Overlay } from "./overlay.js";
+import { download, featureCollection, hasPlaces } from "./geojson.js";
 import { element, fillCard, fillClasses, fillRows, fillStages } from "./panels.js";
 import { Pictures } from "./pictures.js";
 import { FLOOR, ServiceError, modelCard, modelList, useModel } from "./service.js";
-import { Stage } from "./stage.js";
+import { Stage } from "./stage/stage.js";
 
 const $ = (id) => document.getElementById(id);
 const switchedOff = new Set(); // class ids; stays for the next picture, as the slider does
 let counters = new Map(); // class id → the element that counts its boxes
+let visible = new Set(); // indexes of the boxes that pass the filters
 let announcing;
 
-const stage = new Stage($("frame"), $("picture"));
-const overlay = new Overlay($("overlay"), pointFromPicture);
+const stage = new Stage(
+  {
+    frame: $("frame"), image: $("picture"), overlay: $("overlay"),
+    viewer: $("viewer"), canvas: $("canvas"), readout: $("where"), natural: $("natural"),
+  },
+  pointFromPicture,
+);
 const pictures = new Pictures($("strip"), render);
 
 // --- what is known of the chosen picture -----------------------------------------------------------------------
@@ -25,8 +31,8 @@ async function render(picture) {
   $("progress").hidden = $("cancel").hidden = !busy;
   $("invitation").hidden = true;
   $("problem").hidden = state !== "failed";
-  for (const id of ["filters", "found", "timing", "request", "zoom", "detail"]) $(id).hidden = state !== "done";
-  overlay.show([], { width: 1, height: 1 });
+  for (const id of ["filters", "found", "timing", "request", "zoom", "detail", "map", "geojson"]) $(id).hidden = state !== "done";
+  stage.clear();
   if (busy) say(`${picture.name}: looking for objects …`);
   if (state === "failed") {
     $("problem-words").textContent = sentence(error.message);
@@ -35,10 +41,10 @@ async function render(picture) {
   }
   await stage.show(picture);
   if (state !== "done" || picture !== pictures.chosen) return;
-  const { boxes, timing_ms: timing, picture: size } = picture.answer;
-  overlay.show(boxes, size);
+  const { boxes, timing_ms: timing } = picture.answer;
+  $("zoom").hidden = stage.face !== "image";
+  $("map").hidden = $("geojson").hidden = !hasPlaces(picture.answer);
   counters = fillClasses($("classes"), boxes, switchedOff);
-  fillRows($("rows"), boxes);
   fillStages($("stages"), timing, picture.roundTrip);
   filter();
 }
@@ -61,18 +67,20 @@ function filter() {
   if (picture?.state !== "done") return;
   const { boxes, picture: size } = picture.answer;
   const counts = new Map();
-  const visible = new Set(); // indexes of the boxes that pass
+  visible = new Set();
   boxes.forEach((box, index) => {
     if (box.confidence < least) return;
     counts.set(box.class_id, (counts.get(box.class_id) ?? 0) + 1);
     if (!switchedOff.has(box.class_id)) visible.add(index);
   });
-  overlay.filter(visible);
-  for (const row of $("rows").rows) row.hidden = !visible.has(Number(row.dataset.index));
+  stage.filter(visible);
+  const listed = fillRows($("rows"), boxes, visible);
+  $("listed").textContent = listed < visible.size ? `The ${listed} most confident of ${visible.size} are listed.` : "";
   for (const [id, counter] of counters) counter.textContent = counts.get(id) ?? 0;
-  makeTabStop(visibleRows()[0]);
+  makeTabStop($("rows").rows[0]);
   point(null);
   $("picture").alt = `${picture.name} with ${visible.size} boxes`;
+  $("canvas").ariaLabel = `${picture.name} with ${visible.size} boxes. Arrow keys move, plus and minus zoom, 0 shows the whole.`;
   $("confidence").setAttribute("aria-valuetext", `${least.toFixed(2)}, ${visible.size} boxes`);
   say(`${visible.size} of ${boxes.length} boxes · ${picture.name} · ${size.width} × ${size.height}`);
   writeCommand(picture, least);
@@ -100,12 +108,12 @@ $("classes").addEventListener("change", ({ target }) => {
 
 // --- one box: pointed at in the picture, or reached in the table -----------------------------------------------
 
-const visibleRows = () => [...$("rows").rows].filter((row) => !row.hidden);
 const focusedRow = () => document.activeElement.closest("#rows tr");
 const indexOf = (row) => (row ? Number(row.dataset.index) : null);
+const rowOf = (index) => [...$("rows").rows].find((row) => indexOf(row) === index);
 
 function point(index) {
-  overlay.highlight(index);
+  stage.highlight(index);
   for (const row of $("rows").rows) row.classList.toggle("chosen", indexOf(row) === index);
   const box = index === null ? null : pictures.chosen.answer.boxes[index];
   $("detail").textContent = box
@@ -118,7 +126,8 @@ const turn = ({ angle }) => (angle === undefined ? "" : `, turned by ${((angle *
 function pointFromPicture(index, chosen) {
   point(index ?? indexOf(focusedRow()));
   if (index === null) return;
-  const row = $("rows").rows[index];
+  const row = rowOf(index);
+  if (!row) return; // of thousands not all are listed
   const list = row.closest(".rows");
   list.scrollTop = row.offsetTop - list.clientHeight / 2; // the list alone: scrollIntoView would move the page
   if (chosen) focusRow(row);
@@ -142,10 +151,10 @@ $("rows").addEventListener("click", ({ target }) => focusRow(target.closest("tr"
 $("rows").addEventListener("focusin", ({ target }) => {
   const index = indexOf(target.closest("tr"));
   point(index);
-  stage.reveal(pictures.chosen.answer.boxes[index]);
+  stage.reveal(index, pictures.chosen.answer.boxes[index]);
 });
 $("rows").addEventListener("keydown", (event) => {
-  const rows = visibleRows();
+  const rows = [...$("rows").rows];
   const at = rows.indexOf(focusedRow());
   const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
   if (!rows[to]) return;
@@ -196,6 +205,17 @@ $("zoom").addEventListener("click", () => {
   const actual = $("scroller").classList.toggle("actual");
   $("zoom").setAttribute("aria-pressed", actual);
   $("scroller").tabIndex = actual ? 0 : -1; // the arrow keys scroll it then, in every browser
+});
+for (const button of document.querySelectorAll("[data-key]"))
+  button.addEventListener("click", () => stage.viewer.press(button.dataset.key));
+$("map").addEventListener("click", () => {
+  stage.map = !stage.map;
+  $("map").setAttribute("aria-pressed", stage.map);
+  render(pictures.chosen);
+});
+$("geojson").addEventListener("click", () => {
+  const picture = pictures.chosen;
+  download(`${picture.name.replace(/\.[^.]*$/, "")}.geojson`, featureCollection(picture, visible));
 });
 $("copy").addEventListener("click", async () => {
   $("copied").textContent = (await copy()) ? "Copied." : "Selected: press Ctrl+C.";

@@ -1,6 +1,8 @@
 // What is told beside the picture: the table of boxes, the classes, the time of each stage, the model's card.
 
-import { paint } from "./colours.js";
+import { paint } from "./stage/colours.js";
+
+const MOST_ROWS = 500; // a table of thousands stops the page for seconds
 
 const STAGE_WORDS = {
   queue: "wait for engine",
@@ -22,10 +24,19 @@ function swatch(classId) {
   return made;
 }
 
-/** Fills the table: one row a box, with a button in it, so that a keyboard can walk through them. */
-export function fillRows(body, boxes) {
+/**
+ * Fills the table: one row a box, with a button in it, so that a keyboard can walk through them.
+ *
+ * @param {HTMLElement} body
+ * @param {object[]} boxes of the answer, the most confident first
+ * @param {Set<number>} visible indexes of those to list; the first `MOST_ROWS` are
+ * @returns {number} how many are listed
+ */
+export function fillRows(body, boxes, visible) {
+  const listed = [...visible].slice(0, MOST_ROWS);
   body.replaceChildren(
-    ...boxes.map((box, index) => {
+    ...listed.map((index) => {
+      const box = boxes[index];
       const button = element("button", "", swatch(box.class_id), box.class_name);
       button.type = "button";
       button.tabIndex = -1; // one row is a tab stop, arrow keys reach the others
@@ -41,6 +52,7 @@ export function fillRows(body, boxes) {
       return row;
     }),
   );
+  return listed.length;
 }
 
 /** One tick box for each class that the picture has; returns class id → its counter. */

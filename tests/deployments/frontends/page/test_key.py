@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, Page, expect
 
-from deployments.frontends.asgi import create_api
 from tests.deployments.access.keys_made import add_key
 from tests.deployments.frontends.page.browser import open_chromium
-from tests.deployments.in_process import replica
-
-
-@contextmanager
-def served(keys: Path) -> Iterator[str]:
-    """Serves a stand-in that wants keys over HTTP; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(create_api(), host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    with replica(access={"keys_file": str(keys)}, batch_size=1):
-        thread.start()
-        try:
-            deadline = time.monotonic() + 60
-            while not server.started:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-        finally:
-            server.should_exit = True
-            thread.join()
+from tests.deployments.frontends.page.served import served
 
 
 @pytest.fixture(scope="module")
 def secret_and_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     secret = add_key(keys)
-    with served(keys) as url:
+    with served(access={"keys_file": str(keys)}, batch_size=1) as url:
         yield secret, url
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, Route
+from rasterio.warp import transform
 
+from azaion_engine.files.geojson import polygon
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.results.detections import Detections
 from deployments.frontends import page as page_package
@@ -17,6 +20,8 @@ from tests.deployments.frontends.page.browser import open_chromium
 
 STATIC = Path(page_package.__file__).parent / "static"
 WIDTH, HEIGHT = 400, 300
+UTM_SCALE = 1.00086
+"""Of the grid to the ground, three degrees from the central meridian at 17° south: 0.9996 (1 + (Δλ cos φ)² / 2)."""
 BARE = (
     '<link rel="stylesheet" href="page.css">'
     f'<div style="position: absolute; left: 0; top: 0; width: {WIDTH}px; height: {HEIGHT}px">'
@@ -27,7 +32,7 @@ BARE = (
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     def answer(route: Route) -> None:
-        name = route.request.url.rsplit("/", 1)[1]
+        name = urlsplit(route.request.url).path.removeprefix("/")
         text = (STATIC / name).read_text() if name else BARE
         route.fulfill(body=text, content_type=mimetypes.guess_type(name)[0] or "text/html")
 
@@ -41,13 +46,18 @@ def page() -> Iterator[Page]:
 def show(page: Page, found: Detections) -> None:
     page.evaluate(
         """async ([boxes, size]) => {
-            const { Overlay } = await import("/overlay.js");
+            const { Overlay } = await import("/stage/overlay.js");
             const overlay = new Overlay(document.getElementById("overlay"), () => {});
             overlay.show(boxes, size);
             overlay.filter(new Set(boxes.keys()));
         }""",
         [found.to_dicts(), {"width": found.picture_width, "height": found.picture_height}],
     )
+
+
+def area(ring: np.ndarray) -> float:
+    """Returns the area of a closed ring `[n, 2]`."""
+    return abs(float(np.sum(ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1]))) / 2
 
 
 def box_at(page: Page, x: float, y: float) -> bool:
@@ -92,7 +102,7 @@ def test_visible_keypoints_lie_where_they_were_found_and_are_hidden_with_their_b
     assert box_at(page, 50, 70), "a pointer reaches the box below"
     page.evaluate(
         """async () => {
-            const { Overlay } = await import("/overlay.js");
+            const { Overlay } = await import("/stage/overlay.js");
             const overlay = new Overlay(document.getElementById("overlay"), () => {});
             overlay.show([{ x1: 1, y1: 1, x2: 9, y2: 9, confidence: 1, class_id: 0, class_name: "a",
                             keypoints: [[5, 5, 1]] }], { width: 400, height: 300 });
@@ -101,3 +111,47 @@ def test_visible_keypoints_lie_where_they_were_found_and_are_hidden_with_their_b
     )
     assert page.locator(".keypoint").count() == 1
     assert not page.locator(".keypoint").is_visible()
+
+
+def test_metres_on_the_earth_are_those_of_proj_on_both_sides_of_the_antimeridian(page: Page) -> None:
+    # 400 by 300 metres in UTM zone 60 south, near Fiji, cut at 180° as RFC 7946 demands.
+    x, y = transform("EPSG:4326", "EPSG:32760", [179.999], [-17.0])
+    corners = [(x[0], y[0]), (x[0] + 400, y[0]), (x[0] + 400, y[0] - 300), (x[0], y[0] - 300)]
+    longitudes, latitudes = transform("EPSG:32760", "EPSG:4326", *zip(*corners, strict=True))
+    geometry = polygon(np.column_stack([longitudes, latitudes]))
+    assert geometry is not None
+    assert geometry["type"] == "MultiPolygon"
+    rings, width, height, where = page.evaluate(
+        """async (geometry) => {
+            const { MapGround } = await import("/stage/map.js");
+            const ground = new MapGround([geometry]);
+            return [ground.rings(geometry), ground.bounds.width, ground.bounds.height, ground.where(150, 0)];
+        }""",
+        geometry,
+    )
+    points = np.concatenate([np.array(ring) for ring in rings])
+    assert np.ptp(points, axis=0) == pytest.approx([400, 300], rel=0.02)  # the grid of UTM is turned by half a degree
+    assert (width, height) == pytest.approx((1.1 * np.ptp(points[:, 0]), 1.1 * np.ptp(points[:, 1])))
+    assert sum(area(np.array(ring)) for ring in rings) == pytest.approx(400 * 300 / UTM_SCALE**2, rel=1e-4)
+    assert where.endswith("° W")
+    assert where.startswith("17.001")
+
+
+def test_the_smallest_visible_shape_under_a_point_is_found(page: Page) -> None:
+    square = [[0, 0], [60, 0], [60, 60], [0, 60]]
+    diamond = [[30, 10], [50, 30], [30, 50], [10, 30]]
+    found = page.evaluate(
+        """async (rings) => {
+            const { Shapes } = await import("/stage/shapes.js");
+            const shapes = rings.map((ring, index) => ({ index, rings: [ring], classId: 0, text: "" }));
+            const all = new Shapes(shapes, { x: 0, y: 0, width: 1000, height: 1000 });
+            const at = (x, y) => all.at([x, y], 0.1)?.index ?? null;
+            const none = at(30, 30);
+            all.visible = new Set([0, 1]);
+            const both = [at(30, 30), at(12, 12), at(300, 300)];
+            all.visible = new Set([0]);
+            return [none, ...both, at(30, 30)];
+        }""",
+        [square, diamond],
+    )
+    assert found == [None, 1, 0, None, 0]

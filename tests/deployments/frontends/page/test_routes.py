@@ -25,6 +25,7 @@ FILES = {
     "": "text/html; charset=utf-8",
     "page/page.css": "text/css; charset=utf-8",
     "page/page.js": "text/javascript; charset=utf-8",
+    "page/stage/stage.js": "text/javascript; charset=utf-8",
     "page/icon.svg": "image/svg+xml",
     "samples/sample_1.jpg": "image/jpeg",
     "samples/sample_2.jpg": "image/jpeg",

@@ -1,11 +1,9 @@
 // The boxes over the picture. They lie in percent of it and so follow its size; labels keep theirs.
 
 import { paint } from "./colours.js";
+import { area, placeLabels } from "./labels.js";
 
-const CROWD = 0.4; // share of the picture that all labels together would cover
-const MOST_LABELS = 400; // of the most confident boxes: placing them takes their number squared
 const VISIBLE = 0.5; // visibility of a keypoint from which on it is shown, as in drawn pictures
-const MOST = 25; // times a box's own area that its label may cover in a crowd
 
 export class Overlay {
   /**
@@ -72,10 +70,7 @@ export class Overlay {
     });
   }
 
-  /**
-   * Gives labels their places, the most confident boxes first: above the box, below it, else beside it. One that would
-   * cover another label or a small box is left out until its box is pointed at; in a crowd so is that of a tiny box.
-   */
+  /** Moves the labels to their places; one without a free place is left out until its box is pointed at. */
   #placeLabels() {
     const { clientWidth: width, clientHeight: height } = this.element;
     const shown = this.items.filter((item) => !item.frame.hidden);
@@ -83,23 +78,11 @@ export class Overlay {
       item.spot = { left: item.left * width, top: item.top * height, right: item.right * width, bottom: item.bottom * height };
       item.size = [item.label.offsetWidth, item.label.offsetHeight];
     }
-    const crowded = shown.reduce((sum, { size }) => sum + area(size), 0) > CROWD * width * height;
-    const small = shown.filter(({ spot, size }) => spot.bottom - spot.top < 2 * size[1]);
-    const taken = [];
-    for (const [rank, item] of shown.entries()) {
-      const { spot } = item;
-      const tiny = area(item.size) > MOST * area([spot.right - spot.left, spot.bottom - spot.top]);
-      const places = placesFor(spot, item.size, width, height);
-      const free = ((crowded && tiny) || rank >= MOST_LABELS ? [] : places).find(
-        (place) =>
-          !taken.some((other) => overlap(place, other)) &&
-          !small.some((other) => other !== item && overlap(place, other.spot)),
-      );
-      const place = free ?? places[0];
-      item.label.classList.toggle("spare", !free);
-      item.label.style.left = `${place.left}px`;
-      item.label.style.top = `${place.top}px`;
-      if (free) taken.push(free);
+    placeLabels(shown, width, height);
+    for (const { label, place, spare } of shown) {
+      label.classList.toggle("spare", spare);
+      label.style.left = `${place.left}px`;
+      label.style.top = `${place.top}px`;
     }
   }
 }
@@ -115,27 +98,3 @@ function unturned({ x1, y1, x2, y2, corners }) {
   const down = Math.hypot(cx - bx, cy - by);
   return { x: (ax + cx - across) / 2, y: (ay + cy - down) / 2, across, down };
 }
-
-/** Where a label may lie, best first; all inside the picture. */
-function placesFor(box, [labelWidth, labelHeight], width, height) {
-  const within = (left) => Math.max(0, Math.min(left, width - labelWidth));
-  const corners = [
-    [within(box.left), box.top - labelHeight],
-    [within(box.left), box.bottom],
-    [within(box.right - labelWidth), box.top - labelHeight],
-    [within(box.right - labelWidth), box.bottom],
-    [box.right, box.top],
-    [box.left - labelWidth, box.top],
-    // Inside: what is left where the box fills the picture.
-    [within(box.left), Math.max(0, Math.min(box.top, height - labelHeight))],
-  ];
-  const places = corners.map(([left, top]) => ({ left, top, right: left + labelWidth, bottom: top + labelHeight }));
-  const inside = places.filter((p) => p.left >= 0 && p.top >= 0 && p.right <= width && p.bottom <= height);
-  return inside.length ? inside : places.slice(-1);
-}
-
-const area = ([width, height]) => width * height;
-
-// A pixel of air between two labels.
-const overlap = (a, b) =>
-  a.left < b.right + 1 && b.left < a.right + 1 && a.top < b.bottom + 1 && b.top < a.bottom + 1;
