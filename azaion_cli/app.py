@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from azaion_cli.commands import cache, keys
+from azaion_cli.commands.batch import batch
 from azaion_cli.commands.bench import bench
 from azaion_cli.commands.build import build
 from azaion_cli.commands.detect import detect
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve):
+for _command in (doctor, build, inspect, detect, batch, eval_, quantize, bench, tune, serve):
     app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 app.add_typer(keys.app, name="keys")

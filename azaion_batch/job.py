@@ -1,0 +1,160 @@
+"""Job: the pipeline on Ray Data: read, detect, write; what is written already is left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from azaion_batch.cluster import Workers
+from azaion_batch.detecting import CALLS, Detecting
+from azaion_batch.parts import Part, Writer, has_failures, part_of, written
+from azaion_batch.plan import Chunk, extend, planned
+from azaion_batch.reading import Reader
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources import Entry
+from azaion_batch.storage import Place
+from azaion_engine.errors import ConfigurationError
+
+_READS = 2
+"""Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
+_TASK_CPUS = 0.25
+"""Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
+_RETRIES = 3
+"""Times that a chunk is given to another worker after its worker died."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to do.
+
+    Attributes:
+        out: Folder or prefix of the output.
+        settings: What to detect.
+        run: How to run.
+        chunks: Chunks of all sources of this run, in order.
+        left: Those without a part.
+    """
+
+    out: Place
+    settings: BatchSettings
+    run: RunSettings
+    chunks: list[Chunk]
+    left: list[Chunk]
+
+
+@contextmanager
+def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: Iterable[Entry]) -> Iterator[Job]:
+    """Plans a job and holds its output against other runs on this machine's disks.
+
+    Args:
+        out: Folder or prefix of the output; made if missing.
+        settings: What to detect.
+        run: How to run.
+        entries: The sources.
+
+    Raises:
+        ConfigurationError: Another run writes there, or a plan is damaged.
+        OSError: The output cannot be read or written.
+    """
+    with _held(out):
+        key = settings.key()
+        (out / "settings" / f"{key}.json").write(json.dumps(settings.described(), indent=2).encode())
+        wanted = list(entries)
+        chunks = planned(out, key)
+        chunks += extend(out, key, chunks, wanted, run)
+        named = {entry.source for entry in wanted}
+        chunks = [chunk for chunk in chunks if any(entry.source in named for entry in chunk.entries)]
+        done = written(out)
+        if run.retry_failed:
+            done -= {chunk.id for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)}
+        yield Job(out, settings, run, chunks, [chunk for chunk in chunks if chunk.id not in done])
+
+
+def parts_of(job: Job, workers: Workers, model: bytes | None = None) -> Iterator[Part]:
+    """Yields the parts as they are written, in any order, until all are there.
+
+    Args:
+        job: What to do.
+        workers: Of a Ray that runs.
+        model: Content of the model file, for machines that lack it.
+
+    Raises:
+        AzaionError: The engine cannot be opened.
+        OSError: A part cannot be written.
+    """
+    import ray.data
+
+    if not job.left:
+        return
+    for name in ("ray", "ray.data", "ray.data._internal"):  # its lines about itself; what fails is a row, or raised
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out, and the next run's
+    blocks = min(len(job.left), 10_000)
+    source = ray.data.from_items([{"work": chunk.to_line()} for chunk in job.left], override_num_blocks=blocks)
+    rows = (
+        source.map_batches(
+            Reader(job.settings.detector.max_picture_bytes).__call__,
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(_READS * workers.most),
+            num_cpus=_TASK_CPUS,
+        )
+        .map_batches(
+            Detecting,
+            fn_constructor_args=(job.settings, workers.threads, model),
+            batch_size=1,
+            batch_format="pyarrow",
+            zero_copy_batch=True,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1,
+                max_size=workers.most,
+                initial_size=min(workers.most, len(job.left)),
+                max_tasks_in_flight_per_actor=CALLS + 1,
+                max_concurrent_calls_per_actor=CALLS,
+                enable_true_multi_threading=True,
+            ),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus,
+            ray_remote_args_fn=_retries,
+        )
+        .map_batches(Writer(job.out).__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+    )
+    for row in rows.iter_rows():
+        if row["failure"] is not None:
+            raise pickle.loads(row["failure"])
+        yield part_of(row["part"])
+
+
+def _retries() -> dict[str, Any]:
+    """Ray Data's own default gives a chunk that ends its worker to the next one for ever."""
+    return {"max_task_retries": _RETRIES}
+
+
+@contextmanager
+def _held(out: Place) -> Iterator[None]:
+    """Keeps other runs on this machine out of an output; a bucket has no locks, and needs none: parts are equal."""
+    if not out.is_local:
+        yield
+        return
+    import os
+
+    from filelock import FileLock, Timeout
+
+    os.makedirs(out.path, exist_ok=True)
+    lock = FileLock(f"{out.path}/.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigurationError(f"another run writes into {out.path}; wait for it, or name another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()
