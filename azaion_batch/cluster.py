@@ -56,6 +56,8 @@ def running_ray(address: str | None) -> Iterator[None]:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
+    if address == "local":  # its logger prints what Ray Data then takes care of, such as a worker that died
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
     started = not ray.is_initialized()
@@ -94,7 +96,8 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
         each = max(1, int(max(node.get("GPU", 0) for node in nodes)))
         threads = max(2, cores // each)
         return Workers(min(wanted or gpus, gpus), 1, 1, threads)
-    # Half a core stays for reading and writing: Ray's counts, not the system's.
     most = wanted or len(nodes)
     each_machine = -(-most // len(nodes))
-    return Workers(most, max(0.25, (cores - 0.5) / each_machine), 0, max(1, cores // each_machine))
+    # Half a core stays for reading and writing: Ray's counts, not the system's. What others hold is not waited for.
+    free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
+    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine))

@@ -101,7 +101,7 @@ class Detecting:
         return bytes(sink.getvalue())
 
     def _to_table(self, answers: list[Answer]) -> Any:
-        return to_table(answers, self._settings.model_sha256, self._key)
+        return to_table(answers, self._settings.model_sha256, self._key, self._detector.names)
 
     def _pictures(self, loads: Sequence[Callable[[], Any]]) -> list[Detections | AzaionError]:
         """Returns what was found in each picture; after a batch that failed, the others run one by one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +100,21 @@ def parts_of(job: Job, workers: Workers, model: bytes | None = None) -> Iterator
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out, and the next run's
     blocks = min(len(job.left), 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in job.left], override_num_blocks=blocks)
-    rows = (
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound an actor's retries than the one that it calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        rows = _pipeline(source, job, workers, model)
+    for row in rows.iter_rows():
+        if row["failure"] is not None:
+            raise pickle.loads(row["failure"])
+        yield part_of(row["part"])
+
+
+def _pipeline(source: Any, job: Job, workers: Workers, model: bytes | None) -> Any:
+    """Returns the data set of written parts; nothing runs before it is asked for."""
+    import ray.data
+
+    return (
         source.map_batches(
             Reader(job.settings.detector.max_picture_bytes).__call__,
             batch_size=1,
@@ -127,10 +142,6 @@ def parts_of(job: Job, workers: Workers, model: bytes | None = None) -> Iterator
         )
         .map_batches(Writer(job.out).__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
     )
-    for row in rows.iter_rows():
-        if row["failure"] is not None:
-            raise pickle.loads(row["failure"])
-        yield part_of(row["part"])
 
 
 def _retries() -> dict[str, Any]:

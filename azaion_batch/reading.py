@@ -35,7 +35,7 @@ class Reader:
         pictures: list[list[bytes]] = []
         faults: list[list[str | None]] = []
         for line in batch.column("work").to_pylist():
-            read = self._read(Chunk.from_line(line).entries)
+            read = self.read(Chunk.from_line(line).entries)
             pictures.append([one if isinstance(one, bytes) else b"" for one in read])
             faults.append([f"{one.code}\n{one}" if isinstance(one, AzaionError) else None for one in read])
         return pa.table(
@@ -46,7 +46,8 @@ class Reader:
             }
         )
 
-    def _read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
+    def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
+        """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
         read: list[bytes | PictureError] = []
         for (kind, is_local), group in groupby(entries, lambda entry: (entry.kind, entry.place.is_local)):
             some = list(group)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from azaion_engine.errors import AzaionError, PictureError
 from azaion_engine.results.detections import Detections
+
+_NAMES = b"azaion_names"
 
 
 class Answer(NamedTuple):
@@ -59,13 +62,14 @@ def schema() -> Any:
     )
 
 
-def to_table(answers: Sequence[Answer], model: str, key: str) -> Any:
+def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int, str]) -> Any:
     """Returns the rows of answers as a pyarrow table, with the model's class names in its metadata.
 
     Args:
         answers: One for each row.
         model: SHA-256 of the model.
         key: Of the settings.
+        names: Class names by id.
     """
     import pyarrow as pa
 
@@ -76,7 +80,7 @@ def to_table(answers: Sequence[Answer], model: str, key: str) -> Any:
     boxes = np.concatenate([found.boxes for found in full]) if full else np.zeros((0, 4), np.float32)
     ids = np.concatenate([found.class_ids for found in full]) if full else np.zeros(0, np.int64)
     scores = np.concatenate([found.confidences for found in full]) if full else np.zeros(0, np.float32)
-    names = [found.class_name(one) for found in full for one in found.class_ids.tolist()]
+    class_names = [found.class_name(one) for found in full for one in found.class_ids.tolist()]
     is_oriented = bool(full) and full[0].oriented is not None
     oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
     if is_oriented:
@@ -92,14 +96,19 @@ def to_table(answers: Sequence[Answer], model: str, key: str) -> Any:
         _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel(), pa.float32()), 4)),
         _lists(offsets, pa.array(scores, pa.float32())),
         _lists(offsets, pa.array(ids, pa.int64())),
-        _lists(offsets, pa.array(names, pa.string())),
+        _lists(offsets, pa.array(class_names, pa.string())),
         oriented,
         pa.array([None if error is None else error.code for error in errors], pa.string()),
         pa.array([None if error is None else str(error) for error in errors], pa.string()),
         pa.array([model] * len(answers), pa.string()),
         pa.array([key] * len(answers), pa.string()),
     ]
-    return pa.Table.from_arrays(columns, schema=schema())
+    return pa.Table.from_arrays(columns, schema=schema().with_metadata({_NAMES: json.dumps(dict(names))}))
+
+
+def names_of(schema: Any) -> dict[int, str]:
+    """Returns the class names in the metadata of a part's schema."""
+    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(_NAMES, "{}")).items()}
 
 
 def _lists(offsets: Any, values: Any) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -13,12 +14,15 @@ from azaion_batch.storage import LOCAL, Listed, Place, has_pattern, is_remote, m
 from azaion_engine.errors import InvalidParameterError, quote, reason
 from azaion_engine.files.names import printable
 from azaion_engine.files.sources import PICTURE_SUFFIXES, STDIN, VIDEO_SUFFIXES, Source, find_sources
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.scenes.files import SceneWishes, in_windows
 
 Kind = Literal["picture", "video", "scene", "row", "unreadable"]
 
 LIST_SUFFIXES = frozenset((".txt", ".lst"))
 """Suffixes of files that list sources, one a line."""
 PARQUET_SUFFIX = ".parquet"
+_TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,36 @@ class Entry:
         return cls(kind, source, Place(root, path), *others)
 
 
-def find_entries(given: list[str], *, recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+@dataclass(frozen=True)
+class Search:
+    """How sources are looked for.
+
+    Attributes:
+        recursive: Whether to look into folders of local folders; all of a bucket's prefix is always taken.
+        scenes: Wishes for TIFFs, which are then read in windows.
+        limits: Largest pictures; TIFFs above them are read in windows.
+    """
+
+    recursive: bool = False
+    scenes: SceneWishes = SceneWishes()  # noqa: RUF009 (frozen)
+    limits: PictureLimits = PictureLimits()  # noqa: RUF009 (frozen)
+
+    def in_windows(self, path: Path) -> bool:
+        """Returns whether a local file is read in windows."""
+        return path.suffix.lower() in _TIFF_SUFFIXES and in_windows(path, self.scenes, self.limits)
+
+    def object_in_windows(self, path: str, size: int) -> bool:
+        """Returns whether an object in a bucket is read in windows; its pixels are not known."""
+        is_tiff = PurePosixPath(path).suffix.lower() in _TIFF_SUFFIXES
+        return is_tiff and (self.scenes.given or size > self.limits.max_bytes)
+
+
+def find_entries(given: list[str], how: Search) -> Iterator[Entry]:
     """Yields the entries of all arguments, in order; one that is named twice comes once.
 
     Args:
         given: Files, folders, patterns, lists, Parquet files, and addresses in buckets of any of these.
-        recursive: Whether to look into folders of local folders; all of a bucket's prefix is always taken.
-        in_windows: Returns whether a local TIFF is read in windows.
+        how: How to look.
 
     Raises:
         InvalidParameterError: An argument is empty or matches nothing.
@@ -72,7 +99,7 @@ def find_entries(given: list[str], *, recursive: bool, in_windows: Callable[[Pat
     """
     seen: set[str] = set()
     for plain, texts in groupby(given, _is_plain):  # names of one group are told apart
-        for entry in _plain(list(texts), recursive, in_windows) if plain else _each(texts, recursive, in_windows):
+        for entry in _plain(list(texts), how) if plain else _each(texts, how):
             if entry.source not in seen:
                 seen.add(entry.source)
                 yield entry
@@ -84,33 +111,33 @@ def _is_plain(text: str) -> bool:
     return not is_remote(text) and suffix != PARQUET_SUFFIX and suffix not in LIST_SUFFIXES
 
 
-def _plain(texts: list[str], recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+def _plain(texts: list[str], how: Search) -> Iterator[Entry]:
     if STDIN in texts:
         raise InvalidParameterError("expected a path, a pattern, a list or an address, given '-'")
-    for source in find_sources(texts, recursive=recursive):
-        yield _local(source, in_windows)
+    for source in find_sources(texts, recursive=how.recursive):
+        yield _local(source, how)
 
 
-def _each(texts: Iterable[str], recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+def _each(texts: Iterable[str], how: Search) -> Iterator[Entry]:
     for text in texts:
         empty = True
-        for entry in _special(text, recursive, in_windows):
+        for entry in _special(text, how):
             empty = False
             yield entry
         if empty:
             raise InvalidParameterError(f"no picture or video: {quote(text)}")
 
 
-def _special(text: str, recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+def _special(text: str, how: Search) -> Iterator[Entry]:
     if is_remote(text):
-        yield from _in_bucket(Place.of(text), recursive, in_windows)
+        yield from _in_bucket(Place.of(text), how)
     elif Path(text).suffix.lower() == PARQUET_SUFFIX:
         yield from _rows(Place.of(text))
     else:
-        yield from _listed(Place.of(text), recursive, in_windows)
+        yield from _listed(Place.of(text), how)
 
 
-def _local(source: Source, in_windows: Callable[[Path], bool]) -> Entry:
+def _local(source: Source, how: Search) -> Entry:
     place = Place.of(source.path)
     named = printable(place.path)
     if source.unreadable is not None:
@@ -118,7 +145,7 @@ def _local(source: Source, in_windows: Callable[[Path], bool]) -> Entry:
     if source.is_video:
         return Entry("video", named, place, source.name)
     path = Path(source.path)
-    if path.suffix.lower() in (".tif", ".tiff") and in_windows(path):
+    if how.in_windows(path):
         return Entry("scene", named, place, source.name)
     try:
         size = path.stat().st_size
@@ -127,15 +154,15 @@ def _local(source: Source, in_windows: Callable[[Path], bool]) -> Entry:
     return Entry("picture", named, place, source.name, size)
 
 
-def _in_bucket(place: Place, recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+def _in_bucket(place: Place, how: Search) -> Iterator[Entry]:
     if not has_pattern(place) and place.path and place.is_file():
         suffix = PurePosixPath(place.path).suffix.lower()
         if suffix in LIST_SUFFIXES:
-            yield from _listed(place, recursive, in_windows)
+            yield from _listed(place, how)
         elif suffix == PARQUET_SUFFIX:
             yield from _rows(place)
         else:
-            yield _remote(place, Listed(place.path, place.size()), PurePosixPath(place.path).name)
+            yield _remote(place, Listed(place.path, place.size()), PurePosixPath(place.path).name, how)
         return
     start = f"{place.path}/" if place.path and not has_pattern(place) else ""
     for file in matching(place) if has_pattern(place) else place.files():
@@ -144,16 +171,19 @@ def _in_bucket(place: Place, recursive: bool, in_windows: Callable[[Path], bool]
         if suffix == PARQUET_SUFFIX:
             yield from _rows(at)
         elif has_pattern(place) or suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
-            yield _remote(at, file, file.path.removeprefix(start))
+            yield _remote(at, file, file.path.removeprefix(start), how)
 
 
-def _remote(at: Place, file: Listed, name: str) -> Entry:
+def _remote(at: Place, file: Listed, name: str, how: Search) -> Entry:
     """Returns the entry of a file in a bucket, whose kind is that of its suffix: a look inside would be a request."""
-    is_video = PurePosixPath(file.path).suffix.lower() in VIDEO_SUFFIXES
-    return Entry("video" if is_video else "picture", at.address, at, name, 0 if is_video else file.size)
+    if PurePosixPath(file.path).suffix.lower() in VIDEO_SUFFIXES:
+        return Entry("video", at.address, at, name)
+    if how.object_in_windows(file.path, file.size):
+        return Entry("scene", at.address, at, name)
+    return Entry("picture", at.address, at, name, file.size)
 
 
-def _listed(place: Place, recursive: bool, in_windows: Callable[[Path], bool]) -> Iterator[Entry]:
+def _listed(place: Place, how: Search) -> Iterator[Entry]:
     """Yields the entries of a list: a source a line; relative paths are relative to the list; `#` begins a comment."""
     text = os.fsdecode(place.read())
     for line in text.splitlines():
@@ -163,12 +193,12 @@ def _listed(place: Place, recursive: bool, in_windows: Callable[[Path], bool]) -
         if not is_remote(one) and not os.path.isabs(os.path.expanduser(one)):
             folder = Place(place.root, str(PurePosixPath(place.path).parent))
             one = (folder / one).path if place.is_local else _with_options(folder / one)
-        if not is_remote(one) and not os.path.lexists(os.path.expanduser(one)) and "*" not in one:
-            yield Entry("unreadable", printable(one), Place(LOCAL, one), os.path.basename(one), why="no such file")
+        if not is_remote(one) and not os.path.lexists(os.path.expanduser(one)) and not has_magic(one):
+            yield _named(one, place)  # its row will say that there is no such file
         elif _is_plain(one):
-            yield from _plain([one], recursive, in_windows)
+            yield from _plain([one], how)
         else:
-            yield from _special(one, recursive, in_windows)
+            yield from _special(one, how)
 
 
 def _with_options(place: Place) -> str:
@@ -223,7 +253,7 @@ def _mean_size(metadata: Any, column: str) -> int:
 
 
 def _named(text: str, beside: Place) -> Entry:
-    """Returns the entry of a path in a Parquet file, relative to that file; nothing is looked up."""
+    """Returns the entry of a path in a file, relative to that file; nothing is looked up."""
     if is_remote(text):
         place = Place.of(text)
     elif os.path.isabs(text) and beside.is_local:

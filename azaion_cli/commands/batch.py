@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +39,10 @@ def batch(
     classes: Annotated[
         str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
     ] = None,
+    format_: Annotated[
+        Literal["parquet", "jsonl", "coco", "geojson"],
+        typer.Option("--format", "-f", help="Also one document of all results: JSON lines, COCO or map polygons."),
+    ] = "parquet",
     bands: Annotated[
         str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
     ] = None,
@@ -82,19 +85,19 @@ def batch(
     parsed_bands = parse_bands(bands)
 
     from azaion_batch.cluster import find_workers, running_ray
+    from azaion_batch.documents import write_document
     from azaion_batch.job import parts_of, planned_job
     from azaion_batch.settings import BatchSettings, RunSettings
-    from azaion_batch.sources import find_entries
+    from azaion_batch.sources import Search, find_entries
     from azaion_batch.storage import Place
     from azaion_cli.detecting.batch_report import BatchReport
-    from azaion_engine.scenes.files import SceneWishes, in_windows
+    from azaion_engine.scenes.files import SceneWishes
 
     wishes = SceneWishes(parsed_bands, gsd)
     kept = None if classes is None else tuple(name.strip() for name in classes.split(","))
     job_settings = BatchSettings.of(settings, classes=kept, every=every, scenes=wishes)
     run = RunSettings(workers, part_pictures, address=address, retry_failed=retry_failed)
-    read_in_windows = partial(in_windows, wishes=wishes, limits=job_settings.limits)
-    entries = find_entries(sources, recursive=recursive, in_windows=read_in_windows)
+    entries = find_entries(sources, Search(recursive, wishes, job_settings.limits))
     try:
         planned = planned_job(Place.of(out), job_settings, run, entries)
         with planned as job, BatchReport(job, as_json=json_) as report:
@@ -102,6 +105,8 @@ def batch(
                 with running_ray(address):
                     for part in parts_of(job, find_workers(settings.engine, workers)):
                         report.add(part)
+            if format_ != "parquet":
+                write_document(job, format_)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="SOURCES") from error
     return ExitCode.PICTURES_FAILED if report.incomplete else ExitCode.OK
