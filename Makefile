@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,7 +47,7 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-RAY_TESTS = tests/azaion_client tests/chaos tests/deployments tests/examples
+RAY_TESTS = tests/azaion_batch/test_on_ray.py tests/azaion_client tests/chaos tests/deployments tests/examples
 
 # Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
 test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
@@ -62,6 +62,9 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 
 chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes (ten minutes); the table says what clients saw
 	$(BIN)/python -m tests.chaos
+
+batch-kills: $(VENV)/.test  ## kill `azaion batch` 50 times at random moments: every picture once (half an hour)
+	AZAION_BATCH_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/azaion_batch/test_on_ray.py -k killed
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
 	$(BIN)/python -m tests.chaos.soak

@@ -21,12 +21,14 @@ class Workers:
         cpus: Cores that Ray counts for each.
         gpus: GPUs of each, 0 or 1.
         threads: Threads of each that decode.
+        machines: Number of machines of the cluster.
     """
 
     most: int
     cpus: float
     gpus: int
     threads: int
+    machines: int = 1
 
 
 def check_installed() -> None:
@@ -95,9 +97,9 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
     if gpus:
         each = max(1, int(max(node.get("GPU", 0) for node in nodes)))
         threads = max(2, cores // each)
-        return Workers(min(wanted or gpus, gpus), 1, 1, threads)
+        return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
     most = wanted or len(nodes)
     each_machine = -(-most // len(nodes))
     # Half a core stays for reading and writing: Ray's counts, not the system's. What others hold is not waited for.
     free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
-    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine))
+    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine), len(nodes))

@@ -13,13 +13,14 @@ from typing import Any
 
 from azaion_batch.cluster import Workers
 from azaion_batch.detecting import CALLS, Detecting
-from azaion_batch.parts import Part, Writer, has_failures, part_of, written
+from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
 from azaion_batch.plan import Chunk, extend, planned
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Entry
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError
+from azaion_engine.model.file import ModelFile
 
 _READS = 2
 """Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
@@ -63,6 +64,7 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         OSError: The output cannot be read or written.
     """
     with _held(out):
+        remove_leftovers(out)
         key = settings.key()
         (out / "settings" / f"{key}.json").write(json.dumps(settings.described(), indent=2).encode())
         wanted = list(entries)
@@ -76,13 +78,12 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         yield Job(out, settings, run, chunks, [chunk for chunk in chunks if chunk.id not in done])
 
 
-def parts_of(job: Job, workers: Workers, model: bytes | None = None) -> Iterator[Part]:
+def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
     """Yields the parts as they are written, in any order, until all are there.
 
     Args:
         job: What to do.
         workers: Of a Ray that runs.
-        model: Content of the model file, for machines that lack it.
 
     Raises:
         AzaionError: The engine cannot be opened.
@@ -100,6 +101,8 @@ def parts_of(job: Job, workers: Workers, model: bytes | None = None) -> Iterator
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out, and the next run's
     blocks = min(len(job.left), 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in job.left], override_num_blocks=blocks)
+    # Machines of a cluster may lack the model's file.
+    model = ModelFile.read(job.settings.detector.model).data if workers.machines > 1 else None
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound an actor's retries than the one that it calls deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)

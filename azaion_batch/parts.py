@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from azaion_batch.storage import Place
@@ -88,6 +89,13 @@ def written(out: Place) -> set[str]:
     """Returns the names of the parts that are there; raises OSError."""
     names = (file.path.rpartition("/")[2] for file in (out / PARTS).files(recursive=False))
     return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+
+
+def remove_leftovers(out: Place) -> None:
+    """Removes what writers that were killed left on a disk under temporary names; a bucket shows nothing of them."""
+    if out.is_local:
+        for path in Path(out.path, PARTS).glob(".azaion-*.part"):
+            path.unlink(missing_ok=True)
 
 
 def has_failures(out: Place, name: str) -> bool:

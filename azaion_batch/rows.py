@@ -80,7 +80,10 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     boxes = np.concatenate([found.boxes for found in full]) if full else np.zeros((0, 4), np.float32)
     ids = np.concatenate([found.class_ids for found in full]) if full else np.zeros(0, np.int64)
     scores = np.concatenate([found.confidences for found in full]) if full else np.zeros(0, np.float32)
-    class_names = [found.class_name(one) for found in full for one in found.class_ids.tolist()]
+    known, which = np.unique(ids, return_inverse=True)  # few classes: a name is looked up once, not for each box
+    class_names = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string()).take(
+        pa.array(which)
+    )
     is_oriented = bool(full) and full[0].oriented is not None
     oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
     if is_oriented:
@@ -96,7 +99,7 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel(), pa.float32()), 4)),
         _lists(offsets, pa.array(scores, pa.float32())),
         _lists(offsets, pa.array(ids, pa.int64())),
-        _lists(offsets, pa.array(class_names, pa.string())),
+        _lists(offsets, class_names),
         oriented,
         pa.array([None if error is None else error.code for error in errors], pa.string()),
         pa.array([None if error is None else str(error) for error in errors], pa.string()),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import http.client
 import io
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,12 +39,27 @@ def s3() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def gcs() -> Iterator[str]:
     """The same for Google Cloud Storage."""
-    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="needs gcp-storage-emulator")
+    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
     port = free_port()
-    running = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="archive")
-    running.start()
-    yield f"?endpoint_override=127.0.0.1:{port}&scheme=http"
-    running.stop()
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    # A process of its own: pyarrow holds Python's lock while it opens an object.
+    with subprocess.Popen(
+        [*command, "--in-memory", "--default-bucket", "archive"], stderr=subprocess.DEVNULL
+    ) as running:
+        until = time.monotonic() + 60
+        while not answers(port):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield f"?endpoint_override=127.0.0.1:{port}&scheme=http"
+        running.kill()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def request(port: int, method: str, path: str) -> None:

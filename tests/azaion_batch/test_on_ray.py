@@ -90,8 +90,7 @@ def test_a_job_that_is_killed_again_and_again_does_all_once(
     on_ray: str, many: Path, tiny: Path, tmp_path: Path, run: Callable[..., Any]
 ) -> None:
     out, expected = tmp_path / "out", tmp_path / "expected"
-    command = [sys.executable, "-m", "azaion_cli", "batch", str(many), "--out", str(out), "-m", str(tiny)]
-    command += ["--engine", "onnx", "-c", "0", "--part-pictures", "1", "--set", "threads=1", "--address", on_ray]
+    command = command_of(many, out, tiny, on_ray)
     chance = random.Random(KILLS)
     killed = 0
     for _ in range(KILLS):
@@ -106,6 +105,33 @@ def test_a_job_that_is_killed_again_and_again_does_all_once(
     assert [row["source"] for row in rows] == [str(path) for path in sorted(many.iterdir())]
     assert rows == rows_in(expected)
     assert killed >= KILLS // 2  # the others came too late: the job was done
+
+
+def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(
+    on_ray: str, many: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = command_of(many, out, tiny, on_ray)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_parts(out, process, at_least=1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "run it again" in said
+    done = rows_in(out)  # each part can be read
+    assert 0 < len(done) < 60
+    (out / "parts" / ".azaion-0123456789abcdef.part").write_bytes(b"half a part")
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert again.returncode == ExitCode.OK
+    assert f"{len(done)} of 60 sources done before" in again.stderr
+    assert len(rows_in(out)) == 60
+    assert not list(out.glob("parts/.*"))
+
+
+def command_of(given: Path, out: Path, model: Path, address: str) -> list[str]:
+    command = [sys.executable, "-m", "azaion_cli", "batch", str(given), "--out", str(out), "-m", str(model)]
+    command += ["--engine", "onnx", "-c", "0", "--part-pictures", "1", "--set", "threads=1"]
+    return [*command, "--address", address]
 
 
 def count(out: Path) -> int:
