@@ -16,8 +16,11 @@ import psutil
 import pytest
 import ray
 
+from azaion_batch import job as job_module
 from azaion_batch.cluster import Workers
+from azaion_batch.detecting import Detecting
 from azaion_batch.job import parts_of, planned_job
+from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Search, find_entries
 from azaion_batch.storage import Place
@@ -78,6 +81,28 @@ def test_a_worker_that_dies_costs_nothing(on_ray: str, settings: BatchSettings, 
     assert killed
     assert len(seen) == 20
     assert [row["source"] for row in rows_in(out)] == [str(path) for path in sorted(many.iterdir())]
+
+
+class Fragile(Detecting):
+    """A worker that one picture kills."""
+
+    def _detect(self, chunk: Chunk, pictures: Any, faults: Any) -> bytes:
+        if any(entry.name == "013.png" for entry in chunk.entries):
+            os._exit(1)
+        return super()._detect(chunk, pictures, faults)
+
+
+def test_a_picture_that_kills_every_worker_does_not_end_the_job(
+    on_ray: str, settings: BatchSettings, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "Detecting", Fragile)
+    out = tmp_path / "out"
+    entries = find_entries([str(many)], Search())
+    with planned_job(Place.of(str(out)), settings, RunSettings(part_pictures=6), entries) as job:
+        parts = list(parts_of(job, Workers(most=1, cpus=1, gpus=0, threads=1)))
+    assert len(parts) == 9
+    left_out = {f"{index:03d}.png" for index in range(12, 18)}
+    assert {row["name"] for row in rows_in(out)} == {path.name for path in many.iterdir()} - left_out
 
 
 def workers() -> list[psutil.Process]:
