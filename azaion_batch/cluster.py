@@ -58,11 +58,12 @@ def running_ray(address: str | None) -> Iterator[None]:
     import ray
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    if address == "local":  # its logger prints what Ray Data then takes care of, such as a worker that died
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
     started = not ray.is_initialized()
+    if started and own:
+        # Else it prints what Ray Data then takes care of, such as a worker that died.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if started:
             ray.init(address=address, **quiet, **own)

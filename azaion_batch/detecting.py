@@ -15,7 +15,16 @@ from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources import Entry
-from azaion_engine.errors import AzaionError, EngineClosedError, GpuLostError, PictureError, reason
+from azaion_engine.errors import (
+    AzaionError,
+    ConfigurationError,
+    EngineClosedError,
+    GpuLostError,
+    MissingDependencyError,
+    ModelError,
+    PictureError,
+    reason,
+)
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.scenes.files import SceneDetection
 
@@ -27,6 +36,11 @@ CALLS = 2
 
 _VIDEO_ROWS = 1024
 """Frames of a video whose answers are collected before they become rows of a table."""
+
+_OF_THE_WORKER = (GpuLostError, EngineClosedError)
+"""Errors after which only a new process helps."""
+_OF_THE_JOB = (ModelError, ConfigurationError, MissingDependencyError)
+"""Errors that every other picture would meet, too."""
 
 
 class Detecting:
@@ -42,10 +56,11 @@ class Detecting:
         """
         from azaion_engine.detector import Detector
 
-        self._settings, self._key = settings, settings.key()
+        self._settings = settings
         self._threads = max(1, threads // CALLS)
         self._failure: Exception | None = None
         try:
+            self._key = settings.key()
             self._detector = Detector.open(_with_model(settings, model))
             kept = settings.classes
             self._classes = None if kept is None else self._detector.class_ids(kept)
@@ -63,9 +78,17 @@ class Detecting:
         pictures, faults = batch.column("pictures"), batch.column("faults")
         for index, line in enumerate(batch.column("work").to_pylist()):
             chunk = Chunk.from_line(line)
+            failure, table = self._failure, b""
+            if failure is None:
+                try:
+                    table = self._detect(chunk, pictures[index], faults[index])
+                except _OF_THE_WORKER:
+                    os._exit(1)  # Ray starts another process, which gets this chunk again
+                except _OF_THE_JOB as error:
+                    failure = error
             ids.append(chunk.id)
-            failures.append(None if self._failure is None else pickle.dumps(self._failure))
-            tables.append(b"" if self._failure is not None else self._detect(chunk, pictures[index], faults[index]))
+            tables.append(table)
+            failures.append(None if failure is None else pickle.dumps(failure))
         return pa.table(
             {
                 "id": pa.array(ids, pa.string()),
@@ -77,23 +100,18 @@ class Detecting:
     def _detect(self, chunk: Chunk, pictures: Any, faults: Any) -> bytes:
         import pyarrow as pa
 
-        tables = []
-        try:
-            if chunk.entries[0].kind == "video":
-                tables = [self._to_table(answers) for answers in _grouped(self._video(chunk.entries[0]))]
-            elif chunk.entries[0].kind == "scene":
-                tables = [self._to_table(list(self._scene(chunk.entries[0])))]
-            else:
-                buffers = pictures.values
-                loads = [
-                    partial(_loaded, buffers[index].as_buffer(), fault.as_py())
-                    for index, fault in enumerate(faults.values)
-                ]
-                found = self._pictures(loads)
-                named = zip(chunk.entries, found, strict=True)
-                tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
-        except (GpuLostError, EngineClosedError):
-            os._exit(1)  # only a new process helps: Ray starts one, which gets this chunk again
+        first = chunk.entries[0]
+        if first.kind == "video":
+            tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
+        elif first.kind == "scene":
+            tables = [self._to_table(list(self._scene(first)))]
+        else:
+            buffers = pictures.values
+            loads = [
+                partial(_loaded, buffers[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults.values)
+            ]
+            named = zip(chunk.entries, self._pictures(loads), strict=True)
+            tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, tables[0].schema) as stream:
             for table in tables:
@@ -109,14 +127,14 @@ class Detecting:
         try:
             found += self._each(loads)
             return found
-        except (GpuLostError, EngineClosedError):
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
             raise
         except AzaionError:  # of one picture in a batch: the others' boxes are not lost
             found = []
         for load in loads:
             try:
                 found += self._each([load])
-            except (GpuLostError, EngineClosedError):
+            except (*_OF_THE_WORKER, *_OF_THE_JOB):
                 raise
             except AzaionError as error:
                 found.append(error)
@@ -141,7 +159,7 @@ class Detecting:
                 for found in self._each(loads()):
                     item = taken.pop(0)
                     yield Answer(entry.source, item.name, found, item.frame, item.time_s)
-        except (GpuLostError, EngineClosedError):
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
             raise
         except AzaionError as error:
             yield Answer(entry.source, entry.name, error)
@@ -155,7 +173,7 @@ class Detecting:
                 source = Source(str(path), entry.name)
                 for _, found in scenes.answers(source, None, self._classes, self._threads, lambda done, total: None):
                     yield Answer(entry.source, entry.name, found)
-        except (GpuLostError, EngineClosedError):
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
             raise
         except AzaionError as error:
             yield Answer(entry.source, entry.name, error)

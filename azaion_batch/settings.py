@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from azaion_engine.model.file import ModelFile
+from azaion_engine.model.file import DEMO, ModelFile
 from azaion_engine.model.labels import read_labels
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.scenes.files import SceneWishes
@@ -40,7 +41,7 @@ class BatchSettings:
 
     @classmethod
     def of(cls, detector: DetectorSettings, **others: Any) -> BatchSettings:
-        """Reads the model's hash, which the workers then insist on.
+        """Reads the model's hash, which the workers then insist on, and makes paths absolute.
 
         Args:
             detector: The detector's settings.
@@ -51,7 +52,15 @@ class BatchSettings:
             ModelError: It is no ONNX file, or not that of `detector.model_sha256`.
         """
         sha256 = ModelFile.read(detector.model).sha256
-        return cls(detector.model_copy(update={"model_sha256": detector.model_sha256 or sha256}), sha256, **others)
+        paths: dict[str, Any] = {  # workers may run in another folder
+            name: Path(path).expanduser().absolute()
+            for name in ("model", "labels", "cache_dir")
+            if (path := getattr(detector, name)) is not None and (name, path) != ("model", DEMO)
+        }
+        if "model" in paths:
+            paths["model"] = str(paths["model"])
+        paths["model_sha256"] = detector.model_sha256 or sha256
+        return cls(detector.model_copy(update=paths), sha256, **others)
 
     def described(self) -> dict[str, Any]:
         """Returns all that decides the boxes of a picture, JSON-ready."""

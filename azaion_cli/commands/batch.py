@@ -97,16 +97,16 @@ def batch(
     kept = None if classes is None else tuple(name.strip() for name in classes.split(","))
     job_settings = BatchSettings.of(settings, classes=kept, every=every, scenes=wishes)
     run = RunSettings(workers, part_pictures, address=address, retry_failed=retry_failed)
-    entries = find_entries(sources, Search(recursive, wishes, job_settings.limits))
     try:
-        planned = planned_job(Place.of(out), job_settings, run, entries)
-        with planned as job, BatchReport(job, as_json=json_) as report:
-            if job.left:
-                with running_ray(address):
-                    for part in parts_of(job, find_workers(settings.engine, workers)):
-                        report.add(part)
-            if format_ != "parquet":
-                write_document(job, format_)
+        entries = list(find_entries(sources, Search(recursive, wishes, job_settings.limits)))
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="SOURCES") from error
+    planned = planned_job(Place.of(out), job_settings, run, entries)
+    with planned as job, BatchReport(job, as_json=json_) as report:
+        if job.left:
+            with running_ray(address):
+                for part in parts_of(job, find_workers(settings.engine, workers)):
+                    report.add(part)
+        if format_ != "parquet":
+            write_document(job, format_)
     return ExitCode.PICTURES_FAILED if report.incomplete else ExitCode.OK

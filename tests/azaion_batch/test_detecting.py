@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources import Search, find_entries
 from azaion_engine import Detector
-from azaion_engine.errors import ExecutionError, GpuLostError
+from azaion_engine.errors import ExecutionError, GpuLostError, ModelError
 from azaion_engine.files import private_folder
 
 
@@ -71,6 +72,15 @@ def test_a_lost_gpu_ends_the_worker(settings: BatchSettings, batch: Any, monkeyp
     with pytest.raises(SystemExit) as left:
         Detecting(settings, threads=1)(batch)
     assert left.value.code == 1
+
+
+def test_a_misread_model_ends_the_job(settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def misread(*given: Any, **how: Any) -> Iterator[Any]:
+        raise ModelError("the network's answer is no list of boxes")
+
+    monkeypatch.setattr(Detector, "detect_each", misread)
+    [row] = Detecting(settings, threads=1)(batch).to_pylist()
+    assert str(pickle.loads(row["failure"])) == "the network's answer is no list of boxes"
 
 
 def test_a_machine_without_the_model_gets_it(
