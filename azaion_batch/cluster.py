@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.settings import EngineChoice
+
+_OWN_RAY = {
+    # Ray's name for a node that is no part of a cluster of several: its address is 127.0.0.1, and its ports are there.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Else it prints what Ray Data then takes care of, such as a worker that died.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+"""Environment of a Ray of a job's own; Ray reads it when it is imported."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +42,14 @@ class Workers:
 
 
 def check_installed() -> None:
-    """Checks that Ray Data's packages are there.
+    """Checks that Ray Data's packages are there; imports none.
 
     Raises:
         MissingDependencyError: One is missing.
     """
-    try:
-        import pandas  # noqa: F401
-        import pyarrow  # noqa: F401
-        import ray.data  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(f"pip install 'azaion-engine[batch]': {error}") from error
+    missing = [name for name in ("ray", "pyarrow", "pandas") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{', '.join(missing)} is missing: pip install 'azaion-engine[batch]'")
 
 
 @contextmanager
@@ -55,15 +62,15 @@ def running_ray(address: str | None) -> Iterator[None]:
     Raises:
         ConfigurationError: There is no cluster at that address.
     """
-    import ray
-
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"} if address == "local" else {}
+    own = {"include_dashboard": False} if address == "local" else {}
+    if own and "ray" not in sys.modules:
+        for name, value in _OWN_RAY.items():
+            os.environ.setdefault(name, value)
+    import ray
+
     started = not ray.is_initialized()
-    if started and own:
-        # Else it prints what Ray Data then takes care of, such as a worker that died.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         if started:
             ray.init(address=address, **quiet, **own)
