@@ -52,6 +52,12 @@ def check_installed() -> None:
         raise MissingDependencyError(f"{', '.join(missing)} is missing: pip install 'azaion-engine[batch]'")
 
 
+def prepare_own_ray() -> None:
+    """Sets the environment of a Ray that this process starts; to be called before Ray is imported."""
+    for name, value in _OWN_RAY.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def running_ray(address: str | None) -> Iterator[None]:
     """Connects to a Ray cluster, or starts a Ray of its own on this machine's loopback that ends with the block.
@@ -66,8 +72,7 @@ def running_ray(address: str | None) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     own = {"include_dashboard": False} if address == "local" else {}
     if own and "ray" not in sys.modules:
-        for name, value in _OWN_RAY.items():
-            os.environ.setdefault(name, value)
+        prepare_own_ray()
     import ray
 
     started = not ray.is_initialized()

@@ -25,7 +25,7 @@ PARQUET_SUFFIX = ".parquet"
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One source of a job.
 

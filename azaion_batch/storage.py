@@ -39,7 +39,7 @@ class Listed(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A file or folder, on a disk or in a bucket.
 
