@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from azaion_batch.failures import portable
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, to_table
 from azaion_batch.settings import BatchSettings
@@ -84,8 +85,8 @@ class Detecting:
                     table = self._detect(chunk, pictures[index], faults[index])
                 except _OF_THE_WORKER:
                     os._exit(1)  # Ray starts another process, which gets this chunk again
-                except _OF_THE_JOB as error:
-                    failure = error
+                except Exception as error:
+                    failure = portable(error)
             ids.append(chunk.id)
             tables.append(table)
             failures.append(None if failure is None else pickle.dumps(failure))

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from azaion_batch.failures import portable
 from azaion_batch.storage import Place
 
 PARTS = "parts"
@@ -53,8 +54,8 @@ class Writer:
             if failure is None:
                 try:
                     part = self._write(row["id"], row["rows"])
-                except OSError as error:  # a full disk: the next part would fail too
-                    failure = pickle.dumps(OSError(f"the part cannot be written: {error}"))
+                except Exception as error:  # such as a full disk: the next part would fail too
+                    failure = pickle.dumps(portable(error))
             parts.append(None if part is None else json.dumps(part))
             failures.append(failure)
         return pa.table({"part": pa.array(parts, pa.string()), "failure": pa.array(failures, pa.binary())})

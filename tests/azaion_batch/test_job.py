@@ -13,6 +13,7 @@ import pytest
 from azaion_batch.detecting import Detecting
 from azaion_batch.job import planned_job
 from azaion_batch.parts import Writer
+from azaion_batch.plan import Chunk
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Search, find_entries
@@ -156,3 +157,21 @@ def test_an_engine_that_cannot_be_opened_ends_the_job_with_its_error(
         [written] = Writer(job.out)(pa.Table.from_pylist([row])).to_pylist()
     assert "is not the model that was deployed" in str(pickle.loads(written["failure"]))
     assert not list((tmp_path / "out").glob("parts/*"))
+
+
+def test_a_part_that_cannot_be_written_and_a_bug_end_the_job(
+    settings: BatchSettings, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Place, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    [entry, *_] = find_entries([str(pictures)], Search())
+    batch = Reader(1 << 20)(pa.table({"work": [Chunk("0" * 32, (entry,)).to_line()]}))
+    detecting = Detecting(settings, threads=1)
+    rows = detecting(batch)
+    monkeypatch.setattr(Place, "write", full)
+    [written] = Writer(Place.of(str(tmp_path)))(rows).to_pylist()
+    assert "No space left" in str(pickle.loads(written["failure"]))
+    monkeypatch.setattr(detecting, "_pictures", lambda loads: 1 / 0)
+    [row] = detecting(batch).to_pylist()
+    assert "ZeroDivisionError" in str(pickle.loads(row["failure"]))
