@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azaion_batch.failures import portable
 from azaion_batch.plan import Chunk
-from azaion_batch.rows import Answer, to_table
+from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources import Entry
 from azaion_engine.errors import (

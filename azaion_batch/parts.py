@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from azaion_batch.failures import portable
+from azaion_batch.rows import portable
 from azaion_batch.storage import Place
 
 PARTS = "parts"

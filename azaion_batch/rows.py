@@ -1,8 +1,9 @@
-"""Rows: the columns of results, made from detections and read back."""
+"""Rows: the columns of results, made from detections and read back; and errors that end the job on their way."""
 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -143,3 +144,10 @@ def _answer(row: dict[str, Any]) -> Answer:
             oriented=None if oriented is None else np.array(oriented, np.float32).reshape(count, 5),
         )
     return Answer(row["source"], row["name"], found, row["frame"], row["time_s"])
+
+
+def portable(error: Exception) -> Exception:
+    """Returns an error that can be pickled: the library's and the system's as they are, a bug's traceback as text."""
+    if isinstance(error, (AzaionError, OSError)):
+        return error
+    return RuntimeError("".join(traceback.format_exception(error)).rstrip())
