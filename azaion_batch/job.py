@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from azaion_batch.cluster import Workers
@@ -26,8 +27,9 @@ _READS = 2
 """Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
 _TASK_CPUS = 0.25
 """Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
-_RETRIES = 3
-"""Times that a chunk is given to another worker after its worker died."""
+_PASSES = ((CALLS, 2), (1, 1))
+"""Chunks at once in a worker, and times that a chunk is tried again after its worker died. A chunk that kills workers
+takes those beside it along: what the first pass leaves out, the second does one by one."""
 
 
 @dataclass(frozen=True)
@@ -89,66 +91,68 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
         AzaionError: The engine cannot be opened.
         OSError: A part cannot be written.
     """
+    # Machines of a cluster may lack the model's file.
+    model = ModelFile.read(job.settings.detector.model).data if workers.machines > 1 else None
+    left = job.left
+    for calls, retries in _PASSES:
+        done = set()
+        for row in _rows(left, job, workers, model, calls, retries) if left else ():
+            if row["failure"] is not None:
+                raise pickle.loads(row["failure"])
+            part = part_of(row["part"])
+            done.add(part.id)
+            yield part
+        left = [chunk for chunk in left if chunk.id not in done]
+
+
+def _rows(
+    chunks: list[Chunk], job: Job, workers: Workers, model: bytes | None, calls: int, retries: int
+) -> Iterator[dict[str, Any]]:
+    """Runs the three stages on chunks, and yields what the last one returns."""
     import ray.data
 
-    if not job.left:
-        return
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its errors tell why a part is left out
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out, and the next run's
-    blocks = min(len(job.left), 10_000)
-    source = ray.data.from_items([{"work": chunk.to_line()} for chunk in job.left], override_num_blocks=blocks)
-    # Machines of a cluster may lack the model's file.
-    model = ModelFile.read(job.settings.detector.model).data if workers.machines > 1 else None
+    context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
+    blocks = min(len(chunks), 10_000)
+    source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
+    reader, writer = Reader(job.settings.detector.max_picture_bytes), Writer(job.out)
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=workers.most,
+        initial_size=min(workers.most, len(chunks)),
+        max_tasks_in_flight_per_actor=calls + (calls > 1),
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=True,
+    )
     with warnings.catch_warnings():
         # Ray 2.60 has no other way to bound an actor's retries than the one that it calls deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
-        rows = _pipeline(source, job, workers, model)
-    for row in rows.iter_rows():
-        if row["failure"] is not None:
-            raise pickle.loads(row["failure"])
-        yield part_of(row["part"])
-
-
-def _pipeline(source: Any, job: Job, workers: Workers, model: bytes | None) -> Any:
-    """Returns the data set of written parts; nothing runs before it is asked for."""
-    import ray.data
-
-    return (
-        source.map_batches(
-            Reader(job.settings.detector.max_picture_bytes).__call__,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.TaskPoolStrategy(_READS * workers.most),
-            num_cpus=_TASK_CPUS,
+        rows: Iterator[dict[str, Any]] = (
+            source.map_batches(
+                reader.__call__,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.TaskPoolStrategy(_READS * workers.most),
+                num_cpus=_TASK_CPUS,
+            )
+            .map_batches(
+                Detecting,
+                fn_constructor_args=(job.settings, workers.threads, model),
+                batch_size=1,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                compute=pool,
+                num_cpus=workers.cpus,
+                num_gpus=workers.gpus,
+                ray_remote_args_fn=partial(dict, max_task_retries=retries),  # Ray Data's own default is for ever
+            )
+            .map_batches(writer.__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+            .iter_rows()
         )
-        .map_batches(
-            Detecting,
-            fn_constructor_args=(job.settings, workers.threads, model),
-            batch_size=1,
-            batch_format="pyarrow",
-            zero_copy_batch=True,
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1,
-                max_size=workers.most,
-                initial_size=min(workers.most, len(job.left)),
-                max_tasks_in_flight_per_actor=CALLS + 1,
-                max_concurrent_calls_per_actor=CALLS,
-                enable_true_multi_threading=True,
-            ),
-            num_cpus=workers.cpus,
-            num_gpus=workers.gpus,
-            ray_remote_args_fn=_retries,
-        )
-        .map_batches(Writer(job.out).__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
-    )
-
-
-def _retries() -> dict[str, Any]:
-    """Ray Data's own default gives a chunk that ends its worker to the next one for ever."""
-    return {"max_task_retries": _RETRIES}
+    return rows
 
 
 @contextmanager
