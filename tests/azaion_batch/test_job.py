@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from azaion_batch import job as job_module
+from azaion_batch.cluster import Workers
 from azaion_batch.detecting import Detecting
-from azaion_batch.job import planned_job
-from azaion_batch.parts import Writer
+from azaion_batch.job import Job, parts_of, planned_job
+from azaion_batch.parts import Part, Writer
 from azaion_batch.plan import Chunk
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
@@ -175,3 +179,24 @@ def test_a_part_that_cannot_be_written_and_a_bug_end_the_job(
     monkeypatch.setattr(detecting, "_pictures", lambda loads: 1 / 0)
     [row] = detecting(batch).to_pylist()
     assert "ZeroDivisionError" in str(pickle.loads(row["failure"]))
+
+
+def test_what_dying_workers_left_out_is_done_alone(
+    settings: BatchSettings, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], int]] = []
+
+    def rows(chunks: list[Chunk], job: Job, workers: Workers, model: bytes | None, calls: int, retries: int) -> Any:
+        asked.append(([chunk.id for chunk in chunks], calls))
+        for chunk in chunks:
+            if chunk is job.chunks[0] or (chunk is job.chunks[1] and calls > 1):
+                continue  # the first kills its workers, and the second with them
+            yield {"part": json.dumps(Part(chunk.id, 1, 0, 0, ())), "failure": None}
+
+    monkeypatch.setattr(job_module, "_rows", rows)
+    entries = find_entries([str(pictures)], Search())
+    with planned_job(Place.of(str(tmp_path / "out")), settings, RunSettings(part_pictures=2), entries) as job:
+        parts = list(parts_of(job, Workers(1, 1, 0, 1)))
+    ids = [chunk.id for chunk in job.chunks]
+    assert asked == [(ids, 2), (ids[:2], 1)]
+    assert [part.id for part in parts] == [*ids[2:], ids[1]]
