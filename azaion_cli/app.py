@@ -27,7 +27,7 @@ from azaion_cli.library_lines import library_lines_as_json
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
 
-_IN_ONE_PROCESS = ("build", "cache", "detect", "doctor", "eval", "inspect", "quantize")
+_IN_ONE_PROCESS = ("batch", "build", "cache", "detect", "doctor", "eval", "inspect", "quantize")
 """Commands that leave no process behind, which would lose its stderr."""
 
 app = typer.Typer(
