@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi smoke clean
+.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi smoke clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) an
 chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes, and nodes that join and die (fifteen minutes)
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m tests.chaos.cluster  # --gcs-losses 2 where redis-server is installed
+
+batch-kills: $(VENV)/.test  ## kill `azaion batch` 50 times at random moments: every picture once (half an hour)
+	AZAION_BATCH_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/azaion_batch/test_on_ray.py -k killed
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
 	$(BIN)/python -m tests.chaos.soak

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from azaion_cli.commands import cache, cluster, keys
+from azaion_cli.commands.batch import batch
 from azaion_cli.commands.bench import bench
 from azaion_cli.commands.build import build
 from azaion_cli.commands.deploy import deploy
@@ -27,7 +28,7 @@ from azaion_cli.library_lines import library_lines_as_json
 from azaion_engine.errors import AzaionError
 from azaion_engine.version import __version__
 
-_IN_ONE_PROCESS = ("build", "cache", "detect", "doctor", "eval", "inspect", "quantize")
+_IN_ONE_PROCESS = ("batch", "build", "cache", "detect", "doctor", "eval", "inspect", "quantize")
 """Commands that leave no process behind, which would lose its stderr."""
 
 app = typer.Typer(
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (doctor, build, inspect, detect, eval_, quantize, bench, tune, serve, deploy):
+for _command in (doctor, build, inspect, detect, batch, eval_, quantize, bench, tune, serve, deploy):
     app.command(_command.__name__.rstrip("_"), epilog=EPILOG)(_command)
 app.add_typer(cache.app, name="cache")
 app.add_typer(cluster.app, name="cluster")

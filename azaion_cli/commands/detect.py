@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from azaion_cli.detecting.formats import Format
-from azaion_cli.detecting.scenes import SceneDetection, SceneWishes, parse_bands
+from azaion_cli.detecting.scenes import parse_bands
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import (
     BatchOption,
@@ -102,7 +102,7 @@ def detect(
         output = None
     streams = [text for text in sources if is_stream(text)]
     found = _checked(sources, streams, format_, output, recursive)
-    wishes = SceneWishes(parse_bands(bands), gsd, scene_gsd, min_metres, max_metres)
+    parsed_bands = parse_bands(bands)
     settings = read_settings(
         set_, model=model, engine=engine, confidence=confidence, batch_size=batch_size, tiles=tiles
     )
@@ -113,8 +113,10 @@ def detect(
     from azaion_cli.detecting.tally import Tally
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
+    from azaion_engine.scenes.files import SceneDetection, SceneWishes
     from azaion_engine.system.cores import available_cores
 
+    wishes = SceneWishes(parsed_bands, gsd, scene_gsd, min_metres, max_metres)
     threads = available_cores()
     inputs = [str(path) for path in (settings.model, settings.labels) if path is not None]
     answers = Answers(  # before loading: a wrong output costs no time

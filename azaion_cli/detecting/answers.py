@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from azaion_cli.detecting.drawer import DRAWN_SUFFIX, Drawer
 from azaion_cli.detecting.formats import Format
-from azaion_cli.detecting.scenes import locate_item
 from azaion_engine.errors import PictureError
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
@@ -118,6 +117,8 @@ class Answers:
             yield labels
             labels.finish()
             return
+        from azaion_engine.scenes.files import locate_item
+
         with ExitStack() as stack:
             stream = stack.enter_context(self._output.text(self._to)) if self._to else sys.stdout
             head = detector.engine.choice.head

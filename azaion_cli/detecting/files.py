@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from azaion_cli.detecting.answers import Answers
-    from azaion_cli.detecting.scenes import SceneDetection
     from azaion_cli.detecting.tally import Tally
     from azaion_engine.detector import Detector
     from azaion_engine.pictures.header import PictureLimits
+    from azaion_engine.scenes.files import SceneDetection
 
 
 def run_files(

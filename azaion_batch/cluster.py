@@ -1,0 +1,118 @@
+"""Cluster: the Ray that a job runs on, and how many workers it has room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.settings import EngineChoice
+
+_OWN_RAY = {
+    # Ray's name for a node that is no part of a cluster of several: its address is 127.0.0.1, and its ports are there.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Else it prints what Ray Data then takes care of, such as a worker that died.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+"""Environment of a Ray of a job's own; Ray reads it when it is imported."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many detectors run, and with what.
+
+    Attributes:
+        most: Maximum number at once.
+        cpus: Cores that Ray counts for each.
+        gpus: GPUs of each, 0 or 1.
+        threads: Threads of each that decode.
+        machines: Number of machines of the cluster.
+    """
+
+    most: int
+    cpus: float
+    gpus: int
+    threads: int
+    machines: int = 1
+
+
+def check_installed() -> None:
+    """Checks that Ray Data's packages are there; imports none.
+
+    Raises:
+        MissingDependencyError: One is missing.
+    """
+    missing = [name for name in ("ray", "pyarrow", "pandas") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{', '.join(missing)} is missing: pip install 'azaion-engine[batch]'")
+
+
+def prepare_own_ray() -> None:
+    """Sets the environment of a Ray that this process starts; to be called before Ray is imported."""
+    for name, value in _OWN_RAY.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def running_ray(address: str | None) -> Iterator[None]:
+    """Connects to a Ray cluster, or starts a Ray of its own on this machine's loopback that ends with the block.
+
+    Args:
+        address: Address of a cluster, or `auto`; None: RAY_ADDRESS, else its own.
+
+    Raises:
+        ConfigurationError: There is no cluster at that address.
+    """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    own = {"include_dashboard": False} if address == "local" else {}
+    if own and "ray" not in sys.modules:
+        prepare_own_ray()
+    import ray
+
+    started = not ray.is_initialized()
+    try:
+        if started:
+            ray.init(address=address, **quiet, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigurationError(f"no Ray cluster at {address}: {error}") from error
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
+    """Returns the workers that the cluster has room for.
+
+    With GPUs, one worker a GPU; without, one a machine, whose engine takes all cores.
+
+    Args:
+        engine: The engine of the settings.
+        wanted: Number of workers; None: as many as fit.
+
+    Raises:
+        ConfigurationError: `engine: tensorrt`, and the cluster has no GPU.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = 0 if engine == "onnx" else int(sum(node.get("GPU", 0) for node in nodes))
+    if engine == "tensorrt" and not gpus:
+        raise ConfigurationError("engine: tensorrt cannot be used here: this Ray has no GPU")
+    cores = min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0)) if nodes else 1
+    if gpus:
+        each = max(1, int(max(node.get("GPU", 0) for node in nodes)))
+        threads = max(2, cores // each)
+        return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
+    most = wanted or len(nodes)
+    each_machine = -(-most // len(nodes))
+    # Half a core stays for reading and writing: Ray's counts, not the system's. What others hold is not waited for.
+    free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
+    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine), len(nodes))

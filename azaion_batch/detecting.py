@@ -1,0 +1,235 @@
+"""Detecting: the stage with the engine, opened once in each worker; encoded pictures come in, rows go out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azaion_batch.plan import Chunk
+from azaion_batch.rows import Answer, portable, to_table
+from azaion_batch.settings import BatchSettings
+from azaion_batch.sources import Entry
+from azaion_engine.errors import (
+    AzaionError,
+    ConfigurationError,
+    EngineClosedError,
+    GpuLostError,
+    MissingDependencyError,
+    ModelError,
+    PictureError,
+    reason,
+)
+from azaion_engine.files.sources import Source, pictures_of
+from azaion_engine.scenes.files import SceneDetection
+
+if TYPE_CHECKING:
+    from azaion_engine.results.detections import Detections
+
+CALLS = 2
+"""Chunks that a worker detects in at once: while the last pictures of one are answered, the next one fills batches."""
+
+_VIDEO_ROWS = 1024
+"""Frames of a video whose answers are collected before they become rows of a table."""
+
+_OF_THE_WORKER = (GpuLostError, EngineClosedError)
+"""Errors after which only a new process helps."""
+_OF_THE_JOB = (ModelError, ConfigurationError, MissingDependencyError)
+"""Errors that every other picture would meet, too."""
+
+
+class Detecting:
+    """A worker: detects in the pictures of chunks."""
+
+    def __init__(self, settings: BatchSettings, threads: int, model: bytes | None = None) -> None:
+        """Opens the engine; on a GPU its plan is built once and kept.
+
+        Args:
+            settings: The job's.
+            threads: Threads that decode, of all calls together.
+            model: Content of the model file, for machines that do not have it at its path; None: it is there.
+        """
+        from azaion_engine.detector import Detector
+
+        self._settings = settings
+        self._threads = max(1, threads // CALLS)
+        self._failure: Exception | None = None
+        try:
+            self._key = settings.key()
+            self._detector = Detector.open(_with_model(settings, model))
+            kept = settings.classes
+            self._classes = None if kept is None else self._detector.class_ids(kept)
+        except (AzaionError, OSError) as error:  # every call answers it, which ends the job with this very error
+            self._failure = error
+
+    def __call__(self, batch: Any) -> Any:
+        """Takes columns of `Reader` and returns `id`, `rows` (Arrow's stream format) and `failure` (pickled, or null).
+
+        A picture that fails is a row; `failure` is an error that ends the job.
+        """
+        import pyarrow as pa
+
+        ids, tables, failures = [], [], []
+        pictures, faults = batch.column("pictures"), batch.column("faults")
+        for index, line in enumerate(batch.column("work").to_pylist()):
+            chunk = Chunk.from_line(line)
+            failure, table = self._failure, b""
+            if failure is None:
+                try:
+                    table = self._detect(chunk, pictures[index], faults[index])
+                except _OF_THE_WORKER:
+                    os._exit(1)  # Ray starts another process, which gets this chunk again
+                except Exception as error:
+                    failure = portable(error)
+            ids.append(chunk.id)
+            tables.append(table)
+            failures.append(None if failure is None else pickle.dumps(failure))
+        return pa.table(
+            {
+                "id": pa.array(ids, pa.string()),
+                "rows": pa.array(tables, pa.large_binary()),
+                "failure": pa.array(failures, pa.binary()),
+            }
+        )
+
+    def _detect(self, chunk: Chunk, pictures: Any, faults: Any) -> bytes:
+        import pyarrow as pa
+
+        first = chunk.entries[0]
+        if first.kind == "video":
+            tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
+        elif first.kind == "scene":
+            tables = [self._to_table(list(self._scene(first)))]
+        else:
+            buffers = pictures.values
+            loads = [
+                partial(_loaded, buffers[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults.values)
+            ]
+            named = zip(chunk.entries, self._pictures(loads), strict=True)
+            tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, tables[0].schema) as stream:
+            for table in tables:
+                stream.write_table(table)
+        return bytes(sink.getvalue())
+
+    def _to_table(self, answers: list[Answer]) -> Any:
+        return to_table(answers, self._settings.model_sha256, self._key, self._detector.names)
+
+    def _pictures(self, loads: Sequence[Callable[[], Any]]) -> list[Detections | AzaionError]:
+        """Returns what was found in each picture; after a batch that failed, the others run one by one."""
+        found: list[Detections | AzaionError] = []
+        try:
+            found += self._each(loads)
+            return found
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
+            raise
+        except AzaionError:  # of one picture in a batch: the others' boxes are not lost
+            found = []
+        for load in loads:
+            try:
+                found += self._each([load])
+            except (*_OF_THE_WORKER, *_OF_THE_JOB):
+                raise
+            except AzaionError as error:
+                found.append(error)
+        return found
+
+    def _each(self, loads: Any) -> Iterator[Detections | PictureError]:
+        return self._detector.detect_each(loads, threads=self._threads, classes=self._classes)
+
+    def _video(self, entry: Entry) -> Iterator[Answer]:
+        """Yields the answers of a video's frames; if it fails, the last one is the error."""
+        try:
+            with local_copy(entry) as path:
+                source = Source(str(path), entry.name)
+                items = pictures_of(source, self._settings.every)
+                taken = []
+
+                def loads() -> Iterator[Callable[[], Any]]:
+                    for item in items:
+                        taken.append(item)
+                        yield item.load
+
+                for found in self._each(loads()):
+                    item = taken.pop(0)
+                    yield Answer(entry.source, item.name, found, item.frame, item.time_s)
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
+            raise
+        except AzaionError as error:
+            yield Answer(entry.source, entry.name, error)
+
+    def _scene(self, entry: Entry) -> Iterator[Answer]:
+        """Yields the boxes of a scene, and an error if there is one; both where some windows are damaged."""
+        settings = self._settings
+        scenes = SceneDetection(self._detector, settings.detector.tiles, settings.scenes)
+        try:
+            with local_copy(entry) as path:
+                source = Source(str(path), entry.name)
+                for _, found in scenes.answers(source, None, self._classes, self._threads, lambda done, total: None):
+                    yield Answer(entry.source, entry.name, found)
+        except (*_OF_THE_WORKER, *_OF_THE_JOB):
+            raise
+        except AzaionError as error:
+            yield Answer(entry.source, entry.name, error)
+
+
+def _loaded(buffer: Any, fault: str | None) -> memoryview:
+    """Returns a picture's bytes, without a copy; raises the error that the reader met."""
+    if fault is not None:
+        code, _, text = fault.partition("\n")
+        error = PictureError(text)
+        error.code = code
+        raise error
+    return memoryview(buffer)
+
+
+@contextmanager
+def local_copy(entry: Entry) -> Iterator[Path]:
+    """Yields the path of an entry's file, which is fetched from its bucket and removed afterwards if it is in one.
+
+    Raises:
+        PictureError: It cannot be read.
+    """
+    if entry.place.is_local:
+        yield Path(entry.place.path)
+        return
+    with tempfile.TemporaryDirectory(prefix="azaion-batch-") as folder:
+        path = Path(folder, Path(entry.place.path).name)
+        try:
+            with entry.place.open() as file, path.open("wb") as copy:
+                while block := file.read(1 << 22):
+                    copy.write(block)
+        except OSError as error:
+            raise PictureError(f"cannot be read: {reason(error)}") from error
+        yield path
+
+
+def _grouped(answers: Iterator[Answer]) -> Iterator[list[Answer]]:
+    held: list[Answer] = []
+    for answer in answers:
+        held.append(answer)
+        if len(held) == _VIDEO_ROWS:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _with_model(settings: BatchSettings, model: bytes | None) -> Any:
+    """Returns the detector's settings; the model becomes a file here if this machine does not have it."""
+    detector = settings.detector
+    if model is None or os.path.exists(os.path.expanduser(detector.model)):
+        return detector
+    from azaion_engine.files.private_folder import private_folder
+    from azaion_engine.files.safe_output import SafeOutput
+
+    path = private_folder("models", settings.model_sha256) / Path(detector.model).name
+    if not path.exists():
+        SafeOutput(overwrite=True).write(path, model)
+    return detector.model_copy(update={"model": str(path)})

@@ -1,0 +1,131 @@
+"""Documents: JSON lines, COCO or GeoJSON of a whole job, made of its parts by the writers of `azaion detect`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from azaion_batch.detecting import local_copy
+from azaion_batch.job import Job
+from azaion_batch.parts import place_of
+from azaion_batch.reading import Reader
+from azaion_batch.rows import Answer, from_table, names_of
+from azaion_batch.sources import Entry
+from azaion_batch.storage import Place
+from azaion_engine.errors import PictureError
+from azaion_engine.files.geojson import GeoJson
+from azaion_engine.files.safe_output import SafeOutput
+from azaion_engine.files.sources import Item
+from azaion_engine.files.writers import Coco, JsonLines, Writer
+from azaion_engine.results.detections import Detections
+
+if TYPE_CHECKING:
+    from azaion_engine.files.geojson import Georeference
+
+Document = Literal["jsonl", "coco", "geojson"]
+
+FILES: dict[Document, str] = {
+    "jsonl": "detections.jsonl",
+    "coco": "detections.coco.json",
+    "geojson": "detections.geojson",
+}
+"""Names of the documents in a job's output."""
+FAILURES = "failures.jsonl"
+"""Name of the file with the failures, a JSON object a line; JSON lines have them among the others."""
+
+
+def write_document(job: Job, kind: Document) -> Place:
+    """Writes a document of all parts of a job that are there, in the order of the sources; returns its file.
+
+    The document replaces an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is
+    there only if one did. The sources are in memory one part at a time; COCO's writer collects all boxes.
+
+    Args:
+        job: Its parts are written.
+        kind: The form.
+
+    Raises:
+        OSError: A part cannot be read, or the document cannot be written.
+    """
+    from azaion_engine.scenes.files import locate_item
+
+    names: dict[int, str] = {}
+    target = job.out / FILES[kind]
+    with _text(target) as stream, _text(job.out / FAILURES, only_if_written=True) as failures:
+        reader = Reader(job.settings.detector.max_picture_bytes)
+        entries: dict[str, Entry] = {}
+
+        def georeference(item: Item) -> Georeference | None:
+            return _georeference(entries[item.source], reader, locate_item)
+
+        writer: Writer | None = None
+        for chunk in job.chunks:
+            entries = {entry.source: entry for entry in chunk.entries}
+            for answers, some_names in _read(place_of(job.out, chunk.id)):
+                names |= some_names
+                if writer is None:
+                    writer = _writer(kind, stream, names, georeference)
+                for answer in answers:
+                    if isinstance(answer.found, Detections):
+                        writer.write(_item(answer), answer.found)
+                    else:
+                        error = {"code": answer.found.code, "message": str(answer.found)}
+                        line = json.dumps({"source": answer.source, "error": error}, ensure_ascii=False)
+                        print(line, file=stream if kind == "jsonl" else failures)
+        (writer or _writer(kind, stream, names, georeference)).finish()
+    return target
+
+
+def _item(answer: Answer) -> Item:
+    """Returns the item of an answer, for the writers; its picture is not there any more."""
+    return Item(answer.source, answer.name, PictureError("not read again"), answer.frame, answer.time_s)
+
+
+def _writer(
+    kind: Document, stream: TextIO, names: dict[int, str], georeference: Callable[[Item], Georeference | None]
+) -> Writer:
+    if kind == "coco":
+        return Coco(stream, names)
+    return GeoJson(stream, georeference) if kind == "geojson" else JsonLines(stream)
+
+
+def _georeference(
+    entry: Entry, reader: Reader, locate_item: Callable[[Item], Georeference | None]
+) -> Georeference | None:
+    if entry.kind == "video":
+        return None
+    if entry.kind == "scene" or (entry.kind == "picture" and entry.place.is_local):
+        with local_copy(entry) as path:
+            return locate_item(Item(entry.source, entry.name, path))
+    [read] = reader.read([entry])
+    return locate_item(Item(entry.source, entry.name, read))
+
+
+def _read(part: Place) -> Iterator[tuple[list[Answer], dict[int, str]]]:
+    """Yields the answers of a part, some at a time, and the class names; none if the part is missing."""
+    import pyarrow.parquet as pq
+
+    try:
+        file = part.open()
+    except FileNotFoundError:
+        return
+    with file:
+        parquet = pq.ParquetFile(file)
+        names = names_of(parquet.schema_arrow)
+        for batch in parquet.iter_batches(1024):
+            yield from_table(batch), names
+
+
+@contextmanager
+def _text(place: Place, *, only_if_written: bool = False) -> Iterator[TextIO]:
+    """Yields a text file that is in its place, complete, after the block; not at all after an error."""
+    with tempfile.TemporaryDirectory(prefix="azaion-batch-") as folder:
+        path = Path(place.path) if place.is_local and not only_if_written else Path(folder, "document")
+        with SafeOutput(overwrite=True).text(path) as stream:
+            yield stream
+        if path != Path(place.path) and not (only_if_written and not path.stat().st_size):
+            place.write(path.read_bytes())

@@ -1,0 +1,177 @@
+"""Job: the pipeline on Ray Data: read, detect, write; what is written already is left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from azaion_batch.cluster import Workers
+from azaion_batch.detecting import CALLS, Detecting
+from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
+from azaion_batch.plan import Chunk, extend, planned
+from azaion_batch.reading import Reader
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources import Entry
+from azaion_batch.storage import Place
+from azaion_engine.errors import ConfigurationError
+from azaion_engine.model.file import ModelFile
+
+_READS = 2
+"""Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
+_TASK_CPUS = 0.25
+"""Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
+_PASSES = ((CALLS, 2), (1, 1))
+"""Chunks at once in a worker, and times that a chunk is tried again after its worker died. A chunk that kills workers
+takes those beside it along: what the first pass leaves out, the second does one by one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What there is to do.
+
+    Attributes:
+        out: Folder or prefix of the output.
+        settings: What to detect.
+        run: How to run.
+        chunks: Chunks of all sources of this run, in order.
+        left: Those without a part.
+    """
+
+    out: Place
+    settings: BatchSettings
+    run: RunSettings
+    chunks: list[Chunk]
+    left: list[Chunk]
+
+
+@contextmanager
+def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: Iterable[Entry]) -> Iterator[Job]:
+    """Plans a job and holds its output against other runs on this machine's disks.
+
+    Args:
+        out: Folder or prefix of the output; made if missing.
+        settings: What to detect.
+        run: How to run.
+        entries: The sources.
+
+    Raises:
+        ConfigurationError: Another run writes there, or a plan is damaged.
+        OSError: The output cannot be read or written.
+    """
+    with _held(out):
+        remove_leftovers(out)
+        key = settings.key()
+        (out / "settings" / f"{key}.json").write(json.dumps(settings.described(), indent=2).encode())
+        wanted = list(entries)
+        chunks = planned(out, key)
+        chunks += extend(out, key, chunks, wanted, run)
+        named = {entry.source for entry in wanted}
+        chunks = [chunk for chunk in chunks if any(entry.source in named for entry in chunk.entries)]
+        done = written(out)
+        if run.retry_failed:
+            done -= {chunk.id for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)}
+        yield Job(out, settings, run, chunks, [chunk for chunk in chunks if chunk.id not in done])
+
+
+def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
+    """Yields the parts as they are written, in any order, until all are there.
+
+    Args:
+        job: What to do.
+        workers: Of a Ray that runs.
+
+    Raises:
+        AzaionError: The engine cannot be opened.
+        OSError: A part cannot be written.
+    """
+    # Machines of a cluster may lack the model's file.
+    model = ModelFile.read(job.settings.detector.model).data if workers.machines > 1 else None
+    left = job.left
+    for calls, retries in _PASSES:
+        done = set()
+        for row in _rows(left, job, workers, model, calls, retries) if left else ():
+            if row["failure"] is not None:
+                raise pickle.loads(row["failure"])
+            part = part_of(row["part"])
+            done.add(part.id)
+            yield part
+        left = [chunk for chunk in left if chunk.id not in done]
+
+
+def _rows(
+    chunks: list[Chunk], job: Job, workers: Workers, model: bytes | None, calls: int, retries: int
+) -> Iterator[dict[str, Any]]:
+    """Runs the three stages on chunks, and yields what the last one returns."""
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its errors tell why a part is left out
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
+    blocks = min(len(chunks), 10_000)
+    source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
+    reader, writer = Reader(job.settings.detector.max_picture_bytes), Writer(job.out)
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=workers.most,
+        initial_size=min(workers.most, len(chunks)),
+        max_tasks_in_flight_per_actor=calls + (calls > 1),
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=True,
+    )
+    with warnings.catch_warnings():
+        # Ray 2.60 has no other way to bound an actor's retries than the one that it calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        rows: Iterator[dict[str, Any]] = (
+            source.map_batches(
+                reader.__call__,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.TaskPoolStrategy(_READS * workers.most),
+                num_cpus=_TASK_CPUS,
+            )
+            .map_batches(
+                Detecting,
+                fn_constructor_args=(job.settings, workers.threads, model),
+                batch_size=1,
+                batch_format="pyarrow",
+                zero_copy_batch=True,
+                compute=pool,
+                num_cpus=workers.cpus,
+                num_gpus=workers.gpus,
+                ray_remote_args_fn=partial(dict, max_task_retries=retries),  # Ray Data's own default is for ever
+            )
+            .map_batches(writer.__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+            .iter_rows()
+        )
+    return rows
+
+
+@contextmanager
+def _held(out: Place) -> Iterator[None]:
+    """Keeps other runs on this machine out of an output; a bucket has no locks, and needs none: parts are equal."""
+    if not out.is_local:
+        yield
+        return
+    import os
+
+    from filelock import FileLock, Timeout
+
+    os.makedirs(out.path, exist_ok=True)
+    lock = FileLock(f"{out.path}/.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigurationError(f"another run writes into {out.path}; wait for it, or name another folder") from None
+    try:
+        yield
+    finally:
+        lock.release()

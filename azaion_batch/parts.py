@@ -1,0 +1,107 @@
+"""Parts: Parquet files with the results of one chunk each, written whole; which of them are there is what is done."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from azaion_batch.rows import portable
+from azaion_batch.storage import Place
+
+PARTS = "parts"
+"""Folder of the parts in a job's output."""
+_SUFFIX = ".parquet"
+_TOLD = 8
+"""Failures of a part that are told by name while the job runs; its rows have all of them."""
+
+
+class Part(NamedTuple):
+    """What a part that was written holds.
+
+    Attributes:
+        id: Name of its chunk.
+        pictures: Number of rows without an error.
+        boxes: Number of boxes.
+        failures: Number of rows with an error.
+        told: Source, code and message of the first of them.
+    """
+
+    id: str
+    pictures: int
+    boxes: int
+    failures: int
+    told: tuple[tuple[str, str, str], ...]
+
+
+class Writer:
+    """Writes the rows of chunks as parts; a part that is there already is replaced by the same rows."""
+
+    def __init__(self, out: Place) -> None:
+        """Writes below the job's output."""
+        self._out = out
+
+    def __call__(self, batch: Any) -> Any:
+        """Takes columns of `Detecting` and returns `part` (JSON, or null) and `failure` (pickled, or null)."""
+        import pyarrow as pa
+
+        parts: list[str | None] = []
+        failures: list[bytes | None] = []
+        for row in batch.to_pylist():
+            failure = row["failure"]
+            part: Part | None = None
+            if failure is None:
+                try:
+                    part = self._write(row["id"], row["rows"])
+                except Exception as error:  # such as a full disk: the next part would fail too
+                    failure = pickle.dumps(portable(error))
+            parts.append(None if part is None else json.dumps(part))
+            failures.append(failure)
+        return pa.table({"part": pa.array(parts, pa.string()), "failure": pa.array(failures, pa.binary())})
+
+    def _write(self, name: str, rows: bytes) -> Part:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        table = pa.ipc.open_stream(rows).read_all()
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        place_of(self._out, name).write(bytes(sink.getvalue()))
+        failed = table.filter(pc.is_valid(table["error"])).select(["source", "error_code", "error"])
+        boxes = pc.sum(pc.list_value_length(table["class_ids"])).as_py() or 0
+        told = tuple((row["source"], row["error_code"], row["error"]) for row in failed.slice(0, _TOLD).to_pylist())
+        return Part(name, table.num_rows - failed.num_rows, boxes, failed.num_rows, told)
+
+
+def part_of(text: str) -> Part:
+    """Reads what `Writer` returned."""
+    name, pictures, boxes, failures, told = json.loads(text)
+    return Part(name, pictures, boxes, failures, tuple((source, code, why) for source, code, why in told))
+
+
+def place_of(out: Place, name: str) -> Place:
+    """Returns the file of a part."""
+    return out / PARTS / f"{name}{_SUFFIX}"
+
+
+def written(out: Place) -> set[str]:
+    """Returns the names of the parts that are there; raises OSError."""
+    names = (file.path.rpartition("/")[2] for file in (out / PARTS).files(recursive=False))
+    return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+
+
+def remove_leftovers(out: Place) -> None:
+    """Removes what writers that were killed left on a disk under temporary names; a bucket shows nothing of them."""
+    if out.is_local:
+        for path in Path(out.path, PARTS).glob(".azaion-*.part"):
+            path.unlink(missing_ok=True)
+
+
+def has_failures(out: Place, name: str) -> bool:
+    """Returns whether a part has rows with errors; raises OSError."""
+    import pyarrow.parquet as pq
+
+    with place_of(out, name).open() as file:
+        return bool(pq.read_table(file, columns=["error"])["error"].null_count < pq.ParquetFile(file).metadata.num_rows)

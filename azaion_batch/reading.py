@@ -1,0 +1,114 @@
+"""Reading: the stage that brings the encoded pictures of a chunk into Ray's object store; decodes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Any
+
+from azaion_batch.plan import Chunk
+from azaion_batch.sources import Entry
+from azaion_batch.storage import Place
+from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
+
+_READERS = 16
+"""Threads that read from a bucket at once in one task: each waits for the network."""
+_ATTEMPTS = 3
+"""Times that a picture in a bucket is tried, beside the retries of pyarrow's own clients."""
+
+
+class Reader:
+    """Reads chunks: rows of `work` (`Chunk.to_line`) get their `pictures` and, where one cannot be read, `faults`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        """Pictures with more than `most_bytes` are not read."""
+        self._most_bytes = most_bytes
+
+    def __call__(self, batch: Any) -> Any:
+        """Returns the batch with columns `work`, `pictures` and `faults`, lists in the order of the entries.
+
+        Videos and scenes are empty here: who decodes them opens the files.
+        """
+        import pyarrow as pa
+
+        pictures: list[list[bytes]] = []
+        faults: list[list[str | None]] = []
+        for line in batch.column("work").to_pylist():
+            read = self.read(Chunk.from_line(line).entries)
+            pictures.append([one if isinstance(one, bytes) else b"" for one in read])
+            faults.append([f"{one.code}\n{one}" if isinstance(one, AzaionError) else None for one in read])
+        return pa.table(
+            {
+                "work": batch.column("work"),
+                "pictures": pa.array(pictures, pa.list_(pa.large_binary())),
+                "faults": pa.array(faults, pa.list_(pa.string())),
+            }
+        )
+
+    def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
+        """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
+        read: list[bytes | PictureError] = []
+        for (kind, is_local), group in groupby(entries, lambda entry: (entry.kind, entry.place.is_local)):
+            some = list(group)
+            if kind == "row":
+                for place, rows in groupby(some, lambda entry: (entry.place, entry.column)):
+                    read += self._rows(*place, [entry.row for entry in rows])
+            elif kind == "picture" and is_local:
+                read += [self._file(entry) for entry in some]
+            elif kind == "picture":
+                with ThreadPoolExecutor(_READERS, "read") as threads:
+                    read += threads.map(self._object, some)
+            elif kind == "unreadable":
+                read += [PictureError(entry.why) for entry in some]
+            else:
+                read += [b""] * len(some)
+        return read
+
+    def _file(self, entry: Entry) -> bytes | PictureError:
+        try:
+            return entry.place.read(self._most_bytes)
+        except PictureError as error:
+            return error
+        except OSError as error:
+            return PictureError(f"cannot be read: {reason(error)}")
+
+    def _object(self, entry: Entry) -> bytes | PictureError:
+        for _ in range(_ATTEMPTS - 1):
+            read = self._file(entry)
+            if isinstance(read, (bytes, PictureTooLargeError)):
+                return read
+        return self._file(entry)
+
+    def _rows(self, place: Place, column: str, numbers: list[int]) -> list[bytes | PictureError]:
+        """Returns the values of some rows of a Parquet file, in rising order; reads the row groups they are in."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        read: list[bytes | PictureError] = []
+        try:
+            with place.open() as file:
+                parquet = pq.ParquetFile(file)
+                begin = 0
+                left = iter(numbers)
+                number = next(left, None)
+                for group in range(parquet.num_row_groups):
+                    end = begin + parquet.metadata.row_group(group).num_rows
+                    if number is not None and number < end:
+                        values = parquet.read_row_group(group, [column]).column(0)
+                        while number is not None and number < end:
+                            read.append(self._value(values[number - begin].as_py()))
+                            number = next(left, None)
+                    begin = end
+        except (pa.ArrowException, OSError) as error:
+            return [PictureError(f"the Parquet file cannot be read: {reason(error)}")] * len(numbers)
+        missing = len(numbers) - len(read)
+        return read + [PictureError("the Parquet file has fewer rows than when the job began")] * missing
+
+    def _value(self, value: Any) -> bytes | PictureError:
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if data is None:
+            return PictureError("the row has no picture")
+        if len(data) > self._most_bytes:
+            return PictureTooLargeError(f"the picture has {len(data)} bytes, at most {self._most_bytes} are accepted")
+        return bytes(data)

@@ -1,0 +1,153 @@
+"""Rows: the columns of results, made from detections and read back; and errors that end the job on their way."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from azaion_engine.errors import AzaionError, PictureError
+from azaion_engine.results.detections import Detections
+
+_NAMES = b"azaion_names"
+
+
+class Answer(NamedTuple):
+    """What was found in one picture.
+
+    Attributes:
+        source: Path or address of its source.
+        name: Relative path for outputs.
+        found: Its boxes, or why there are none.
+        frame: Index in a video; None for others.
+        time_s: Time stamp of a frame, in seconds.
+    """
+
+    source: str
+    name: str
+    found: Detections | AzaionError
+    frame: int | None = None
+    time_s: float | None = None
+
+
+def schema() -> Any:
+    """Returns the pyarrow schema of a part.
+
+    `boxes` are x1, y1, x2, y2 in pixels of the upright picture, most confident first; `oriented` are centre x, centre
+    y, width, height in pixels and angle in radians, null for upright boxes. Where `error` is not null, there are no
+    boxes. `model` is the SHA-256 of the model, `settings` the name of the file in `settings/` that holds the others.
+    """
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("source", pa.string()),
+            ("name", pa.string()),
+            ("frame", pa.int64()),
+            ("time_s", pa.float64()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("boxes", pa.list_(pa.list_(pa.float32(), 4))),
+            ("confidences", pa.list_(pa.float32())),
+            ("class_ids", pa.list_(pa.int64())),
+            ("class_names", pa.list_(pa.string())),
+            ("oriented", pa.list_(pa.list_(pa.float32(), 5))),
+            ("error_code", pa.string()),
+            ("error", pa.string()),
+            ("model", pa.string()),
+            ("settings", pa.string()),
+        ]
+    )
+
+
+def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int, str]) -> Any:
+    """Returns the rows of answers as a pyarrow table, with the model's class names in its metadata.
+
+    Args:
+        answers: One for each row.
+        model: SHA-256 of the model.
+        key: Of the settings.
+        names: Class names by id.
+    """
+    import pyarrow as pa
+
+    founds = [one.found if isinstance(one.found, Detections) else None for one in answers]
+    errors = [one.found if isinstance(one.found, AzaionError) else None for one in answers]
+    full = [found for found in founds if found is not None]
+    offsets = np.cumsum([0, *(0 if found is None else len(found) for found in founds)], dtype=np.int32)
+    boxes = np.concatenate([found.boxes for found in full]) if full else np.zeros((0, 4), np.float32)
+    ids = np.concatenate([found.class_ids for found in full]) if full else np.zeros(0, np.int64)
+    scores = np.concatenate([found.confidences for found in full]) if full else np.zeros(0, np.float32)
+    known, which = np.unique(ids, return_inverse=True)  # few classes: a name is looked up once, not for each box
+    class_names = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string()).take(
+        pa.array(which)
+    )
+    is_oriented = bool(full) and full[0].oriented is not None
+    oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
+    if is_oriented:
+        turned = np.concatenate([found.oriented for found in full if found.oriented is not None])
+        oriented = _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel(), pa.float32()), 5))
+    columns = [
+        pa.array([one.source for one in answers], pa.string()),
+        pa.array([one.name for one in answers], pa.string()),
+        pa.array([one.frame for one in answers], pa.int64()),
+        pa.array([one.time_s for one in answers], pa.float64()),
+        pa.array([None if found is None else found.picture_width for found in founds], pa.int32()),
+        pa.array([None if found is None else found.picture_height for found in founds], pa.int32()),
+        _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel(), pa.float32()), 4)),
+        _lists(offsets, pa.array(scores, pa.float32())),
+        _lists(offsets, pa.array(ids, pa.int64())),
+        _lists(offsets, class_names),
+        oriented,
+        pa.array([None if error is None else error.code for error in errors], pa.string()),
+        pa.array([None if error is None else str(error) for error in errors], pa.string()),
+        pa.array([model] * len(answers), pa.string()),
+        pa.array([key] * len(answers), pa.string()),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema().with_metadata({_NAMES: json.dumps(dict(names))}))
+
+
+def names_of(schema: Any) -> dict[int, str]:
+    """Returns the class names in the metadata of a part's schema."""
+    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(_NAMES, "{}")).items()}
+
+
+def _lists(offsets: Any, values: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def from_table(table: Any) -> list[Answer]:
+    """Returns the answers of rows that `to_table` made; errors are PictureErrors with the code of the row."""
+    return [_answer(row) for row in table.to_pylist()]
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    found: Detections | AzaionError
+    if row["error"] is not None:
+        found = PictureError(row["error"])
+        found.code = row["error_code"]
+    else:
+        count = len(row["class_ids"])
+        oriented = row["oriented"]
+        found = Detections(
+            boxes=np.array(row["boxes"], np.float32).reshape(count, 4),
+            confidences=np.array(row["confidences"], np.float32),
+            class_ids=np.array(row["class_ids"], np.int64),
+            picture_width=row["width"],
+            picture_height=row["height"],
+            names=dict(zip(row["class_ids"], row["class_names"], strict=True)),
+            oriented=None if oriented is None else np.array(oriented, np.float32).reshape(count, 5),
+        )
+    return Answer(row["source"], row["name"], found, row["frame"], row["time_s"])
+
+
+def portable(error: Exception) -> Exception:
+    """Returns an error that can be pickled: the library's and the system's as they are, a bug's traceback as text."""
+    if isinstance(error, (AzaionError, OSError)):
+        return error
+    return RuntimeError("".join(traceback.format_exception(error)).rstrip())

@@ -1,0 +1,182 @@
+"""Batch: the rate of a job on Ray Data against the pipeline in one process, in turns, on this machine.
+
+    python -m benchmarks.library.batch --pictures 512 --json FILE [--settings engine=onnx model=demo]
+    python -m benchmarks.library.batch --pictures 20000 --workers 1,2 --json FILE --settings cache_dir=DIR
+
+The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
+`--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
+last twentieth, while workers run out of work; `whole_rate` leaves out nothing. Peaks of memory are of this process and
+all of Ray's, with shared memory counted once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from azaion_batch.cluster import find_workers, running_ray
+from azaion_batch.job import parts_of, planned_job
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_batch.storage import Place
+from azaion_engine import Detector
+from azaion_engine.errors import PictureError
+from azaion_engine.settings import DetectorSettings
+from azaion_engine.system.cores import available_cores
+from benchmarks.library.pipeline import make_jpegs
+from benchmarks.records.machine import machine
+
+_BEGIN, _END = 0.2, 0.95
+"""Shares of a job's pictures between which its steady rate is taken."""
+
+
+def make_folder(folder: Path, pictures: int, height: int, width: int) -> None:
+    """Fills a folder with pictures, most of which are names of the same files."""
+    jpegs = make_jpegs(height, width)
+    for index in range(pictures):
+        path = folder / f"{index:06d}.jpg"
+        if index < len(jpegs):
+            path.write_bytes(jpegs[index])
+        else:
+            path.hardlink_to(folder / f"{index % len(jpegs):06d}.jpg")
+
+
+def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> float:
+    """Returns pictures a second of `Detector.detect_each` on the files, after some batches."""
+    paths = sorted(folder.iterdir())
+    with Detector.open(settings) as detector:
+        detector.warm_up()
+        threads = available_cores()
+        list(detector.detect_each(paths[: 4 * detector.engine.get_batch_size()], threads=threads))
+        begun, count = time.perf_counter(), 0
+        for found in detector.detect_each(paths, threads=threads):
+            assert not isinstance(found, PictureError), found
+            count += 1
+            if time.perf_counter() - begun > seconds:
+                break
+        return count / (time.perf_counter() - begun)
+
+
+def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, float]:
+    """Runs a whole job and returns its rates and peaks of memory."""
+    times: list[tuple[float, int]] = []
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        entries = find_entries([str(folder)], Search())
+        job_settings = BatchSettings.of(settings)
+        with (
+            planned_job(Place.of(out), job_settings, run, entries) as job,
+            running_ray(run.address),
+            _peaks() as peaks,
+        ):
+            done = 0
+            for part in parts_of(job, find_workers(settings.engine, run.workers)):
+                assert not part.failures, part.told
+                done += part.pictures
+                times.append((time.perf_counter(), done))
+            spilled = _spilled()
+    ended, total = times[-1]
+    first = next(one for one in times if one[1] >= _BEGIN * total)
+    last = next((one for one in times if one[1] >= _END * total), times[-1])
+    steady = (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else float("nan")
+    return {
+        "rate": steady,
+        "whole_rate": total / (ended - begun),
+        "seconds": ended - begun,
+        "peak_gb": max(peaks) / 1e9,
+        "peak_gb_first_half": max(peaks[: len(peaks) // 2 + 1]) / 1e9,
+        "spilled_mb": spilled,
+    }
+
+
+@contextmanager
+def _peaks() -> Iterator[list[int]]:
+    """Yields a list that gets the memory of this process and its descendants, in bytes, four times a second."""
+    samples = [0]
+    ends = threading.Event()
+
+    def sample() -> None:
+        while not ends.wait(0.25):
+            total = 0
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+                try:
+                    about = process.memory_info()
+                except psutil.Error:
+                    continue
+                total += about.rss - about.shared
+            samples.append(total + psutil.virtual_memory().shared)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ends.set()
+        thread.join()
+
+
+def _spilled() -> float:
+    """Returns how much Ray's object store has spilled to disk, in MB."""
+    from ray._private.internal_api import memory_summary
+
+    for line in memory_summary(stats_only=True).splitlines():
+        if line.startswith("Spilled"):
+            return float(line.split()[1])
+    return 0.0
+
+
+def main() -> None:
+    """Runs the turns and writes the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--size", type=int, default=1280, help="height and width of the pictures")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30, help="of the pipeline in a round, at most")
+    parser.add_argument("--part-pictures", type=int, default=256)
+    parser.add_argument("--workers", default="1", help="numbers of workers, e.g. 1,2")
+    parser.add_argument("--folder", type=Path, help="where the pictures are made; default: a temporary folder")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--settings", nargs="*", default=[], metavar="KEY=VALUE", help="of the detector")
+    given = parser.parse_args()
+    settings = DetectorSettings(
+        **{key: yaml.safe_load(value) for key, _, value in (s.partition("=") for s in given.settings)}
+    )
+    rounds: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        make_folder(folder, given.pictures, given.size, given.size)
+        for number in range(given.rounds):
+            turn: dict[str, Any] = {"pipeline_rate": pipeline_rate(settings, folder, given.seconds)}
+            for workers in map(int, given.workers.split(",")):
+                run = RunSettings(workers=workers, part_pictures=given.part_pictures)
+                turn[f"workers_{workers}"] = job_rates(settings, folder, run)
+                turn[f"ratio_{workers}"] = turn[f"workers_{workers}"]["rate"] / turn["pipeline_rate"]
+            rounds.append(turn)
+            print(f"round {number + 1}: {json.dumps(turn)}", flush=True)
+    ratios = {key: statistics.median(turn[key] for turn in rounds) for key in rounds[0] if key.startswith("ratio_")}
+    record = {
+        "machine": machine(),
+        "settings": settings.model_dump(mode="json", exclude_defaults=True),
+        "pictures": given.pictures,
+        "size": given.size,
+        "part_pictures": given.part_pictures,
+        "rounds": rounds,
+        **ratios,
+    }
+    given.json.write_text(json.dumps(record, indent=2) + "\n")
+    print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    main()

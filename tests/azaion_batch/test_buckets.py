@@ -1,0 +1,159 @@
+"""Buckets: sources and output in S3 (moto's server) and Google Cloud Storage (gcp-storage-emulator), over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from azaion_batch.settings import BatchSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_batch.storage import Place
+from azaion_engine.errors import ConfigurationError, InvalidParameterError
+from azaion_engine.scenes.files import SceneWishes
+from tests.azaion_batch.conftest import Run, rows_in
+from tests.running_serve import free_port
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Options of an S3 address that lead to a server here with the bucket `archive`."""
+    server = pytest.importorskip("moto.server", reason="needs moto[server]")
+    port = free_port()
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    running.start()
+    request(port, "PUT", "/archive")
+    yield f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[str]:
+    """The same for Google Cloud Storage."""
+    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator")
+    port = free_port()
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    # A process of its own: pyarrow holds Python's lock while it opens an object.
+    with subprocess.Popen(
+        [*command, "--in-memory", "--default-bucket", "archive"], stderr=subprocess.DEVNULL
+    ) as running:
+        until = time.monotonic() + 60
+        while not answers(port):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        yield f"?endpoint_override=127.0.0.1:{port}&scheme=http"
+        running.kill()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def request(port: int, method: str, path: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request(method, path)
+    assert connection.getresponse().status == 200
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(params=["s3", "gcs"])
+def bucket(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Start and options of an address in a bucket."""
+    options = request.getfixturevalue(request.param)
+    return ("s3://archive", options) if request.param == "s3" else ("gs://anonymous@archive", options)
+
+
+def upload(pictures: Path, start: str, options: str, folder: str) -> None:
+    for path in sorted(pictures.iterdir()):
+        Place.of(f"{start}/{folder}/{path.name}{options}").write(path.read_bytes())
+
+
+def rows_at(out: Place) -> list[dict[str, Any]]:
+    parts = [Place(out.root, file.path) for file in (out / "parts").files()]
+    rows = [row for part in parts for row in pq.read_table(io.BytesIO(part.read())).to_pylist()]
+    return sorted(rows, key=lambda row: str(row["source"]))
+
+
+def test_an_archive_in_a_bucket_is_as_one_on_a_disk(
+    run: Run, pictures: Path, tmp_path: Path, bucket: tuple[str, str]
+) -> None:
+    start, options = bucket
+    (pictures / "3.png").write_bytes(b"broken")
+    (pictures / "not a picture.txt").write_text("notes")
+    upload(pictures, start, options, "day 1/north")
+    run([pictures], tmp_path / "local")
+    out = f"{start}/results/first{options}"
+    assert sum(part.pictures for part in run([f"{start}/day 1{options}"], out, most=1)) == 3
+    assert sum(part.pictures for part in run([f"{start}/day 1{options}"], out)) == 5
+    assert run([f"{start}/day 1{options}"], out) == []
+    rows, expected = rows_at(Place.of(out)), rows_in(tmp_path / "local")
+    assert [row["source"] for row in rows] == [f"{start}/day 1/north/{index}.png" for index in range(9)]
+    assert [row["name"] for row in rows] == [f"north/{index}.png" for index in range(9)]
+    for row, own in zip(rows, expected, strict=True):
+        assert (row["boxes"], row["error"]) == (own["boxes"], own["error"])
+
+
+def test_patterns_lists_and_parquet_files_in_a_bucket(pictures: Path, s3: str, tmp_path: Path, run: Run) -> None:
+    upload(pictures, "s3://archive", s3, "day2")
+    Place.of(f"s3://archive/day2/some.txt{s3}").write(b"1.png\n2.png\n")
+    import pyarrow as pa
+
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"bytes": [(pictures / "4.png").read_bytes()]}), sink)
+    Place.of(f"s3://archive/day2/rows.parquet{s3}").write(sink.getvalue())
+    given = [f"s3://archive/day2/{name}{s3}" for name in ("some.txt", "[56].png", "rows.parquet")]
+    found = [entry.source.removeprefix("s3://archive/day2/") for entry in find_entries(given, Search())]
+    assert found == ["1.png", "2.png", "5.png", "6.png", "rows.parquet#0"]
+    assert [entry.source for entry in find_entries([f"s3://archive/**/7.png{s3}"], Search())][-1:] == [
+        "s3://archive/day2/7.png"
+    ]
+    run(given, tmp_path / "out")
+    assert [row["error"] for row in rows_in(tmp_path / "out")] == [None] * 5
+
+
+def test_videos_and_scenes_in_a_bucket_are_fetched(run: Run, tmp_path: Path, s3: str, settings: BatchSettings) -> None:
+    from tests.azaion_engine.files.test_sources import write_video
+    from tests.azaion_engine.scenes.files import noise, write_tiff
+
+    video = write_video(tmp_path / "clip.avi")
+    scene = write_tiff(tmp_path / "scene.tif", noise(height=100, width=120))
+    for path in (video, scene):
+        Place.of(f"s3://archive/day3/{path.name}{s3}").write(path.read_bytes())
+    wishes = SceneWishes(bands=(1,))
+    of_scenes = BatchSettings.of(settings.detector, scenes=wishes)
+    run([f"s3://archive/day3{s3}"], tmp_path / "out", settings=of_scenes, search=Search(scenes=wishes))
+    rows = rows_in(tmp_path / "out")
+    assert [row["error"] for row in rows] == [None] * 7
+    assert [row["frame"] for row in rows] == [*range(6), None]
+
+
+def test_an_empty_prefix_and_a_missing_bucket_say_so(s3: str) -> None:
+    with pytest.raises(InvalidParameterError, match="no picture or video"):
+        list(find_entries([f"s3://archive/nothing/here{s3}"], Search()))
+    with pytest.raises((OSError, InvalidParameterError)):
+        list(find_entries([f"s3://no-such-bucket/{s3}"], Search()))
+
+
+def test_azure_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
+    with pytest.raises(ConfigurationError, match="AZURE_STORAGE_ACCOUNT"):
+        list(find_entries(["az://container/folder"], Search()))

@@ -1,0 +1,79 @@
+"""Workers: how many a cluster has room for, and the Ray that a job starts, without starting one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import ray
+
+from azaion_batch.cluster import Workers, find_workers, running_ray
+from azaion_engine.errors import ConfigurationError
+from azaion_engine.settings import EngineChoice
+
+
+@pytest.mark.parametrize(
+    ("nodes", "engine", "wanted", "expected"),
+    [
+        ([{"CPU": 16, "GPU": 1}], "auto", None, Workers(1, 1, 1, 16, 1)),
+        ([{"CPU": 16, "GPU": 8}], "tensorrt", None, Workers(8, 1, 1, 2, 1)),
+        ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], "auto", None, Workers(4, 1, 1, 8, 2)),
+        ([{"CPU": 16, "GPU": 2}], "auto", 1, Workers(1, 1, 1, 8, 1)),
+        ([{"CPU": 16, "GPU": 2}], "auto", 9, Workers(2, 1, 1, 8, 1)),
+        ([{"CPU": 16, "GPU": 2}], "onnx", None, Workers(1, 15.5, 0, 16, 1)),
+        ([{"CPU": 2}], "auto", None, Workers(1, 1.5, 0, 2, 1)),
+        ([{"CPU": 8}, {"CPU": 4}], "auto", 4, Workers(4, 1.75, 0, 2, 2)),
+    ],
+)
+def test_workers(
+    nodes: list[dict[str, float]],
+    engine: EngineChoice,
+    wanted: int | None,
+    expected: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_cluster(monkeypatch, nodes)
+    assert find_workers(engine, wanted) == expected
+
+
+def test_cores_that_others_hold_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cluster(monkeypatch, [{"CPU": 8}], free=3)
+    assert find_workers("onnx", None).cpus == 2.5
+
+
+def test_tensorrt_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cluster(monkeypatch, [{"CPU": 8}])
+    with pytest.raises(ConfigurationError, match="this Ray has no GPU"):
+        find_workers("tensorrt", None)
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**how: Any) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with (
+        pytest.raises(ConfigurationError, match=r"no Ray cluster at 127\.0\.0\.1:1: nobody answers"),
+        running_ray("127.0.0.1:1"),
+    ):
+        pass
+
+
+def test_a_ray_of_its_own_is_on_loopback() -> None:
+    program = """
+from azaion_batch.cluster import prepare_own_ray
+prepare_own_ray()
+from ray._private import services
+print(services.get_node_ip_address())
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ran.stdout.strip() == "127.0.0.1", ran.stderr
+
+
+def on_cluster(monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, float]], free: float | None = None) -> None:
+    cores = sum(node["CPU"] for node in nodes) if free is None else free
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes])
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": cores})

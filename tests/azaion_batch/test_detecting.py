@@ -1,0 +1,94 @@
+"""Workers: what they make of an engine that fails, and of a machine without the model's file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from azaion_batch.detecting import Detecting
+from azaion_batch.plan import Chunk
+from azaion_batch.reading import Reader
+from azaion_batch.rows import Answer, from_table
+from azaion_batch.settings import BatchSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_engine import Detector
+from azaion_engine.errors import ExecutionError, GpuLostError, ModelError
+from azaion_engine.files import private_folder
+
+
+@pytest.fixture
+def batch(pictures: Path) -> Any:
+    chunk = Chunk("0" * 32, tuple(find_entries([str(pictures)], Search())))
+    return Reader(1 << 20)(pa.table({"work": [chunk.to_line()]}))
+
+
+def answers(row: dict[str, Any]) -> list[Answer]:
+    return from_table(pa.ipc.open_stream(row["rows"]).read_all())
+
+
+def test_a_picture_that_the_engine_fails_on_is_a_row_and_the_others_have_boxes(
+    settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Detector.detect_each
+
+    def failing(self: Detector, pictures: Iterable[Any], **how: Any) -> Iterator[Any]:
+        def loads() -> Iterator[Any]:
+            for picture in pictures:
+                data = picture()
+                if len(data) == sizes[4]:
+                    raise ExecutionError("out of memory")
+                yield data
+
+        yield from whole(self, loads(), **how)
+
+    sizes = [len(one) for one in batch.column("pictures")[0].as_py()]
+    assert sizes.count(sizes[4]) == 1
+    [expected] = Detecting(settings, threads=1)(batch).to_pylist()
+    monkeypatch.setattr(Detector, "detect_each", failing)
+    [row] = Detecting(settings, threads=1)(batch).to_pylist()
+    found = answers(row)
+    for index, (one, other) in enumerate(zip(found, answers(expected), strict=True)):
+        if index == 4:
+            assert getattr(one.found, "code", None) == "execution_failed"
+        else:
+            assert list(one.found) == list(other.found)  # type: ignore[call-overload]
+
+
+def test_a_lost_gpu_ends_the_worker(settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*given: Any, **how: Any) -> Iterator[Any]:
+        raise GpuLostError("fell off the bus")
+
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(Detector, "detect_each", lost)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(SystemExit) as left:
+        Detecting(settings, threads=1)(batch)
+    assert left.value.code == 1
+
+
+def test_a_misread_model_ends_the_job(settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def misread(*given: Any, **how: Any) -> Iterator[Any]:
+        raise ModelError("the network's answer is no list of boxes")
+
+    monkeypatch.setattr(Detector, "detect_each", misread)
+    [row] = Detecting(settings, threads=1)(batch).to_pylist()
+    assert str(pickle.loads(row["failure"])) == "the network's answer is no list of boxes"
+
+
+def test_a_machine_without_the_model_gets_it(
+    settings: BatchSettings, tiny: Path, batch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(private_folder.tempfile, "gettempdir", lambda: str(tmp_path))
+    [expected] = Detecting(settings, threads=1)(batch).to_pylist()
+    model = tiny.read_bytes()
+    tiny.unlink()
+    [row] = Detecting(settings, 1, model)(batch).to_pylist()
+    assert row == expected

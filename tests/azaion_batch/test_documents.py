@@ -1,0 +1,80 @@
+"""Documents: the same as `azaion detect` writes of the same pictures, and the failures beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azaion_batch.documents import Document, write_document
+from azaion_batch.job import planned_job
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_batch.storage import Place
+from tests.azaion_batch.conftest import Run, detect_here, lines_of
+from tests.azaion_engine.files.test_sources import write_video
+from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
+
+
+@pytest.fixture
+def archive(pictures: Path) -> Path:
+    write_video(pictures / "clip.avi")
+    write_tiff(pictures / "map.tif", noise(height=100, width=120), crs="EPSG:32633", transform=UTM33)
+    return pictures
+
+
+def write(kind: Document, given: Path, settings: BatchSettings, out: Path) -> Path:
+    entries = find_entries([str(given)], Search())
+    with planned_job(Place.of(str(out)), settings, RunSettings(part_pictures=4), entries) as job:
+        detect_here(job)
+        return Path(write_document(job, kind).path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "coco", "geojson"])
+def test_a_document_is_that_of_azaion_detect(
+    kind: Document, azaion: Callable[..., Any], archive: Path, settings: BatchSettings, tiny: Path, tmp_path: Path
+) -> None:
+    made = write(kind, archive, settings, tmp_path / "out")
+    own = tmp_path / "own"
+    azaion("detect", archive, "-m", tiny, "--engine", "onnx", "-c", 0, "--format", kind, "-o", own)
+    if kind == "jsonl":
+        assert by_source(lines_of(made)) == by_source(lines_of(own))
+    else:
+        assert by_source(json.loads(made.read_text())) == by_source(json.loads(own.read_text()))
+    assert not (tmp_path / "out" / "failures.jsonl").exists()
+
+
+def by_source(document: Any) -> Any:
+    """Returns a document without what depends on the order of the pictures: videos make parts of their own."""
+    if "annotations" in document:
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        rows = [{**one, "id": 0, "image_id": names[one["image_id"]]} for one in document["annotations"]]
+        images = [{**one, "id": 0} for one in document["images"]]
+        return sorted(map(json.dumps, rows)), sorted(map(json.dumps, images)), document["categories"]
+    lines = document if isinstance(document, list) else document["features"]
+    return sorted(map(json.dumps, lines))
+
+
+def test_failures_are_beside_a_coco_document_and_in_json_lines(
+    pictures: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    (pictures / "3.png").write_bytes(b"broken")
+    write("coco", pictures, settings, tmp_path / "out")
+    [failure] = lines_of(tmp_path / "out" / "failures.jsonl")
+    assert failure["source"] == str(pictures / "3.png")
+    assert failure["error"]["code"] == "not_a_picture"
+    lines = lines_of(write("jsonl", pictures, settings, tmp_path / "out"))
+    assert [line for line in lines if "error" in line] == [failure]
+    assert len(lines) == 9
+
+
+def test_a_document_of_a_job_that_ended_early_has_what_is_there(
+    run: Run, pictures: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    run([pictures], tmp_path / "out", most=1)
+    entries = find_entries([str(pictures)], Search())
+    with planned_job(Place.of(str(tmp_path / "out")), settings, RunSettings(), entries) as job:
+        assert len(lines_of(Path(write_document(job, "jsonl").path))) == 4

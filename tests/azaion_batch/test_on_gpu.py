@@ -1,0 +1,49 @@
+"""A job on real GPUs, on a Ray of its own: one worker a GPU, and the boxes of the detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from azaion_batch.cluster import find_workers, running_ray
+from azaion_batch.job import parts_of, planned_job
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_batch.storage import Place
+from azaion_engine import Detector
+from azaion_engine.settings import DetectorSettings
+from tests.azaion_batch.conftest import rows_in
+
+
+@pytest.mark.gpu
+def test_rows_are_what_the_detector_finds_on_this_gpu(tiny: Path, tmp_path: Path, no_ray: None) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(200):
+        pixels = np.random.default_rng(index).integers(0, 256, (96 + index % 7, 128, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.jpg")
+    settings = DetectorSettings(
+        model=str(tiny),
+        engine="tensorrt",
+        confidence=0,
+        batch_size=8,
+        precision="fp32",
+        optimization_level=0,
+        cache_dir=tmp_path / "cache",
+    )
+    entries = find_entries([str(folder)], Search())
+    out = tmp_path / "out"
+    with (
+        planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(part_pictures=16), entries) as job,
+        running_ray(None),
+    ):
+        workers = find_workers(settings.engine, None)
+        assert workers.gpus == 1
+        assert sum(part.pictures for part in parts_of(job, workers)) == 200
+    with Detector.open(settings) as detector:
+        for row, found in zip(rows_in(out), detector.detect(sorted(folder.iterdir())), strict=True):
+            assert row["source"].endswith(".jpg")
+            np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)

@@ -1,0 +1,128 @@
+"""Sources: lists, Parquet files, videos and scenes become rows; folders and patterns are those of `azaion detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from azaion_batch.settings import BatchSettings
+from azaion_batch.sources import Search, find_entries
+from azaion_engine import Detector
+from azaion_engine.errors import InvalidParameterError
+from azaion_engine.files.sources import Source, pictures_of
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.scenes.detecting import SceneOptions, detect_scene
+from azaion_engine.scenes.scene import Scene
+from tests.azaion_batch.conftest import Run, rows_in
+from tests.azaion_engine.files.test_sources import write_video
+from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
+
+
+def found(*given: Path | str, search: Search | None = None) -> list[str]:
+    return [entry.source for entry in find_entries([str(one) for one in given], search or Search())]
+
+
+def expected(settings: BatchSettings, picture: Any) -> list[list[float]]:
+    with Detector.open(settings.detector) as detector:
+        boxes: list[list[float]] = detector.detect(picture)[0].boxes.tolist()
+    return boxes
+
+
+def test_each_source_comes_once_whatever_names_it(pictures: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# a comment\n\npictures/1.png\n{pictures}/2.png\n")
+    assert found(pictures / "1.png", listed, f"{pictures}/[12].png") == [str(pictures / f"{n}.png") for n in (1, 2)]
+
+
+def test_a_file_that_a_list_names_and_that_is_not_there_is_a_row(run: Run, pictures: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text("pictures/1.png\npictures/gone.png\n")
+    run([listed], tmp_path / "out")
+    good, gone = rows_in(tmp_path / "out")
+    assert good["error"] is None
+    assert "cannot be read: No such file" in gone["error"]
+
+
+@pytest.mark.parametrize("text", ["", "-", "nowhere.png", "ftp://host/a.png"])
+def test_what_names_nothing_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidParameterError):
+        found(text)
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_rows_of_a_parquet_file_with_bytes(
+    run: Run, settings: BatchSettings, pictures: Path, tmp_path: Path, form: str
+) -> None:
+    data = [(pictures / f"{index}.png").read_bytes() for index in range(9)]
+    values: list[Any] = [*data[:7], None, b"broken"]
+    column = pa.array(values) if form == "bytes" else pa.array([{"bytes": one, "path": "x"} for one in values])
+    file = tmp_path / "archive.parquet"
+    pq.write_table(pa.table({"label": list(range(9)), "image": column}), file, row_group_size=2)
+    run([file], tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    assert [row["source"] for row in rows] == [f"{file}#{index}" for index in range(9)]
+    assert [row["error_code"] for row in rows[7:]] == ["picture_undecodable", "not_a_picture"]
+    np.testing.assert_allclose(rows[5]["boxes"], expected(settings, data[5]), atol=1e-3)
+
+
+def test_paths_of_a_parquet_file_are_relative_to_it(run: Run, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": ["pictures/2.png", str(pictures / "3.png"), None]}), file)
+    run([file], tmp_path / "out")
+    rows = {row["source"]: row["error"] for row in rows_in(tmp_path / "out")}
+    assert rows == {
+        str(pictures / "2.png"): None,
+        str(pictures / "3.png"): None,
+        f"{file}#2": "the row has no path",
+    }
+
+
+def test_a_parquet_file_without_pictures_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"number": [1]}), file)
+    with pytest.raises(InvalidParameterError, match=r"expected a column of bytes .*given number"):
+        found(file)
+    file.write_bytes(b"no parquet at all")
+    with pytest.raises(InvalidParameterError, match="is no Parquet file"):
+        found(file)
+
+
+def test_frames_of_a_video_are_rows(run: Run, settings: BatchSettings, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.avi")
+    every_other = BatchSettings.of(settings.detector, every=2)
+    run([video], tmp_path / "out", settings=every_other)
+    rows = rows_in(tmp_path / "out")
+    items = list(pictures_of(Source(str(video), "clip.avi"), 2))
+    assert [(row["frame"], row["time_s"], row["name"]) for row in rows] == [
+        (item.frame, item.time_s, item.name) for item in items
+    ]
+    for row, item in zip(rows, items, strict=True):
+        np.testing.assert_allclose(row["boxes"], expected(settings, item.load()), atol=1e-3)
+
+
+def test_a_video_that_breaks_off_gives_its_frames_and_says_so(run: Run, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.avi", frames=30)
+    data = video.read_bytes()
+    video.write_bytes(data[: len(data) // 2])
+    [part] = run([video], tmp_path / "out")
+    assert part.pictures > 0
+    assert part.failures == 1
+    [failed] = [row for row in rows_in(tmp_path / "out") if row["error"]]
+    assert "breaks off" in failed["error"]
+
+
+def test_a_large_tiff_is_read_in_windows_and_is_one_row(run: Run, settings: BatchSettings, tmp_path: Path) -> None:
+    scene = write_tiff(tmp_path / "scene.tif", noise(height=200, width=300), crs="EPSG:32633", transform=UTM33)
+    small = BatchSettings.of(settings.detector.model_copy(update={"max_picture_pixels": 10_000}))
+    run([scene], tmp_path / "out", settings=small, search=Search(limits=PictureLimits(1 << 20, 10_000)))
+    [row] = rows_in(tmp_path / "out")
+    assert (row["width"], row["height"]) == (300, 200)
+    with Detector.open(small.detector) as detector, Scene.open(scene) as opened:
+        result = detect_scene(detector, opened, SceneOptions(small.detector.tiles))
+    np.testing.assert_allclose(row["boxes"], result.found.boxes, atol=1e-3)
