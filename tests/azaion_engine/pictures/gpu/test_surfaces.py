@@ -19,7 +19,7 @@ from azaion_engine.pictures.gpu.jpeg_decoder import bytes_of
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, PreparedPicture, TilePicture
 from azaion_engine.results.detections import Detections
-from azaion_engine.tiling.settings import tiles_of
+from azaion_engine.tiling.settings import Tiles, tiles_of
 from tests.azaion_engine.conftest import MODELS, Cuda
 from tests.azaion_engine.pictures.gpu.test_loader import assert_same_rows, encode, scene, with_bad_table
 
@@ -186,6 +186,13 @@ def test_a_tile_that_is_not_within_its_picture_fails_alone(open_detector: Any) -
     found = detector.infer([detector.prepare(HeldTile(picture.number, *place)) for place in places])
     assert [isinstance(one, ExecutionError) for one in found] == [False, True, True, True]
     picture.release()
+
+
+def test_a_detector_that_cuts_by_default_opens_a_decoder_before_the_first_picture(cuda: Cuda) -> None:
+    for size, decoders in (("off", 0), ("auto", 1)):
+        with Detector(TensorRTEngine(cuda.plan("wide")), tiles=Tiles(size=size)) as detector:  # type: ignore[arg-type]
+            detector.warm_up()
+            assert pool_of(detector)._decoders == decoders
 
 
 def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
