@@ -415,8 +415,11 @@ class Detector:
 
     def warm_up(self) -> None:
         """Decodes a picture and runs the engine once, so that the first request is not slow."""
-        picture = self.prepare(encode_jpeg(np.full((*self.engine.get_input_shape(), 3), PAD_VALUE, np.uint8)))
+        grey = encode_jpeg(np.full((*self.engine.get_input_shape(), 3), PAD_VALUE, np.uint8))
+        picture = self.prepare(grey)
         self.engine.warm_up()
+        if self.tiles.enabled and (held := self._hold(EncodedPicture(grey))) is not None:  # opens a decoder
+            held.release()
         if self._preparer.form is not PictureForm.ARRAY:  # else the engine has run what it takes
             [found] = self.infer([picture])
             if isinstance(found, Exception):  # it would come back with every request

@@ -19,6 +19,10 @@ from azaion_engine.pictures.resizing import resize_antialiased
 PAD_VALUE = 114
 """Grey value of the border, 0…255: the same as in Ultralytics' training."""
 
+_STRIP_PIXELS = 1 << 16
+"""Pixels that are converted at a time: they stay in a core's cache. From four times as many on, OpenCV hands parts to
+threads, which spin while they wait for each other (modules/core/src/lut.cpp)."""
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -153,17 +157,22 @@ class Letterbox:
             planes[:, rows.stop :] = border
             planes[:, rows, : columns.start] = border
             planes[:, rows, columns.stop :] = border
-        channels = cv2.split(resized)
-        for plane, channel, table in zip(
-            planes, channels if form.colour == "rgb" else channels[::-1], form.tables, strict=True
-        ):
-            inside = plane[rows, columns]
-            if form.layout == "nchw":
-                # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy multiply.
-                # OpenCV fills dst in place only if it has the right type and shape; else it allocates.
-                cv2.LUT(channel, table, dst=inside)
-            else:
-                inside[...] = cv2.LUT(channel, table)
+        inside = planes[:, rows, columns]
+        step = max(1, _STRIP_PIXELS // resized.shape[1])
+        for top in range(0, len(resized), step):
+            channels = cv2.split(resized[top : top + step])
+            for plane, channel, table in zip(
+                inside[:, top : top + step],
+                channels if form.colour == "rgb" else channels[::-1],
+                form.tables,
+                strict=True,
+            ):
+                if form.layout == "nchw":
+                    # Faster than NumPy's transpose, astype and divide, cv2.dnn.blobFromImage, or split and NumPy
+                    # multiply. OpenCV fills dst in place only if it has the right type and shape; else it allocates.
+                    cv2.LUT(channel, table, dst=plane)
+                else:
+                    plane[...] = cv2.LUT(channel, table)
         return out
 
     def boxes_to_picture(self, boxes: NDArray[Any]) -> NDArray[np.float32]:

@@ -6,10 +6,8 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from azaion_engine.cuda.context import CudaContext, make_stream
@@ -98,8 +96,9 @@ class Surfaces:
         self._held: dict[int, Surface] = {}
         self._free: list[tuple[Any, int]] = []
         self._bytes = 0
-        self._idle: SimpleQueue[tuple[JpegDecoder, Any]] = SimpleQueue()
+        self._idle: list[tuple[JpegDecoder, Any]] = []
         self._decoders = 0
+        self._changed = threading.Condition(self._lock)
         self._closed = False
 
     def hold(self, picture: JpegPicture) -> HeldPicture | None:
@@ -159,12 +158,14 @@ class Surfaces:
             free, self._free = self._free, []
         for memory, _ in [*free, *((surface.memory, 0) for surface in held if not surface.users)]:
             memory.free()
-        with suppress(Empty):  # one that still decodes is left to the end of the process
-            while self._decoders:
-                decoder, stream = self._idle.get(timeout=_PATIENCE_S)
-                self._decoders -= 1
-                decoder.free()
-                del stream  # while the context is active: PyCUDA would leak it
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._idle) == self._decoders, _PATIENCE_S)
+            idle, self._idle = self._idle, []
+            self._decoders -= len(idle)  # one that still decodes is left to the end of the process
+        while idle:
+            decoder, stream = idle.pop()
+            decoder.free()
+            del stream  # while the context is active: PyCUDA would leak it
 
     def _decode(self, picture: JpegPicture, memory: Any, capacity: int) -> DecodedPicture | None:
         try:
@@ -177,21 +178,23 @@ class Surfaces:
             stream.synchronize()
             return decoded
         finally:
-            self._idle.put((decoder, stream))
+            with self._changed:
+                self._idle.append((decoder, stream))
+                self._changed.notify()
 
     def _take_decoder(self) -> tuple[JpegDecoder, Any]:
-        with suppress(Empty):
-            return self._idle.get_nowait()
-        with self._lock:
-            opens = self._decoders < _DECODERS and not self._closed
-            self._decoders += opens
-        if not opens:
-            return self._idle.get()
+        """Returns a decoder with its stream: an idle one, else another, or the next that is idle."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or self._decoders < _DECODERS)
+            if self._idle:
+                return self._idle.pop()
+            self._decoders += 1
         try:
             return self._open_decoder(), make_stream(self._context.driver)
         except BaseException:
-            with self._lock:
+            with self._changed:
                 self._decoders -= 1
+                self._changed.notify()
             raise
 
     def _reserve(self, size: int) -> tuple[Any, int] | None:

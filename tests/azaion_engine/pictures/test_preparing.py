@@ -21,8 +21,17 @@ from azaion_engine.errors import (
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.pictures.input_form import Fit, InputForm
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.pictures.prepared import ArrayPicture, JpegPicture, PictureForm, PixelPicture, PreparedPicture
+from azaion_engine.pictures.prepared import (
+    ArrayPicture,
+    HeldTile,
+    JpegPicture,
+    PictureForm,
+    PixelPicture,
+    PreparedPicture,
+    TilePicture,
+)
 from azaion_engine.pictures.preparing import HERE_BYTES, DecodePlace, Preparer
 from tests.azaion_engine.pictures.picture_files import FORMATS, corners, encode, exif, noise, stored
 from tests.stand_in import grey_picture
@@ -37,7 +46,7 @@ def preparer(form: PictureForm, limits: PictureLimits = PictureLimits()) -> Prep
 
 
 def content(prepared: PreparedPicture) -> np.ndarray:
-    assert not isinstance(prepared, JpegPicture)
+    assert isinstance(prepared, (ArrayPicture, PixelPicture))
     return prepared.array if isinstance(prepared, ArrayPicture) else prepared.pixels
 
 
@@ -103,6 +112,16 @@ def test_bytes_a_path_its_text_an_encoded_picture_and_pixels_give_the_same(form:
         prepared = preparer(form).prepare(picture)
         assert prepared.letterbox == expected.letterbox
         assert np.array_equal(content(prepared), content(expected))
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "top_left", "stretch"])
+def test_jpegs_and_tiles_for_the_gpu_are_fitted_as_the_network_wants(fit: Fit) -> None:
+    to_gpu = Preparer(SIZE, PictureForm.JPEG, PictureLimits(), InputForm(fit=fit))
+    jpeg = to_gpu.prepare(encode(noise(48, 32), "JPEG"))
+    assert isinstance(jpeg, JpegPicture)
+    assert jpeg.letterbox == Letterbox.fit(48, 32, *SIZE, fit)
+    tile = to_gpu.prepare(HeldTile(7, 5, 6, 20, 10))
+    assert tile == TilePicture(Letterbox.fit(20, 10, *SIZE, fit), HeldTile(7, 5, 6, 20, 10))
 
 
 def test_pixels_are_never_left_to_the_gpus_decoder() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,8 @@ from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_r
 _FILLED = 128
 """Level of what libjpeg fills in, of all three colours."""
 _JPEG_END = 0xD9
+_LARGE_BYTES = 32 * 2**20
+"""Pixels from which on memory is fresh each time (mallopt(3), M_MMAP_THRESHOLD), so that copying them costs most."""
 
 
 def decode_scan(
@@ -102,14 +107,38 @@ def _decode_by_opencv(data: bytes, width: int, height: int) -> NDArray[np.uint8]
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
     flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
+        if rgb is not None and 3 * width * height >= _LARGE_BYTES:
+            large = _decode_into(np.empty((height, width, 3), np.uint8), data, flags)
+            if large is not None:
+                return large
         picture: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if error.code == cv2.Error.STS_NO_MEM:
             raise failed("JPEG", MemoryError(), 0) from error
         return None
+    except MemoryError as error:
+        raise failed("JPEG", error, 0) from error
     if picture is None or picture.shape != (height, width, 3):
         return None
     return picture if rgb is not None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+
+
+def _decode_into(picture: NDArray[np.uint8], data: bytes, flags: int) -> NDArray[np.uint8] | None:
+    """Decodes into given memory, in half of `cv2.imdecode`'s time, which decodes into its own and copies that.
+
+    Only `cv2.imread` takes memory, so the file lies in memory too. Returns None if that fails: `cv2.imdecode` decides.
+    """
+    with suppress(cv2.error, TypeError, AttributeError, OSError):  # TypeError: OpenCV before 4.11; OSError: no memfd
+        file = os.memfd_create("jpeg")
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(file, left) :]
+            read: object = cv2.imread(f"/proc/self/fd/{file}", dst=picture, flags=flags)
+            return picture if read is picture else None
+        finally:
+            os.close(file)
+    return None
 
 
 def scan_to_end(data: bytes, start: int) -> tuple[int, int] | None:

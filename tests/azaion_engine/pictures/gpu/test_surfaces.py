@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,20 @@ import pytest
 from azaion_engine import Detector
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
-from azaion_engine.errors import EngineClosedError, ExecutionError, GpuLostError, UndecodablePictureError
+from azaion_engine.errors import (
+    EngineClosedError,
+    ExecutionError,
+    GpuLostError,
+    MissingDependencyError,
+    UndecodablePictureError,
+)
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.gpu import surfaces
 from azaion_engine.pictures.gpu.jpeg_decoder import bytes_of
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, PreparedPicture, TilePicture
 from azaion_engine.results.detections import Detections
-from azaion_engine.tiling.settings import tiles_of
+from azaion_engine.tiling.settings import Tiles, tiles_of
 from tests.azaion_engine.conftest import MODELS, Cuda
 from tests.azaion_engine.pictures.gpu.test_loader import assert_same_rows, encode, scene, with_bad_table
 
@@ -188,6 +196,13 @@ def test_a_tile_that_is_not_within_its_picture_fails_alone(open_detector: Any) -
     picture.release()
 
 
+def test_a_detector_that_cuts_by_default_opens_a_decoder_before_the_first_picture(cuda: Cuda) -> None:
+    for size, decoders in (("off", 0), ("auto", 1)):
+        with Detector(TensorRTEngine(cuda.plan("wide")), tiles=Tiles(size=size)) as detector:  # type: ignore[arg-type]
+            detector.warm_up()
+            assert pool_of(detector)._decoders == decoders
+
+
 def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(scene(1, *SIZE))
     detector = open_detector()
@@ -239,6 +254,27 @@ def test_gpu_memory_that_runs_out_leaves_the_picture_to_the_cpu(
         assert detector._hold(EncodedPicture(data)) is None
     assert "no room for a picture in tiles" in caplog.text
     assert pool_of(detector)._bytes == 0
+    held(detector, data).release()
+
+
+def test_decoders_that_cannot_be_opened_keep_nobody_waiting(
+    cuda: Cuda, open_detector: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector, data = open_detector(), encode(scene(1, *SIZE))
+    pool = pool_of(detector)
+    opened = pool._open_decoder
+
+    def refuse() -> None:
+        time.sleep(0.02)
+        raise MissingDependencyError("nvJPEG is gone")
+
+    monkeypatch.setattr(pool, "_open_decoder", refuse)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(detector._hold, [EncodedPicture(data) for _ in range(8)]))
+    assert found == [None] * 8
+    assert "nvJPEG is gone" in caplog.text
+    assert pool._bytes == bytes_of(SIZE) * len(pool._free), "their memory is kept, or freed"
+    monkeypatch.setattr(pool, "_open_decoder", opened)
     held(detector, data).release()
 
 
