@@ -54,3 +54,10 @@ def test_only_long_runs_of_zeros_within_the_scan_are_signs() -> None:
     assert has_blank(data, 0, len(data))
     assert not has_blank(data, 11, len(data))
     assert not has_blank(data, 0, len(data) - 2)
+
+
+@pytest.mark.parametrize("before", range(0, 260, 13))
+def test_a_blank_is_found_wherever_it_begins(before: int) -> None:
+    data = b"a" * before + bytes(256) + b"a" * 300
+    assert has_blank(data, 0, len(data))
+    assert not has_blank(data.replace(bytes(256), bytes(255)), 0, len(data) - 1)
