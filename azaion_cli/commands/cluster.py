@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at every node of a running Ray cluster.", epilog=EPILOG)
 
 _PORTS_TOLD = 6
+_TOKEN_HERE = (
+    "if it has a token, set RAY_AUTH_MODE=token here, and have the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+)
 
 
 @app.callback()
@@ -87,13 +90,12 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
     from azaion_cli.checks.cluster import ClusterNode
     from azaion_cli.checks.node import NodeReport, report_of_node
     from deployments.cluster.every_node import is_head, on_every_node
-    from deployments.cluster.token import REMEDY
 
     try:
         ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         said = " ".join(str(error).split())
-        raise ConfigurationError(f"cannot join the Ray at {found}: {said}; if it has a token: {REMEDY}") from error
+        raise ConfigurationError(f"cannot join the Ray at {found}: {said}; {_TOKEN_HERE}") from error
     try:
         found_there = on_every_node(report_of_node, cache_dir and str(cache_dir), timeout, seconds=timeout)
     finally:

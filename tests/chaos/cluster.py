@@ -139,8 +139,9 @@ class ScaledService:
         self.cluster = cluster
         port = free_port()
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
+        # The queue of a lone replica holds a picture of every client: none is refused for want of a place.
         settings = ServiceSettings(
-            autoscale={"min_gpus": 1, "max_gpus": MOST}, replicas_per_gpu=1, batch_size=1, max_queue=8
+            autoscale={"min_gpus": 1, "max_gpus": MOST}, replicas_per_gpu=1, batch_size=1, max_queue=2 * CLIENTS
         )
         application = build_application(settings, open_steady_stand_in)
         deployment = application._bound_deployment
