@@ -42,6 +42,6 @@ def test_a_named_address_wins_and_none_or_several_are_refused(proc: Path) -> Non
         ray_to_join({}, proc)
     process(proc, 7, "/ray/raylet", "--gcs-address=10.0.0.5:1")
     process(proc, 8, "/ray/raylet", "--gcs-address=10.0.0.5:2", RAY_AUTH_MODE="token")
-    with pytest.raises(ConfigurationError, match="several Rays run here: 10.0.0.5:1, 10.0.0.5:2"):
+    with pytest.raises(ConfigurationError, match=r"several Rays run here: 10\.0\.0\.5:1, 10\.0\.0\.5:2"):
         ray_to_join({}, proc)
     assert ray_to_join({"RAY_ADDRESS": "10.0.0.5:2"}, proc) == LocalRay("10.0.0.5:2", {"RAY_AUTH_MODE": "token"})
