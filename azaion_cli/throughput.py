@@ -59,7 +59,7 @@ _CONSOLE = {"RAY_SERVE_LOG_TO_STDERR": "1"}
 _STOP_AT_ONCE = {"RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1"}
 """Seconds that an ending replica waits for load balancers to forget it: here the only one ends with it."""
 
-_RAY_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+RAY_ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's name for a node that is no part of a cluster of several: its address is 127.0.0.1, and all its ports are there
 (`ray._private.services.get_node_ip_address`). Where HTTP listens on loopback, all the rest does."""
 
@@ -106,7 +106,7 @@ def serve_environment(
         given = {**given, "RAY_ADDRESS": "local"}
     if address := running_ray(given):
         return {**EITHER_MODE, **joining_environment(given, address), **given}, ""
-    closed = {**_RAY_ON_LOOPBACK, GRPC_HOST: "127.0.0.1"} if is_loopback(host) else {}
+    closed = {**RAY_ON_LOOPBACK, GRPC_HOST: "127.0.0.1"} if is_loopback(host) else {}
     if not throughput:
         return {**EITHER_MODE, **closed, **given}, ""
     environment = {**EITHER_MODE, **closed, **SETTINGS, **_CONSOLE, **given}
@@ -127,7 +127,7 @@ def joining_environment(given: Mapping[str, str], address: str) -> dict[str, str
     """Returns what a process needs in its environment to join the Ray at an address; `given` has it otherwise."""
     # Ray takes 127.0.0.1 in an address for this machine's own, on which such a Ray does not listen.
     on_loopback = is_loopback(address.rpartition(":")[0])
-    return {name: value for name, value in _RAY_ON_LOOPBACK.items() if on_loopback and name not in given}
+    return {name: value for name, value in RAY_ON_LOOPBACK.items() if on_loopback and name not in given}
 
 
 def running_ray(environment: Mapping[str, str]) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from azaion_cli.console import print_json, say
+from azaion_cli.local_ray import ray_to_join
 from azaion_cli.options import JsonOption, VerboseOption
-from azaion_cli.throughput import running_ray
 from azaion_engine.errors import AzaionError, ConfigurationError, ModelError
 
 CATALOG = "CatalogDeployment"
@@ -136,13 +138,9 @@ def _handle(application: str | None) -> Any:
     Raises:
         ConfigurationError: No service with several models runs here, or more than one.
     """
-    import ray
+    _connect()
     from ray import serve
 
-    if not ray.is_initialized():
-        if not (address := running_ray(os.environ)):
-            raise ConfigurationError("no Ray runs here: start the service first, or set RAY_ADDRESS")
-        ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
     catalogs = [name for name, each in serve.status().applications.items() if CATALOG in each.deployments]
     if application is not None:
         catalogs = [name for name in catalogs if name == application]
@@ -150,6 +148,22 @@ def _handle(application: str | None) -> Any:
         found = f"several: {', '.join(catalogs)}; name one with --application" if catalogs else "none"
         raise ConfigurationError(f"expected a running service whose configuration has `models`, found {found}")
     return serve.get_app_handle(catalogs[0]).options(_by_reference=True)  # pictures of any size
+
+
+def _connect() -> None:
+    """Connects to Ray, unless this process is connected already.
+
+    Raises:
+        ConfigurationError: None runs here, or several do.
+    """
+    if "ray" in sys.modules and import_module("ray").is_initialized():
+        return
+    found = ray_to_join(os.environ)
+    for name, value in found.environment.items():
+        os.environ.setdefault(name, value)  # Ray reads them when it is imported
+    import ray
+
+    ray.init(address=found.address, namespace="serve", log_to_driver=False, logging_level="ERROR")
 
 
 def _ordered(handle: Any, method: str, *arguments: Any) -> Any:

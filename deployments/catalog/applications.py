@@ -90,7 +90,9 @@ class RayServe:
 
     def run(self, application: Application, name: str, route_prefix: str) -> None:
         """Deploys an application, without waiting until it runs."""
-        target = serve.RunTarget(application, name, route_prefix)
+        # Serve applies the configuration's logging to the catalogue's own application only.
+        logging_config = getattr(serve.get_replica_context()._deployment_config, "logging_config", None)
+        target = serve.RunTarget(application, name, route_prefix, logging_config)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
     def delete(self, name: str) -> None:

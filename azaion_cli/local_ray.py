@@ -1,0 +1,76 @@
+"""Local Ray: finds the Ray that a service of this machine started, to connect to it.
+
+`ray start` leaves a file that names its address; `azaion serve` and `serve run` start a Ray that leaves none. Ray's own
+commands find it by the command line of its processes, and so does this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from azaion_cli.throughput import RAY_ON_LOOPBACK, running_ray
+from azaion_engine.errors import ConfigurationError
+from deployments.cluster.grpc_host import is_loopback
+
+_PROC = Path("/proc")
+_FLAG = b"--gcs-address="
+_INHERITED = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
+"""Variables of Ray's processes without which nobody connects to them."""
+
+
+class LocalRay(NamedTuple):
+    """A Ray of this machine.
+
+    Attributes:
+        address: Host and port of its head.
+        environment: Variables that a process needs to connect to it, set before `import ray`.
+    """
+
+    address: str
+    environment: dict[str, str]
+
+
+def ray_to_join(environment: Mapping[str, str], proc: Path = _PROC) -> LocalRay:
+    """Returns the Ray that runs here, or that RAY_ADDRESS names.
+
+    Args:
+        environment: The user's environment.
+        proc: Where Linux tells of processes.
+
+    Raises:
+        ConfigurationError: None runs here, or several do.
+    """
+    found = _daemons(proc)
+    if address := running_ray(environment):
+        return _with_loopback(LocalRay(address, found.get(address, {})))
+    if len(found) != 1:
+        what = f"several Rays run here: {', '.join(sorted(found))}" if found else "no Ray runs here"
+        raise ConfigurationError(f"{what}; start the service first, or set RAY_ADDRESS")
+    return _with_loopback(LocalRay(*found.popitem()))
+
+
+def _with_loopback(ray: LocalRay) -> LocalRay:
+    """Adds what keeps Ray from taking 127.0.0.1 for this machine's own address, on which such a Ray does not listen."""
+    if not is_loopback(ray.address.rpartition(":")[0]):
+        return ray
+    return ray._replace(environment={**RAY_ON_LOOPBACK, **ray.environment})
+
+
+def _daemons(proc: Path) -> dict[str, dict[str, str]]:
+    """Returns the address of each Ray whose node runs here, and of its variables those that clients need."""
+    found: dict[str, dict[str, str]] = {}
+    for folder in proc.glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes().split(b"\0")
+            address = next((each.removeprefix(_FLAG) for each in arguments if each.startswith(_FLAG)), b"").decode()
+            if not address or os.path.basename(arguments[0]) != b"raylet":
+                continue
+            lines = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended, or belongs to another user
+            continue
+        pairs = (line.partition("=") for line in lines)
+        found[address] = {name: value for name, _, value in pairs if name in _INHERITED}
+    return found
