@@ -54,4 +54,11 @@ def test_a_row_counts_what_is_lost_and_the_seconds_until_well() -> None:
     calm = Row("kill the proxy", [outcome(0, 0.5), outcome(0.25, 2, retries=True)], at, end=(0, []))
     assert calm.seconds_until_well == pytest.approx(1.5)
     assert bars(calm) == []
+    refused = [outcome(0, 0.5, "503"), outcome(0.5, 1)]
+    [missed] = bars(Row("kill the GCS, again after 10 s", refused, at))
+    assert "answer without it" in missed
+    assert bars(Row("kill a replica", refused, at)) == []
+    late = [outcome(0, 59, "503"), outcome(59, 61), outcome(0, 31, "UnavailableError: 503", retries=True)]
+    [missed] = bars(Row("kill the head, again after 10 s", late, at))
+    assert "61.0 s until well" in missed
     assert len(bars(Row("SIGTERM", outcomes[:2], at, end=(134, ["haproxy"])))) == 3
