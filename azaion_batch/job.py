@@ -135,7 +135,7 @@ def _rows(
                 reader.__call__,
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(_READS * workers.most),
+                compute=ray.data.TaskPoolStrategy(min(len(chunks), _READS * workers.most)),
                 num_cpus=_TASK_CPUS,
             )
             .map_batches(

@@ -128,9 +128,11 @@ def _peaks() -> Iterator[list[int]]:
 
 def _spilled() -> float:
     """Returns how much Ray's object store has spilled to disk, in MB."""
+    import ray
     from ray._private.internal_api import memory_summary
 
-    for line in memory_summary(stats_only=True).splitlines():
+    # Named, because an earlier Ray of this machine may not have ended yet.
+    for line in memory_summary(ray.get_runtime_context().gcs_address, stats_only=True).splitlines():
         if line.startswith("Spilled"):
             return float(line.split()[1])
     return 0.0
