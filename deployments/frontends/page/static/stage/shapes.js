@@ -67,12 +67,14 @@ export class Shapes {
   draw(context, camera) {
     const seen = this.within(camera.sight);
     const chosen = this.chosen === null ? null : seen.find(({ index }) => index === this.chosen);
-    const classes = Map.groupBy(seen, ({ classId }) => classId);
+    const crowded = seen.length > LABELLED; // thin lines and dots then leave more of the picture in sight
     context.globalAlpha = chosen ? 0.4 : 1;
-    const paths = [...classes].map(([classId, shapes]) => [classId, pathOf(shapes, camera)]);
-    const crowded = seen.length > LABELLED; // thin lines then leave more of the picture in sight
+    const isDot = crowded ? (shape) => largest(shape) * camera.scale < DOT : () => false;
+    const classes = Map.groupBy(seen, ({ classId }) => classId);
+    const paths = [...classes].map(([classId, shapes]) => [classId, pathOf(shapes.filter((shape) => !isDot(shape)), camera)]);
     for (const [, path] of paths) outline(context, path, "rgb(0 0 0 / 0.35)", crowded ? 2 : 4);
     for (const [classId, path] of paths) outline(context, path, css(classId), crowded ? 1 : 2);
+    for (const [classId, shapes] of classes) drawDots(context, shapes.filter(isDot), css(classId), camera);
     context.globalAlpha = 1;
     if (chosen) {
       const path = pathOf([chosen], camera);
@@ -120,6 +122,15 @@ function pathOf(shapes, camera) {
     }
   }
   return path;
+}
+
+/** Draws small boxes as squares: tens of thousands of them take a tenth of the time of outlines. */
+function drawDots(context, shapes, colour, camera) {
+  context.fillStyle = colour;
+  for (const shape of shapes) {
+    const [x, y] = camera.toCanvas((shape.left + shape.right) / 2, (shape.top + shape.bottom) / 2);
+    context.fillRect(x - DOT / 2, y - DOT / 2, DOT, DOT);
+  }
 }
 
 function outline(context, path, colour, width) {
