@@ -77,6 +77,12 @@ class PictureTooLargeError(PictureError):
     code = "picture_too_large"
 
 
+class TooManyBoxesError(PictureError):
+    """The boxes of a picture's tiles lie so densely that merging them would take too long."""
+
+    code = "too_many_boxes"
+
+
 # --- load and lifetime --------------------------------------------------------------------------
 
 

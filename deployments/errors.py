@@ -115,6 +115,7 @@ _STATUSES = {
     "bad_input": 422,
     "invalid_tensor": 422,
     "invalid_parameter": 422,
+    "too_many_boxes": 422,
     "invalid_request": 400,
     "unauthorized": 401,
     "key_disabled": 403,

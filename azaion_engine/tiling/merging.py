@@ -135,6 +135,7 @@ class Merger:
 
         Raises:
             InvalidTensorError: The boxes are of another size of picture, or the order of the tiles is another.
+            TooManyBoxesError: As `finish`.
         """
         if (found.picture_width, found.picture_height) != (tile.width, tile.height):
             raise InvalidTensorError(
@@ -185,7 +186,11 @@ class Merger:
             self._settle()
 
     def finish(self) -> Detections:
-        """Returns the boxes of the whole picture; the merger takes no more."""
+        """Returns the boxes of the whole picture; the merger takes no more.
+
+        Raises:
+            TooManyBoxesError: They lie too densely, see `neighbours.MOST_PAIRS`.
+        """
         self._take_whole()  # those that came last
         parts = self._final
         if self._waiting:
@@ -235,9 +240,10 @@ def merge(parts: Iterable[tuple[Tile, Detections]], picture: tuple[int, int], se
         settings: How boxes are merged.
 
     Returns:
-        The boxes in pixels of the picture, most confident first; no number of them is too many.
+        The boxes in pixels of the picture, most confident first.
 
     Raises:
+        TooManyBoxesError: They lie too densely, see `neighbours.MOST_PAIRS`.
         InvalidTensorError: The boxes of a tile are of another size of picture.
     """
     merger = Merger(picture, settings)

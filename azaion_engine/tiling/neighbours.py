@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.errors import TooManyBoxesError
+
+MOST_PAIRS = 8_000_000
+"""Pairs of boxes in one cell that are looked at: seconds on one core. 100,000 boxes of a scene give 0.7 million;
+noise, hundreds of boxes of one class on each other in every tile, gives more."""
+
 _AT_ONCE = 1 << 19
 """Pairs that are looked at together: bounds the memory where many boxes lie on one place."""
 
@@ -28,7 +34,11 @@ def overlapping_pairs(
 
     Yields:
         Two arrays of indices.
+
+    Raises:
+        TooManyBoxesError: More than `MOST_PAIRS` pairs would be looked at; raised before they are.
     """
+    pairs = 0
     sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     levels = np.ceil(np.log2(np.maximum(sides, 1))).astype(np.int64)
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
@@ -40,6 +50,12 @@ def overlapping_pairs(
         keys, owners = keys[order], owners[order]
         wanted, askers = _cells(boxes, groups, queries, level)
         first, last = keys.searchsorted(wanted), keys.searchsorted(wanted, "right")
+        pairs += int((last - first).sum())
+        if pairs > MOST_PAIRS:
+            raise TooManyBoxesError(
+                f"the tiles' {len(boxes)} boxes lie so densely that more than {MOST_PAIRS} pairs of them would be "
+                "compared; ask for a higher confidence or fewer boxes of a tile (max_detections)"
+            )
         for which, owner in _ranges(first, last):
             one, other = askers[which], owners[owner]
             # Within a level, each pair is found from both sides.

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import PictureError
+from azaion_engine.errors import PictureError, TooManyBoxesError
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.prepared import HeldPicture, HeldTile
@@ -135,7 +135,7 @@ class TiledPicture:
         return self._answered == len(self.pieces)
 
     def result(self) -> Detections | PictureError:
-        """Returns the boxes in pixels of the picture, or the first piece's error, and frees the pixels.
+        """Returns the boxes in pixels of the picture, or the first piece's or the merging's error; frees the pixels.
 
         Merging takes milliseconds; so does freeing, if the engine holds them.
         """
@@ -146,7 +146,10 @@ class TiledPicture:
         if not parts:
             [(_, found)] = self._found
             return found
-        return merge(parts, (self._height, self._width), self._settings)
+        try:
+            return merge(parts, (self._height, self._width), self._settings)
+        except TooManyBoxesError as error:
+            return error
 
     def close(self) -> None:
         """Frees the pixels; a second call does nothing. The picture may still be decoding: then this waits."""

@@ -17,6 +17,7 @@ from ray import serve
 
 from azaion_engine.detector import Detector
 from azaion_engine.engines.base import Found
+from azaion_engine.errors import PictureError
 from azaion_engine.pictures.preparing import DecodePlace
 from azaion_engine.results.detections import Detections
 from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
@@ -140,7 +141,8 @@ class Batcher:
                     self._free(picture)
                     raise
             found = await loop.run_in_executor(self._tilers, picture.result)
-        assert isinstance(found, Detections)  # an error of a piece was raised
+        if isinstance(found, PictureError):
+            raise found
         return found, run
 
     def _free(self, picture: TiledPicture) -> None:

@@ -10,12 +10,18 @@ import pytest
 from numpy.typing import NDArray
 
 from azaion_engine import Detector
-from azaion_engine.errors import InvalidParameterError, PictureTooLargeError, UndecodablePictureError
+from azaion_engine.errors import (
+    InvalidParameterError,
+    PictureTooLargeError,
+    TooManyBoxesError,
+    UndecodablePictureError,
+)
 from azaion_engine.model.file import sample_picture
 from azaion_engine.pictures.codec import decode, encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import Tiles
+from azaion_engine.tiling import neighbours
 
 SIDE = 320
 APART = {"size": SIDE, "overlap": 0, "full_picture": False}
@@ -135,3 +141,13 @@ def test_memory_of_decodes_is_given_back_when_the_caller_stops_early(
     each.close()  # type: ignore[attr-defined]
     with detector.decode_memory.hold(detector.decode_memory.limit, timeout_s=5):
         pass
+
+
+def test_a_picture_whose_tiles_have_too_many_boxes_fails_alone(
+    detector: Detector, part: NDArray[np.uint8], mosaic: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 0)
+    tiles = {"size": SIDE, "overlap": 0.5, "full_picture": False}
+    crowded, small = detector.detect_each([mosaic, part], tiles=tiles)
+    assert isinstance(crowded, TooManyBoxesError)
+    assert isinstance(small, Detections)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from azaion_engine.errors import TooManyBoxesError
 from azaion_engine.tiling import neighbours
 from azaion_engine.tiling.neighbours import overlapping_pairs
 
@@ -40,3 +41,12 @@ def test_boxes_that_only_touch_are_no_pair() -> None:
 
 def test_no_boxes_have_no_pairs() -> None:
     assert list(overlapping_pairs(np.zeros((0, 4), np.float32), np.zeros(0, np.int64))) == []
+
+
+def test_boxes_that_lie_too_densely_are_refused_before_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = _boxes(400, 1000)
+    groups = np.zeros(len(boxes), np.int64)
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(neighbours, "_ranges", lambda first, last: pytest.fail("compared"))
+    with pytest.raises(TooManyBoxesError, match=r"400 boxes .* more than 1000 pairs .* higher confidence"):
+        list(overlapping_pairs(np.repeat(boxes[:1], 400, axis=0), groups))

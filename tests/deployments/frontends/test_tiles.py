@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from azaion_engine.pictures.encoded import EncodedPicture
+from azaion_engine.tiling import neighbours
 from tests.deployments.in_process import Replica, client, replica
 from tests.stand_in import (
     BATCH_SIZE,
@@ -307,3 +308,17 @@ def test_wrong_values_too_many_tiles_and_damaged_pictures_are_refused_by_name(ru
     with replica(tiles=APART) as held:
         run(ask())
         assert free(held)
+
+
+def test_tiles_with_too_many_boxes_are_told_so_and_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 0)
+
+    async def ask() -> None:
+        with replica(tiles={**APART, "size": 32, "overlap": 0.5}) as held:
+            async with client() as asked:
+                answer = await asked.post("/detect", content=tiled_picture())
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "too_many_boxes")
+            assert "higher confidence" in answer.json()["error"]["message"]
+            await until(lambda: free(held))
+
+    asyncio.run(ask())
