@@ -41,6 +41,7 @@ _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config), _bloc
 class ClusterWithRedis(ChaosService):
     """A head node without replicas and a node with two, on this machine, begun by `ray start` with RAY_REDIS_ADDRESS.
 
+    The head's HAProxy is the only one: Serve starts HAProxy with `-dR`, and two share no port then.
     `process` is the Redis. Ray's processes are no children of this one, and are told by `MARK`.
     """
 
