@@ -72,9 +72,7 @@ def check(
 
 def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[ClusterNode]:
     """Returns the nodes of the cluster at an address with their reports."""
-    if address:
-        os.environ["RAY_ADDRESS"] = address
-    found = running_ray(os.environ)
+    found = running_ray({**os.environ, "RAY_ADDRESS": address} if address else os.environ)
     if not found:
         raise ConfigurationError(
             "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import asdict
@@ -111,6 +112,7 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
         ran = azaion("cluster", "check", "--address", wrong)
         assert ran.code == ExitCode.ENVIRONMENT
         assert f"nobody answers at {wrong}" in ran.err
+        assert "RAY_ADDRESS" not in os.environ, "who runs later would join it"
 
 
 def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
