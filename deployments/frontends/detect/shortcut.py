@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from typing import Any
 
 from ray import serve
@@ -70,7 +71,8 @@ class Shortcut:
             return
         request_id = headers.get(HEADER)
         if request_id is None:
-            request_id = b"%032x" % random.getrandbits(128)  # unique, not secret: uuid4 asks the kernel each time
+            # Like Serve's own; unique, not secret: uuid4 would ask the kernel for each.
+            request_id = str(uuid.UUID(int=random.getrandbits(128), version=4)).encode()
             scope["headers"] = [*scope["headers"], (HEADER, request_id)]
 
         async def send_with_id(message: Message) -> None:
