@@ -51,6 +51,19 @@ EngineOption = Annotated[
     Literal["auto", "tensorrt", "onnx"] | None,
     typer.Option("--engine", help="Default: auto, TensorRT where there is a GPU and ONNX Runtime elsewhere."),
 ]
+ConfidenceOption = Annotated[
+    float | None, typer.Option("--confidence", "-c", help="Threshold, 0 to 1; default 0.25.", min=0, max=1)
+]
+ClassesOption = Annotated[
+    str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
+]
+BandsOption = Annotated[
+    str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
+]
+GsdOption = Annotated[
+    float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
+]
+RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")]
 TilesOption = Annotated[
     str | None,
     typer.Option(

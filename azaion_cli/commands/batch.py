@@ -9,10 +9,15 @@ import typer
 from azaion_cli.detecting.scenes import parse_bands
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import (
+    BandsOption,
     BatchOption,
+    ClassesOption,
+    ConfidenceOption,
     EngineOption,
+    GsdOption,
     JsonOption,
     ModelOption,
+    RecursiveOption,
     SetOption,
     TilesOption,
     VerboseOption,
@@ -33,23 +38,15 @@ def batch(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results, or an address.")],
     model: ModelOption = "demo",
     engine: EngineOption = None,
-    confidence: Annotated[
-        float | None, typer.Option("--confidence", "-c", help="Threshold, 0 to 1; default 0.25.", min=0, max=1)
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
-    ] = None,
+    confidence: ConfidenceOption = None,
+    classes: ClassesOption = None,
     format_: Annotated[
         Literal["parquet", "jsonl", "coco", "geojson"],
         typer.Option("--format", "-f", help="Also one document of all results: JSON lines, COCO or map polygons."),
     ] = "parquet",
-    bands: Annotated[
-        str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
-    ] = None,
-    gsd: Annotated[
-        float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
-    ] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")] = False,
+    bands: BandsOption = None,
+    gsd: GsdOption = None,
+    recursive: RecursiveOption = False,
     every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video.", min=1)] = 1,
     tiles: TilesOption = None,
     batch_size: BatchOption = None,

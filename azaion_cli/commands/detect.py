@@ -11,10 +11,15 @@ from azaion_cli.detecting.formats import Format
 from azaion_cli.detecting.scenes import parse_bands
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import (
+    BandsOption,
     BatchOption,
+    ClassesOption,
+    ConfidenceOption,
     EngineOption,
+    GsdOption,
     JsonOption,
     ModelOption,
+    RecursiveOption,
     SetOption,
     TilesOption,
     VerboseOption,
@@ -36,12 +41,8 @@ def detect(
     ],
     model: ModelOption = "demo",
     engine: EngineOption = None,
-    confidence: Annotated[
-        float | None, typer.Option("--confidence", "-c", help="Threshold, 0 to 1; default 0.25.", min=0, max=1)
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option("--classes", help="Ids or names to keep, e.g. car,truck; default: all.")
-    ] = None,
+    confidence: ConfidenceOption = None,
+    classes: ClassesOption = None,
     format_: Annotated[
         Format,
         typer.Option("--format", "-f", help="JSON lines, CSV, YOLO label files, one COCO document, or map polygons."),
@@ -52,12 +53,8 @@ def detect(
     draw: Annotated[
         Path | None, typer.Option("--draw", metavar="FOLDER", help="Also draw the boxes, into JPEG files there.")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option("--bands", help="Bands of a TIFF for red, green, blue, e.g. 4,3,2, or one for grey.")
-    ] = None,
-    gsd: Annotated[
-        float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
-    ] = None,
+    bands: BandsOption = None,
+    gsd: GsdOption = None,
     scene_gsd: Annotated[
         float | None, typer.Option("--scene-gsd", help="Metres a pixel of TIFFs that do not say so themselves.")
     ] = None,
@@ -68,7 +65,7 @@ def detect(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist already; inputs never are.")
     ] = False,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")] = False,
+    recursive: RecursiveOption = False,
     every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video or stream.", min=1)] = 1,
     track: Annotated[
         bool,

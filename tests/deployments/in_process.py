@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -87,3 +88,13 @@ def client() -> httpx.AsyncClient:
     """Returns a client of the ASGI application; use it inside `replica` and on one event loop."""
     transport = httpx.ASGITransport(create_api(), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://in.process", timeout=60)
+
+
+def ask(path: str, picture: bytes) -> httpx.Response:
+    """Posts a body to the application; use it inside `replica`, outside of an event loop."""
+
+    async def post() -> httpx.Response:
+        async with client() as asked:
+            return await asked.post(path, content=picture)
+
+    return asyncio.run(post())

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +18,7 @@ from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.service import DetectorService
 from tests.azaion_engine import signatures as s
 from tests.deployments.frontends.documented import check
-from tests.deployments.in_process import client, replica
+from tests.deployments.in_process import ask, replica
 
 EXPECTED = s.KEYPOINTS * np.array([2, 2, 1], np.float32)
 
@@ -30,14 +29,6 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Detector
     path.write_bytes(s.pose_model(raw=request.param == "raw"))
     with replica(lambda _: Detector.open(model=str(path), engine="onnx"), decode_threads=1) as held:
         yield held.service
-
-
-def ask(path: str, picture: bytes) -> httpx.Response:
-    async def post() -> httpx.Response:
-        async with client() as asked:
-            return await asked.post(path, content=picture)
-
-    return asyncio.run(post())
 
 
 def test_a_picture_is_answered_with_keypoints(service: DetectorService) -> None:

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,7 +19,7 @@ from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.service import DetectorService
 from tests.azaion_engine import signatures as s
 from tests.deployments.frontends.documented import check
-from tests.deployments.in_process import client, replica
+from tests.deployments.in_process import ask, replica
 
 ANGLES, SCALE = s.ORIENTED[:, 4], np.array([2, 2, 2, 2, 1])
 
@@ -31,14 +30,6 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Detector
     path.write_bytes(s.oriented_model(raw=request.param == "raw"))
     with replica(lambda _: Detector.open(model=str(path), engine="onnx"), decode_threads=1) as held:
         yield held.service
-
-
-def ask(path: str, picture: bytes) -> httpx.Response:
-    async def post() -> httpx.Response:
-        async with client() as asked:
-            return await asked.post(path, content=picture)
-
-    return asyncio.run(post())
 
 
 def test_a_picture_is_answered_with_angles_and_corners(service: DetectorService) -> None:
