@@ -25,7 +25,6 @@ from pathlib import Path
 from tests.deploy.dockerfile import Dockerfile, Instruction, Stage, assignments, context_files, exec_form, substitute
 
 ROOT = Path(__file__).parents[2]
-MIRROR = "http://deb.debian.org/debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FROM_HOST = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -127,7 +126,7 @@ class Builder:
         release = name.removeprefix("debian:").removesuffix("-slim")
         root = self._work / f"debian-{release}"
         if not (root / "etc" / "debian_version").exists():
-            subprocess.run(["debootstrap", "--variant=minbase", release, str(root), MIRROR], check=True)
+            subprocess.run(["debootstrap", "--variant=minbase", release, str(root)], check=True)
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
         return root
 
