@@ -10,6 +10,7 @@ from azaion_engine.errors import AzaionError
 from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
 from azaion_engine.pictures.bounds.jpeg_entropy import has_blank
 from azaion_engine.pictures.bounds.jpeg_segments import find_scans
+from azaion_engine.pictures.bounds.png_rows import check_rows
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import (
     OpenedPicture,
@@ -183,6 +184,8 @@ class EncodedPicture:
                 picture = self._decode_jpeg(opened)
             else:
                 opened.pillow.load()
+                if header.format == "PNG":
+                    check_rows(opened.pillow, opened.data)
                 picture = to_rgb(opened.pillow, opened.data)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)

@@ -31,7 +31,11 @@ def to_rgb(image: ImageFile.ImageFile, data: bytes) -> NDArray[np.uint8]:
         data: The file that it was decoded from.
     """
     if image.mode in DEEP_GREY_MODES:  # a PNG: `readers` decode other formats
-        grey = to_8_bits(np.asarray(image).astype(np.uint16), _WHITE)
+        samples = np.empty((image.height, image.width), np.uint16)
+        for top, strip in _strips(image):  # Pillow's export of a whole picture holds it three times
+            samples[top : top + strip.height] = np.asarray(strip)
+        grey = to_8_bits(samples, _WHITE)
+        del samples
         return np.repeat(grey[..., None], 3, axis=2)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     for top, strip in _strips(image):
