@@ -12,6 +12,7 @@ from typing import NamedTuple
 from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
+from azaion_engine.pictures.bounds.tiff_pieces import check_filled
 from azaion_engine.pictures.bounds.tiff_rewriting import as_little_endian
 
 MOST_ENTRIES = 1 << 12
@@ -110,6 +111,7 @@ def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
             encoded[tag] = (kind, number, data[start : start + length])
     layout = TiffLayout(values, order == ">", nodata)
     piece_bytes = _check_pieces(data, layout, max_pixels)
+    check_filled(data, layout)
     orientation = layout.one(_ORIENTATION, 1)
     if big and order == ">" and not layout.is_deep:
         lean = _turned(data, encoded)
