@@ -10,18 +10,19 @@ from typing import Annotated
 
 import typer
 
-from azaion_cli.commands import cache, cluster, keys
 from azaion_cli.commands.batch import batch
-from azaion_cli.commands.bench import bench
-from azaion_cli.commands.build import build
-from azaion_cli.commands.deploy import deploy
 from azaion_cli.commands.detect import detect
-from azaion_cli.commands.doctor import doctor
-from azaion_cli.commands.eval import eval_
-from azaion_cli.commands.inspect import inspect
-from azaion_cli.commands.quantize import quantize
-from azaion_cli.commands.serve import serve
-from azaion_cli.commands.tune import tune
+from azaion_cli.commands.models import cache
+from azaion_cli.commands.models.bench import bench
+from azaion_cli.commands.models.build import build
+from azaion_cli.commands.models.eval import eval_
+from azaion_cli.commands.models.inspect import inspect
+from azaion_cli.commands.models.quantize import quantize
+from azaion_cli.commands.service import cluster, keys
+from azaion_cli.commands.service.deploy import deploy
+from azaion_cli.commands.service.doctor import doctor
+from azaion_cli.commands.service.serve import serve
+from azaion_cli.commands.service.tune import tune
 from azaion_cli.console import log_as_json, say_error
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
 from azaion_cli.library_lines import library_lines_as_json

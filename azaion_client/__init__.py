@@ -11,7 +11,8 @@ the standard library. Client and service share only the HTTP contract of `docs/o
 
 from __future__ import annotations
 
-from azaion_client.client import AsyncClient, Client
+from azaion_client.async_client import AsyncClient
+from azaion_client.client import Client
 from azaion_client.errors import (
     AccessError,
     BadPictureError,

@@ -1,31 +1,24 @@
-"""Client and AsyncClient: a pool of connections to one service, and a method for each request."""
+"""Client: a pool of connections to one service, and a method for each request."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
 from azaion_client import conversation
-from azaion_client.conversation import Conversation, Pause, Read, Send, Terms
+from azaion_client.conversation import Terms
 from azaion_client.errors import RequestFailedError
 from azaion_client.picture import Picture, read_picture
 from azaion_client.results import Detections, ModelCard
 from azaion_client.retry import RetryPolicy
+from azaion_client.steps import Conversation, Pause, Read, Result, Step
+from azaion_client.transport import client_options, request_arguments
 
-Result = TypeVar("Result")
 Classes = Collection[int | str]
-
-CONNECT_TIMEOUT_S = 5.0
-KEY_HEADER = "X-API-Key"
-KEY_VARIABLE = "AZAION_KEY"
-CONNECTIONS = 100
-"""Maximum number of connections, all kept alive; httpx's default is 100, of which it keeps 20."""
 
 
 class Client:
@@ -54,7 +47,7 @@ class Client:
             key: The service's key, sent as `X-API-Key`; default: the environment variable AZAION_KEY, if it is set.
         """
         self._terms = Terms(timeout_s, retry or RetryPolicy())
-        self._http = httpx.Client(**_options(base_url, headers, key))
+        self._http = httpx.Client(**client_options(base_url, headers, key))
 
     def detect(
         self,
@@ -191,152 +184,12 @@ class Client:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _take(self, step: conversation.Step) -> Any:
+    def _take(self, step: Step) -> Any:
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         if isinstance(step, Read):
             return read_picture(step.picture)
         try:
-            return self._http.request(**_request(step))
+            return self._http.request(**request_arguments(step))
         except httpx.RequestError as error:
             return error
-
-
-class AsyncClient:
-    """`Client` for asyncio: the same methods as coroutines; tasks may share one.
-
-    Close it, or use it as an asynchronous context manager.
-    """
-
-    def __init__(
-        self,
-        base_url: str = "http://127.0.0.1:8000",
-        *,
-        timeout_s: float = 60.0,
-        retry: RetryPolicy | None = None,
-        headers: Mapping[str, str] | None = None,
-        key: str | None = None,
-    ) -> None:
-        """Takes the arguments of `Client`."""
-        self._terms = Terms(timeout_s, retry or RetryPolicy())
-        self._http = httpx.AsyncClient(**_options(base_url, headers, key))
-
-    async def detect(
-        self,
-        picture: Picture,
-        *,
-        confidence: float | None = None,
-        classes: Classes | None = None,
-        iou: float | None = None,
-        max_detections: int | None = None,
-        tiles: str | int | None = None,
-        request_id: str | None = None,
-    ) -> Detections:
-        """Finds the objects in one picture: see `Client.detect`."""
-        return await self._hold(
-            conversation.detect(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
-            )
-        )
-
-    async def detect_many(
-        self,
-        pictures: Iterable[Picture],
-        *,
-        confidence: float | None = None,
-        classes: Classes | None = None,
-        iou: float | None = None,
-        max_detections: int | None = None,
-        tiles: str | int | None = None,
-        request_id: str | None = None,
-    ) -> list[Detections | RequestFailedError]:
-        """Finds the objects in each of several pictures: see `Client.detect_many`."""
-        return await self._hold(
-            conversation.detect_many(
-                self._terms,
-                pictures,
-                conversation.question(confidence, classes, iou, max_detections, tiles),
-                request_id,
-            )
-        )
-
-    async def draw(
-        self,
-        picture: Picture,
-        *,
-        confidence: float | None = None,
-        classes: Classes | None = None,
-        iou: float | None = None,
-        max_detections: int | None = None,
-        tiles: str | int | None = None,
-        request_id: str | None = None,
-    ) -> bytes:
-        """Returns the picture with its boxes drawn, JPEG bytes: see `Client.draw`."""
-        return await self._hold(
-            conversation.draw(
-                self._terms, picture, conversation.question(confidence, classes, iou, max_detections, tiles), request_id
-            )
-        )
-
-    async def model(self) -> ModelCard:
-        """Returns the model's card: see `Client.model`."""
-        return await self._hold(conversation.model(self._terms))
-
-    async def ready(self) -> bool:
-        """Returns whether the service is ready: see `Client.ready`."""
-        return await self._hold(conversation.ready())
-
-    async def wait_until_ready(self, timeout_s: float = 120.0) -> None:
-        """Waits until the service is ready: see `Client.wait_until_ready`."""
-        await self._hold(conversation.wait_until_ready(timeout_s))
-
-    async def close(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _hold(self, talk: Conversation[Result]) -> Result:
-        try:
-            step = next(talk)
-            while True:
-                step = talk.send(await self._take(step))
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-
-    async def _take(self, step: conversation.Step) -> Any:
-        if isinstance(step, Pause):
-            return await asyncio.sleep(step.seconds)
-        if isinstance(step, Read):
-            return await asyncio.to_thread(read_picture, step.picture)  # reading blocks, e.g. on a network drive
-        try:
-            return await self._http.request(**_request(step))
-        except httpx.RequestError as error:
-            return error
-
-
-def _options(base_url: str, headers: Mapping[str, str] | None, key: str | None) -> dict[str, Any]:
-    sent = httpx.Headers(headers)
-    # Not Authorization: that may be a reverse proxy's. Stripped: a file or a shell may add the end of its line.
-    if (key := (os.environ.get(KEY_VARIABLE, "") if key is None else key).strip()) and KEY_HEADER not in sent:
-        sent[KEY_HEADER] = key
-    limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    return {"base_url": base_url, "headers": sent, "limits": limits}
-
-
-def _request(step: Send) -> dict[str, Any]:
-    return {
-        "method": step.method,
-        "url": step.path,
-        "params": step.params,
-        "headers": step.headers,
-        "content": step.content,
-        "files": step.files,
-        "timeout": httpx.Timeout(step.timeout_s, connect=min(step.timeout_s, CONNECT_TIMEOUT_S)),
-    }

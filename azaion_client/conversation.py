@@ -1,4 +1,4 @@
-"""Conversations: the client's requests, retries and parsing of answers, without any input or output.
+"""Conversations: the client's requests and their retries, without any input or output.
 
 Each is a generator: it yields the next step, receives the outcome of the step, and returns its result.
 `Client` and `AsyncClient` differ only in how they execute the steps.
@@ -7,72 +7,29 @@ Each is a generator: it yields the next step, receives the outcome of the step, 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Generator, Iterable
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
-from azaion_client.errors import (
-    NotReadyError,
-    RequestFailedError,
-    UnexpectedAnswerError,
-    UnreachableError,
-    request_failed,
+from azaion_client.answers import (
+    REQUEST_ID,
+    failure_of,
+    is_per_picture,
+    read_as,
+    read_entries,
+    read_object,
+    unnamed_code,
 )
+from azaion_client.errors import NotReadyError, RequestFailedError, UnexpectedAnswerError, UnreachableError
 from azaion_client.picture import Picture
 from azaion_client.results import Detections, ModelCard
-from azaion_client.retry import NOT_READY, RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, is_away, retry_after
+from azaion_client.retry import NOT_READY, RETRIED_BREAKS, RETRIED_STATUSES, Attempts, RetryPolicy, is_away
+from azaion_client.steps import Conversation, Pause, Read, Send
 
-REQUEST_ID = "X-Request-ID"
 POLL_S = 0.5
 """Seconds between two checks of a starting service; an engine build takes minutes."""
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Send:
-    """Step: send a request; its outcome is the whole `httpx.Response` or the `httpx.RequestError`.
-
-    Attributes:
-        method: GET or POST.
-        path: Below the base URL.
-        timeout_s: Timeout of each network operation, seconds.
-        params: Query parameters.
-        headers: Added to the client's own.
-        content: The body, if it is not multipart.
-        files: Parts of a multipart body: (field, (file name, bytes, type)).
-    """
-
-    method: str
-    path: str
-    timeout_s: float = 5.0
-    params: dict[str, str] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-    content: bytes | None = None
-    files: list[tuple[str, tuple[str, bytes, str]]] | None = None
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Step: wait; its outcome is None."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Read:
-    """Step: read a picture; its outcome is bytes."""
-
-    picture: Picture
-
-
-Step = Send | Pause | Read
-Conversation = Generator[Step, Any, Result]
 
 
 @dataclass(frozen=True)
@@ -88,21 +45,12 @@ class Terms:
     retry: RetryPolicy
 
 
-@dataclass(frozen=True)
-class _Error:
-    """The service's error shape, for a whole request or for one picture."""
-
-    code: str
-    message: str
-    status: int
-
-
 def detect(
     terms: Terms, picture: Picture, question: dict[str, str], request_id: str | None
 ) -> Conversation[Detections]:
     """Returns the boxes of one picture."""
     answer = yield from _post(terms, picture, question, request_id)
-    return _read(Detections, {**_json(answer), "request_id": answer.headers.get(REQUEST_ID)}, answer)
+    return read_as(Detections, {**read_object(answer), "request_id": answer.headers.get(REQUEST_ID)}, answer)
 
 
 def draw(terms: Terms, picture: Picture, question: dict[str, str], request_id: str | None) -> Conversation[bytes]:
@@ -136,7 +84,7 @@ def detect_many(
 def model(terms: Terms) -> Conversation[ModelCard]:
     """Returns the model's card."""
     answer = yield from _answer(Send("GET", "/model"), Attempts(terms.retry, terms.timeout_s))
-    return _read(ModelCard, _json(answer), answer)
+    return read_as(ModelCard, read_object(answer), answer)
 
 
 def ready() -> Conversation[bool]:
@@ -200,7 +148,7 @@ def _detect_parts(
             if not results:
                 raise
             break  # earlier results stay: boxes, and the errors of refused parts
-        results.update(zip(asked, _entries(answer, len(asked)), strict=True))
+        results.update(zip(asked, read_entries(answer, len(asked)), strict=True))
         refused = {
             index: entry
             for index in asked
@@ -214,26 +162,12 @@ def _detect_parts(
     return [results[index] for index in range(len(parts))]
 
 
-def _entries(answer: httpx.Response, expected: int) -> list[Detections | RequestFailedError]:
-    body = _json(answer)
-    entries = body.get("pictures")
-    if not isinstance(entries, list) or len(entries) != expected:
-        raise UnexpectedAnswerError(f"expected {expected} pictures from {answer.url}, got {answer.text[:200]!r}")
-    common = {"model": body.get("model"), "request_id": answer.headers.get(REQUEST_ID)}
-    return [
-        _failed(answer, entry["error"])
-        if isinstance(entry, dict) and "error" in entry
-        else _read(Detections, {**entry, **common} if isinstance(entry, dict) else entry, answer)
-        for entry in entries
-    ]
-
-
 def _not_ready() -> Conversation[str | None]:
     """Returns why the service is not ready; None if it is."""
     outcome: httpx.Response | httpx.RequestError = yield Send("GET", "/readyz")
     if isinstance(outcome, httpx.RequestError):
         return _unreachable(outcome)
-    return None if outcome.status_code == 200 else str(_failure(outcome))
+    return None if outcome.status_code == 200 else str(failure_of(outcome))
 
 
 def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
@@ -251,11 +185,11 @@ def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
             failure = UnreachableError(_unreachable(outcome))
             failure.__cause__ = outcome
             retried = away = isinstance(outcome, RETRIED_BREAKS)
-        elif outcome.is_success or _is_per_picture(outcome):
+        elif outcome.is_success or is_per_picture(outcome):
             return outcome
         else:
-            failure = _failure(outcome)
-            unnamed = failure.code == _unnamed(failure.status)
+            failure = failure_of(outcome)
+            unnamed = failure.code == unnamed_code(failure.status)
             away = is_away(failure.status, failure.message) if unnamed else failure.code == NOT_READY
             retried = away or failure.status in RETRIED_STATUSES
         wait = attempts.wait_after(failure, away) if retried else None
@@ -266,57 +200,6 @@ def _answer(send: Send, attempts: Attempts) -> Conversation[httpx.Response]:
 
 def _unreachable(error: httpx.RequestError) -> str:
     return f"{error.request.url}: {type(error).__name__} {error}".rstrip()
-
-
-def _is_per_picture(answer: httpx.Response) -> bool:
-    """Returns whether each picture carries its own error; an error status is then the first picture's."""
-    try:
-        return "pictures" in _json(answer)
-    except UnexpectedAnswerError:
-        return False
-
-
-def _failure(answer: httpx.Response) -> RequestFailedError:
-    """Reads an error answer: in the service's error shape or, from another server, by status and text."""
-    try:
-        return _failed(answer, _json(answer).get("error"))
-    except UnexpectedAnswerError:
-        text = answer.text[:200].strip() or answer.reason_phrase
-        return _failed(answer, {"code": _unnamed(answer.status_code), "message": text, "status": answer.status_code})
-
-
-def _unnamed(status: int) -> str:
-    """Returns the code of an error answer that is not in the service's error shape."""
-    return f"http_{status}"
-
-
-def _failed(answer: httpx.Response, error: Any) -> RequestFailedError:
-    read = _read(_Error, error, answer)
-    headers = answer.headers
-    return request_failed(read.status, read.code, read.message, headers.get(REQUEST_ID), retry_after(headers))
-
-
-def _json(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise UnexpectedAnswerError(f"expected a JSON object from {answer.url}, got {answer.text[:200]!r}")
-    return body
-
-
-def _read(shape: type[Result], body: Any, answer: httpx.Response) -> Result:
-    try:
-        result: Result = _reader(shape).validate_python(body)  # type: ignore[arg-type]  # mypy: a type is hashable
-    except ValidationError as error:
-        raise UnexpectedAnswerError(f"{answer.url} answered no {shape.__name__.strip('_')}: {error}") from error
-    return result
-
-
-@cache
-def _reader(shape: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)  # built on first use: compiling a schema is slow
 
 
 def _named(request_id: str | None) -> dict[str, str]:

@@ -20,6 +20,7 @@ from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quic
 from deployments.access.guard import Guard
 from deployments.access.keys_file import KeysFile
 from deployments.access.ledger_actor import quotas_of
+from deployments.answer import Answer, RowAnswer
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
 from deployments.errors import VersionRefusedError
@@ -28,7 +29,7 @@ from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
-from deployments.service import Answer, DetectorService, RowAnswer
+from deployments.service import DetectorService
 from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
 from deployments.versions.comparison import compare

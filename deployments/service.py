@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.detector import Detector
@@ -27,10 +26,12 @@ from azaion_engine.settings import Tiles
 from azaion_engine.tiling.settings import TilesWish, tiles_of
 from azaion_engine.tiling.tiled_picture import TiledPicture
 from deployments.access.guard import Guard, current_admission
+from deployments.answer import Answer, RowAnswer
 from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.tiled_run import TiledRun
 from deployments.errors import DeadlineExceededError
+from deployments.model_card import model_card
 from deployments.reception import Reception
 from deployments.settings import VERSION_DIGITS, ServiceSettings
 from deployments.watching.log import RequestLog
@@ -45,30 +46,6 @@ _SMALL = 8 * 2**20
 
 _DRAWING_BYTES = 16
 """Bytes a pixel that drawing boxes and encoding the JPEG take: the drawn copies, BGR, and the JPEG itself."""
-
-
-class Answer(NamedTuple):
-    """Result for one picture.
-
-    Attributes:
-        detections: The boxes, in pixels of the picture.
-        times: How long each stage took.
-    """
-
-    detections: Detections
-    times: StageTimes
-
-
-class RowAnswer(NamedTuple):
-    """The network's result for one row of its input.
-
-    Attributes:
-        rows: float32 `[k, columns]` in pixels of the network input, as `Head.rows` describes them.
-        times: How long each stage took.
-    """
-
-    rows: NDArray[np.float32]
-    times: StageTimes
 
 
 class DetectorService:
@@ -278,35 +255,8 @@ class DetectorService:
         return await asyncio.get_running_loop().run_in_executor(self._batcher.decoders, convert)
 
     def describe(self) -> dict[str, Any]:
-        """Returns the model card: name, engine, head, input size, batch, classes, limits."""
-        engine = self.detector.engine
-        choice = engine.choice
-        notes = list(choice.notes)
-        if engine.origin and engine.origin.agreement:
-            notes.append(f"the engine in {engine.origin.agreement.precision}: {engine.origin.agreement}")
-        height, width = engine.get_input_shape()
-        return {
-            "name": self.detector.model_name,
-            "version": self.version,
-            "sha256": self.detector.info.sha256 if self.detector.info else None,
-            "engine": engine.name,
-            "head": {
-                "name": choice.head.name,
-                "recognised_as": choice.family,
-                "pictures": choice.form.describe(),
-                "notes": notes,
-            },
-            "input": {"height": height, "width": width},
-            "batch_size": engine.get_batch_size(),
-            "classes": {str(class_id): name for class_id, name in sorted(self.detector.names.items())},
-            "confidence": self.detector.confidence,
-            "limits": {
-                "max_picture_bytes": self.settings.max_picture_bytes,
-                "max_picture_pixels": self.settings.max_picture_pixels,
-                "max_pictures": self.settings.pictures_at_once,
-                "timeout_s": self.settings.timeout_s,
-            },
-        }
+        """Returns the model card, as `model_card` describes it."""
+        return model_card(self.detector, self.settings, self.version)
 
     def refuse_when_full(self) -> None:
         """Raises OverloadedError if the queue is full."""

@@ -13,8 +13,8 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.answer import Answer
 from deployments.app import build_application
-from deployments.service import Answer
 from deployments.settings import ServiceSettings
 from tests.deployments.frontends import documented
 from tests.stand_in import grey_picture, open_stand_in

@@ -21,7 +21,7 @@ from azaion_engine.errors import GpuLostError, UndecodablePictureError
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm, PixelPicture
-from deployments.service import Answer
+from deployments.answer import Answer
 from deployments.settings import ServiceSettings
 
 POISON, LOST, BROKEN = 250, 240, 230

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import azaion_client.async_client
 import azaion_client.client
 import azaion_client.retry
 from azaion_client import AsyncClient, Client
@@ -170,7 +171,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         waited.append(seconds)
 
     monkeypatch.setattr(azaion_client.client, "time", SimpleNamespace(sleep=waited.append))
-    monkeypatch.setattr(azaion_client.client, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread))
+    monkeypatch.setattr(
+        azaion_client.async_client, "asyncio", SimpleNamespace(sleep=sleep, to_thread=asyncio.to_thread)
+    )
     clock = SimpleNamespace(monotonic=lambda: start + sum(waited), time=time.time)
     monkeypatch.setattr(azaion_client.retry, "time", clock)
     monkeypatch.setattr(azaion_client.retry, "random", SimpleNamespace(uniform=lambda low, high: high))

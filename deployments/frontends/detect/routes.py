@@ -19,14 +19,16 @@ from azaion_engine.errors import (
     UnsupportedPictureError,
     quote,
 )
+from deployments.answer import Answer
 from deployments.frontends.body import Service, ServingService, arriving, this_service, whole_body
 from deployments.frontends.detect import schema
+from deployments.frontends.detect.error_schema import ErrorAnswer, error_answers
 from deployments.frontends.detect.form import is_form, read_form
 from deployments.frontends.detect.parameters import DetectParameters, refuse_unknown, with_form
 from deployments.frontends.failures import explain, retry_after
 from deployments.frontends.negotiation import qualities
 from deployments.frontends.query import no_query
-from deployments.service import Answer, DetectorService
+from deployments.service import DetectorService
 
 router = APIRouter()
 
@@ -40,10 +42,8 @@ router = APIRouter()
     responses={
         **schema.DETECT_ANSWERS,
         # If no picture of a multipart request can be used, the status is the first error's and all errors are listed.
-        **schema.error_answers(
-            400, 408, 413, 415, 429, 500, 503, 504, shape=schema.ErrorAnswer | schema.DetectManyAnswer
-        ),
-        **schema.error_answers(401, 403, 422),
+        **error_answers(400, 408, 413, 415, 429, 500, 503, 504, shape=ErrorAnswer | schema.DetectManyAnswer),
+        **error_answers(401, 403, 422),
     },
     openapi_extra=schema.DETECT_BODY,
 )
@@ -84,7 +84,7 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     tags=["service"],
     summary="Describe the model",
     response_model=schema.ModelCard,
-    responses=schema.error_answers(401, 403, 422),
+    responses=error_answers(401, 403, 422),
     dependencies=[Depends(no_query)],
 )
 async def model(service: ServingService) -> JSONResponse:
@@ -103,7 +103,7 @@ async def healthz() -> JSONResponse:
     tags=["service"],
     summary="Would pictures be answered?",
     response_model=schema.Status,
-    responses=schema.error_answers(503),
+    responses=error_answers(503),
 )
 async def readyz(service: ServingService) -> JSONResponse:
     """Answers 200 when pictures would be answered, else 503 with the reason."""

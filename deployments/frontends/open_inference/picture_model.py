@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError, quote
+from deployments.answer import Answer
 from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.bounds.body_limits import HEADER_BYTES, MOST_JSON_BYTES, BodyLimits
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
-from deployments.service import Answer, DetectorService
+from deployments.service import DetectorService
 from deployments.watching.stage_times import StageTimes
 
 _MOST_PICTURES_BYTES = 2**27

@@ -14,7 +14,7 @@ import pytest
 from azaion_cli.checks.check import Check
 from azaion_cli.checks.cluster import ClusterNode, cluster_checks
 from azaion_cli.checks.node import NodeReport, OpenPort, report_of_node
-from azaion_cli.commands import cluster
+from azaion_cli.commands.service import cluster
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.version import __version__
 from tests.azaion_cli.conftest import Ran

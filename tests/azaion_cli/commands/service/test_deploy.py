@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azaion_cli.commands import deploy
+from azaion_cli.commands.service import deploy
 from azaion_engine.errors import ConfigurationError
 
 

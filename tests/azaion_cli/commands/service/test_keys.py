@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from azaion_cli.commands.keys import read_time
+from azaion_cli.commands.service.keys import read_time
 from azaion_cli.exit_codes import ExitCode
 from deployments.access.keys_file import KeysFile
 from tests.azaion_cli.conftest import Ran

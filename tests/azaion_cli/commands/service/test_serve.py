@@ -27,7 +27,7 @@ from tests.ports import listeners_of, row_of, table, unlike_table
 from tests.running_serve import free_port
 
 Cli = Callable[..., Ran]
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def listeners(port: int) -> set[tuple[str, str]]:

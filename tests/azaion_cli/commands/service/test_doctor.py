@@ -90,7 +90,7 @@ def test_a_cache_that_cannot_be_written_is_a_problem(azaion: Cli, no_gpu: None) 
 
 
 def test_each_of_several_models_is_checked(azaion: Cli, no_gpu: None, tmp_path: Path) -> None:
-    good = Path(__file__).parents[3] / "configs" / "several_models.yaml"
+    good = Path(__file__).parents[4] / "configs" / "several_models.yaml"
     assert checks(azaion("doctor", good, "--json"))["configuration"]["status"] == "ok"
     bad = tmp_path / "bad.yaml"
     for wrong, words in (
@@ -102,7 +102,7 @@ def test_each_of_several_models_is_checked(azaion: Cli, no_gpu: None, tmp_path: 
 
 
 def test_a_configuration_is_checked_without_starting_anything(azaion: Cli, no_gpu: None, tmp_path: Path) -> None:
-    good = Path(__file__).parents[3] / "configs" / "cpu.yaml"
+    good = Path(__file__).parents[4] / "configs" / "cpu.yaml"
     ran = azaion("doctor", good, "--json")
     assert (ran.code, checks(ran)["configuration"]["status"]) == (ExitCode.OK, "ok")
     bad = tmp_path / "bad.yaml"

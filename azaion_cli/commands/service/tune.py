@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from azaion_cli.commands.serve import application_args
-from azaion_cli.commands.serve_config import serve_config
+from azaion_cli.commands.service.serve import application_args
+from azaion_cli.commands.service.serve_config import serve_config
 from azaion_cli.console import print_json, print_pairs, print_table, say
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import EngineOption, JsonOption, ModelOption, VerboseOption

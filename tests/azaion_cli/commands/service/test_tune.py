@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from azaion_cli.commands.tune import scaled_sample
+from azaion_cli.commands.service.tune import scaled_sample
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.tuning import tuner
 from azaion_cli.tuning.client import Request
@@ -28,7 +28,7 @@ from deployments.settings import ServiceSettings
 from tests.azaion_cli.conftest import Ran
 
 Cli = Callable[..., Ran]
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FIRST = b'{"boxes": []}'
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from azaion_cli.commands.serve_config import serve_config
+from azaion_cli.commands.service.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import (
     DEFAULT_CONFIG,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from azaion_cli.commands.cache import describe, print_plans
+from azaion_cli.commands.models.cache import describe, print_plans
 from azaion_cli.console import make_table, megabytes, print_json, print_pairs, print_table
 from azaion_cli.options import CacheOption, JsonOption, SetOption, VerboseOption, existing_model, read_settings
 from azaion_engine.errors import AzaionError, ModelError

@@ -1,0 +1,1 @@
+"""Commands about a model file and the engines that are made from it."""

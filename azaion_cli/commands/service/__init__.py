@@ -1,0 +1,1 @@
+"""Commands about the running service, its cluster and the machine below it."""
