@@ -7,8 +7,9 @@ import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-READY_WITHIN_S = 0.8
-"""Seconds for the answer to a probe; probes usually wait for one second, Serve for a replica much longer."""
+READY_WITHIN_S = 0.5
+"""Seconds for the answer to a probe. A probe usually waits for one second; on a host whose replicas are all starting, the
+proxy may be late by a third of that. Serve waits for a replica much longer."""
 
 PROBES = ("/readyz", "/ready")
 """Ends of the probes' paths: the service's own, and the Open Inference Protocol's for the server and for a model."""
