@@ -8,8 +8,8 @@ import json
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READY_WITHIN_S = 0.5
-"""Seconds for the answer to a probe. A probe usually waits for one second; on a host whose replicas are all starting, the
-proxy may be late by a third of that. Serve waits for a replica much longer."""
+"""Seconds for the answer to a probe. A probe usually waits for one second; where all replicas are starting, the proxy
+may be late by a third of that. Serve waits for a replica much longer."""
 
 PROBES = ("/readyz", "/ready")
 """Ends of the probes' paths: the service's own, and the Open Inference Protocol's for the server and for a model."""
