@@ -132,7 +132,7 @@ class Detector:
         if settings.engine != "onnx" and not shared:
             begin_context()  # created in the background while this thread imports and reads
 
-        from azaion_engine.opening import open_model
+        from azaion_engine.opening.model import open_model
 
         model = open_model(settings, shared=shared, progress=progress)
         try:

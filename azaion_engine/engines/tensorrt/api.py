@@ -9,13 +9,14 @@ import re
 import threading
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 from azaion_engine.engines.tensorrt.log import TensorRTLog
+from azaion_engine.engines.tensorrt.progress_monitor import Phases, make_monitor
 from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
 
 logger = logging.getLogger(__name__)
@@ -35,35 +36,6 @@ _DTYPES = {
 
 _NOT_THE_PLANS_FAULT = re.compile(r"out of memory|could not be allocated|cuda (runtime|driver)", re.IGNORECASE)
 """TensorRT's messages about a GPU that is out of memory or fails: rebuilding the plan would not help."""
-
-
-@dataclass(frozen=True)
-class IoTensor:
-    """One input or output of a deserialised engine.
-
-    Attributes:
-        name: Name of the tensor.
-        is_input: Whether it is an input of the network.
-        dtype: Element type.
-        shape: Dimensions, -1 for dynamic ones.
-        profile: (min, opt, max) shapes of the only optimisation profile; empty for outputs.
-    """
-
-    name: str
-    is_input: bool
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    profile: tuple[tuple[int, ...], ...] = ()
-
-
-class Phases(Protocol):
-    """Receives the progress of a build's phases; `BuildProgress` implements it."""
-
-    def phase(self, name: str, step: int, steps: int) -> None:
-        """Records the progress of a TensorRT phase; phases nest."""
-
-    def phase_done(self, name: str) -> None:
-        """Removes a finished phase."""
 
 
 class TensorRT:
@@ -181,7 +153,7 @@ class TensorRT:
         self._set_tactic_sources(config)
         self._share_profile(config)
         if progress is not None and hasattr(self.module, "IProgressMonitor"):
-            config.progress_monitor = _make_monitor(self.module, progress)
+            config.progress_monitor = make_monitor(self.module, progress)
         return config
 
     def _set_tactic_sources(self, config: Any) -> None:
@@ -359,23 +331,3 @@ def _parser_error(error: Any, node_names: list[str]) -> str:
     if 0 <= index < len(node_names) and node_names[index].startswith(name):
         name = node_names[index]
     return f"node {name}: {str(error.desc()).strip()}" if name else str(error.desc()).strip()
-
-
-def _make_monitor(module: Any, progress: Phases) -> Any:
-    class _Monitor(module.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            module.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            progress.phase(phase_name, 0, num_steps)
-
-        def phase_finish(self, phase_name: str) -> None:
-            progress.phase_done(phase_name)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            progress.phase(phase_name, step + 1, self._steps.get(phase_name, 0))
-            return True  # False would cancel the build
-
-    return _Monitor()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from azaion_engine.cuda.context import cuda_context
 from azaion_engine.engines.tensorrt import api as tensorrt_api
-from azaion_engine.engines.tensorrt.api import IoTensor
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import pytest
 import uvicorn
 
 from deployments.batching.arriving import WHOLE_BODY
-from deployments.frontends import http_protocol
-from deployments.frontends.http_protocol import HttpProtocol
+from deployments.frontends.http_server import protocol
+from deployments.frontends.http_server.protocol import HttpProtocol
 
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 
@@ -138,7 +138,7 @@ def test_head_and_body_of_an_answer_leave_in_one_piece(port: int, monkeypatch: p
 
 
 def test_a_request_knows_whether_its_body_was_here_when_it_began(port: int) -> None:
-    whole = post(b"/whole", b"a" * 2 * http_protocol.GATHERED, b"")
+    whole = post(b"/whole", b"a" * 2 * protocol.GATHERED, b"")
     assert answers(port, post(b"/whole", b"a" * 100, b"")) == [b"POST /whole whole"]
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         connection.sendall(whole[:50_000])
@@ -175,7 +175,7 @@ def seconds_until_closed(connection: socket.socket, drip: bytes = b"") -> tuple[
 
 
 def test_a_connection_without_a_request_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_S", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.4)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         seconds, answer = seconds_until_closed(connection)
     assert (0.3 < seconds < 5, answer) == (True, b"")
@@ -183,7 +183,7 @@ def test_a_connection_without_a_request_ends(port: int, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("before", [b"", post(b"/a", b"1", b"")])
 def test_a_head_that_arrives_slowly_is_told_so(port: int, monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_S", 0.6)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.6)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         if before:
             connection.sendall(before)
@@ -197,7 +197,7 @@ def test_a_head_that_arrives_slowly_is_told_so(port: int, monkeypatch: pytest.Mo
 
 
 def test_empty_lines_do_not_keep_a_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_S", 0.6)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.6)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         connection.sendall(post(b"/a", b"1", b""))
         assert body_of(connection.makefile("rb", 0)) == b"POST /a 1"
@@ -206,7 +206,7 @@ def test_empty_lines_do_not_keep_a_connection(port: int, monkeypatch: pytest.Mon
 
 
 def test_a_body_is_not_limited_by_the_time_for_its_head(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "HEAD_S", 0.3)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.3)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         whole = post(b"/a", b"slow", b"")
         connection.sendall(whole[:-2])
@@ -216,7 +216,7 @@ def test_a_body_is_not_limited_by_the_time_for_its_head(port: int, monkeypatch: 
 
 
 def test_the_rest_of_an_answered_body_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "REST_S", 0.6)
+    monkeypatch.setattr(protocol, "REST_S", 0.6)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         connection.sendall(post(b"/refuse", bytes(100_000), b"")[:-50_000])
         seconds, answer = seconds_until_closed(connection, b"a" * 500)
@@ -298,7 +298,7 @@ def test_a_large_body_begins_with_a_part_of_it_and_goes_on_in_parts(port: int) -
 def test_a_slow_body_is_refused_before_its_request_begins(
     port: int, monkeypatch: pytest.MonkeyPatch, path: bytes, error: type
 ) -> None:
-    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
+    monkeypatch.setattr(protocol, "WINDOW_S", 0.5)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         connection.sendall(post(path, b"", b"")[:-5] + b"1000\r\n\r\n")
         seconds, answer = seconds_until_closed(connection, b"a" * 500)
@@ -310,7 +310,7 @@ def test_a_slow_body_is_refused_before_its_request_begins(
 
 
 def test_a_body_at_the_minimum_rate_is_not_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
+    monkeypatch.setattr(protocol, "WINDOW_S", 0.5)
     whole = post(b"/a", bytes(4000), b"")
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         for at in range(0, len(whole), 300):  # 3,000 bytes a second
@@ -320,7 +320,7 @@ def test_a_body_at_the_minimum_rate_is_not_refused(port: int, monkeypatch: pytes
 
 
 def test_of_too_many_slow_bodies_the_oldest_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "MOST_GATHERING", 2)
+    monkeypatch.setattr(protocol, "MOST_GATHERING", 2)
     with ExitStack() as stack:
         held = [stack.enter_context(closing(socket.create_connection(("127.0.0.1", port), 10))) for _ in range(3)]
         for connection in held:
@@ -346,8 +346,8 @@ def test_a_client_that_waits_for_100_is_told_to_go_on(port: int, size: int, earl
 
 
 def test_a_slow_body_behind_an_unanswered_request_ends_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_protocol, "WINDOW_S", 0.5)
-    monkeypatch.setattr(http_protocol, "REST_S", 0.1)
+    monkeypatch.setattr(protocol, "WINDOW_S", 0.5)
+    monkeypatch.setattr(protocol, "REST_S", 0.1)
     with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
         connection.sendall(post(b"/slow", b"1", b"") + post(b"/a", b"1234", b"")[:-1])
         seconds, answer = seconds_until_closed(connection)
