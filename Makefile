@@ -22,7 +22,7 @@ $(VENV)/.made:
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
+$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml build_backend.py
 	$(BIN)/pip install --quiet --editable '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
