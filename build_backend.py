@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import files as files_of
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ def generate(root: Path) -> None:
     """
     if is_source_distribution(root):
         return
+    import tritonclient
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
     from grpc_tools import protoc
     from tritonclient.grpc import model_config_pb2, service_pb2
@@ -52,7 +52,8 @@ def generate(root: Path) -> None:
         definition = Path(folder) / "open_inference.binpb"
         definition.write_bytes(files.SerializeToString())
         names = [file.name for file in files.file]
-        [licence] = [file for file in files_of("tritonclient") or () if file.name == "LICENSE.txt"]
+        # Not by importlib.metadata: in a build, pip's own finder answers with this project, whatever name is asked for.
+        [licence] = Path(tritonclient.__file__).parents[1].glob("tritonclient-*.dist-info/**/LICENSE.txt")
         (root / PACKAGE / licence.name).write_text(licence.read_text(), "utf-8")
         if protoc.main(["protoc", f"--descriptor_set_in={definition}", f"--python_out={root}", *names]):
             raise RuntimeError(f"protoc could not generate {names}")
