@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions
 from azaion_engine.engines.tensorrt.build.progress import BuildProgress
 from azaion_engine.engines.tensorrt.reuse import engine_input, plan_key
@@ -32,7 +32,7 @@ def missing_for_tensorrt() -> str:
             "(pip install 'azaion-engine[gpu]')"
         )
     try:
-        tensorrt_api.load()
+        installed.load()
     except MissingDependencyError as error:
         return str(error)
     return ""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import re
-import threading
 import warnings
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -17,13 +14,12 @@ import numpy as np
 from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 from azaion_engine.engines.tensorrt.log import TensorRTLog
 from azaion_engine.engines.tensorrt.progress_monitor import Phases, make_monitor
-from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
+from azaion_engine.errors import ConfigurationError, EngineBuildError, ModelError, PlanError
 
 logger = logging.getLogger(__name__)
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 
-_FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt_rtx")
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -51,7 +47,7 @@ class TensorRT:
     """
 
     def __init__(self, module: Any, flavour: Flavour) -> None:
-        """Wraps an imported module; use `load`."""
+        """Wraps an imported module; use `installed.load`."""
         self.module = module
         self.flavour: Flavour = flavour
         self.version = str(module.__version__)
@@ -284,44 +280,6 @@ class TensorRT:
     def _words(self, mark: int, summary: str) -> str:
         errors = self.log.errors_since(mark)
         return f"{summary}: {'; '.join(errors[-5:])}" if errors else summary
-
-
-@lru_cache(maxsize=1)
-def _load() -> TensorRT:
-    reasons = []
-    for flavour in _FLAVOURS:
-        try:
-            module = importlib.import_module(flavour)
-        except (ImportError, OSError) as error:  # OSError: a library that the wheel needs is missing
-            reasons.append(f"{flavour}: {error}")
-            continue
-        # Type stubs and half-removed wheels leave a folder behind that imports as an empty namespace.
-        if not hasattr(module, "Builder"):
-            reasons.append(f"{flavour}: installed without its libraries")
-            continue
-        return TensorRT(module, flavour)
-    raise MissingDependencyError(
-        "TensorRT is not installed: pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (RTX cards); "
-        + "; ".join(reasons)
-    )
-
-
-_load_lock = threading.Lock()
-
-
-def load() -> TensorRT:
-    """Imports `tensorrt`, else `tensorrt_rtx`; every call returns the same object.
-
-    Raises:
-        MissingDependencyError: Neither can be imported; the message says how to install them.
-    """
-    with _load_lock:
-        return _load()
-
-
-def forget() -> None:
-    """Clears the cache, so that the next `load` imports again; for tests."""
-    _load.cache_clear()
 
 
 def _parser_error(error: Any, node_names: list[str]) -> str:

@@ -16,7 +16,7 @@ from azaion_engine.cuda.context import cuda_context
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.cuda.memory import pinned_empty
 from azaion_engine.engines.base import Found, InferenceEngine
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.plan_head import choice_of_plan
 from azaion_engine.engines.tensorrt.run.batch_graph import ExecutionFailedError
@@ -77,7 +77,7 @@ class TensorRTEngine(InferenceEngine):
         super().__init__()
         if kwargs:
             raise TypeError(f"TensorRTEngine takes no option {', '.join(sorted(kwargs))}")
-        self._trt = tensorrt_api.load()
+        self._trt = installed.load()
         self._context = cuda_context(device_id)
         self._lost: str | None = None
         self._form: PictureForm | None = None
