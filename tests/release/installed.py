@@ -184,11 +184,11 @@ def create(python: Path, wheel: Path, folder: Path, dependencies_of: Path | None
     folder.mkdir(parents=True)
     environment, work = folder / "env", folder / "empty"
     work.mkdir()
-    subprocess.run([python, "-m", "venv", environment], check=True)
+    subprocess.run([python, "-m", "venv", *(["--without-pip"] if dependencies_of else []), environment], check=True)
     interpreter = environment / "bin" / "python"
-    options = ["--no-deps"] if dependencies_of else []
-    pip = [interpreter, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *options, wheel], cwd=work, check=True)
+    pip = [dependencies_of, "-m", "pip", "--python", interpreter] if dependencies_of else [interpreter, "-m", "pip"]
+    options = ["--quiet", "--disable-pip-version-check", *(["--no-deps"] if dependencies_of else [])]
+    subprocess.run([*pip, "install", *options, wheel], cwd=work, check=True)
     if dependencies_of:
         site_packages = [
             subprocess.run(
