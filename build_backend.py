@@ -93,9 +93,7 @@ def prepare_metadata_for_build_editable(metadata_directory: str, config_settings
     return build_meta.prepare_metadata_for_build_editable(metadata_directory, config_settings)
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Builds the wheel; returns its file name."""
     generate(Path.cwd())
     return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)

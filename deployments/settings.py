@@ -26,7 +26,7 @@ class Autoscale(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min_gpus: int = Field(1, ge=1, description="GPUs kept when nobody asks.")
+    min_gpus: int = Field(default=1, ge=1, description="GPUs kept when nobody asks.")
     max_gpus: int = Field(..., ge=1, description="GPUs at most.")
 
     @model_validator(mode="after")
@@ -50,36 +50,44 @@ class ServiceSettings(DetectorSettings):
     """A detector's settings, the number of its replicas, and their limits."""
 
     name: str | None = Field(
-        None, pattern=MODEL_NAME, description="Name of the model in answers; default: the file's, without suffix."
+        default=None,
+        pattern=MODEL_NAME,
+        description="Name of the model in answers; default: the file's, without suffix.",
     )
     num_gpus: Literal["auto"] | StrictInt | StrictFloat = Field(
-        "auto",
+        default="auto",
         description="GPUs to use. `auto`: every GPU of the cluster when the application starts, which several models "
         "share evenly; with none, or with 0, replicas run on the CPU. A fraction, e.g. 0.5: that part of one GPU, "
         "whose memory is not divided.",
     )
     replicas_per_gpu: Literal["auto"] | StrictInt = Field(
-        "auto",
+        default="auto",
         description="Replicas that share one GPU, 1 to 16: several receive the pictures for one engine, which then "
         "lives in a process of its own. `auto`: half of the CPU cores that a GPU has on its node, 1 to 8.",
     )
-    cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
-    autoscale: Autoscale | None = Field(None, description="GPU replicas follow the load; replaces num_gpus.")
+    cpu_replicas: int = Field(default=1, ge=1, description="Replicas where no GPU is used.")
+    autoscale: Autoscale | None = Field(default=None, description="GPU replicas follow the load; replaces num_gpus.")
     max_queue: int = Field(
-        128, ge=1, description="Pictures that one replica holds at a time; one more is answered 503 with Retry-After."
+        default=128,
+        ge=1,
+        description="Pictures that one replica holds at a time; one more is answered 503 with Retry-After.",
     )
     timeout_s: float = Field(
-        30.0,
+        default=30.0,
         gt=0,
         allow_inf_nan=False,
         description="Seconds for a body to arrive, and again for its answer; later is a 504.",
     )
-    max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
-    decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
-    require_ray_token: bool = Field(
-        False, description="Refuse to serve on a Ray without token authentication, where others could run code."
+    max_pictures: int = Field(default=32, ge=1, description="Pictures in one multipart request.")
+    decode_threads: int | None = Field(
+        default=None, ge=1, description="Threads that decode pictures; default: one a core."
     )
-    access: AccessSettings | None = Field(None, description="Keys and their quotas; without it, none is needed.")
+    require_ray_token: bool = Field(
+        default=False, description="Refuse to serve on a Ray without token authentication, where others could run code."
+    )
+    access: AccessSettings | None = Field(
+        default=None, description="Keys and their quotas; without it, none is needed."
+    )
 
     @property
     def pictures_at_once(self) -> int:
@@ -116,7 +124,7 @@ class ApplicationSettings(ServiceSettings):
     """The `args` of a Serve config: one model's settings, or those of several models by name."""
 
     models: dict[Annotated[str, Field(pattern=MODEL_NAME)], dict[str, Any]] | None = Field(
-        None,
+        default=None,
         description="Several models instead of `model`: name → its settings, at least `model`. The keys beside "
         "`models` are the defaults of each.",
     )
