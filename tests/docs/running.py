@@ -105,7 +105,7 @@ class Reader:
 
         self._service.close()
         with working_in(self._folder):
-            with mock.patch.object(os, "execve", execve), mock.patch.object(preflight, "taken", lambda *_: False):
+            with mock.patch.object(os, "execve", execve), mock.patch.object(preflight, "taken", return_value=False):
                 ran = self._azaion("serve", *arguments)
             assert ran.code == 0, ran.err
             config = ServeDeploySchema.model_validate(yaml.safe_load(started[0]))
