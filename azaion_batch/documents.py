@@ -98,7 +98,7 @@ def _georeference(
 ) -> Georeference | None:
     if entry.kind == "video":
         return None
-    if entry.kind == "scene" or (entry.kind == "picture" and entry.place.is_local):
+    if entry.kind in ("scene", "tiled") or (entry.kind == "picture" and entry.place.is_local):
         with local_copy(entry) as path:
             return locate_item(Item(entry.source, entry.name, path))
     [read] = reader.read([entry])

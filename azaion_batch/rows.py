@@ -85,9 +85,8 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     class_names = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string()).take(
         pa.array(which)
     )
-    is_oriented = bool(full) and full[0].oriented is not None
     oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
-    if is_oriented:
+    if any(found.oriented is not None for found in full):  # a window that was not run has none
         turned = np.concatenate([found.oriented for found in full if found.oriented is not None])
         oriented = _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel(), pa.float32()), 5))
     columns = [
@@ -122,28 +121,33 @@ def _lists(offsets: Any, values: Any) -> Any:
 
 
 def from_table(table: Any) -> list[Answer]:
-    """Returns the answers of rows that `to_table` made; errors are PictureErrors with the code of the row."""
-    return [_answer(row) for row in table.to_pylist()]
-
-
-def _answer(row: dict[str, Any]) -> Answer:
-    found: Detections | AzaionError
-    if row["error"] is not None:
-        found = PictureError(row["error"])
-        found.code = row["error_code"]
-    else:
-        count = len(row["class_ids"])
-        oriented = row["oriented"]
-        found = Detections(
-            boxes=np.array(row["boxes"], np.float32).reshape(count, 4),
-            confidences=np.array(row["confidences"], np.float32),
-            class_ids=np.array(row["class_ids"], np.int64),
-            picture_width=row["width"],
-            picture_height=row["height"],
-            names=dict(zip(row["class_ids"], row["class_names"], strict=True)),
-            oriented=None if oriented is None else np.array(oriented, np.float32).reshape(count, 5),
-        )
-    return Answer(row["source"], row["name"], found, row["frame"], row["time_s"])
+    """Returns the answers of a record batch that `to_table` made; errors are PictureErrors with the code of the row."""
+    names = {int(key): name for key, name in json.loads((table.schema.metadata or {}).get(_NAMES, "{}")).items()}
+    plain = table.select(["source", "name", "frame", "time_s", "width", "height", "error_code", "error"]).to_pylist()
+    offsets = table.column("class_ids").offsets.to_numpy().tolist()
+    # The boxes as arrays: a scene has some hundred thousand.
+    boxes = table.column("boxes").values.flatten().to_numpy().reshape(-1, 4)
+    scores, ids = (table.column(name).values.to_numpy() for name in ("confidences", "class_ids"))
+    oriented = table.column("oriented")
+    turned = None if oriented.null_count else oriented.values.flatten().to_numpy().reshape(-1, 5)
+    answers = []
+    for row, start, end in zip(plain, offsets[:-1], offsets[1:], strict=True):
+        found: Detections | AzaionError
+        if row["error"] is not None:
+            found = PictureError(row["error"])
+            found.code = row["error_code"]
+        else:
+            found = Detections(
+                boxes=boxes[start:end],
+                confidences=scores[start:end],
+                class_ids=ids[start:end],
+                picture_width=row["width"],
+                picture_height=row["height"],
+                names=names,
+                oriented=None if turned is None else turned[start:end],
+            )
+        answers.append(Answer(row["source"], row["name"], found, row["frame"], row["time_s"]))
+    return answers
 
 
 def portable(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ from azaion_engine.files.sources import PICTURE_SUFFIXES, STDIN, VIDEO_SUFFIXES,
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.scenes.files import SceneWishes, in_windows
 
-Kind = Literal["picture", "video", "scene", "row", "unreadable"]
+Kind = Literal["picture", "video", "scene", "tiled", "windows", "row", "unreadable"]
 
 LIST_SUFFIXES = frozenset((".txt", ".lst"))
 """Suffixes of files that list sources, one a line."""
@@ -30,15 +30,17 @@ class Entry:
     """One source of a job.
 
     Attributes:
-        kind: `picture`, `video`, `scene` (a TIFF that is read in windows), `row` (of a Parquet file with the pictures'
+        kind: `picture`, `video`, `tiled` (a TIFF on a disk, whose windows are rows), `windows` (a share of these),
+            `scene` (a TIFF in a bucket, read in windows by one worker), `row` (of a Parquet file with the pictures'
             bytes), or `unreadable` (a folder).
         source: What names it in the results: path or address; that of a row ends with `#` and its number.
         place: The file.
         name: Relative path for outputs.
         size: Encoded size in bytes of a picture, as far as it is known without reading it; else 0.
-        row: Number of the row in a Parquet file.
+        row: Number of the row in a Parquet file; of a share among those of its scene.
         column: Column of the bytes in that file.
         why: Why an `unreadable` one cannot be read.
+        shares: Number of shares that the windows of this one's scene are cut into; 0 for others.
     """
 
     kind: Kind
@@ -49,11 +51,13 @@ class Entry:
     row: int = 0
     column: str = ""
     why: str = ""
+    shares: int = 0
 
     def to_json(self) -> list[Any]:
         """Returns it as a JSON-ready list."""
         place = self.place
-        return [self.kind, self.source, place.root, place.path, self.name, self.size, self.row, self.column, self.why]
+        values = [self.kind, self.source, place.root, place.path, self.name, self.size, self.row, self.column, self.why]
+        return [*values, self.shares] if self.shares else values
 
     @classmethod
     def from_json(cls, values: list[Any]) -> Entry:
@@ -146,7 +150,7 @@ def _local(source: Source, how: Search) -> Entry:
         return Entry("video", named, place, source.name)
     path = Path(source.path)
     if how.in_windows(path):
-        return Entry("scene", named, place, source.name)
+        return Entry("tiled", named, place, source.name)
     try:
         size = path.stat().st_size
     except OSError:  # its row will say why

@@ -25,7 +25,13 @@ from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Search, find_entries
 from azaion_batch.storage import Place
 from azaion_cli.exit_codes import ExitCode
+from azaion_engine import Detector
+from azaion_engine.scenes.detecting import detect_scene
+from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
+from azaion_engine.settings import Tiles
 from tests.azaion_batch.conftest import lines_of, rows_in, write_picture
+from tests.azaion_engine.scenes.files import noise, write_tiff
 from tests.running_serve import RunningServe
 
 KILLS = int(os.environ.get("AZAION_BATCH_KILLS", "5"))
@@ -52,20 +58,24 @@ def test_the_command_writes_rows_and_a_document_and_tells_failures(
     on_ray: str, azaion: Callable[..., Any], pictures: Path, tiny: Path, tmp_path: Path
 ) -> None:
     (pictures / "3.png").write_bytes(b"broken")
+    scene = write_tiff(pictures / "scene.tif", noise(height=200, width=300))
     out = tmp_path / "out"
     command = ("batch", pictures, "--out", out, "-m", tiny, "--engine", "onnx", "-c", 0, "--part-pictures", 4)
+    command += ("--set", "max_picture_pixels=50000")
     ran = azaion(*command, "--format", "jsonl")
     assert ran.code == ExitCode.PICTURES_FAILED
     assert "3.png: given no picture" in ran.err
-    assert "8 pictures" in ran.err
+    assert "9 pictures" in ran.err
     assert "1 failed" in ran.err
-    assert len(rows_in(out)) == 9
+    assert len(rows_in(out)) == 10
     lines = lines_of(out / "detections.jsonl")
-    assert [Path(line["source"]).name for line in lines] == [f"{index}.png" for index in range(9)]
+    assert [Path(line["source"]).name for line in lines] == [*(f"{index}.png" for index in range(9)), "scene.tif"]
+    with Detector.open(model=str(tiny), engine="onnx", confidence=0) as detector, Scene.open(scene) as opened:
+        assert len(lines[-1]["boxes"]) == len(detect_scene(detector, opened, SceneOptions(Tiles())).found)
     assert [len(line.get("boxes", ())) for line in lines] == [len(row["boxes"]) for row in rows_in(out)]
     again = azaion(*command, "--json")
     assert again.code == ExitCode.OK
-    assert '"done_before": 9' in again.err
+    assert '"done_before": 10' in again.err
 
 
 def test_a_worker_that_dies_costs_nothing(on_ray: str, settings: BatchSettings, many: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from azaion_engine import Detector
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.pictures.header import PictureLimits
-from azaion_engine.scenes.detecting import SceneOptions, detect_scene
+from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
 from tests.azaion_batch.conftest import Run, rows_in
 from tests.azaion_engine.files.test_sources import write_video
 from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
