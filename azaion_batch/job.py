@@ -21,7 +21,7 @@ from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import WindowReader, network_of, shares_of
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.model.file import ModelFile
 
 _READS = 2
@@ -77,8 +77,8 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         network = network_of(settings) if any(entry.kind == "tiled" for entry in wanted) else (0, 0)
         shares = partial(shares_of, settings=settings, network=network)
         chunks += extend(out, key, chunks, wanted, run, shares)
-        named = {entry.source for entry in wanted}
-        chunks = [chunk for chunk in chunks if any(entry.source in named for entry in chunk.entries)]
+        addresses = {entry.place.address for entry in wanted}  # of shares, too
+        chunks = [chunk for chunk in chunks if any(entry.place.address in addresses for entry in chunk.entries)]
         yield Job(out, settings, run, chunks, _left(out, chunks, run), network)
 
 
@@ -198,7 +198,10 @@ def _held(out: Place) -> Iterator[None]:
 
     from filelock import FileLock, Timeout
 
-    os.makedirs(out.path, exist_ok=True)
+    try:
+        os.makedirs(out.path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigurationError(f"out: expected a folder, given {quote(out.path)}: {reason(error)}") from error
     lock = FileLock(f"{out.path}/.lock")
     try:
         lock.acquire(blocking=False)

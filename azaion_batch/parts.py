@@ -89,7 +89,8 @@ def place_of(out: Place, name: str, folder: str = PARTS) -> Place:
 
 def written(out: Place, folder: str = PARTS) -> set[str]:
     """Returns the names of the parts that are there; raises OSError."""
-    names = (file.path.rpartition("/")[2] for file in (out / folder).files(recursive=False))
+    # An empty one is what some disks leave of a file after a power cut.
+    names = (file.path.rpartition("/")[2] for file in (out / folder).files(recursive=False) if file.size)
     return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
 
@@ -102,8 +103,13 @@ def remove_leftovers(out: Place) -> None:
 
 
 def has_failures(out: Place, name: str) -> bool:
-    """Returns whether a part has rows with errors; raises OSError."""
+    """Returns whether a part has rows with errors, or is damaged; raises OSError."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with place_of(out, name).open() as file:
-        return bool(pq.read_table(file, columns=["error"])["error"].null_count < pq.ParquetFile(file).metadata.num_rows)
+        try:
+            errors = pq.read_table(file, columns=["error"])["error"]
+        except pa.ArrowException:
+            return True
+        return bool(errors.null_count < len(errors))

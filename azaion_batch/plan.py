@@ -7,6 +7,7 @@ job that was killed and still runs, can only write the same part under the same 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ PARTS = "parts"
 WINDOWS = "windows"
 """Folder of the parts whose rows are windows of scenes, which `PARTS` has, or will have, whole."""
 
+_NAME = re.compile("[0-9a-f]{32}")
 _ALONE = ("video", "scene")
 """Kinds of sources that make a part each: they have many pictures."""
 
@@ -59,6 +61,8 @@ class Chunk:
     def from_line(cls, line: str) -> Chunk:
         """Makes it of what `to_line` returned."""
         values = json.loads(line)
+        if not all(_NAME.fullmatch(name) for name in (values["id"], *values.get("windows", ()))):
+            raise ValueError(f"expected 32 hex digits, given {values['id']!r}")
         entries = tuple(Entry.from_json(one) for one in values["entries"])
         return cls(values["id"], entries, tuple(values.get("windows", ())))
 
@@ -102,9 +106,9 @@ def extend(
     Raises:
         OSError: The plan cannot be written.
     """
-    known = {entry.source for chunk in chunks for entry in chunk.entries}
+    known = {entry.identity for chunk in chunks for entry in chunk.entries}
     scenes: list[Entry] = []
-    made = list(_cut(key, (entry for entry in entries if entry.source not in known), run, scenes))
+    made = list(_cut(key, (entry for entry in entries if entry.identity not in known), run, scenes))
     made += _cut_scenes(key, scenes, run, shares)
     if made:
         text = "".join(f"{chunk.to_line()}\n" for chunk in made)

@@ -81,7 +81,7 @@ class Reader:
             return entry.place.read(self._most_bytes)
         except PictureError as error:
             return error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the path
             return PictureError(f"cannot be read: {reason(error)}")
 
     def _object(self, entry: Entry) -> bytes | PictureError:

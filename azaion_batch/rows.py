@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from azaion_batch.sources import NAMES_KEY
 from azaion_engine.errors import AzaionError, PictureError
 from azaion_engine.results.detections import Detections
-
-_NAMES = b"azaion_names"
 
 
 class Answer(NamedTuple):
@@ -106,12 +105,12 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         pa.array([model] * len(answers), pa.string()),
         pa.array([key] * len(answers), pa.string()),
     ]
-    return pa.Table.from_arrays(columns, schema=schema().with_metadata({_NAMES: json.dumps(dict(names))}))
+    return pa.Table.from_arrays(columns, schema=schema().with_metadata({NAMES_KEY: json.dumps(dict(names))}))
 
 
 def names_of(schema: Any) -> dict[int, str]:
     """Returns the class names in the metadata of a part's schema."""
-    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(_NAMES, "{}")).items()}
+    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(NAMES_KEY, "{}")).items()}
 
 
 def _lists(offsets: Any, values: Any) -> Any:
@@ -122,7 +121,7 @@ def _lists(offsets: Any, values: Any) -> Any:
 
 def from_table(table: Any) -> list[Answer]:
     """Returns the answers of a record batch that `to_table` made; errors are PictureErrors with the code of the row."""
-    names = {int(key): name for key, name in json.loads((table.schema.metadata or {}).get(_NAMES, "{}")).items()}
+    names = names_of(table.schema)
     plain = table.select(["source", "name", "frame", "time_s", "width", "height", "error_code", "error"]).to_pylist()
     offsets = table.column("class_ids").offsets.to_numpy().tolist()
     # The boxes as arrays: a scene has some hundred thousand.

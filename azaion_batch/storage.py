@@ -81,6 +81,8 @@ class Place:
                     "e.g. AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
                 )
             return cls(f"{scheme}://{bucket}{options or ''}", path.rstrip("/"))
+        if not text.strip():
+            raise InvalidParameterError(f"expected a path or an address, given {text!r}")
         if "://" in text:
             raise InvalidParameterError(f"expected a path, or s3://, gs:// or az:// with a bucket, given {quote(text)}")
         return cls(LOCAL, os.path.abspath(os.path.expanduser(text)))
@@ -167,6 +169,12 @@ class Place:
         if info.size is None:
             raise FileNotFoundError(f"no such file: {printable(self.address)!r}")
         return int(info.size)
+
+
+def without_secrets(text: str) -> str:
+    """Returns an address without its options and without what is before an `@`; a path as it is."""
+    scheme, mark, rest = text.partition("://")
+    return f"{scheme}{mark}{re.sub('^[^/]*@', '', rest.partition('?')[0])}" if mark else text
 
 
 def is_remote(text: str) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +82,8 @@ def detect_here(job: Job, most: int | None = None) -> list[Part]:
     for chunk in job.left[:most]:
         batch = pa.table({"work": [chunk.to_line()]})
         [row] = write(detecting(read(batch))).to_pylist()
-        assert row["failure"] is None
+        if row["failure"] is not None:
+            raise pickle.loads(row["failure"])
         parts.append(part_of(row["part"]))
     return parts
 
