@@ -55,7 +55,7 @@ def test_one_bad_line_of_a_list_does_not_refuse_the_others(run: Run, pictures: P
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     lines += [
         b"ftp://host/a.png",
-        b"s3://name:hunter2@bucket/a.png",
+        b"s3://name:hunter2@bucket/b.png",
         b"broken.parquet",
         b"./pictures/../pictures/2.png",
     ]
