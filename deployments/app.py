@@ -19,6 +19,7 @@ from deployments.catalog_deployment import CatalogDeployment
 from deployments.cluster.grpc_host import is_loopback
 from deployments.cluster.token import check_token
 from deployments.deployment import Catalogued, DetectorDeployment, OpenDetector
+from deployments.multiplexed_deployment import MultiplexedDeployment, RareModels
 from deployments.placement import WHOLE_MACHINE, Share, replicas_for_each_gpu, share_of_a_gpu, share_of_each
 from deployments.settings import ApplicationSettings, ServiceSettings
 from deployments.versions.checking import check_model
@@ -132,8 +133,13 @@ def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = N
         settings: Those of every model.
         opener: As of `build_application`.
     """
-    each = [settings.of_model(name) for name in settings.models or ()]
+    rare = settings.rare_models
+    each = [settings.of_model(name) for name in settings.models or () if name not in rare]
+    if rare:
+        each.append(settings.of_rare_models())
     share = share_of_each(each, ray.cluster_resources() if ray.is_initialized() else {})
+    if rare:  # as many as are loaded at a time share the memory
+        share = share._replace(models=len(each) - 1 + min(len(rare), settings.rarely_used.loaded))
     options = {
         "num_replicas": 1,
         "max_ongoing_requests": CATALOG_REQUESTS,
@@ -142,7 +148,50 @@ def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = N
         "ray_actor_options": {"num_cpus": 0},
     }
     deployment = CatalogDeployment.options(**options)  # type: ignore[attr-defined]
-    return deployment.bind(settings, partial(build_application, opener=opener, share=share))
+    return deployment.bind(
+        settings,
+        partial(build_application, opener=opener, share=share),
+        partial(build_multiplexed, settings, opener, share),
+    )
+
+
+def build_multiplexed(
+    settings: ApplicationSettings, opener: OpenDetector | None = None, share: Share = WHOLE_MACHINE, version: str = ""
+) -> Application:
+    """Builds the application of the models that are rarely used.
+
+    Args:
+        settings: Those of every model.
+        opener: As of `build_application`.
+        share: What it gets of the machines.
+        version: By which Serve knows what it runs already.
+    """
+    replicas = settings.of_rare_models()
+    gpus = _gpus(replicas)
+    number = gpus or replicas.cpu_replicas
+    longest_s = max(settings.of_model(name).timeout_s for name in settings.rare_models)
+    options = {
+        "num_replicas": number,
+        "max_ongoing_requests": replicas.bodies_at_once + len(settings.rare_models) * replicas.max_queue,
+        "max_queued_requests": 4 * replicas.max_queue,
+        "health_check_period_s": 1,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_timeout_s": 2 * longest_s + 5,
+        "ray_actor_options": {
+            "num_cpus": share.cpus,
+            "num_gpus": share_of_a_gpu(_part(replicas, share), 1) if gpus else 0,
+        },
+    }
+    deployment = MultiplexedDeployment.options(**options)  # type: ignore[attr-defined]
+    deployment = deployment.options(version=version, _internal=True)
+    rare = RareModels(
+        {name: settings.of_model(name) for name in settings.rare_models},
+        replicas,
+        settings.rarely_used,
+        share.models,
+        check_model if opener is None else None,
+    )
+    return deployment.bind(rare, number, opener or Detector.open)
 
 
 def _warn_of_open_addresses() -> None:

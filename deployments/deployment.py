@@ -28,7 +28,7 @@ from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
-from deployments.service import Answer, DetectorService, RowAnswer
+from deployments.service import Answer, DetectorService, Front, RowAnswer
 from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
 from deployments.versions.comparison import compare
@@ -167,12 +167,12 @@ class DetectorDeployment(OpenInferenceGrpc):
             self._versions.close()
 
     def _open(
-        self, settings: ServiceSettings, guard: Guard | None = None, beside: DetectorService | None = None
+        self, settings: ServiceSettings, guard: Guard | None = None, front: Front | None = None
     ) -> DetectorService:
         detector = self._open_detector(settings.model_copy(update=self._shares))
         detector.model_name = settings.name or detector.model_name
         try:
-            return DetectorService(settings, detector, self._decode_threads, guard, beside)
+            return DetectorService(settings, detector, self._decode_threads, guard, front)
         except BaseException:
             detector.close()
             raise
@@ -186,7 +186,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         settings = version.applied_to(self._settings)
         if self._check is not None:
             self._check(settings.model_copy(update=self._shares))
-        service = self._open(settings, beside=beside)
+        service = self._open(settings, front=beside.front)
         try:
             service.detector.detect([sample_picture(name) for name in SAMPLES])
             return service, agreement_of(service.detector)

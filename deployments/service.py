@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.cuda.gpu import Gpu
 from azaion_engine.detector import Detector
 from azaion_engine.errors import MissingDependencyError
 from azaion_engine.files.geojson import geometries
@@ -71,13 +72,30 @@ class RowAnswer(NamedTuple):
     times: StageTimes
 
 
+class Front(NamedTuple):
+    """What the services of one replica have in common.
+
+    Attributes:
+        reception: What the requests pass first.
+        metrics: Of the replica.
+    """
+
+    reception: Reception
+    metrics: ServiceMetrics
+
+    def close(self) -> None:
+        """Closes both."""
+        self.reception.close()
+        self.metrics.close()
+
+
 class DetectorService:
     """Owns one detector; used from one event loop, which never blocks on the engine.
 
     Attributes:
         settings: Limits and model.
         detector: Runs the model.
-        reception: What the requests pass first.
+        front: What it has in common with the other services of its replica.
         version: The first digits of the model file's SHA-256; None without a file.
     """
 
@@ -87,7 +105,7 @@ class DetectorService:
         detector: Detector,
         decode_threads: int,
         guard: Guard | None = None,
-        beside: DetectorService | None = None,
+        front: Front | None = None,
     ) -> None:
         """Warms the engine up; requests can be answered when this returns.
 
@@ -96,8 +114,8 @@ class DetectorService:
             detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
             guard: Keys and their limits; the service closes it.
-            beside: The service of another version of the model in this process, whose reception, metrics and log are
-                used; default: own ones.
+            front: Of the other services of this replica, among them those of other versions of the model; default: an
+                own one.
         """
         self.settings = settings
         self.detector = detector
@@ -109,18 +127,17 @@ class DetectorService:
         except BaseException:
             self._batcher.close()
             raise
-        if beside is None:
-            self._metrics = ServiceMetrics(
-                batch_size=detector.engine.get_batch_size(), max_queue=settings.max_queue, gpu=watched_gpu()
-            )
-            self._log = RequestLog()
-            self.reception = Reception(
-                settings.bodies_at_once, settings.timeout_s, detector.decode_memory.limit, guard, self._watch
-            )
-        else:
-            self._metrics, self._log, self.reception = beside._metrics, beside._log, beside.reception
+        self.front = front or open_front(
+            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard, watched_gpu()
+        )
+        self._metrics = self.front.metrics
         self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)
         self._metrics.opened(detector.engine.name, detector.engine.origin, self._depth)
+
+    @property
+    def reception(self) -> Reception:
+        """What the requests pass first."""
+        return self.front.reception
 
     async def detect(
         self,
@@ -320,17 +337,12 @@ class DetectorService:
         """Raises an AzaionError if the engine would not run now, but perhaps soon again."""
         self.detector.engine.check_ready()
 
-    def _watch(self, record: RequestRecord) -> None:
-        self._metrics.request_over(record)
-        self._log.write(record)
-
     def _depth(self) -> int:
         return self._batcher.depth
 
     def close(self) -> None:
         """Closes everything, also what the services beside it use."""
-        self.reception.close()
-        self._metrics.close()
+        self.front.close()
         self.retire()
 
     def retire(self) -> None:
@@ -348,6 +360,27 @@ class DetectorService:
         times = job.times()
         self._metrics.answered(times, self.version)
         return times
+
+
+def open_front(
+    settings: ServiceSettings, batch_size: int, most_bytes: int, guard: Guard | None, gpu: Gpu | None
+) -> Front:
+    """Opens what the services of one replica have in common.
+
+    Args:
+        settings: Limits.
+        batch_size: Pictures of one execution at most, for the metrics.
+        most_bytes: Maximum bytes of the bodies of all requests.
+        guard: Keys and their limits; `close` closes it.
+        gpu: GPU to watch; None on a CPU.
+    """
+    metrics, log = ServiceMetrics(batch_size=batch_size, max_queue=settings.max_queue, gpu=gpu), RequestLog()
+
+    def request_over(record: RequestRecord) -> None:
+        metrics.request_over(record)
+        log.write(record)
+
+    return Front(Reception(settings.bodies_at_once, settings.timeout_s, most_bytes, guard, request_over), metrics)
 
 
 def _geometries(picture: bytes, found: Detections) -> list[dict[str, Any] | None] | None:

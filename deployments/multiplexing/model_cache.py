@@ -172,6 +172,11 @@ class ModelCache:
         finally:
             self._release(entry)
 
+    @property
+    def services(self) -> set[DetectorService]:
+        """The services of the open models."""
+        return {entry.service for entry in self._entries.values() if entry.service is not None}
+
     def reports(self) -> dict[str, CacheReport]:
         """Returns the state of every model."""
         return {name: self._report(entry) for name, entry in self._entries.items()}
@@ -243,8 +248,7 @@ class ModelCache:
             state = f"is being loaded since {now - entry.began:.0f} s"
         last = "" if entry.load_s is None else f", which took {entry.load_s:.0f} s the last time"
         return (
-            f"the model {name!r} is rarely used and {state}{last}; "
-            f"this request waited {waited_s:g} s, try again later"
+            f"the model {name!r} is rarely used and {state}{last}; this request waited {waited_s:g} s, try again later"
         )
 
     def _retry_after_s(self, entry: _Entry) -> int:
