@@ -152,6 +152,8 @@ class ApplicationSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _each_model_valid(self) -> ApplicationSettings:
+        if RARELY_USED in self.model_fields_set and not self.rare_models:
+            raise ValueError(f"{RARELY_USED}: is for models with `{RARELY_USED}: true`, and there are none")
         if self.models is None:
             return self
         if not self.models:
@@ -211,7 +213,7 @@ class ApplicationSettings(ServiceSettings):
         if rare.num_gpus is not None:
             given["num_gpus"] = rare.num_gpus
         if all(self.of_model(name).engine == "onnx" for name in self.rare_models):
-            given |= {"engine": "onnx", "num_gpus": 0}
+            given = {"num_gpus": 0, **given, "engine": "onnx"}
         return ServiceSettings(**{**shared, **given})
 
     def of_the_only_model(self) -> ServiceSettings:
