@@ -82,14 +82,12 @@ def build_application(
     """
     if settings.access is not None:
         KeysFile(settings.access.keys_file)  # refused here, before every replica refuses it
-    gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
-    per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
+    gpus, per_gpu, replicas = _numbers(settings, share)
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
     own_engine = opener is None
     if opener is None:
         opener = partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
         settings = _with_fixed_model(settings)
-    replicas = gpus * per_gpu or settings.cpu_replicas
     _log_choice(gpus, per_gpu, replicas)
     held = settings.max_queue
     options = {
@@ -123,7 +121,7 @@ def build_application(
     if not catalogued:
         return deployment.bind(settings, replicas, opener)
     check = check_model if own_engine and per_gpu == 1 else None
-    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check))
+    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check, share.replicas))
 
 
 def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = None) -> Application:
@@ -140,6 +138,8 @@ def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = N
     share = share_of_each(each, ray.cluster_resources() if ray.is_initialized() else {})
     if rare:  # as many as are loaded at a time share the memory
         share = share._replace(models=len(each) - 1 + min(len(rare), settings.rarely_used.loaded))
+    if settings.access is not None:
+        share = share._replace(replicas=sum(_most_replicas(one, share) for one in each))
     options = {
         "num_replicas": 1,
         "max_ongoing_requests": CATALOG_REQUESTS,
@@ -189,6 +189,7 @@ def build_multiplexed(
         replicas,
         settings.rarely_used,
         share.models,
+        share.replicas,
         check_model if opener is None else None,
     )
     return deployment.bind(rare, number, opener or Detector.open)
@@ -219,6 +220,21 @@ def _with_fixed_model(settings: ServiceSettings) -> ServiceSettings:
         logger.warning("the model's SHA-256 is not fixed, as this node cannot read it: %s", error)
         return settings
     return settings.model_copy(update={"model_sha256": sha256})
+
+
+def _numbers(settings: ServiceSettings, share: Share) -> tuple[int, int, int]:
+    """Returns the number of GPUs of a model, of replicas on each, and of all replicas, at most."""
+    gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
+    per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
+    return gpus, per_gpu, gpus * per_gpu or settings.cpu_replicas
+
+
+def _most_replicas(settings: ServiceSettings, share: Share) -> int:
+    """Returns the number of replicas of a model, at most; 0 of one that cannot be deployed, which its state tells."""
+    try:
+        return _numbers(settings, share)[2]
+    except ConfigurationError:
+        return 0
 
 
 def _replicas_per_gpu(settings: ServiceSettings, share: Share) -> int:

@@ -86,7 +86,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         self._decode_threads = settings.decode_threads or cores
         self._settings, self._open_detector = settings, open_detector
         self._check = catalogued.check if catalogued is not None else None
-        guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
+        guard = _open_guard(
+            settings, replicas, catalogued
+        )  # first: a replica without readable keys must not build an engine
         service = self._open(settings, guard=guard)
         self._versions = Versions(version, service, self, 2 * settings.timeout_s + 5)
         self.reception = service.reception
@@ -213,10 +215,12 @@ class Catalogued(NamedTuple):
         models: Number of models that are served beside each other; they share the memory.
         check: Opens a version in a process of its own first, and raises an AzaionError if it is refused; None where the
             engine lives in such a process anyway.
+        replicas: Number of replicas of all models, at most; they keep the limits of keys together.
     """
 
     models: int
     check: Callable[[ServiceSettings], None] | None
+    replicas: int = 1
 
 
 def _wanted_version(configured: Version) -> Version:
@@ -225,9 +229,14 @@ def _wanted_version(configured: Version) -> Version:
     return configured if record is None else record.wanted.serving
 
 
-def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
+def _open_guard(settings: ServiceSettings, replicas: int, catalogued: Catalogued | None) -> Guard | None:
     if settings.access is None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, quotas_of(replicas), settings.name)
+    if catalogued is None:
+        quotas = quotas_of(replicas)
+    else:  # a key's limits hold for all models together
+        service = serve.get_replica_context().app_name.removesuffix(f".{settings.name}")
+        quotas = quotas_of(catalogued.replicas, service)
+    return Guard(keys, settings.max_queue, quotas, settings.name)

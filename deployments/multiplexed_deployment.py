@@ -49,6 +49,7 @@ class RareModels(NamedTuple):
         replicas: Settings of the replicas that they share.
         rarely_used: How many of them are loaded at a time.
         sharing: Number of models in memory at a time, of these and of all others, which share it.
+        all_replicas: Number of replicas of all models of the service, at most; they keep the limits of keys together.
         check: Opens a new version in a process of its own, and raises an AzaionError if it is refused; None in tests.
     """
 
@@ -56,6 +57,7 @@ class RareModels(NamedTuple):
     replicas: ServiceSettings
     rarely_used: RarelyUsedSettings
     sharing: int
+    all_replicas: int
     check: CheckModel | None
 
 
@@ -89,7 +91,7 @@ class MultiplexedDeployment:
         self._catalog = serve.get_replica_context().app_name.rpartition(".")[0]
         self._records = Records(RayKeyValue())
         gpu = watched_gpu()
-        guard = _open_guard(rare.replicas, replicas)
+        guard = _open_guard(rare, self._catalog)
         self._front = open_front(rare.replicas, rare.replicas.batch_size or DEFAULT_BATCH_SIZE, memory, guard, gpu)
         self._metrics = CacheMetrics(rare.models)
         self._cache = ModelCache(
@@ -242,10 +244,11 @@ def _assigned() -> Callable[[str], Any]:
     return assigned
 
 
-def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
+def _open_guard(rare: RareModels, service: str) -> Guard | None:
     """Returns what admits the keys of each request to its model."""
+    settings = rare.replicas
     if settings.access is None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, quotas_of(replicas), asked_model)
+    return Guard(keys, settings.max_queue, quotas_of(rare.all_replicas, service), asked_model)

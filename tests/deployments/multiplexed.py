@@ -52,6 +52,7 @@ class Multiplexed:
             settings.of_rare_models(),
             settings.rarely_used,
             1,
+            1,
             check,
         )
         self.replica: Any = deployment.MultiplexedDeployment.func_or_class(rare, 1, open_detector)
