@@ -22,7 +22,6 @@ from deployments.access.keys_file import KeysFile
 from deployments.access.ledger_actor import quotas_of
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
-from deployments.errors import VersionRefusedError
 from deployments.frontends.asgi import create_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
@@ -31,7 +30,7 @@ from deployments.placement import replicas_here
 from deployments.service import Answer, DetectorService, Front, RowAnswer
 from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
-from deployments.versions.comparison import compare
+from deployments.versions.comparison import try_out
 from deployments.versions.version import Report, Trial, Version, Wanted
 from deployments.versions.versions import Versions
 from deployments.watching.log import show_library_log
@@ -200,12 +199,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         """Compares two versions, as `versions.Opener` says.
 
         Raises:
-            VersionRefusedError: They agree on less than the trial asks for.
+            VersionRefusedError: As `comparison.try_out`.
         """
-        comparison = compare(before.detector, after.detector, trial.pictures)
-        if comparison.share < trial.least:
-            raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
-        return str(comparison)
+        return try_out(before, after, trial)
 
 
 class Catalogued(NamedTuple):

@@ -36,6 +36,7 @@ from deployments.reception import Reception
 from deployments.settings import VERSION_DIGITS, ServiceSettings
 from deployments.watching.log import RequestLog
 from deployments.watching.metrics import ServiceMetrics, watched_gpu
+from deployments.watching.recent import RecentPictures
 from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
 
@@ -78,10 +79,12 @@ class Front(NamedTuple):
     Attributes:
         reception: What the requests pass first.
         metrics: Of the replica.
+        recent: Keeps pictures of the last requests; None if none are to be kept.
     """
 
     reception: Reception
     metrics: ServiceMetrics
+    recent: RecentPictures | None = None
 
     def close(self) -> None:
         """Closes both."""
@@ -181,12 +184,14 @@ class DetectorService:
                 with self._admitted():
                     found, run = await self._batcher.run_tiled(tiled, make_job)
                 found = found if max_detections is None else found.first(max_detections)
+                self._keep(picture)
                 return Answer(found if kept is None else found.filter(classes=kept), self._answered(run))
         job = Job(encoded, confidence=confidence, iou=iou, max_detections=max_detections)
         with self._admitted():
             await self._batcher.run(job)
         detections = job.detections
         assert detections is not None  # set, since there are rows
+        self._keep(picture)
         return Answer(detections if kept is None else detections.filter(classes=kept), self._answered(job))
 
     async def _tiled(self, picture: EncodedPicture, tiles: Tiles) -> TiledPicture | None:
@@ -356,6 +361,10 @@ class DetectorService:
         admission = current_admission.get()
         return nullcontext() if admission is None else admission.picture()
 
+    def _keep(self, picture: bytes) -> None:
+        if self.front.recent is not None:
+            self.front.recent.add(picture)
+
     def _answered(self, job: Job | TiledRun) -> StageTimes:
         times = job.times()
         self._metrics.answered(times, self.version)
@@ -380,7 +389,9 @@ def open_front(
         metrics.request_over(record)
         log.write(record)
 
-    return Front(Reception(settings.bodies_at_once, settings.timeout_s, most_bytes, guard, request_over), metrics)
+    recent = RecentPictures(settings.recent_pictures) if settings.recent_pictures else None
+    reception = Reception(settings.bodies_at_once, settings.timeout_s, most_bytes, guard, request_over)
+    return Front(reception, metrics, recent)
 
 
 def _geometries(picture: bytes, found: Detections) -> list[dict[str, Any] | None] | None:

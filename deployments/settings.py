@@ -83,6 +83,13 @@ class ServiceSettings(DetectorSettings):
         description="Seconds for a body to arrive, and again for its answer; later is a 504.",
     )
     max_pictures: int = Field(32, ge=1, description="Pictures in one multipart request.")
+    recent_pictures: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Pictures of the last requests, at most one a second, that each replica keeps in memory (64 MiB at "
+        "most) to compare a new version of the model on them; 0: none.",
+    )
     decode_threads: int | None = Field(None, ge=1, description="Threads that decode pictures; default: one a core.")
     require_ray_token: bool = Field(
         False, description="Refuse to serve on a Ray without token authentication, where others could run code."

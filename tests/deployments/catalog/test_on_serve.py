@@ -91,6 +91,7 @@ def service(running_serve: RunningServe, tmp_path_factory: pytest.TempPathFactor
     settings = ApplicationSettings(
         models=models,
         rarely_used={"loaded": 1},
+        recent_pictures=2,
         engine="onnx",
         threads=1,
         cache_dir=folder / "cache",
@@ -270,7 +271,7 @@ def test_the_command_deploys_compares_and_takes_back(
     assert service.ask("cars")["version"] == service.version("new")
     assert main(["deploy", "cars", "--rollback"]) == 0
     assert service.ask("cars")["version"] == service.version("old")
-    assert main(["deploy", "cars", str(service.files["ships"]), "--compare", str(tmp_path), "--least", "1"]) == 4
+    assert main(["deploy", "cars", str(service.files["ships"]), "--compare-recent", "--least", "1"]) == 4
     assert "at least 100.0% were asked for" in capsys.readouterr().err
     assert main(["deploy", "planes", str(new)]) != 0
     assert "served here: cars, ships, broken, boats, kites" in capsys.readouterr().err
