@@ -1,4 +1,4 @@
-"""What Serve's configuration files repeat is equal: YAML cannot include a file, and the app builder sees only `args`."""
+"""What Serve's configuration files repeat is equal: YAML includes no file, and the app builder sees only `args`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from azaion_cli.commands.serve_config import serve_config
 
 ROOT = Path(__file__).parents[2]
