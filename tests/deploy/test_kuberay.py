@@ -143,7 +143,7 @@ def test_what_is_referred_to_exists(resources: list[Resource], service: RayServi
         [container] = spec["containers"]
         assert {each["name"] for each in container["volumeMounts"]} == set(volumes)
     # The secrets are made by hand, with the commands of the documentation.
-    told = (ROOT / "docs" / "cluster.md").read_text()
+    told = (ROOT / "docs" / "guides" / "cluster.md").read_text()
     made = set(re.findall(r"kubectl create secret generic (\S+) --from-literal=(\w+)=", told))
     assert secrets == made
     host, _, port = service.spec.rayClusterConfig.gcsFaultToleranceOptions.redisAddress.partition(":")

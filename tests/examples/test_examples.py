@@ -20,7 +20,7 @@ from azaion_engine.pictures.codec import decode
 from azaion_engine.results.detections import Detections
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+CLIENT = (ROOT / "docs" / "reference" / "client.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +142,9 @@ def test_curl(url, folder, expected):
     assert (error["error"]["code"], error["error"]["status"]) == ("not_a_picture", 415)
 
 
-def test_the_readmes_client(url):
-    """README's block prints what README shows, except for the last digits and the request's id."""
-    [(code, told)] = re.findall(r"```python\n(from azaion_client.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
+def test_the_documented_client(url):
+    """The page's block prints what the page shows, except for the last digits and the request's id."""
+    [(code, told)] = re.findall(r"```python\n(from azaion_client.*?)```\n\n```\n(.*?)```", CLIENT, re.DOTALL)
     number = r"\d+\.\d+"
     request = r"\(request .*?\)"
     printed = re.sub(request, "", run(sys.executable, "-c", code.replace("http://127.0.0.1:8000", url)))
