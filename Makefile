@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi smoke dist dist-check clean
+.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ $(VENV)/.test: $(VENV)/.serve pyproject.toml
 
 $(VENV)/.bench: $(VENV)/.serve pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.serve pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test pyproject.toml
@@ -148,6 +152,12 @@ format: $(VENV)/.lint  ## put the code into shape
 
 openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
 	$(BIN)/python -m deployments.frontends.asgi > docs/openapi.json
+
+reference: openapi  ## write the pages of docs/ that come from the code and from records anew
+	$(BIN)/python -m docs.generator
+
+docs: $(VENV)/.docs reference  ## the documentation, checked, into build/site: open build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke

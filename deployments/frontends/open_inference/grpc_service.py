@@ -45,6 +45,12 @@ _GRPC_CODES = {
 }
 """Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
 
+
+def grpc_code_of(status: int) -> str:
+    """Returns the name of the gRPC status code of an error whose HTTP status is given."""
+    return _GRPC_CODES.get(status, "INTERNAL")
+
+
 _OPEN = ("ServerLive", "ServerReady")
 """Methods that need no key."""
 
@@ -114,7 +120,7 @@ def _rpc(method: Method) -> Any:
             if (record := current_request.get()) is not None:
                 record.status = status
             # Set, not raised: Serve would log a traceback for a client's mistake, in two processes.
-            grpc_context.set_code(grpc.StatusCode[_GRPC_CODES.get(status, "INTERNAL")])
+            grpc_context.set_code(grpc.StatusCode[grpc_code_of(status)])
             grpc_context.set_details(failure.message)
             if failure.headers:
                 sent = grpc_context.trailing_metadata()

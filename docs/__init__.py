@@ -1,0 +1,1 @@
+"""Documentation: its pages, and `docs.generator`, which writes those that come from the code."""

@@ -1,0 +1,19 @@
+"""Generated pages: their paths below docs/, and what writes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from docs.generator.command_line import command_line
+from docs.generator.configuration import configuration
+from docs.generator.errors import errors
+from docs.generator.http import http
+from docs.generator.metrics import metrics
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/http.md": http,
+    "reference/configuration.md": configuration,
+    "reference/command-line.md": command_line,
+    "reference/errors.md": errors,
+    "reference/metrics.md": metrics,
+}

@@ -1,0 +1,131 @@
+"""Generated pages: are what the code gives today, and lack none of its keys, errors, commands, routes and metrics."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import yaml
+
+import azaion_client
+import azaion_engine
+import deployments
+from azaion_engine.errors import AzaionError
+from azaion_engine.settings import InputSettings, Tiles
+from deployments.settings import AccessSettings, ApplicationSettings, Autoscale
+from docs.generator.pages import PAGES
+from tests.docs.blocks import ROOT
+
+SHIPPED = ("azaion_batch", "azaion_cli", "azaion_client", "azaion_engine", "deployments")
+
+
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text()
+
+
+def rows_of(page: str) -> set[str]:
+    """Returns the first cell of every row of a page's tables, without backticks."""
+    return {line.split("|")[1].strip().strip("`") for line in text_of(page).splitlines() if line.startswith("| ")}
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    for package in SHIPPED:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if not path.name.endswith("_pb2.py"):
+                yield str(path.relative_to(ROOT)), path.read_text()
+
+
+def modules(package: ModuleType) -> Iterator[ModuleType]:
+    yield package
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if found.name.endswith("errors"):
+            yield importlib.import_module(found.name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_what_the_code_gives(page: str) -> None:
+    assert text_of(page) == PAGES[page](), "run `make reference`"
+
+
+@pytest.mark.parametrize("settings", [ApplicationSettings, InputSettings, Tiles, Autoscale, AccessSettings])
+def test_every_setting_is_there_and_described(settings: type) -> None:
+    rows = [line for line in text_of("reference/configuration.md").splitlines() if line.startswith("| `")]
+    described = {line.split("`")[1] for line in rows if line.rsplit("|", 2)[1].strip()}
+    assert set(settings.model_fields) <= described
+
+
+def test_every_environment_variable_that_the_code_reads_is_there() -> None:
+    read = set()
+    for _, text in sources():
+        read |= set(re.findall(r"environ(?:ment)?(?:\.get|\.setdefault)?[\[(]\"(\w+)\"", text))
+        read |= set(re.findall(r"\"(AZAION_\w+)\"", text))
+    assert {"AZAION_KEY", "RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"} <= read
+    assert read <= rows_of("reference/configuration.md")
+
+
+def test_every_error_code_is_there() -> None:
+    codes = {
+        value.code
+        for package in (azaion_engine, deployments)
+        for module in modules(package)
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, AzaionError)
+    }
+    codes |= {code for _, text in sources() for code in re.findall(r"^    code = \"(\w+)\"$", text, re.MULTILINE)}
+    assert len(codes) > 30
+    assert codes <= rows_of("reference/errors.md")
+
+
+def test_every_exception_of_the_client_is_there() -> None:
+    names = {name for name in azaion_client.__all__ if name.endswith("Error")}
+    assert len(names) > 10
+    assert names <= rows_of("reference/errors.md")
+
+
+@pytest.mark.parametrize(("package", "page"), [(azaion_client, "client"), (azaion_engine, "library")])
+def test_every_public_class_is_shown(package: ModuleType, page: str) -> None:
+    shown = {
+        line.rsplit(".", 1)[1] for line in text_of(f"reference/{page}-classes.md").splitlines() if line[:4] == "::: "
+    }
+    assert shown == {name for name in package.__all__ if not name.startswith("__")}
+
+
+def test_every_command_and_option_is_there() -> None:
+    page = text_of("reference/command-line.md")
+    for name in ("doctor", "detect", "batch", "serve", "cache ls", "cluster check", "keys add"):
+        assert f"\n## azaion {name}\n" in page
+    files = sorted((ROOT / "azaion_cli" / "commands").rglob("*.py"))
+    options = {
+        word.value.split("/")[0]
+        for path in files
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "typer.Option"
+        for word in call.args
+        if isinstance(word, ast.Constant) and str(word.value).startswith("--")
+    }
+    assert len(options) > 40
+    assert {option for option in options if f"`{option}`" not in page} == set()
+
+
+def test_every_route_is_there() -> None:
+    document = yaml.safe_load((ROOT / "docs" / "openapi.json").read_text())
+    page = text_of("reference/http.md")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            chapter = page.split(f"\n### {method.upper()} {path}\n")[1].split("\n### ")[0]
+            for name in [*operation["responses"], *(f"`{one['name']}`" for one in operation.get("parameters", ()))]:
+                assert f"| {name} |" in chapter
+
+
+def test_every_metric_is_there() -> None:
+    names = {
+        name for _, text in sources() for name in re.findall(r"(?:Counter|Gauge|Histogram)\(\s*\"(azaion_\w+)\"", text)
+    }
+    assert len(names) > 10
+    assert {f"ray_{name}" for name in names} <= rows_of("reference/metrics.md")
