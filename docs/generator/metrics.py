@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from unittest import mock
 
+from deployments.multiplexing import cache_metrics
 from deployments.watching import metrics as service
 from docs.generator.tables import code, page, table
 
@@ -29,7 +30,7 @@ def metrics() -> str:
     """Returns the page."""
     return page(
         "Metrics",
-        "deployments/watching/metrics.py",
+        "deployments/watching/metrics.py and deployments/multiplexing/cache_metrics.py",
         "Ray serves them to Prometheus, each with the labels `application`, `deployment` and `replica` too; "
         "[Monitoring](../guides/monitoring.md) shows how to ask for them. A histogram is made of counters: "
         "`…_bucket_total` by `le`, `…_sum_total` and `…_count_total`, which `histogram_quantile` takes.",
@@ -44,7 +45,7 @@ def metrics() -> str:
 
 
 def registered() -> list[Metric]:
-    """Returns the metrics that `ServiceMetrics` registers, in its order."""
+    """Returns the metrics that `ServiceMetrics` and `CacheMetrics` register, in their order."""
     found: list[Metric] = []
 
     def recorder(kind: str) -> type:
@@ -67,6 +68,9 @@ def registered() -> list[Metric]:
         mock.patch.object(service, "Gauge", recorder("gauge")),
         mock.patch.object(service, "CounterHistogram", recorder("histogram")),
         mock.patch.object(service.threading, "Thread"),
+        mock.patch.object(cache_metrics, "Counter", recorder("counter")),
+        mock.patch.object(cache_metrics, "Gauge", recorder("gauge")),
     ):
         service.ServiceMetrics(batch_size=1, max_queue=1, gpu=None)
+        cache_metrics.CacheMetrics(())
     return found
