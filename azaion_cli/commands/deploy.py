@@ -56,7 +56,7 @@ def deploy(
         bool,
         typer.Option(
             "--compare-recent",
-            help="Compare on the pictures of the last requests, too, which `recent_pictures` of the configuration keeps.",
+            help="Compare on pictures of the last requests, too, which `recent_pictures` of the configuration keeps.",
         ),
     ] = False,
     least: Annotated[
@@ -122,7 +122,7 @@ def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any
 
 
 def _told(entry: dict[str, Any]) -> str:
-    told = [text for text in (entry["agreement"], entry["comparison"]) if text]
+    told = [text for text in (entry["agreement"], entry["comparison"], entry["changes"]) if text]
     return f" ({'; '.join(told)})" if told else ""
 
 

@@ -105,7 +105,7 @@ class Catalog:
             "load_s": cached.load_s if cached is not None else None,
             "path": self.applications.route_of(name),
             "replicas": state.replicas,
-            **described(self.rollouts.record_of(name)),
+            **described(self.rollouts.record_of(name), state.failure),
             "card": card,
         }
 
