@@ -22,12 +22,13 @@ from deployments.access.keys_file import KeysFile
 from deployments.access.ledger_actor import quotas_of
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
+from deployments.front import Front
 from deployments.frontends.asgi import create_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.placement import replicas_here
-from deployments.service import Answer, DetectorService, Front, RowAnswer
+from deployments.service import Answer, DetectorService, RowAnswer
 from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
 from deployments.versions.comparison import try_out

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.cuda.gpu import Gpu
 from azaion_engine.detector import Detector
 from azaion_engine.errors import MissingDependencyError
 from azaion_engine.files.geojson import geometries
@@ -32,12 +31,9 @@ from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.tiled_run import TiledRun
 from deployments.errors import DeadlineExceededError
+from deployments.front import Front, open_front
 from deployments.reception import Reception
 from deployments.settings import VERSION_DIGITS, ServiceSettings
-from deployments.watching.log import RequestLog
-from deployments.watching.metrics import ServiceMetrics, watched_gpu
-from deployments.watching.recent import RecentPictures
-from deployments.watching.record import RequestRecord
 from deployments.watching.stage_times import StageTimes
 
 Converted = TypeVar("Converted")
@@ -71,25 +67,6 @@ class RowAnswer(NamedTuple):
 
     rows: NDArray[np.float32]
     times: StageTimes
-
-
-class Front(NamedTuple):
-    """What the services of one replica have in common.
-
-    Attributes:
-        reception: What the requests pass first.
-        metrics: Of the replica.
-        recent: Keeps pictures of the last requests; None if none are to be kept.
-    """
-
-    reception: Reception
-    metrics: ServiceMetrics
-    recent: RecentPictures | None = None
-
-    def close(self) -> None:
-        """Closes both."""
-        self.reception.close()
-        self.metrics.close()
 
 
 class DetectorService:
@@ -131,7 +108,7 @@ class DetectorService:
             self._batcher.close()
             raise
         self.front = front or open_front(
-            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard, watched_gpu()
+            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard
         )
         self._metrics = self.front.metrics
         self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)
@@ -369,29 +346,6 @@ class DetectorService:
         times = job.times()
         self._metrics.answered(times, self.version)
         return times
-
-
-def open_front(
-    settings: ServiceSettings, batch_size: int, most_bytes: int, guard: Guard | None, gpu: Gpu | None
-) -> Front:
-    """Opens what the services of one replica have in common.
-
-    Args:
-        settings: Limits.
-        batch_size: Pictures of one execution at most, for the metrics.
-        most_bytes: Maximum bytes of the bodies of all requests.
-        guard: Keys and their limits; `close` closes it.
-        gpu: GPU to watch; None on a CPU.
-    """
-    metrics, log = ServiceMetrics(batch_size=batch_size, max_queue=settings.max_queue, gpu=gpu), RequestLog()
-
-    def request_over(record: RequestRecord) -> None:
-        metrics.request_over(record)
-        log.write(record)
-
-    recent = RecentPictures(settings.recent_pictures) if settings.recent_pictures else None
-    reception = Reception(settings.bodies_at_once, settings.timeout_s, most_bytes, guard, request_over)
-    return Front(reception, metrics, recent)
 
 
 def _geometries(picture: bytes, found: Detections) -> list[dict[str, Any] | None] | None:

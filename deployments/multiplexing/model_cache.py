@@ -9,12 +9,12 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Literal, NamedTuple, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, NamedTuple, Protocol
 
 from azaion_engine.errors import AzaionError
 from deployments.errors import ModelUnavailableError, OverloadedError
+from deployments.multiplexing.cache_report import CacheReport
+from deployments.multiplexing.memory_bound import MemoryBound, NoBound
 from deployments.service import DetectorService
 
 logger = logging.getLogger("ray.serve")
@@ -29,34 +29,6 @@ _OUT_OF_MEMORY = re.compile(r"out of memory|could not be allocated|not enough .*
 """In messages of CUDA, TensorRT and this library: what is opened would fit if there were less beside it."""
 
 _LONGEST = 500
-
-
-class CacheReport(BaseModel):
-    """One model in one replica."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    state: Literal["loaded", "loading", "not_loaded", "failed"]
-    message: str = Field("", description="Why it failed.")
-    load_s: float | None = Field(None, description="Seconds that opening it took last.")
-    version: str | None = Field(None, description="Of the loaded model.")
-    card: dict[str, Any] | None = Field(None, description="Of the loaded model.")
-
-
-class MemoryBound(Protocol):
-    """Memory that models take together."""
-
-    def excess(self, more: int = 0) -> int:
-        """Returns the bytes in use beyond the bound if there were `more`; 0 or less if they fit. May block."""
-        ...
-
-
-class NoBound:
-    """Memory that is not bounded; the number of models is."""
-
-    def excess(self, more: int = 0) -> int:
-        """Returns 0."""
-        return 0
 
 
 class Held(NamedTuple):
