@@ -1,4 +1,4 @@
-"""What Serve's configuration files repeat is equal: YAML cannot include a file, and the app builder sees only `args`."""
+"""What Serve's configuration files repeat is equal: YAML includes no file, and the app builder sees only `args`."""
 
 from __future__ import annotations
 
