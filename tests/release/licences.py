@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -58,10 +59,10 @@ LIBRARIES = {
     "libde265": "LGPL-3.0-or-later",
     "libgeos": "LGPL-2.1-or-later",
 }
-"""Shared libraries under copyleft that wheels carry, by the start of their file's name; each by its own project's word."""
+"""Shared libraries under copyleft that wheels carry, by the start of their file's name; licences by their projects."""
 
 JUDGED = {
-    "av": "FFmpeg with x264 and x265 makes the libraries of its wheel GPL-2.0-or-later as a whole",
+    "av": "FFmpeg says LGPL-3.0-or-later; x264 and x265, encoders that are not called here, are GPL-2.0-or-later",
     "opencv-python-headless": "FFmpeg without GPL parts: LGPL-2.1-or-later, shared libraries",
     "opencv-python": "as the headless package, and Qt: shared libraries",
     "pillow-heif": "libheif and libde265 are LGPL; x265, an encoder that is not called here, is GPL-2.0-or-later",
@@ -108,6 +109,15 @@ NOT_INSTALLED = {
 """Packages that the environment of the tests lacks, with what their pages on PyPI say."""
 
 
+@cache
+def package_of(name: str) -> Package:
+    """Returns an installed package; raises PackageNotFoundError for any other that is not in NOT_INSTALLED."""
+    if name in NOT_INSTALLED:
+        return NOT_INSTALLED[name]
+    found = distribution(name)
+    return Package(name, licence_of(found), libraries_of(found))
+
+
 def licence_of(found: Distribution) -> str:
     """Returns the licence that a package's metadata names; its first line where the text itself stands there."""
     metadata = found.metadata
@@ -130,18 +140,21 @@ def _spdx(text: str) -> str:
 def libraries_of(found: Distribution) -> tuple[str, ...]:
     """Returns the shared libraries under copyleft among a package's files, each with its licence."""
     names = {Path(str(file)).name for file in found.files or ()}
-    return tuple(
-        f"{start} {licence}" for start, licence in LIBRARIES.items() if any(n.startswith(start) for n in names)
-    )
+    present = [start for start in LIBRARIES if any(name.startswith(start) for name in names)]
+    return tuple(f"{start} {LIBRARIES[start]}" for start in present)
 
 
 def requirements_of(name: str, extras: set[str]) -> Iterator[Requirement]:
     """Yields what a package asks for on this machine with some extras."""
-    for line in distribution(name).requires or ():
-        requirement = Requirement(line)
+    for requirement in _all_requirements(name):
         environments = [{"extra": extra} for extra in extras or {""}]
         if requirement.marker is None or any(requirement.marker.evaluate(each) for each in environments):
             yield requirement
+
+
+@cache
+def _all_requirements(name: str) -> tuple[Requirement, ...]:
+    return tuple(Requirement(line) for line in distribution(name).requires or ())
 
 
 def installed_with(extra: str | None) -> dict[str, Package]:
@@ -160,13 +173,10 @@ def installed_with(extra: str | None) -> dict[str, Package]:
             continue
         seen.add((name, extras))
         try:
-            package = distribution(name)
+            found[name] = package_of(name)
+            waiting += requirements_of(name, {"", *extras})
         except PackageNotFoundError:
-            if name in NOT_INSTALLED:
-                found[name] = NOT_INSTALLED[name]
-            continue
-        found[name] = Package(name, licence_of(package), libraries_of(package))
-        waiting += requirements_of(name, {"", *extras})
+            continue  # not for this machine, or not in the environment of the tests
     return found
 
 
@@ -208,13 +218,13 @@ _HEAD = """\
 
 `make licences` writes this page. It names packages, not versions: what pip chooses on the day may differ.
 
-The source distribution and the wheel contain this project's own files (Apache-2.0) and the messages of the Open Inference
-Protocol, generated from NVIDIA's definition (BSD-3-Clause, `licenses/` in the wheel's metadata). All else is installed
-beside them by pip, from its own publishers. Who passes on an image made by `deploy/Dockerfile` distributes these packages
-too: the section Copyleft names those that then ask for their sources to be offered.
+The source distribution and the wheel contain this project's own files (Apache-2.0) and the messages of the Open
+Inference Protocol, generated from NVIDIA's definition (BSD-3-Clause; `licenses/` in the wheel's metadata). All else is
+installed beside them by pip, from its own publishers. Who passes on an image made by `deploy/Dockerfile` distributes
+these packages too: the section Copyleft names those that then ask for their sources to be offered.
 
-Packages that only the work on this project needs (the extras `test`, `lint`, `bench`) are not listed. Of `gpu` and `quantize`
-the direct requirements are, with the licences that their publishers state."""
+Packages that only the work on this project needs (extras `test`, `lint`, `bench`) are not listed. Of `gpu` and
+`quantize` only the direct requirements are, with the licences that their publishers state."""
 
 
 def main() -> int:
