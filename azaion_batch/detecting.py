@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.windows import merged, pixels_of, to_windows, windows_of
 from azaion_engine.errors import (
     AzaionError,

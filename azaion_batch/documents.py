@@ -14,7 +14,7 @@ from azaion_batch.job import Job
 from azaion_batch.parts import place_of
 from azaion_batch.reading import Reader
 from azaion_batch.rows import Answer, from_table, names_of
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson

@@ -18,7 +18,7 @@ from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_lefto
 from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import WindowReader, network_of, shares_of
 from azaion_engine.errors import ConfigurationError, quote, reason

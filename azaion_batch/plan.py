@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from azaion_batch.settings import RunSettings, key_of
-from azaion_batch.sources import Entry, Kind
+from azaion_batch.sources.entry import Entry, Kind
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError
 

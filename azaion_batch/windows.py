@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from azaion_batch.plan import WINDOWS, Chunk
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
 from azaion_engine.model.file import ModelFile

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Search, find_entries
+from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place, file_system
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from azaion_engine.scenes.files import SceneWishes
