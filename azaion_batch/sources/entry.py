@@ -13,7 +13,7 @@ from azaion_engine.errors import InvalidParameterError, reason
 from azaion_engine.files.names import printable
 from azaion_engine.files.sources import VIDEO_SUFFIXES
 
-Kind = Literal["picture", "video", "scene", "tiled", "windows", "row", "unreadable"]
+Kind = Literal["picture", "video", "tiled", "windows", "row", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,8 @@ class Entry:
     """One source of a job.
 
     Attributes:
-        kind: `picture`, `video`, `tiled` (a TIFF on a disk, whose windows are rows), `windows` (a share of these),
-            `scene` (a TIFF in a bucket, read in windows by one worker), `row` (of a Parquet file with the pictures'
-            bytes), or `unreadable` (a folder).
+        kind: `picture`, `video`, `tiled` (a scene, whose windows are rows), `windows` (a share of these), `row` (of a
+            Parquet file with the pictures' bytes), or `unreadable` (a folder, or what names nothing).
         source: What names it in the results: path or address; that of a row ends with `#` and its number.
         place: The file.
         name: Relative path for outputs.

@@ -150,7 +150,7 @@ def _remote(at: Place, file: Listed, name: str, how: Search) -> Entry:
     if PurePosixPath(file.path).suffix.lower() in VIDEO_SUFFIXES:
         return Entry("video", at.address, at, name)
     if how.object_in_windows(file.path, file.size):
-        return Entry("scene", at.address, at, name)
+        return Entry("tiled", at.address, at, name)
     return Entry("picture", at.address, at, name, file.size)
 
 
