@@ -106,7 +106,8 @@ def detect_scene(
         progress: Called after each window with the number of windows done and of all.
 
     Raises:
-        InvalidParameterError: Metres are asked for and the scene's are not known, or there would be too many windows.
+        InvalidParameterError: Metres are asked for and the scene's are not known, or the windows would be too many or
+            too large.
         UndecodablePictureError: The sample on which the stretch is measured is damaged.
         AzaionError: The engine failed.
     """
@@ -122,6 +123,7 @@ def detect_scene(
             f"tiles: {total} windows of {window[1]}×{window[0]} pixels cover the scene of {scene.width}×{scene.height} "
             f"pixels; at most {MOST_TILES} are accepted: choose a larger size"
         )
+    _check_pixels(detector, (min(window[0], scene.height) * scale, min(window[1], scene.width) * scale))
     whole: _Window | None = None
     average: RunningAverage | None = None
     everything = Tile(0, 0, scene.width, scene.height)
@@ -252,6 +254,20 @@ def _scale(metres: float | None, gsd: float | None) -> float:
             f"{_MOST_SHRINK:.4g} to {_MOST_GROWTH:.4g}"
         )
     return scale
+
+
+def _check_pixels(detector: Detector, window: tuple[float, float]) -> None:
+    """Refuses windows of more pixels than a picture may have, as several are in memory.
+
+    Raises:
+        InvalidParameterError: The message names the bound.
+    """
+    height, width = window
+    if height * width > detector.limits.max_pixels:
+        raise InvalidParameterError(
+            f"tiles: windows of {width:.0f}×{height:.0f} pixels are too large; at most {detector.limits.max_pixels} "
+            "pixels are accepted (max_picture_pixels): choose a smaller size"
+        )
 
 
 def scaled(found: Detections, tile: Tile) -> Detections:

@@ -17,8 +17,8 @@ def ground_sampling_distance(georeference: Georeference, width: int, height: int
     """Returns metres per pixel at a picture's centre; None if the centre has no place on the map.
 
     The centre's neighbours are taken to WGS84's ellipsoid in space, where their distance is measured, so that a map's
-    own scale (Mercator's grows with the latitude), its unit (feet, degrees), its rotation, the poles and the antimeridian
-    need no rules of their own.
+    own scale (Mercator's grows with the latitude), its unit (feet, degrees), its rotation, the poles and the
+    antimeridian need no rules of their own.
 
     Args:
         georeference: The map.
