@@ -323,7 +323,8 @@ def _answers(rows: Any) -> Iterator[tuple[tuple[int, int, bytes | None], Answer]
 
 
 def _windows(scene: Scene, settings: BatchSettings, network: tuple[int, int]) -> SceneWindows:
-    return SceneWindows(scene, settings.scenes.options(settings.detector.tiles), network)
+    options = settings.scenes.options(settings.detector.tiles)
+    return SceneWindows(scene, options, network, settings.detector.max_picture_pixels)
 
 
 def open_scene(place: Place, bands: tuple[int, ...] | None) -> Scene:
