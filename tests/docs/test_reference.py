@@ -19,7 +19,7 @@ import deployments
 from azaion_engine.errors import AzaionError
 from azaion_engine.settings import InputSettings, Tiles
 from deployments.settings import AccessSettings, ApplicationSettings, Autoscale
-from docs.generator.pages import PAGES
+from docs.generator.pages import PAGES, PLOTS
 from tests.docs.blocks import ROOT
 
 SHIPPED = ("azaion_batch", "azaion_cli", "azaion_client", "azaion_engine", "deployments")
@@ -51,6 +51,12 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_what_the_code_gives(page: str) -> None:
     assert text_of(page) == PAGES[page](), "run `make reference`"
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_plot_is_that_of_the_record(name: str) -> None:
+    kept = ROOT / "benchmarks" / "results" / name
+    assert (ROOT / "docs" / "assets" / name).read_bytes() == kept.read_bytes(), "run `make reference`"
 
 
 @pytest.mark.parametrize("settings", [ApplicationSettings, InputSettings, Tiles, Autoscale, AccessSettings])
@@ -129,3 +135,19 @@ def test_every_metric_is_there() -> None:
     }
     assert len(names) > 10
     assert {f"ray_{name}" for name in names} <= rows_of("reference/metrics.md")
+
+
+def test_every_room_is_in_the_tree_and_the_tree_has_no_others() -> None:
+    tree = text_of("explanation/architecture.md").split("```")[1]
+    rooms, package = set(), ""
+    for indent, name in re.findall(r"^( *)([\w/]+)/ ", tree, re.MULTILINE):
+        depth = len(indent) // 2
+        above = [] if depth == 0 else package.split("/")[:depth]
+        package = "/".join([*above, name])
+        rooms.add(package)
+    assert {room for room in rooms if not (ROOT / room).is_dir()} == set()
+    packages = {
+        str(path.parent.relative_to(ROOT)) for shipped in SHIPPED for path in (ROOT / shipped).glob("*/__init__.py")
+    }
+    shown = {room.removesuffix("/") for room in rooms}
+    assert {one for one in packages if one not in shown} == {"azaion_cli/commands"}
