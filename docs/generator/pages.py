@@ -9,7 +9,7 @@ from docs.generator.configuration import configuration
 from docs.generator.errors import errors
 from docs.generator.http import http
 from docs.generator.metrics import metrics
-from docs.generator.sections import architecture, performance
+from docs.generator.sections import architecture, benchmarks, performance
 
 PAGES: dict[str, Callable[[], str]] = {
     "reference/http.md": http,
@@ -19,6 +19,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/metrics.md": metrics,
     "explanation/architecture.md": architecture,
     "explanation/performance.md": performance,
+    "../benchmarks/README.md": benchmarks,
 }
 
 PLOTS = ("h200_640_mosec.svg",)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,16 @@ def architecture() -> str:
 def performance() -> str:
     """Returns the page of the performance with the tables of its records."""
     names = ("h200_640_mosec.json", "h200_1280_mosec.json", "cpu_2_cores_saturated.json")
-    made: dict[str, Callable[[], str]] = {
-        name: lambda name=name: short_table(_record(name), short=True) for name in names
-    }
-    return _filled("explanation/performance.md", {"h200_http.json": one_gpu, **made})
+    return _filled("explanation/performance.md", {"h200_http.json": one_gpu, **_short_tables(names)})
+
+
+def benchmarks() -> str:
+    """Returns benchmarks/README.md with the tables of its records."""
+    return _filled("../benchmarks/README.md", {"h200_http.json": one_gpu, **_short_tables(["h100_peers.json"])})
+
+
+def _short_tables(names: Sequence[str]) -> dict[str, Callable[[], str]]:
+    return {name: partial(lambda name: short_table(_record(name), short=True), name) for name in names}
 
 
 def _filled(page: str, made: dict[str, Callable[[], str]]) -> str:

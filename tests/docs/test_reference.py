@@ -151,3 +151,23 @@ def test_every_room_is_in_the_tree_and_the_tree_has_no_others() -> None:
     }
     shown = {room.removesuffix("/") for room in rooms}
     assert {one for one in packages if one not in shown} == {"azaion_cli/commands"}
+
+
+def test_every_record_is_named_in_the_benchmarks_page() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    records = {path.name for path in (ROOT / "benchmarks" / "results").iterdir()}
+    assert {name for name in records if f"`{name}`" not in page} == set()
+    assert len(page.splitlines()) <= 150
+
+
+def test_every_record_that_a_page_names_exists() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(
+            r"`(?:benchmarks/results/)?((?:cpu_|h100_|h200_)[\w.]+\.(?:json|txt|md|svg))`", page.read_text()
+        )
+    }
+    assert len(named) > 60
+    assert {one for one in named if not (ROOT / "benchmarks" / "results" / one[1]).exists()} == set()
