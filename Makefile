@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke clean
+.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ $(VENV)/.made:
 	$(BIN)/pip install --quiet --upgrade pip
 	@touch $@
 
-$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml setup.py
+$(VENV)/.serve$(EXTRA): $(VENV)/.made pyproject.toml build_backend.py
 	$(BIN)/pip install --quiet --editable '.$(if $(EXTRA),[$(EXTRA)])'
 	@touch $@
 
@@ -162,6 +162,23 @@ docs: $(VENV)/.docs reference  ## the documentation, checked, into build/site: o
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
 	bash .ci/smoke
 
+.venv-release/.made: tests/release/requirements.txt
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --requirement $<
+	@touch $@
+
+dist: .venv-release/.made  ## source distribution and wheel in dist/, checked by twine
+	rm -rf dist *.egg-info  # whose list of files setuptools would take over
+	.venv-release/bin/python -m build --outdir dist
+	.venv-release/bin/twine check --strict dist/*
+	@ls -l dist
+
+# Interpreters that install the wheel with its dependencies from the index; none: the one of $(VENV), with those it has.
+PYTHONS ?=
+
+dist-check: $(VENV)/.lint  ## use the wheel of `make dist` in an empty folder (PYTHONS="python3.10 python3.11 …": on each)
+	$(BIN)/python -m tests.release dist $(foreach python,$(PYTHONS),--python $(python))
+
 clean:  ## remove what these targets made
-	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-zoo .venv-peers .venv-pytriton build *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
+	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-zoo .venv-peers .venv-pytriton .venv-release build dist *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \
 		deployments/frontends/open_inference/generated/LICENSE.txt

@@ -15,6 +15,7 @@ from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources import Entry
+from azaion_batch.windows import merged, pixels_of, to_windows, windows_of
 from azaion_engine.errors import (
     AzaionError,
     ConfigurationError,
@@ -27,6 +28,7 @@ from azaion_engine.errors import (
 )
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.scenes.files import SceneDetection
+from azaion_engine.tiling.settings import TilesWish
 
 if TYPE_CHECKING:
     from azaion_engine.results.detections import Detections
@@ -68,48 +70,53 @@ class Detecting:
             self._failure = error
 
     def __call__(self, batch: Any) -> Any:
-        """Takes columns of `Reader` and returns `id`, `rows` (Arrow's stream format) and `failure` (pickled, or null).
+        """Takes columns of `Reader` and returns what `Writer` takes.
 
+        That is `id`, `folder`, `rows` (Arrow's stream format) and `failure` (pickled, or null).
         A picture that fails is a row; `failure` is an error that ends the job.
         """
         import pyarrow as pa
 
-        ids, tables, failures = [], [], []
-        pictures, faults = batch.column("pictures"), batch.column("faults")
+        ids, folders, tables, failures = [], [], [], []
         for index, line in enumerate(batch.column("work").to_pylist()):
             chunk = Chunk.from_line(line)
             failure, table = self._failure, b""
             if failure is None:
                 try:
-                    table = self._detect(chunk, pictures[index], faults[index])
+                    table = self._detect(chunk, batch.slice(index, 1))
                 except _OF_THE_WORKER:
                     os._exit(1)  # Ray starts another process, which gets this chunk again
                 except Exception as error:
                     failure = portable(error)
             ids.append(chunk.id)
+            folders.append(chunk.folder)
             tables.append(table)
             failures.append(None if failure is None else pickle.dumps(failure))
         return pa.table(
             {
                 "id": pa.array(ids, pa.string()),
+                "folder": pa.array(folders, pa.string()),
                 "rows": pa.array(tables, pa.large_binary()),
                 "failure": pa.array(failures, pa.binary()),
             }
         )
 
-    def _detect(self, chunk: Chunk, pictures: Any, faults: Any) -> bytes:
+    def _detect(self, chunk: Chunk, read: Any) -> bytes:
         import pyarrow as pa
 
         first = chunk.entries[0]
-        if first.kind == "video":
+        pictures, faults = (read.column(name)[0].values for name in ("pictures", "faults"))
+        if first.kind == "windows":
+            averages = read.column("averages")[0].as_py()
+            tables = [self._windows(chunk, read.column("about")[0].as_py(), pictures, faults, averages)]
+        elif first.kind == "tiled":
+            tables = [self._to_table(self._merged(first, read.column("about")[0].as_py(), pictures[0].as_buffer()))]
+        elif first.kind == "video":
             tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
         elif first.kind == "scene":
             tables = [self._to_table(list(self._scene(first)))]
         else:
-            buffers = pictures.values
-            loads = [
-                partial(_loaded, buffers[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults.values)
-            ]
+            loads = [partial(_loaded, pictures[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults)]
             named = zip(chunk.entries, self._pictures(loads), strict=True)
             tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
         sink = pa.BufferOutputStream()
@@ -121,11 +128,28 @@ class Detecting:
     def _to_table(self, answers: list[Answer]) -> Any:
         return to_table(answers, self._settings.model_sha256, self._key, self._detector.names)
 
-    def _pictures(self, loads: Sequence[Callable[[], Any]]) -> list[Detections | AzaionError]:
+    def _windows(self, chunk: Chunk, about: str, pictures: Any, faults: Any, averages: Any) -> Any:
+        """Returns a row for each window of the chunk's shares, with boxes in pixels of the window."""
+        windows = windows_of(about)
+        loads = [
+            partial(pixels_of, window, pictures[index].as_buffer(), partial(_loaded, b"", faults[index].as_py()))
+            for index, window in enumerate(windows)
+        ]
+        return to_windows(chunk, windows, self._pictures(loads, "off"), averages, self._to_table)
+
+    def _merged(self, entry: Entry, about: str, rows: Any) -> list[Answer]:
+        """Returns the boxes of a scene of its windows' rows, and an error if there is one."""
+        try:
+            names = self._detector.names
+            return merged(entry, about, rows, self._settings, names, lambda load: self._pictures([load], "off"))
+        except PictureError as error:
+            return [Answer(entry.source, entry.name, error)]
+
+    def _pictures(self, loads: Sequence[Callable[[], Any]], tiles: TilesWish = None) -> list[Detections | AzaionError]:
         """Returns what was found in each picture; after a batch that failed, the others run one by one."""
         found: list[Detections | AzaionError] = []
         try:
-            found += self._each(loads)
+            found += self._each(loads, tiles)
             return found
         except (*_OF_THE_WORKER, *_OF_THE_JOB):
             raise
@@ -133,15 +157,15 @@ class Detecting:
             found = []
         for load in loads:
             try:
-                found += self._each([load])
+                found += self._each([load], tiles)
             except (*_OF_THE_WORKER, *_OF_THE_JOB):
                 raise
             except AzaionError as error:
                 found.append(error)
         return found
 
-    def _each(self, loads: Any) -> Iterator[Detections | PictureError]:
-        return self._detector.detect_each(loads, threads=self._threads, classes=self._classes)
+    def _each(self, loads: Any, tiles: TilesWish = None) -> Iterator[Detections | PictureError]:
+        return self._detector.detect_each(loads, threads=self._threads, classes=self._classes, tiles=tiles)
 
     def _video(self, entry: Entry) -> Iterator[Answer]:
         """Yields the answers of a video's frames; if it fails, the last one is the error."""

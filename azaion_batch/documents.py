@@ -16,7 +16,7 @@ from azaion_batch.reading import Reader
 from azaion_batch.rows import Answer, from_table, names_of
 from azaion_batch.sources import Entry
 from azaion_batch.storage import Place
-from azaion_engine.errors import PictureError
+from azaion_engine.errors import ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item
@@ -50,6 +50,7 @@ def write_document(job: Job, kind: Document) -> Place:
 
     Raises:
         OSError: A part cannot be read, or the document cannot be written.
+        ConfigurationError: A part is damaged.
     """
     from azaion_engine.scenes.files import locate_item
 
@@ -98,7 +99,7 @@ def _georeference(
 ) -> Georeference | None:
     if entry.kind == "video":
         return None
-    if entry.kind == "scene" or (entry.kind == "picture" and entry.place.is_local):
+    if entry.kind in ("scene", "tiled") or (entry.kind == "picture" and entry.place.is_local):
         with local_copy(entry) as path:
             return locate_item(Item(entry.source, entry.name, path))
     [read] = reader.read([entry])
@@ -107,6 +108,7 @@ def _georeference(
 
 def _read(part: Place) -> Iterator[tuple[list[Answer], dict[int, str]]]:
     """Yields the answers of a part, some at a time, and the class names; none if the part is missing."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -114,10 +116,13 @@ def _read(part: Place) -> Iterator[tuple[list[Answer], dict[int, str]]]:
     except FileNotFoundError:
         return
     with file:
-        parquet = pq.ParquetFile(file)
-        names = names_of(parquet.schema_arrow)
-        for batch in parquet.iter_batches(1024):
-            yield from_table(batch), names
+        try:
+            parquet = pq.ParquetFile(file)
+            names = names_of(parquet.schema_arrow)
+            for batch in parquet.iter_batches(1024):
+                yield from_table(batch), names
+        except pa.ArrowException as error:
+            raise ConfigurationError(f"{part.address} is damaged: {reason(error)}; remove it and run again") from error
 
 
 @contextmanager

@@ -15,12 +15,13 @@ from typing import Any
 from azaion_batch.cluster import Workers
 from azaion_batch.detecting import CALLS, Detecting
 from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
-from azaion_batch.plan import Chunk, extend, planned
+from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Entry
 from azaion_batch.storage import Place
-from azaion_engine.errors import ConfigurationError
+from azaion_batch.windows import WindowReader, network_of, shares_of
+from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.model.file import ModelFile
 
 _READS = 2
@@ -42,6 +43,7 @@ class Job:
         run: How to run.
         chunks: Chunks of all sources of this run, in order.
         left: Those without a part.
+        network: (height, width) of the network's input if there are `tiled` scenes, else zeros.
     """
 
     out: Place
@@ -49,6 +51,7 @@ class Job:
     run: RunSettings
     chunks: list[Chunk]
     left: list[Chunk]
+    network: tuple[int, int]
 
 
 @contextmanager
@@ -71,13 +74,31 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         (out / "settings" / f"{key}.json").write(json.dumps(settings.described(), indent=2).encode())
         wanted = list(entries)
         chunks = planned(out, key)
-        chunks += extend(out, key, chunks, wanted, run)
-        named = {entry.source for entry in wanted}
-        chunks = [chunk for chunk in chunks if any(entry.source in named for entry in chunk.entries)]
-        done = written(out)
-        if run.retry_failed:
-            done -= {chunk.id for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)}
-        yield Job(out, settings, run, chunks, [chunk for chunk in chunks if chunk.id not in done])
+        network = network_of(settings) if any(entry.kind == "tiled" for entry in wanted) else (0, 0)
+        shares = partial(shares_of, settings=settings, network=network)
+        chunks += extend(out, key, chunks, wanted, run, shares)
+        addresses = {entry.place.address for entry in wanted}  # of shares, too
+        chunks = [chunk for chunk in chunks if any(entry.place.address in addresses for entry in chunk.entries)]
+        yield Job(out, settings, run, chunks, _left(out, chunks, run), network)
+
+
+def _left(out: Place, chunks: list[Chunk], run: RunSettings) -> list[Chunk]:
+    """Returns the chunks that have no part, or one that is to be done again."""
+    done, read = written(out), written(out, WINDOWS)
+    if run.retry_failed:
+        again = [chunk for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)]
+        done -= {chunk.id for chunk in again}
+        read -= {name for chunk in again for name in chunk.windows}  # all: the scene may be another file by now
+    # The windows of a scene that is whole are needed no more.
+    needed = {name for chunk in chunks if chunk.id not in done for name in chunk.windows} - read
+    done |= {chunk.id for chunk in chunks if chunk.kind == "windows" and chunk.id not in needed}
+    return [chunk for chunk in chunks if chunk.id not in done]
+
+
+def reader_of(job: Job) -> Reader:
+    """Returns what reads the chunks of a job."""
+    windows = WindowReader(job.out, job.settings, job.network)
+    return Reader(job.settings.detector.max_picture_bytes, windows)
 
 
 def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
@@ -93,16 +114,26 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
     """
     # Machines of a cluster may lack the model's file.
     model = ModelFile.read(job.settings.detector.model).data if workers.machines > 1 else None
-    left = job.left
-    for calls, retries in _PASSES:
-        done = set()
-        for row in _rows(left, job, workers, model, calls, retries) if left else ():
-            if row["failure"] is not None:
-                raise pickle.loads(row["failure"])
-            part = part_of(row["part"])
-            done.add(part.id)
-            yield part
-        left = [chunk for chunk in left if chunk.id not in done]
+    missing = {chunk.id for chunk in job.left}
+    for stage in (_is_first, _is_second):
+        left = [chunk for chunk in job.left if stage(chunk) and missing.isdisjoint(chunk.windows)]
+        for calls, retries in _PASSES:
+            for row in _rows(left, job, workers, model, calls, retries) if left else ():
+                if row["failure"] is not None:
+                    raise pickle.loads(row["failure"])
+                part = part_of(row["part"])
+                missing.discard(part.id)
+                yield part
+            left = [chunk for chunk in left if chunk.id in missing]
+
+
+def _is_first(chunk: Chunk) -> bool:
+    return chunk.kind != "tiled"
+
+
+def _is_second(chunk: Chunk) -> bool:
+    """Returns whether a chunk is a scene that is merged of other chunks' rows."""
+    return chunk.kind == "tiled"
 
 
 def _rows(
@@ -118,7 +149,9 @@ def _rows(
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
     blocks = min(len(chunks), 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
-    reader, writer = Reader(job.settings.detector.max_picture_bytes), Writer(job.out)
+    reader, writer = reader_of(job), Writer(job.out)
+    # Windows are decoded where they are read; without GPUs, the network needs longer for them than that takes.
+    reads = workers.threads if workers.gpus and any(chunk.kind == "windows" for chunk in chunks) else _READS
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         max_size=workers.most,
@@ -135,7 +168,7 @@ def _rows(
                 reader.__call__,
                 batch_size=1,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(min(len(chunks), _READS * workers.most)),
+                compute=ray.data.TaskPoolStrategy(min(len(chunks), reads * workers.most)),
                 num_cpus=_TASK_CPUS,
             )
             .map_batches(
@@ -165,7 +198,10 @@ def _held(out: Place) -> Iterator[None]:
 
     from filelock import FileLock, Timeout
 
-    os.makedirs(out.path, exist_ok=True)
+    try:
+        os.makedirs(out.path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigurationError(f"out: expected a folder, given {quote(out.path)}: {reason(error)}") from error
     lock = FileLock(f"{out.path}/.lock")
     try:
         lock.acquire(blocking=False)

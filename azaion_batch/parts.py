@@ -7,11 +7,10 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from azaion_batch.plan import PARTS, WINDOWS
 from azaion_batch.rows import portable
 from azaion_batch.storage import Place
 
-PARTS = "parts"
-"""Folder of the parts in a job's output."""
 _SUFFIX = ".parquet"
 _TOLD = 8
 """Failures of a part that are told by name while the job runs; its rows have all of them."""
@@ -43,7 +42,7 @@ class Writer:
         self._out = out
 
     def __call__(self, batch: Any) -> Any:
-        """Takes columns of `Detecting` and returns `part` (JSON, or null) and `failure` (pickled, or null)."""
+        """Takes the columns of `Detecting` and returns `part` (JSON, or null) and `failure` (pickled, or null)."""
         import pyarrow as pa
 
         parts: list[str | None] = []
@@ -53,14 +52,14 @@ class Writer:
             part: Part | None = None
             if failure is None:
                 try:
-                    part = self._write(row["id"], row["rows"])
+                    part = self._write(row["id"], row["folder"], row["rows"])
                 except Exception as error:  # such as a full disk: the next part would fail too
                     failure = pickle.dumps(portable(error))
             parts.append(None if part is None else json.dumps(part))
             failures.append(failure)
         return pa.table({"part": pa.array(parts, pa.string()), "failure": pa.array(failures, pa.binary())})
 
-    def _write(self, name: str, rows: bytes) -> Part:
+    def _write(self, name: str, folder: str, rows: bytes) -> Part:
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -68,7 +67,9 @@ class Writer:
         table = pa.ipc.open_stream(rows).read_all()
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
-        place_of(self._out, name).write(bytes(sink.getvalue()))
+        place_of(self._out, name, folder).write(bytes(sink.getvalue()))
+        if folder == WINDOWS:  # counted when the scene is whole
+            return Part(name, 0, 0, 0, ())
         failed = table.filter(pc.is_valid(table["error"])).select(["source", "error_code", "error"])
         boxes = pc.sum(pc.list_value_length(table["class_ids"])).as_py() or 0
         told = tuple((row["source"], row["error_code"], row["error"]) for row in failed.slice(0, _TOLD).to_pylist())
@@ -81,27 +82,34 @@ def part_of(text: str) -> Part:
     return Part(name, pictures, boxes, failures, tuple((source, code, why) for source, code, why in told))
 
 
-def place_of(out: Place, name: str) -> Place:
+def place_of(out: Place, name: str, folder: str = PARTS) -> Place:
     """Returns the file of a part."""
-    return out / PARTS / f"{name}{_SUFFIX}"
+    return out / folder / f"{name}{_SUFFIX}"
 
 
-def written(out: Place) -> set[str]:
+def written(out: Place, folder: str = PARTS) -> set[str]:
     """Returns the names of the parts that are there; raises OSError."""
-    names = (file.path.rpartition("/")[2] for file in (out / PARTS).files(recursive=False))
+    # An empty one is what some disks leave of a file after a power cut.
+    names = (file.path.rpartition("/")[2] for file in (out / folder).files(recursive=False) if file.size)
     return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
 
 def remove_leftovers(out: Place) -> None:
     """Removes what writers that were killed left on a disk under temporary names; a bucket shows nothing of them."""
     if out.is_local:
-        for path in Path(out.path, PARTS).glob(".azaion-*.part"):
-            path.unlink(missing_ok=True)
+        for folder in (PARTS, WINDOWS):
+            for path in Path(out.path, folder).glob(".azaion-*.part"):
+                path.unlink(missing_ok=True)
 
 
 def has_failures(out: Place, name: str) -> bool:
-    """Returns whether a part has rows with errors; raises OSError."""
+    """Returns whether a part has rows with errors, or is damaged; raises OSError."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with place_of(out, name).open() as file:
-        return bool(pq.read_table(file, columns=["error"])["error"].null_count < pq.ParquetFile(file).metadata.num_rows)
+        try:
+            errors = pq.read_table(file, columns=["error"])["error"]
+        except pa.ArrowException:
+            return True
+        return bool(errors.null_count < len(errors))

@@ -7,17 +7,23 @@ job that was killed and still runs, can only write the same part under the same 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from azaion_batch.settings import RunSettings, key_of
-from azaion_batch.sources import Entry
+from azaion_batch.sources import Entry, Kind
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError
 
 PLANS = "plan"
 """Folder of the plans in a job's output."""
+PARTS = "parts"
+"""Folder of the parts."""
+WINDOWS = "windows"
+"""Folder of the parts whose rows are windows of scenes, which `PARTS` has, or will have, whole."""
 
+_NAME = re.compile("[0-9a-f]{32}")
 _ALONE = ("video", "scene")
 """Kinds of sources that make a part each: they have many pictures."""
 
@@ -28,21 +34,37 @@ class Chunk:
 
     Attributes:
         id: Name of the part, 32 hex digits.
-        entries: The sources, in order.
+        entries: The sources, in order, of one kind where that is `video`, `scene`, `tiled` or `windows`.
+        windows: Names of the chunks with the windows of a `tiled` scene.
     """
 
     id: str
     entries: tuple[Entry, ...]
+    windows: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the first entry."""
+        return self.entries[0].kind
+
+    @property
+    def folder(self) -> str:
+        """Folder of its part."""
+        return WINDOWS if self.kind == "windows" else PARTS
 
     def to_line(self) -> str:
         """Returns it as a line of JSON in ASCII: file names that are not UTF-8 stay what they are."""
-        return json.dumps({"id": self.id, "entries": [entry.to_json() for entry in self.entries]})
+        values = {"id": self.id, "entries": [entry.to_json() for entry in self.entries]}
+        return json.dumps({**values, "windows": self.windows} if self.windows else values)
 
     @classmethod
     def from_line(cls, line: str) -> Chunk:
         """Makes it of what `to_line` returned."""
         values = json.loads(line)
-        return cls(values["id"], tuple(Entry.from_json(one) for one in values["entries"]))
+        if not all(_NAME.fullmatch(name) for name in (values["id"], *values.get("windows", ()))):
+            raise ValueError(f"expected 32 hex digits, given {values['id']!r}")
+        entries = tuple(Entry.from_json(one) for one in values["entries"])
+        return cls(values["id"], entries, tuple(values.get("windows", ())))
 
 
 def planned(out: Place, key: str) -> list[Chunk]:
@@ -63,7 +85,14 @@ def planned(out: Place, key: str) -> list[Chunk]:
     return chunks
 
 
-def extend(out: Place, key: str, chunks: list[Chunk], entries: Iterable[Entry], run: RunSettings) -> list[Chunk]:
+def extend(
+    out: Place,
+    key: str,
+    chunks: list[Chunk],
+    entries: Iterable[Entry],
+    run: RunSettings,
+    shares: Callable[[Entry], list[Entry]],
+) -> list[Chunk]:
     """Cuts the entries that no chunk has yet into chunks, keeps these in the output, and returns them.
 
     Args:
@@ -72,12 +101,15 @@ def extend(out: Place, key: str, chunks: list[Chunk], entries: Iterable[Entry], 
         chunks: Those of earlier runs.
         entries: All sources of this run.
         run: How large parts may be.
+        shares: Returns the shares of a `tiled` scene's windows.
 
     Raises:
         OSError: The plan cannot be written.
     """
-    known = {entry.source for chunk in chunks for entry in chunk.entries}
-    made = list(_cut(key, (entry for entry in entries if entry.source not in known), run))
+    known = {entry.identity for chunk in chunks for entry in chunk.entries}
+    scenes: list[Entry] = []
+    made = list(_cut(key, (entry for entry in entries if entry.identity not in known), run, scenes))
+    made += _cut_scenes(key, scenes, run, shares)
     if made:
         text = "".join(f"{chunk.to_line()}\n" for chunk in made)
         # The number keeps the order of the runs; the hash, two runs at once in a bucket apart.
@@ -86,10 +118,14 @@ def extend(out: Place, key: str, chunks: list[Chunk], entries: Iterable[Entry], 
     return made
 
 
-def _cut(key: str, entries: Iterable[Entry], run: RunSettings) -> Iterator[Chunk]:
+def _cut(key: str, entries: Iterable[Entry], run: RunSettings, scenes: list[Entry]) -> Iterator[Chunk]:
+    """Yields the chunks of all entries but `tiled` scenes, which are appended to `scenes`."""
     held: list[Entry] = []
     size = 0
     for entry in entries:
+        if entry.kind == "tiled":
+            scenes.append(entry)
+            continue
         if entry.kind in _ALONE:
             yield _chunk(key, [entry])
             continue
@@ -102,5 +138,19 @@ def _cut(key: str, entries: Iterable[Entry], run: RunSettings) -> Iterator[Chunk
         yield _chunk(key, held)
 
 
+def _cut_scenes(
+    key: str, scenes: list[Entry], run: RunSettings, shares: Callable[[Entry], list[Entry]]
+) -> Iterator[Chunk]:
+    """Yields chunks of windows, in which small scenes are together, and then one for each scene."""
+    homes: dict[str, list[str]] = {entry.source: [] for entry in scenes}
+    for chunk in _cut(key, (share for entry in scenes for share in shares(entry)), run, []):
+        for source in dict.fromkeys(entry.source for entry in chunk.entries):
+            homes[source].append(chunk.id)
+        yield chunk
+    for entry in scenes:
+        yield replace(_chunk(key, [entry]), windows=tuple(homes[entry.source]))
+
+
 def _chunk(key: str, entries: list[Entry]) -> Chunk:
-    return Chunk(key_of([key, *(entry.source for entry in entries)]), tuple(entries))
+    names = [f"{entry.source} {entry.row} {entry.shares}" if entry.shares else entry.source for entry in entries]
+    return Chunk(key_of([key, *names]), tuple(entries))

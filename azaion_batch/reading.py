@@ -1,4 +1,4 @@
-"""Reading: the stage that brings the encoded pictures of a chunk into Ray's object store; decodes nothing."""
+"""Reading: the stage that brings the encoded pictures of a chunk into Ray's object store; decodes windows only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from azaion_batch.plan import Chunk
 from azaion_batch.sources import Entry
 from azaion_batch.storage import Place
+from azaion_batch.windows import Read, WindowReader
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
 
 _READERS = 16
@@ -21,30 +22,40 @@ _ATTEMPTS = 3
 class Reader:
     """Reads chunks: rows of `work` (`Chunk.to_line`) get their `pictures` and, where one cannot be read, `faults`."""
 
-    def __init__(self, most_bytes: int) -> None:
-        """Pictures with more than `most_bytes` are not read."""
+    def __init__(self, most_bytes: int, windows: WindowReader | None = None) -> None:
+        """Pictures with more than `most_bytes` are not read; `windows` reads scenes, where there are any."""
         self._most_bytes = most_bytes
+        self._windows = windows
 
     def __call__(self, batch: Any) -> Any:
-        """Returns the batch with columns `work`, `pictures` and `faults`, lists in the order of the entries.
+        """Returns the batch with columns `work`, `pictures`, `faults`, `about` and `averages`.
 
-        Videos and scenes are empty here: who decodes them opens the files.
+        `pictures` and `faults` are lists in the order of the entries, or of the windows (uint8 RGB), which `about` and
+        `averages` belong to: see `windows.Read`. Videos and scenes in buckets are empty here: who decodes them opens
+        the files.
         """
         import pyarrow as pa
 
-        pictures: list[list[bytes]] = []
-        faults: list[list[str | None]] = []
-        for line in batch.column("work").to_pylist():
-            read = self.read(Chunk.from_line(line).entries)
-            pictures.append([one if isinstance(one, bytes) else b"" for one in read])
-            faults.append([f"{one.code}\n{one}" if isinstance(one, AzaionError) else None for one in read])
+        chunks = [Chunk.from_line(line) for line in batch.column("work").to_pylist()]
+        read = [self._chunk(chunk) for chunk in chunks]
+        faults = [
+            [f"{one.code}\n{one}" if isinstance(one, AzaionError) else None for one in some.pictures] for some in read
+        ]
+        pictures = [[b"" if isinstance(one, AzaionError) else one for one in some.pictures] for some in read]
         return pa.table(
             {
                 "work": batch.column("work"),
                 "pictures": pa.array(pictures, pa.list_(pa.large_binary())),
                 "faults": pa.array(faults, pa.list_(pa.string())),
+                "about": pa.array([some.about for some in read], pa.string()),
+                "averages": pa.array([some.averages for some in read], pa.list_(pa.large_binary())),
             }
         )
+
+    def _chunk(self, chunk: Chunk) -> Read:
+        if self._windows is not None and chunk.kind in ("tiled", "windows"):
+            return self._windows.read(chunk)
+        return Read(self.read(chunk.entries))
 
     def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
         """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
@@ -70,7 +81,7 @@ class Reader:
             return entry.place.read(self._most_bytes)
         except PictureError as error:
             return error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the path
             return PictureError(f"cannot be read: {reason(error)}")
 
     def _object(self, entry: Entry) -> bytes | PictureError:

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from azaion_batch.sources import NAMES_KEY
 from azaion_engine.errors import AzaionError, PictureError
 from azaion_engine.results.detections import Detections
-
-_NAMES = b"azaion_names"
 
 
 class Answer(NamedTuple):
@@ -85,9 +84,8 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     class_names = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string()).take(
         pa.array(which)
     )
-    is_oriented = bool(full) and full[0].oriented is not None
     oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
-    if is_oriented:
+    if any(found.oriented is not None for found in full):  # a window that was not run has none
         turned = np.concatenate([found.oriented for found in full if found.oriented is not None])
         oriented = _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel(), pa.float32()), 5))
     columns = [
@@ -107,12 +105,12 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         pa.array([model] * len(answers), pa.string()),
         pa.array([key] * len(answers), pa.string()),
     ]
-    return pa.Table.from_arrays(columns, schema=schema().with_metadata({_NAMES: json.dumps(dict(names))}))
+    return pa.Table.from_arrays(columns, schema=schema().with_metadata({NAMES_KEY: json.dumps(dict(names))}))
 
 
 def names_of(schema: Any) -> dict[int, str]:
     """Returns the class names in the metadata of a part's schema."""
-    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(_NAMES, "{}")).items()}
+    return {int(key): name for key, name in json.loads((schema.metadata or {}).get(NAMES_KEY, "{}")).items()}
 
 
 def _lists(offsets: Any, values: Any) -> Any:
@@ -122,28 +120,33 @@ def _lists(offsets: Any, values: Any) -> Any:
 
 
 def from_table(table: Any) -> list[Answer]:
-    """Returns the answers of rows that `to_table` made; errors are PictureErrors with the code of the row."""
-    return [_answer(row) for row in table.to_pylist()]
-
-
-def _answer(row: dict[str, Any]) -> Answer:
-    found: Detections | AzaionError
-    if row["error"] is not None:
-        found = PictureError(row["error"])
-        found.code = row["error_code"]
-    else:
-        count = len(row["class_ids"])
-        oriented = row["oriented"]
-        found = Detections(
-            boxes=np.array(row["boxes"], np.float32).reshape(count, 4),
-            confidences=np.array(row["confidences"], np.float32),
-            class_ids=np.array(row["class_ids"], np.int64),
-            picture_width=row["width"],
-            picture_height=row["height"],
-            names=dict(zip(row["class_ids"], row["class_names"], strict=True)),
-            oriented=None if oriented is None else np.array(oriented, np.float32).reshape(count, 5),
-        )
-    return Answer(row["source"], row["name"], found, row["frame"], row["time_s"])
+    """Returns the answers of a record batch that `to_table` made; errors are PictureErrors with the code of the row."""
+    names = names_of(table.schema)
+    plain = table.select(["source", "name", "frame", "time_s", "width", "height", "error_code", "error"]).to_pylist()
+    offsets = table.column("class_ids").offsets.to_numpy().tolist()
+    # The boxes as arrays: a scene has some hundred thousand.
+    boxes = table.column("boxes").values.flatten().to_numpy().reshape(-1, 4)
+    scores, ids = (table.column(name).values.to_numpy() for name in ("confidences", "class_ids"))
+    oriented = table.column("oriented")
+    turned = None if oriented.null_count else oriented.values.flatten().to_numpy().reshape(-1, 5)
+    answers = []
+    for row, start, end in zip(plain, offsets[:-1], offsets[1:], strict=True):
+        found: Detections | AzaionError
+        if row["error"] is not None:
+            found = PictureError(row["error"])
+            found.code = row["error_code"]
+        else:
+            found = Detections(
+                boxes=boxes[start:end],
+                confidences=scores[start:end],
+                class_ids=ids[start:end],
+                picture_width=row["width"],
+                picture_height=row["height"],
+                names=names,
+                oriented=None if turned is None else turned[start:end],
+            )
+        answers.append(Answer(row["source"], row["name"], found, row["frame"], row["time_s"]))
+    return answers
 
 
 def portable(error: Exception) -> Exception:

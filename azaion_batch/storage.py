@@ -24,6 +24,16 @@ LOCAL = ""
 """Root of a place on this machine's disks."""
 
 _REMOTE = re.compile(r"(s3|gs|gcs|az|abfss?)://([^/?]+)/?([^?]*)(\?.*)?")
+_SECRETS = {
+    "access_key",
+    "secret_key",
+    "session_token",
+    "account_key",
+    "sas_token",
+    "client_secret",
+    "json_credentials",
+}
+"""Options of pyarrow's file systems that are secrets: the plan of a job has the options of its addresses."""
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -60,11 +70,19 @@ class Place:
                 question mark, such as `endpoint_override=host:port&scheme=http`.
 
         Raises:
-            InvalidParameterError: An address of another scheme, or without a bucket.
+            InvalidParameterError: An address of another scheme, or without a bucket, or with a secret.
         """
         if match := _REMOTE.fullmatch(text):
             scheme, bucket, path, options = match.groups()
+            if ":" in bucket.rpartition("@")[0] or _SECRETS & parse_qs((options or "?")[1:]).keys():
+                # Not quoted: the message may go to a log.
+                raise InvalidParameterError(
+                    f"{scheme}:// with a key in the address, which results would name; expected it in the environment, "
+                    "e.g. AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
+                )
             return cls(f"{scheme}://{bucket}{options or ''}", path.rstrip("/"))
+        if not text.strip():
+            raise InvalidParameterError(f"expected a path or an address, given {text!r}")
         if "://" in text:
             raise InvalidParameterError(f"expected a path, or s3://, gs:// or az:// with a bucket, given {quote(text)}")
         return cls(LOCAL, os.path.abspath(os.path.expanduser(text)))
@@ -153,6 +171,12 @@ class Place:
         return int(info.size)
 
 
+def without_secrets(text: str) -> str:
+    """Returns an address without its options and without what is before an `@`; a path as it is."""
+    scheme, mark, rest = text.partition("://")
+    return f"{scheme}{mark}{re.sub('^[^/]*@', '', rest.partition('?')[0])}" if mark else text
+
+
 def is_remote(text: str) -> bool:
     """Returns whether a text is an address in a bucket."""
     return "://" in text
@@ -216,7 +240,10 @@ def file_system(root: str) -> tuple[Any, str]:
 
 
 def _azure(root: str) -> tuple[Any, str]:
-    """Opens `az://container`, the form of fsspec's adlfs; its account is in AZURE_STORAGE_ACCOUNT or the options."""
+    """Opens `az://container`, the form of fsspec's adlfs; its account is in AZURE_STORAGE_ACCOUNT or the options.
+
+    Its secret is in AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, else Azure's default credentials are tried.
+    """
     import pyarrow.fs as pa_fs
 
     address, _, query = root.partition("?")
@@ -224,5 +251,9 @@ def _azure(root: str) -> tuple[Any, str]:
     account = options.pop("account_name", None) or os.environ.get("AZURE_STORAGE_ACCOUNT")
     if not account:
         raise ConfigurationError(f"{root}: set AZURE_STORAGE_ACCOUNT, or add ?account_name=…")
-    key = os.environ.get("AZURE_STORAGE_KEY")
-    return pa_fs.AzureFileSystem(account, account_key=key, **options), address.partition("://")[2]
+    known = {"account_key": "AZURE_STORAGE_KEY", "sas_token": "AZURE_STORAGE_SAS_TOKEN"}
+    secrets = {name: value for name, variable in known.items() if (value := os.environ.get(variable))}
+    try:
+        return pa_fs.AzureFileSystem(account, **secrets, **options), address.partition("://")[2]
+    except (TypeError, ValueError) as error:  # an option that pyarrow does not know, or one beside another
+        raise ConfigurationError(f"{address}: {error}") from error

@@ -41,16 +41,20 @@ class InputSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    colour: Literal["rgb", "bgr"] | None = Field(None, description="Order of the channels.")
-    scale: float | None = Field(None, gt=0, description="`1/255` for values 0..1, 1 for 0..255.")
-    mean: tuple[float, float, float] | None = Field(None, description="Of the scaled channels, e.g. ImageNet's.")
-    std: tuple[float, float, float] | None = Field(None, description="Of the scaled channels, likewise.")
-    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(
-        None, description="`letterbox`: centred on grey; `top_left`: at the upper left; `stretch`: aspect ignored."
+    colour: Literal["rgb", "bgr"] | None = Field(default=None, description="Order of the channels.")
+    scale: float | None = Field(default=None, gt=0, description="`1/255` for values 0..1, 1 for 0..255.")
+    mean: tuple[float, float, float] | None = Field(
+        default=None, description="Of the scaled channels, e.g. ImageNet's."
     )
-    layout: Literal["nchw", "nhwc"] | None = Field(None, description="Order of the dimensions.")
+    std: tuple[float, float, float] | None = Field(default=None, description="Of the scaled channels, likewise.")
+    fit: Literal["letterbox", "top_left", "stretch"] | None = Field(
+        default=None,
+        description="`letterbox`: centred on grey; `top_left`: at the upper left; `stretch`: aspect ignored.",
+    )
+    layout: Literal["nchw", "nhwc"] | None = Field(default=None, description="Order of the dimensions.")
     resampling: Literal["linear", "antialiased"] | None = Field(
-        None, description="`linear`: OpenCV's; `antialiased`: averages where it shrinks, as Pillow and torchvision do."
+        default=None,
+        description="`linear`: OpenCV's; `antialiased`: averages where it shrinks, as Pillow and torchvision do.",
     )
 
     @field_validator("scale", mode="before")
@@ -82,22 +86,25 @@ class Tiles(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: Literal["auto", "off"] | Annotated[int, Field(ge=32, le=32768)] = Field(
-        "auto",
+        default="auto",
         description="Side of a tile in pixels of the picture; `auto`: the network's size, for pictures more than 1.5 "
         "times as long; `off`: pictures are shrunk to the network's size as a whole.",
     )
-    overlap: float = Field(0.2, ge=0, le=0.75, description="Share of a tile that the next one covers too.")
-    full_picture: bool = Field(True, description="The whole picture is looked at too, for objects larger than a tile.")
+    overlap: float = Field(default=0.2, ge=0, le=0.75, description="Share of a tile that the next one covers too.")
+    full_picture: bool = Field(
+        default=True, description="The whole picture is looked at too, for objects larger than a tile."
+    )
     merge: Literal["greedy", "suppress"] = Field(
-        "greedy",
+        default="greedy",
         description="Of boxes that match, `suppress` keeps one; `greedy` also unites parts of an object that no tile "
         "shows whole.",
     )
     match: Literal["ios", "iou"] = Field(
-        "ios", description="Boxes of two tiles match by their intersection over the smaller one, or over their union."
+        default="ios",
+        description="Boxes of two tiles match by their intersection over the smaller one, or over their union.",
     )
-    threshold: float = Field(0.5, ge=0, le=1, description="Boxes match above it.")
-    max_tiles: int = Field(1024, ge=1, description="Tiles of one picture; a picture with more is refused.")
+    threshold: float = Field(default=0.5, ge=0, le=1, description="Boxes match above it.")
+    max_tiles: int = Field(default=1024, ge=1, description="Tiles of one picture; a picture with more is refused.")
 
     @property
     def enabled(self) -> bool:
@@ -121,62 +128,83 @@ class DetectorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    model: str = Field("demo", min_length=1, description="Path of an ONNX file, or `demo` for the built-in model.")
+    model: str = Field(
+        default="demo", min_length=1, description="Path of an ONNX file, or `demo` for the built-in model."
+    )
     model_sha256: str | None = Field(
-        None,
+        default=None,
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 that the model must have; default: any; a service keeps that of its deployment.",
     )
     labels: Path | None = Field(
-        None, description="Class names (.txt: one a line, .yaml or .json); default: the model's own metadata."
+        default=None, description="Class names (.txt: one a line, .yaml or .json); default: the model's own metadata."
     )
     engine: EngineChoice = Field(
-        "auto", description="`auto`: TensorRT where there is a GPU and TensorRT, else ONNX Runtime on the CPU."
+        default="auto", description="`auto`: TensorRT where there is a GPU and TensorRT, else ONNX Runtime on the CPU."
     )
     batch_size: int | None = Field(
-        None, ge=1, le=1024, description="Pictures per engine execution; default 16 on a GPU, 1 on a CPU."
+        default=None, ge=1, le=1024, description="Pictures per engine execution; default 16 on a GPU, 1 on a CPU."
     )
     height: int | None = Field(
-        None, ge=32, le=8192, description="Network input height where the model leaves it dynamic; default 1280."
+        default=None,
+        ge=32,
+        le=8192,
+        description="Network input height where the model leaves it dynamic; default 1280.",
     )
-    width: int | None = Field(None, ge=32, le=8192, description="Network input width, likewise.")
-    precision: Precision = Field("fp16", description="TensorRT precision; the box head stays FP32.")
+    width: int | None = Field(default=None, ge=32, le=8192, description="Network input width, likewise.")
+    precision: Precision = Field(default="fp16", description="TensorRT precision; the box head stays FP32.")
     build_tolerance_px: float = Field(
-        4.0, gt=0, description="Corners of a new engine's boxes may differ by this from ONNX Runtime's, else FP32."
+        default=4.0,
+        gt=0,
+        description="Corners of a new engine's boxes may differ by this from ONNX Runtime's, else FP32.",
     )
     optimization_level: int | None = Field(
-        None, ge=0, le=5, description="TensorRT builder optimisation level: lower builds faster, higher may run faster."
+        default=None,
+        ge=0,
+        le=5,
+        description="TensorRT builder optimisation level: lower builds faster, higher may run faster.",
     )
-    cache_dir: Path | None = Field(None, description="Where built engines are kept; default: the user's cache.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of ONNX Runtime; default: every core, shared.")
-    confidence: float = Field(0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
-    head: HeadName | None = Field(None, description="What the outputs mean; default: recognised from the model file.")
-    input: InputSettings | None = Field(None, description="How the network wants its pictures; default: likewise.")
+    cache_dir: Path | None = Field(default=None, description="Where built engines are kept; default: the user's cache.")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of ONNX Runtime; default: every core, shared."
+    )
+    confidence: float = Field(default=0.25, ge=0, le=1, description="Boxes below this confidence are left out.")
+    head: HeadName | None = Field(
+        default=None, description="What the outputs mean; default: recognised from the model file."
+    )
+    input: InputSettings | None = Field(
+        default=None, description="How the network wants its pictures; default: likewise."
+    )
     task: Literal["detect", "obb"] | None = Field(
-        None,
+        default=None,
         description="`detect` takes the boxes alone of a model for segmentation or poses; `obb`: the boxes are "
         "oriented, where the file does not say so.",
     )
     background: Background | None = Field(
-        None, description="Which class is the background; with one, `logits` of a DETR are a softmax."
+        default=None, description="Which class is the background; with one, `logits` of a DETR are a softmax."
     )
-    class_offset: int = Field(0, ge=-1000, le=1000, description="Added to the class ids that the network gives.")
+    class_offset: int = Field(
+        default=0, ge=-1000, le=1000, description="Added to the class ids that the network gives."
+    )
     nms_iou: float | None = Field(
-        None, ge=0, le=1, description="Overlap above which the less confident box is dropped; default: the family's."
+        default=None,
+        ge=0,
+        le=1,
+        description="Overlap above which the less confident box is dropped; default: the family's.",
     )
-    max_detections: int = Field(300, ge=1, le=30000, description="Largest number of boxes of a picture.")
-    max_picture_bytes: int = Field(32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
-    max_picture_pixels: int = Field(100_000_000, ge=1, description="Largest picture, in pixels.")
+    max_detections: int = Field(default=300, ge=1, le=30000, description="Largest number of boxes of a picture.")
+    max_picture_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest encoded picture, in bytes.")
+    max_picture_pixels: int = Field(default=100_000_000, ge=1, description="Largest picture, in pixels.")
 
     max_decode_bytes: int | None = Field(
-        None,
+        default=None,
         ge=2**24,
         description="Memory of all decodes at once in a process, in bytes: a decode waits for others, and a picture "
         "that needs more alone is refused; default: a quarter of the machine's, 256 MiB to 4 GiB.",
     )
 
     tiles: Tiles = Field(
-        Tiles(size="off"),
+        default=Tiles(size="off"),
         description="How large pictures are cut into tiles: `auto`, a size in pixels, `off`, or a mapping with `size`, "
         "`overlap`, `full_picture`, `merge`, `match`, `threshold`, `max_tiles`; default: `off`.",
     )

@@ -19,6 +19,7 @@ from deployments.catalog_deployment import CatalogDeployment
 from deployments.cluster.grpc_host import is_loopback
 from deployments.cluster.token import check_token
 from deployments.deployment import Catalogued, DetectorDeployment, OpenDetector
+from deployments.multiplexed_deployment import MultiplexedDeployment, RareModels
 from deployments.placement import WHOLE_MACHINE, Share, replicas_for_each_gpu, share_of_a_gpu, share_of_each
 from deployments.settings import ApplicationSettings, ServiceSettings
 from deployments.versions.checking import check_model
@@ -81,14 +82,12 @@ def build_application(
     """
     if settings.access is not None:
         KeysFile(settings.access.keys_file)  # refused here, before every replica refuses it
-    gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
-    per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
+    gpus, per_gpu, replicas = _numbers(settings, share)
     settings = settings.model_copy(update={"replicas_per_gpu": per_gpu})
     own_engine = opener is None
     if opener is None:
         opener = partial(Detector.open, shared=gpus > 0 and per_gpu > 1)
         settings = _with_fixed_model(settings)
-    replicas = gpus * per_gpu or settings.cpu_replicas
     _log_choice(gpus, per_gpu, replicas)
     held = settings.max_queue
     options = {
@@ -122,7 +121,7 @@ def build_application(
     if not catalogued:
         return deployment.bind(settings, replicas, opener)
     check = check_model if own_engine and per_gpu == 1 else None
-    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check))
+    return deployment.bind(settings, replicas, opener, Catalogued(share.models, check, share.replicas))
 
 
 def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = None) -> Application:
@@ -132,8 +131,15 @@ def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = N
         settings: Those of every model.
         opener: As of `build_application`.
     """
-    each = [settings.of_model(name) for name in settings.models or ()]
+    rare = settings.rare_models
+    each = [settings.of_model(name) for name in settings.models or () if name not in rare]
+    if rare:
+        each.append(settings.of_rare_models())
     share = share_of_each(each, ray.cluster_resources() if ray.is_initialized() else {})
+    if rare:  # as many as are loaded at a time share the memory
+        share = share._replace(models=len(each) - 1 + min(len(rare), settings.rarely_used.loaded))
+    if settings.access is not None:
+        share = share._replace(replicas=sum(_most_replicas(one, share) for one in each))
     options = {
         "num_replicas": 1,
         "max_ongoing_requests": CATALOG_REQUESTS,
@@ -142,7 +148,51 @@ def build_catalog(settings: ApplicationSettings, opener: OpenDetector | None = N
         "ray_actor_options": {"num_cpus": 0},
     }
     deployment = CatalogDeployment.options(**options)  # type: ignore[attr-defined]
-    return deployment.bind(settings, partial(build_application, opener=opener, share=share))
+    return deployment.bind(
+        settings,
+        partial(build_application, opener=opener, share=share),
+        partial(build_multiplexed, settings, opener, share),
+    )
+
+
+def build_multiplexed(
+    settings: ApplicationSettings, opener: OpenDetector | None = None, share: Share = WHOLE_MACHINE, version: str = ""
+) -> Application:
+    """Builds the application of the models that are rarely used.
+
+    Args:
+        settings: Those of every model.
+        opener: As of `build_application`.
+        share: What it gets of the machines.
+        version: By which Serve knows what it runs already.
+    """
+    replicas = settings.of_rare_models()
+    gpus = _gpus(replicas)
+    number = gpus or replicas.cpu_replicas
+    longest_s = max(settings.of_model(name).timeout_s for name in settings.rare_models)
+    options = {
+        "num_replicas": number,
+        "max_ongoing_requests": replicas.bodies_at_once + len(settings.rare_models) * replicas.max_queue,
+        "max_queued_requests": 4 * replicas.max_queue,
+        "health_check_period_s": 1,
+        "health_check_timeout_s": 30,
+        "graceful_shutdown_timeout_s": 2 * longest_s + 5,
+        "ray_actor_options": {
+            "num_cpus": share.cpus,
+            "num_gpus": share_of_a_gpu(_part(replicas, share), 1) if gpus else 0,
+        },
+    }
+    deployment = MultiplexedDeployment.options(**options)  # type: ignore[attr-defined]
+    deployment = deployment.options(version=version, _internal=True)
+    rare = RareModels(
+        {name: settings.of_model(name) for name in settings.rare_models},
+        replicas,
+        settings.rarely_used,
+        share.models,
+        share.replicas,
+        check_model if opener is None else None,
+    )
+    return deployment.bind(rare, number, opener or Detector.open)
 
 
 def _warn_of_open_addresses() -> None:
@@ -170,6 +220,21 @@ def _with_fixed_model(settings: ServiceSettings) -> ServiceSettings:
         logger.warning("the model's SHA-256 is not fixed, as this node cannot read it: %s", error)
         return settings
     return settings.model_copy(update={"model_sha256": sha256})
+
+
+def _numbers(settings: ServiceSettings, share: Share) -> tuple[int, int, int]:
+    """Returns the number of GPUs of a model, of replicas on each, and of all replicas, at most."""
+    gpus = settings.autoscale.max_gpus if settings.autoscale else _gpus(settings)
+    per_gpu = _replicas_per_gpu(settings, share) if gpus else 1
+    return gpus, per_gpu, gpus * per_gpu or settings.cpu_replicas
+
+
+def _most_replicas(settings: ServiceSettings, share: Share) -> int:
+    """Returns the number of replicas of a model, at most; 0 of one that cannot be deployed, which its state tells."""
+    try:
+        return _numbers(settings, share)[2]
+    except ConfigurationError:
+        return 0
 
 
 def _replicas_per_gpu(settings: ServiceSettings, share: Share) -> int:

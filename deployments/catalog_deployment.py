@@ -11,7 +11,7 @@ from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from deployments.access.guard import Guard
 from deployments.access.keys_file import KeysFile
 from deployments.access.quotas import LoneQuotas
-from deployments.catalog.applications import BuildModel, ModelApplications, RayServe
+from deployments.catalog.applications import BuildModel, BuildRareModels, ModelApplications, RayServe
 from deployments.catalog.catalog import Catalog
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.catalog.rollouts import Rollouts
@@ -33,12 +33,13 @@ class CatalogDeployment:
         catalog: The models.
     """
 
-    def __init__(self, settings: ApplicationSettings, build: BuildModel) -> None:
+    def __init__(self, settings: ApplicationSettings, build: BuildModel, build_rare: BuildRareModels) -> None:
         """Deploys the models, and does not wait until they are served.
 
         Args:
             settings: Those of every model.
             build: Builds the application of one model.
+            build_rare: Builds that of the models that are rarely used.
         """
         keep_internal_on_loopback()
         guard = None
@@ -48,7 +49,7 @@ class CatalogDeployment:
             guard = Guard(keys, settings.max_queue, LoneQuotas())
         name = serve.get_replica_context().app_name
         records = Records(RayKeyValue())
-        applications = ModelApplications(settings, build, name, _route_prefix(name), RayServe(), records)
+        applications = ModelApplications(settings, build, name, _route_prefix(name), RayServe(), records, build_rare)
         log = RequestLog()
         self.reception = Reception(
             settings.bodies_at_once, settings.timeout_s, DecodeMemory.of_machine(1).limit, guard, log.write

@@ -23,7 +23,7 @@ from deployments.access.ledger_actor import quotas_of
 from deployments.answer import Answer, RowAnswer
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
-from deployments.errors import VersionRefusedError
+from deployments.front import Front
 from deployments.frontends.asgi import create_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
@@ -32,7 +32,7 @@ from deployments.placement import replicas_here
 from deployments.service import DetectorService
 from deployments.settings import ServiceSettings
 from deployments.versions.checking import agreement_of
-from deployments.versions.comparison import compare
+from deployments.versions.comparison import try_out
 from deployments.versions.version import Report, Trial, Version, Wanted
 from deployments.versions.versions import Versions
 from deployments.watching.log import show_library_log
@@ -87,7 +87,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         self._decode_threads = settings.decode_threads or cores
         self._settings, self._open_detector = settings, open_detector
         self._check = catalogued.check if catalogued is not None else None
-        guard = _open_guard(settings, replicas)  # first: a replica without readable keys must not build an engine
+        guard = _open_guard(
+            settings, replicas, catalogued
+        )  # first: a replica without readable keys must not build an engine
         service = self._open(settings, guard=guard)
         self._versions = Versions(version, service, self, 2 * settings.timeout_s + 5)
         self.reception = service.reception
@@ -168,12 +170,12 @@ class DetectorDeployment(OpenInferenceGrpc):
             self._versions.close()
 
     def _open(
-        self, settings: ServiceSettings, guard: Guard | None = None, beside: DetectorService | None = None
+        self, settings: ServiceSettings, guard: Guard | None = None, front: Front | None = None
     ) -> DetectorService:
         detector = self._open_detector(settings.model_copy(update=self._shares))
         detector.model_name = settings.name or detector.model_name
         try:
-            return DetectorService(settings, detector, self._decode_threads, guard, beside)
+            return DetectorService(settings, detector, self._decode_threads, guard, front)
         except BaseException:
             detector.close()
             raise
@@ -187,7 +189,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         settings = version.applied_to(self._settings)
         if self._check is not None:
             self._check(settings.model_copy(update=self._shares))
-        service = self._open(settings, beside=beside)
+        service = self._open(settings, front=beside.front)
         try:
             service.detector.detect([sample_picture(name) for name in SAMPLES])
             return service, agreement_of(service.detector)
@@ -199,12 +201,9 @@ class DetectorDeployment(OpenInferenceGrpc):
         """Compares two versions, as `versions.Opener` says.
 
         Raises:
-            VersionRefusedError: They agree on less than the trial asks for.
+            VersionRefusedError: As `comparison.try_out`.
         """
-        comparison = compare(before.detector, after.detector, trial.pictures)
-        if comparison.share < trial.least:
-            raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
-        return str(comparison)
+        return try_out(before, after, trial)
 
 
 class Catalogued(NamedTuple):
@@ -214,10 +213,12 @@ class Catalogued(NamedTuple):
         models: Number of models that are served beside each other; they share the memory.
         check: Opens a version in a process of its own first, and raises an AzaionError if it is refused; None where the
             engine lives in such a process anyway.
+        replicas: Number of replicas of all models, at most; they keep the limits of keys together.
     """
 
     models: int
     check: Callable[[ServiceSettings], None] | None
+    replicas: int = 1
 
 
 def _wanted_version(configured: Version) -> Version:
@@ -226,9 +227,14 @@ def _wanted_version(configured: Version) -> Version:
     return configured if record is None else record.wanted.serving
 
 
-def _open_guard(settings: ServiceSettings, replicas: int) -> Guard | None:
+def _open_guard(settings: ServiceSettings, replicas: int, catalogued: Catalogued | None) -> Guard | None:
     if settings.access is None:
         return None
     keys = KeysFile(settings.access.keys_file)
     keys.watch()
-    return Guard(keys, settings.max_queue, quotas_of(replicas), settings.name)
+    if catalogued is None:
+        quotas = quotas_of(replicas)
+    else:  # a key's limits hold for all models together
+        service = serve.get_replica_context().app_name.removesuffix(f".{settings.name}")
+        quotas = quotas_of(catalogued.replicas, service)
+    return Guard(keys, settings.max_queue, quotas, settings.name)

@@ -51,11 +51,13 @@ class Share(NamedTuple):
         models: Number of models that are served.
         gpu: Part of every GPU, 0…1, for a model whose `num_gpus` is `auto`.
         cpus: CPUs of Ray's for each replica.
+        replicas: Number of replicas of all models, at most.
     """
 
     models: int
     gpu: float
     cpus: float
+    replicas: int = 1
 
 
 WHOLE_MACHINE = Share(1, 1.0, 1)

@@ -31,12 +31,11 @@ from deployments.batching.batcher import Batcher
 from deployments.batching.job import Job
 from deployments.batching.tiled_run import TiledRun
 from deployments.errors import DeadlineExceededError
+from deployments.front import Front, open_front
 from deployments.model_card import model_card
 from deployments.reception import Reception
 from deployments.settings import VERSION_DIGITS, ServiceSettings
-from deployments.watching.log import RequestLog
-from deployments.watching.metrics import ServiceMetrics, watched_gpu
-from deployments.watching.record import RequestRecord
+from deployments.watching.metrics import watched_gpu
 from deployments.watching.stage_times import StageTimes
 
 Converted = TypeVar("Converted")
@@ -54,7 +53,7 @@ class DetectorService:
     Attributes:
         settings: Limits and model.
         detector: Runs the model.
-        reception: What the requests pass first.
+        front: What it has in common with the other services of its replica.
         version: The first digits of the model file's SHA-256; None without a file.
     """
 
@@ -64,7 +63,7 @@ class DetectorService:
         detector: Detector,
         decode_threads: int,
         guard: Guard | None = None,
-        beside: DetectorService | None = None,
+        front: Front | None = None,
     ) -> None:
         """Warms the engine up; requests can be answered when this returns.
 
@@ -73,8 +72,8 @@ class DetectorService:
             detector: Runs the model; the service closes it.
             decode_threads: Threads that decode pictures.
             guard: Keys and their limits; the service closes it.
-            beside: The service of another version of the model in this process, whose reception, metrics and log are
-                used; default: own ones.
+            front: Of the other services of this replica, among them those of other versions of the model; default: an
+                own one.
         """
         self.settings = settings
         self.detector = detector
@@ -86,18 +85,17 @@ class DetectorService:
         except BaseException:
             self._batcher.close()
             raise
-        if beside is None:
-            self._metrics = ServiceMetrics(
-                batch_size=detector.engine.get_batch_size(), max_queue=settings.max_queue, gpu=watched_gpu()
-            )
-            self._log = RequestLog()
-            self.reception = Reception(
-                settings.bodies_at_once, settings.timeout_s, detector.decode_memory.limit, guard, self._watch
-            )
-        else:
-            self._metrics, self._log, self.reception = beside._metrics, beside._log, beside.reception
+        self.front = front or open_front(
+            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard, watched_gpu()
+        )
+        self._metrics = self.front.metrics
         self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)
         self._metrics.opened(detector.engine.name, detector.engine.origin, self._depth)
+
+    @property
+    def reception(self) -> Reception:
+        """What the requests pass first."""
+        return self.front.reception
 
     async def detect(
         self,
@@ -141,12 +139,14 @@ class DetectorService:
                 with self._admitted():
                     found, run = await self._batcher.run_tiled(tiled, make_job)
                 found = found if max_detections is None else found.first(max_detections)
+                self._keep(picture)
                 return Answer(found if kept is None else found.filter(classes=kept), self._answered(run))
         job = Job(encoded, confidence=confidence, iou=iou, max_detections=max_detections)
         with self._admitted():
             await self._batcher.run(job)
         detections = job.detections
         assert detections is not None  # set, since there are rows
+        self._keep(picture)
         return Answer(detections if kept is None else detections.filter(classes=kept), self._answered(job))
 
     async def _tiled(self, picture: EncodedPicture, tiles: Tiles) -> TiledPicture | None:
@@ -270,17 +270,12 @@ class DetectorService:
         """Raises an AzaionError if the engine would not run now, but perhaps soon again."""
         self.detector.engine.check_ready()
 
-    def _watch(self, record: RequestRecord) -> None:
-        self._metrics.request_over(record)
-        self._log.write(record)
-
     def _depth(self) -> int:
         return self._batcher.depth
 
     def close(self) -> None:
         """Closes everything, also what the services beside it use."""
-        self.reception.close()
-        self._metrics.close()
+        self.front.close()
         self.retire()
 
     def retire(self) -> None:
@@ -293,6 +288,10 @@ class DetectorService:
         """Counts one picture of the request's key while it is worked on; tiled pictures are one, too."""
         admission = current_admission.get()
         return nullcontext() if admission is None else admission.picture()
+
+    def _keep(self, picture: bytes) -> None:
+        if self.front.recent is not None:
+            self.front.recent.add(picture)
 
     def _answered(self, job: Job | TiledRun) -> StageTimes:
         times = job.times()

@@ -32,7 +32,9 @@ def configuration_check(path: Path) -> Check:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        return Check(name, "problem", f"{path}: {where}: {first['msg']}", "docs/reference/configuration.md has every key")
+        return Check(
+            name, "problem", f"{path}: {where}: {first['msg']}", "docs/reference/configuration.md has every key"
+        )
     except (ImportError, OSError, ValueError, TypeError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())
         return Check(name, "problem", f"{path}: {said}", "serve_config.yaml of the project is a valid one")

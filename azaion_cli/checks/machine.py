@@ -117,10 +117,10 @@ def _gpus() -> str:
 
 def _tensorrt() -> str:
     from azaion_engine.cuda.gpu import describe_gpu, gpu_available
-    from azaion_engine.engines.tensorrt import api as tensorrt_api
+    from azaion_engine.engines.tensorrt import installed
     from azaion_engine.errors import ConfigurationError
 
-    trt = tensorrt_api.load()
+    trt = installed.load()
     found = f"{trt.flavour} {trt.version}"
     if trt.flavour == "tensorrt_rtx" and gpu_available():
         capability = describe_gpu(0).compute_capability

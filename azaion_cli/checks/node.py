@@ -130,7 +130,7 @@ def report_of_node(cache_dir: str | None, seconds: float) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    from azaion_engine.engines.tensorrt import api as tensorrt_api
+    from azaion_engine.engines.tensorrt import installed
 
     found = {"azaion-engine": __version__, "Python": platform.python_version()}
     for name, package in (("Ray", "ray"), ("ONNX Runtime", "onnxruntime")):
@@ -139,7 +139,7 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     try:
-        trt = tensorrt_api.load()
+        trt = installed.load()
     except (AzaionError, ImportError, OSError):  # doctor's check tells why
         return found
     name = "TensorRT-RTX" if trt.flavour == "tensorrt_rtx" else "TensorRT"

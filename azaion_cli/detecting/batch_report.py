@@ -25,9 +25,13 @@ class BatchReport:
     def __init__(self, job: Job, *, as_json: bool) -> None:
         """Begins at what is done already; with `as_json`, all lines are JSON objects."""
         self._as_json = as_json
+        # Shares of scenes count for progress, since a scene is done at the end only; they are no sources.
         self._sizes = {chunk.id: len(chunk.entries) for chunk in job.left}
         self._total = sum(len(chunk.entries) for chunk in job.chunks)
-        self._done = self._before = self._total - sum(self._sizes.values())
+        self._done = self._total - sum(self._sizes.values())
+        self._sources = sum(len(chunk.entries) for chunk in job.chunks if chunk.kind != "windows")
+        left = sum(len(chunk.entries) for chunk in job.left if chunk.kind != "windows")
+        self._before = self._sources - left
         self.pictures = self.boxes = self.failed = 0
         self._missing = set(self._sizes)
         self._begun = self._told = time.monotonic()
@@ -68,7 +72,8 @@ class BatchReport:
             self._bar.update(self._task, completed=self._done, description=self._words())
         elif time.monotonic() - self._told >= _LINE_SECONDS:
             self._told = time.monotonic()
-            say_log("info", f"{self._done} of {self._total} sources, {self._words()}", as_json=self._as_json)
+            what = "sources" if self._total == self._sources else "sources and shares of scenes"
+            say_log("info", f"{self._done} of {self._total} {what}, {self._words()}", as_json=self._as_json)
 
     def _words(self) -> str:
         rate = self._rate()
@@ -93,10 +98,10 @@ class BatchReport:
         seconds = time.monotonic() - self._begun
         counts = {"pictures": self.pictures, "boxes": self.boxes, "failed": self.failed}
         if self._as_json:
-            rest = {"sources": self._total, "done_before": self._before, "missing_parts": len(self._missing)}
+            rest = {"sources": self._sources, "done_before": self._before, "missing_parts": len(self._missing)}
             say(json.dumps({"summary": {**counts, **rest, "seconds": round(seconds, 3)}}))
             return
-        before = f", {self._before} of {self._total} sources done before" if self._before else ""
+        before = f", {self._before} of {self._sources} sources done before" if self._before else ""
         missing = f", {len(self._missing)} parts missing: run it again" if self._missing else ""
         failed = f", {self.failed} failed" if self.failed else ""
         rate = self.pictures / seconds if seconds else 0.0

@@ -55,8 +55,8 @@ class Choice:
         """
         if not self.settled:
             raise ModelError(
-                "the model file leaves its head open: `Detector.open` and `opening.open_engine` run a sample picture, "
-                "which shows it"
+                "the model file leaves its head open: `Detector.open` and `opening.engine.open_engine` run a sample "
+                "picture, which shows it"
             )
         self.checked()
 

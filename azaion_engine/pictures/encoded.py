@@ -22,9 +22,9 @@ from azaion_engine.pictures.header import (
     open_picture,
     webp_size,
 )
-from azaion_engine.pictures.jpeg_header import JpegHeader, read_jpeg_header
 from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
 from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.jpeg.header import JpegHeader, read_jpeg_header
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly

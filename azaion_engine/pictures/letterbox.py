@@ -1,4 +1,4 @@
-"""Letterbox: the transform of pixels from a picture to the network input, and of boxes back to the picture."""
+"""Letterbox: the transform of a picture to the network input; `mapping` has the way back for boxes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.geometry import corners_of, enclosing, in_range
 from azaion_engine.pictures.input_form import DEFAULT_FORM, Fit, InputForm, Resampling
+from azaion_engine.pictures.mapping import columns_to_pictures
 from azaion_engine.pictures.resizing import resize_antialiased
 
 PAD_VALUE = 114
@@ -185,7 +185,7 @@ class Letterbox:
             float32 `[n, 4]` in pixels of the upright picture, x in 0…width, y in 0…height, a new array.
         """
         columns = np.asarray(boxes).T
-        return np.ascontiguousarray(columns_to_pictures(columns, [self], np.zeros(columns.shape[1], np.intp)).T)
+        return np.ascontiguousarray(columns_to_pictures(columns, self._steps[:, :, None]).T)
 
     def boxes_to_network(self, boxes: NDArray[Any]) -> NDArray[np.float32]:
         """Maps boxes from the picture onto the network input: the inverse of `boxes_to_picture`, without clipping.
@@ -237,80 +237,17 @@ class Letterbox:
         return resized
 
 
-def columns_to_pictures(
-    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Maps boxes of several pictures from the network input back onto their pictures and clips them to these.
+def steps_of(letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Returns the numbers of the way back to the pictures, as the functions of `mapping` take them.
 
     Args:
-        columns: `[4, n]`: x1, y1, x2, y2 of each box, in pixels of the network input.
         letterboxes: One for each picture.
         picture: `[n]`: index of each box's picture.
 
     Returns:
-        float32 `[4, n]` in pixels of the upright pictures, a new array.
+        float64 `[3, 4, n]`, or `[3, 4, 1]` if all pictures have the same letterbox: border, scale and picture size,
+        each for x1, y1, x2, y2.
     """
-    padding, scales, size = _steps_of(letterboxes, picture)
-    inside: NDArray[np.float64] = (np.asarray(columns, np.float64) - padding) / scales
-    # Not np.clip: for few boxes its overhead exceeds all other work here.
-    np.minimum(np.maximum(inside, 0, out=inside), size, out=inside)
-    return inside.astype(np.float32)
-
-
-def oriented_to_pictures(
-    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Maps oriented boxes of several pictures from the network input back onto their pictures.
-
-    Equals Ultralytics' `scale_boxes`: the centre is mapped as the corners of upright boxes are, the width is divided by
-    the horizontal scale, the height by the vertical one, and the angle stays. That is exact where both scales are
-    equal; rounding to whole pixels makes them differ by up to half a pixel over a side of the picture. With `stretch` a
-    turned rectangle is none in the picture, and that fit is refused for oriented boxes.
-
-    Args:
-        columns: `[5, n]`: centre x, centre y, width, height of each box in pixels of the network input, and its angle
-            in radians. A width or height below 0 stands for the same rectangle as one above 0.
-        letterboxes: One for each picture.
-        picture: `[n]`: index of each box's picture.
-
-    Returns:
-        float32 `[5, n]`: the same in pixels of the upright pictures, not clipped, the angle in `geometry`'s range; and
-        float32 `[4, n]`: x1, y1, x2, y2 of the upright boxes around them, clipped to the pictures.
-    """
-    padding, scales, size = _steps_of(letterboxes, picture)
-    columns = np.asarray(columns, np.float64)
-    centres = (columns[:2] - padding[:2]) / scales[:2]
-    sizes = np.abs(columns[2:4]) / scales[2:]
-    oriented = np.concatenate([centres, sizes, in_range(columns[4:])])
-    boxes = enclosing(corners_of(oriented.T)).T
-    np.minimum(np.maximum(boxes, 0, out=boxes), size, out=boxes)
-    return oriented.astype(np.float32), boxes.astype(np.float32)
-
-
-def keypoints_to_pictures(
-    columns: NDArray[Any], letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]
-) -> NDArray[np.float32]:
-    """Maps keypoints of several pictures from the network input back onto their pictures and clips them to these.
-
-    Equals Ultralytics' `scale_coords`, which clips, too.
-
-    Args:
-        columns: `[3 * count, n]`: x, y in pixels of the network input and visibility of each keypoint of each box.
-        letterboxes: One for each picture.
-        picture: `[n]`: index of each box's picture.
-
-    Returns:
-        float32 `[n, count, 3]`: x, y in pixels of the upright pictures, and the visibility as given.
-    """
-    padding, scales, size = _steps_of(letterboxes, picture)
-    points = np.asarray(columns, np.float64).reshape(len(columns) // 3, 3, columns.shape[1])
-    inside = np.minimum(np.maximum((points[:, :2] - padding[:2]) / scales[:2], 0), size[:2])
-    mapped = np.concatenate([inside, points[:, 2:]], axis=1).transpose(2, 0, 1)
-    return np.ascontiguousarray(mapped, np.float32)
-
-
-def _steps_of(letterboxes: Sequence[Letterbox], picture: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Returns border, scale and picture size of each box's picture, each `[4, n]` or `[4, 1]`."""
     first = letterboxes[0]
     if all(letterbox is first for letterbox in letterboxes):  # one picture, or a camera's
         return first._steps[:, :, None]

@@ -5,51 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidTensorError
 from azaion_engine.geometry import corners_of
-from azaion_engine.pictures.letterbox import (
-    Letterbox,
-    columns_to_pictures,
-    keypoints_to_pictures,
-    oriented_to_pictures,
-)
+from azaion_engine.pictures.letterbox import Letterbox, steps_of
+from azaion_engine.pictures.mapping import columns_to_pictures, keypoints_to_pictures, oriented_to_pictures
+from azaion_engine.results.detection import Detection
 from azaion_engine.results.drawing import draw_boxes
 
 _MIN_CLASS, _MAX_CLASS = -0.5, 2**31 - 1
-
-
-class Detection(NamedTuple):
-    """One box.
-
-    Attributes:
-        x1: Left edge, in pixels of the upright picture.
-        y1: Upper edge.
-        x2: Right edge, greater than x1.
-        y2: Lower edge, greater than y1.
-        confidence: 0…1.
-        class_id: 0 or greater.
-        class_name: Name of the class, `class_{id}` if the model has none.
-        angle: Of an oriented box, radians, as in `geometry`; x1, y1, x2, y2 are then the upright box around it, clipped
-            to the picture.
-        corners: Its four corners x, y in pixels, clockwise as one sees them, not clipped; None for upright boxes.
-        keypoints: Of a pose model: x, y in pixels and visibility 0…1 of each; else None.
-    """
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    confidence: float
-    class_id: int
-    class_name: str
-    angle: float | None = None
-    corners: tuple[tuple[float, float], ...] | None = None
-    keypoints: tuple[tuple[float, float, float], ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,12 +117,13 @@ class Detections:
         proper &= columns[5] < _MAX_CLASS
         columns, picture = columns.compress(proper, axis=1), picture[proper]
         oriented = keypoints = None
+        steps = steps_of(letterboxes, picture)
         if len(columns) == 7:
-            oriented, boxes = oriented_to_pictures(columns[[0, 1, 2, 3, 6]], letterboxes, picture)
+            oriented, boxes = oriented_to_pictures(columns[[0, 1, 2, 3, 6]], steps)
         else:
-            boxes = columns_to_pictures(columns[:4], letterboxes, picture)
+            boxes = columns_to_pictures(columns[:4], steps)
         if len(columns) > 7:
-            keypoints = keypoints_to_pictures(columns[6:], letterboxes, picture)
+            keypoints = keypoints_to_pictures(columns[6:], steps)
         confidences, class_ids = columns[4], np.rint(columns[5]).astype(np.int64)
         larger = boxes[2:] > boxes[:2]
         keep = larger[0] & larger[1]

@@ -57,6 +57,28 @@ class RunningAverage:
             self._sums[rows, columns] += sums
             self._counts[rows, columns] += counts.astype(np.uint32)
 
+    def part(self) -> bytes:
+        """Returns what was added so far, for `add_part` of another average of the same scene and size.
+
+        That is two int64, the first row of cells with pixels and the one after the last; then uint32 sums `[rows,
+        columns, 3]` and counts `[rows, columns]`.
+        """
+        with self._lock:
+            [seen] = self._counts.any(axis=1).nonzero()
+            rows = slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 0)
+            bounds = np.array([rows.start, rows.stop], np.int64)
+            return b"".join(one.tobytes() for one in (bounds, self._sums[rows], self._counts[rows]))
+
+    def add_part(self, part: bytes) -> None:
+        """Adds what `part` returned."""
+        first, last = np.frombuffer(part, np.int64, 2).tolist()
+        values = np.frombuffer(part, np.uint32, offset=16)
+        shape = last - first, self._cells[1]
+        sums, counts = np.split(values, [3 * shape[0] * shape[1]])
+        with self._lock:
+            self._sums[first:last] += sums.reshape(*shape, 3)
+            self._counts[first:last] += counts.reshape(shape)
+
     def picture(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Returns the whole scene, as `Scene.read` does: uint8 `[height, width, 3]`, and bool `[height, width]`.
 

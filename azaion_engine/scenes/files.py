@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from azaion_engine.files.geojson import Georeference
 from azaion_engine.files.sources import Item, Source
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.results.detections import Detections
-from azaion_engine.scenes.detecting import SceneOptions, detect_scene
+from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.locating import locate
 from azaion_engine.scenes.map_tags import read_size
 from azaion_engine.scenes.raster import is_tiff
 from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
 from azaion_engine.settings import Tiles
+from azaion_engine.tiling.tile import Tile
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,17 @@ class SceneWishes:
     def given(self) -> bool:
         """Whether there is any."""
         return self != SceneWishes()
+
+    def options(self, tiles: Tiles) -> SceneOptions:
+        """Returns what is wanted of a scene.
+
+        Args:
+            tiles: Size and overlap of the windows.
+
+        Raises:
+            InvalidParameterError: A length is not above 0.
+        """
+        return SceneOptions(tiles, self.gsd, self.scene_gsd, self.min_metres, self.max_metres)
 
 
 def in_windows(path: Path, wishes: SceneWishes, limits: PictureLimits) -> bool:
@@ -70,7 +83,7 @@ class SceneDetection:
         """
         self._detector = detector
         self._wishes = wishes
-        self._options = SceneOptions(tiles, wishes.gsd, wishes.scene_gsd, wishes.min_metres, wishes.max_metres)
+        self._options = wishes.options(tiles)
 
     def takes(self, source: Source) -> bool:
         """Returns whether a source is read in windows."""
@@ -112,9 +125,16 @@ class SceneDetection:
         else:
             yield item, result.found
             if result.damaged:
-                tile, why = result.damaged[0]
-                where = f"the first at {tile.x}, {tile.y}, {tile.width}×{tile.height}"
-                yield item, type(why)(f"{len(result.damaged)} of its windows cannot be read, {where}: {why}")
+                yield item, damage(result.damaged)
+
+
+def damage(windows: Sequence[tuple[Tile, PictureError]]) -> PictureError:
+    """Returns one error that tells of a scene's damaged windows, of which there is at least one."""
+    tile, why = windows[0]
+    where = f"the first at {tile.x}, {tile.y}, {tile.width}×{tile.height}"
+    error = type(why)(f"{len(windows)} of its windows cannot be read, {where}: {why}")
+    error.code = why.code
+    return error
 
 
 def locate_item(item: Item) -> Georeference | None:

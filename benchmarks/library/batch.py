@@ -1,12 +1,16 @@
-"""Batch: the rate of a job on Ray Data against the pipeline in one process, in turns, on this machine.
+r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in turns, on this machine.
 
     python -m benchmarks.library.batch --pictures 512 --json FILE [--settings engine=onnx model=demo]
     python -m benchmarks.library.batch --pictures 20000 --workers 1,2 --json FILE --settings cache_dir=DIR
+    python -m benchmarks.library.batch --pictures 100000 --size 64 --rounds 1 --seconds 5 --json FILE \
+        --settings engine=onnx model=TINY.onnx      # memory over time
 
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
-last twentieth, while workers run out of work; `whole_rate` leaves out nothing. Peaks of memory are of this process and
-all of Ray's, with shared memory counted once.
+last twentieth, while workers run out of work; `whole_rate` leaves out nothing. `memory` has samples over the job: this
+process (`driver_mb`), the workers with an engine, Ray's other processes, all without what they share, and the pages of
+the object store that were ever touched. `growth_mb` is what a line through the samples of the second half rises by in
+that half.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import yaml
 
@@ -37,6 +42,9 @@ from azaion_engine.system.cores import available_cores
 from benchmarks.library.pipeline import make_jpegs
 from benchmarks.records.machine import machine
 
+_MEMORY = ("driver_mb", "workers_mb", "others_mb", "object_store_mb")
+_SAMPLES = 60
+"""Samples of memory that a record keeps."""
 _BEGIN, _END = 0.2, 0.95
 """Shares of a job's pictures between which its steady rate is taken."""
 
@@ -68,8 +76,8 @@ def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> f
         return count / (time.perf_counter() - begun)
 
 
-def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, float]:
-    """Runs a whole job and returns its rates and peaks of memory."""
+def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, Any]:
+    """Runs a whole job and returns its rates and its memory over time."""
     times: list[tuple[float, int]] = []
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
@@ -78,7 +86,7 @@ def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dic
         with (
             planned_job(Place.of(out), job_settings, run, entries) as job,
             running_ray(run.address),
-            _peaks() as peaks,
+            _sampled(times) as samples,
         ):
             done = 0
             for part in parts_of(job, find_workers(settings.engine, run.workers)):
@@ -94,28 +102,46 @@ def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dic
         "rate": steady,
         "whole_rate": total / (ended - begun),
         "seconds": ended - begun,
-        "peak_gb": max(peaks) / 1e9,
-        "peak_gb_first_half": max(peaks[: len(peaks) // 2 + 1]) / 1e9,
+        "peak_gb": max(sum(one[name] for name in _MEMORY) for one in samples) / 1e3,
+        "growth_mb": {name: _growth(samples[len(samples) // 2 :], name) for name in _MEMORY},
         "spilled_mb": spilled,
+        "memory": samples[:: max(1, len(samples) // _SAMPLES)],
     }
 
 
+def _growth(samples: list[dict[str, float]], name: str) -> float:
+    seconds = np.array([one["seconds"] for one in samples])
+    slope = np.polyfit(seconds, [one[name] for one in samples], 1)[0] if len(samples) > 2 else 0.0
+    return round(float(slope * np.ptp(seconds)), 1)
+
+
 @contextmanager
-def _peaks() -> Iterator[list[int]]:
-    """Yields a list that gets the memory of this process and its descendants, in bytes, four times a second."""
-    samples = [0]
+def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]:
+    """Yields a list that gets the memory of this process and its descendants, in MB, once a second.
+
+    Args:
+        times: Times and numbers of pictures done, which the samples tell, too.
+    """
+    begun = time.perf_counter()
+    samples: list[dict[str, float]] = []
     ends = threading.Event()
 
     def sample() -> None:
-        while not ends.wait(0.25):
-            total = 0
+        while not ends.wait(1):
+            found = dict.fromkeys(_MEMORY, 0.0)
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
-                    about = process.memory_info()
+                    about, command = process.memory_info(), " ".join(process.cmdline())
                 except psutil.Error:
                     continue
-                total += about.rss - about.shared
-            samples.append(total + psutil.virtual_memory().shared)
+                is_own = process.pid == psutil.Process().pid
+                name = "driver_mb" if is_own else "workers_mb" if "Detecting" in command else "others_mb"
+                found[name] += (about.rss - about.shared) / 1e6
+                if "raylet/raylet" in command:  # it has the store in its memory
+                    found["object_store_mb"] += about.shared / 1e6
+            rounded = {name: round(value, 1) for name, value in found.items()}
+            done = times[-1][1] if times else 0
+            samples.append({"seconds": round(time.perf_counter() - begun, 1), "pictures": done, **rounded})
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()

@@ -22,7 +22,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.errors import AzaionError
 from azaion_engine.evaluation.reader import read_data_set
 from azaion_engine.files.sources import find_sources
-from azaion_engine.opening import missing_for_tensorrt
+from azaion_engine.opening.tensorrt import missing_for_tensorrt
 from azaion_engine.quantisation.comparison import Comparison
 from azaion_engine.settings import DetectorSettings
 from benchmarks.records.machine import machine

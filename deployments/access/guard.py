@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, Token
 
@@ -37,14 +37,17 @@ class _Holding:
 class Guard:
     """The keys of one replica and their limits; used from one event loop."""
 
-    def __init__(self, keys: KeysFile, max_queue: int, quotas: Quotas, model: str | None = None) -> None:
+    def __init__(
+        self, keys: KeysFile, max_queue: int, quotas: Quotas, model: str | Callable[[], str] | None = None
+    ) -> None:
         """Creates a guard.
 
         Args:
             keys: The keys; `close` closes them.
             max_queue: Pictures that the replica holds at a time, of which a key may have a share.
             quotas: Rate and daily number of every key.
-            model: Name of the model behind it, where several are served; None: any key is for it.
+            model: Name of the model behind it, where several are served, or what returns that of the current request;
+                None: any key is for it.
         """
         self._keys = keys
         self._model = model
@@ -93,8 +96,9 @@ class Guard:
             raise KeyDisabledError(f"the key {key.name!r} is switched off")
         if key.expired():
             raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
-        if self._model is not None and key.models is not None and self._model not in key.models:
-            raise ModelForbiddenError(f"the key {key.name!r} is not for the model {self._model!r}")
+        model = self._model() if callable(self._model) else self._model
+        if model is not None and key.models is not None and model not in key.models:
+            raise ModelForbiddenError(f"the key {key.name!r} is not for the model {model!r}")
         if not pictures:
             return nullcontext()
         holding = self._held.setdefault(key.name, _Holding())

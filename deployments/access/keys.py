@@ -32,17 +32,19 @@ class Key(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of the key's text, hex.")
     created: AwareDatetime
     enabled: bool = True
-    expires: AwareDatetime | None = Field(None, description="From then on the key is refused.")
+    expires: AwareDatetime | None = Field(default=None, description="From then on the key is refused.")
     share: float | None = Field(
-        None, gt=0, le=1, description="Part of a replica's `max_queue` that the key's pictures may take."
+        default=None, gt=0, le=1, description="Part of a replica's `max_queue` that the key's pictures may take."
     )
-    rate: float | None = Field(None, gt=0, allow_inf_nan=False, description="Pictures a second, of all replicas.")
+    rate: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="Pictures a second, of all replicas."
+    )
     burst: int | None = Field(
-        None, ge=1, description="Pictures that may come at once within the rate; default: those of one second."
+        default=None, ge=1, description="Pictures that may come at once within the rate; default: those of one second."
     )
-    daily: int | None = Field(None, ge=1, description="Pictures of one day in UTC, of all replicas.")
+    daily: int | None = Field(default=None, ge=1, description="Pictures of one day in UTC, of all replicas.")
     models: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Where several models are served, the only ones that the key is for."
+        default=None, min_length=1, description="Where several models are served, the only ones that the key is for."
     )
 
     @cached_property

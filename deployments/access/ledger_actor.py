@@ -1,4 +1,4 @@
-"""Ledger actor: the ledger of an application in a Ray actor, by whose name every replica finds it."""
+"""Ledger actor: the ledger of a service in a Ray actor, by whose name every replica finds it."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class LedgerActor(Ledger):
 
 
 class LedgerLink:
-    """Calls the ledger of an application, from any event loop; starts it where it is missing."""
+    """Calls the ledger of a service, from any event loop; starts it where it is missing."""
 
-    def __init__(self, application: str, replica: str) -> None:
+    def __init__(self, service: str, replica: str) -> None:
         """Finds or starts the actor, which takes no CPU of Ray's and is started again after a crash.
 
         Args:
-            application: Name of the Serve application.
+            service: Name of the Serve application, of several models that of their catalogue.
             replica: Id of this replica.
         """
-        self._name = f"ledger of {application}"
+        self._name = f"ledger of {service}"
         self._replica = replica
         self._actor = self._connect()
         try:  # else the first pictures find no ledger, and each replica would keep to its part
@@ -84,13 +84,14 @@ class LedgerLink:
         return ray.remote(LedgerActor).options(num_cpus=0, max_restarts=-1, **options).remote()
 
 
-def quotas_of(replicas: int) -> Quotas:
+def quotas_of(replicas: int, service: str | None = None) -> Quotas:
     """Returns the limits of this replica's keys; several replicas keep them together through a ledger.
 
     Args:
-        replicas: Number of replicas of the application, at most.
+        replicas: Number of replicas that keep them together, at most.
+        service: Name of what these replicas belong to; default: this replica's application.
     """
     if replicas == 1:
         return LoneQuotas()
     context = serve.get_replica_context()
-    return Leases(LedgerLink(context.app_name, context.replica_id.unique_id), replicas)
+    return Leases(LedgerLink(service or context.app_name, context.replica_id.unique_id), replicas)

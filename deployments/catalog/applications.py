@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ray import serve
@@ -25,6 +25,9 @@ logger = logging.getLogger("ray.serve")
 
 PREFIX = "/models/"
 """Begins the route of each model's application, behind that of the catalogue."""
+
+RARELY_USED = "_rarely_used"
+"""Ends the name of the application that models share which are rarely used; no model can have that name."""
 
 FRESH_S = 0.5
 """Seconds for which an answer of Serve's controller about the applications is used again."""
@@ -69,10 +72,18 @@ class BuildModel(Protocol):
         ...
 
 
+class BuildRareModels(Protocol):
+    """Builds the application of the models that are rarely used."""
+
+    def __call__(self, *, version: str) -> Application:
+        """Returns the application; Serve changes nothing if one of the same version runs already."""
+        ...
+
+
 class Serve(Protocol):
     """What is asked of Ray Serve; tests put their own here."""
 
-    def run(self, application: Application, name: str, route_prefix: str) -> None:
+    def run(self, application: Application, name: str, route_prefix: str | None) -> None:
         """Deploys an application, without waiting until it runs."""
         ...
 
@@ -88,7 +99,7 @@ class Serve(Protocol):
 class RayServe:
     """Ray Serve of this cluster."""
 
-    def run(self, application: Application, name: str, route_prefix: str) -> None:
+    def run(self, application: Application, name: str, route_prefix: str | None) -> None:
         """Deploys an application, without waiting until it runs."""
         # Serve applies the configuration's logging to the catalogue's own application only.
         logging_config = getattr(serve.get_replica_context()._deployment_config, "logging_config", None)
@@ -110,6 +121,7 @@ class ModelApplications:
 
     Attributes:
         settings: Those of every model.
+        rare: The models that are loaded when a request needs them; they share one application.
         changed: Models that serve another version than the configuration names now, with that one, since `deploy`.
     """
 
@@ -121,6 +133,7 @@ class ModelApplications:
         route_prefix: str,
         serve: Serve,
         records: Records,
+        build_rare: BuildRareModels | None = None,
     ) -> None:
         """Deploys nothing yet.
 
@@ -131,10 +144,13 @@ class ModelApplications:
             route_prefix: Route of the catalogue.
             serve: Ray Serve.
             records: What each model is to serve; made for those that have none.
+            build_rare: Builds the application of the models that are rarely used; None if there are none.
         """
         assert settings.models is not None
         self.settings = {name: settings.of_model(name) for name in settings.models}
-        self._build = build
+        self.rare = frozenset(settings.rare_models)
+        self._build, self._build_rare = build, build_rare
+        self._rare_settings = settings.of_rare_models() if self.rare else None
         self._catalog = catalog
         self._prefix = route_prefix.rstrip("/") + PREFIX
         self._serve = serve
@@ -146,11 +162,15 @@ class ModelApplications:
         self._seen_at = -FRESH_S
 
     def application_of(self, model: str) -> str:
-        """Returns the name of a model's application."""
+        """Returns the name of the application that answers for a model."""
+        return f"{self._catalog}.{RARELY_USED if model in self.rare else model}"
+
+    def record_name_of(self, model: str) -> str:
+        """Returns the name of a model's record."""
         return f"{self._catalog}.{model}"
 
     def route_of(self, model: str) -> str:
-        """Returns the route of a model's application."""
+        """Returns the route of a model."""
         return self._prefix + model
 
     def deploy(self) -> None:
@@ -161,35 +181,57 @@ class ModelApplications:
         """
         running = self._serve.applications()
         for name, settings in self.settings.items():
-            application = self.application_of(name)
+            record_name = self.record_name_of(name)
             configured = Version(model=settings.model, sha256=settings.model_sha256)
-            record = self._records.get(application)
+            record = self._records.get(record_name)
             if record is not None and record.configured != configured and self._state(name, running).answers:
                 self.changed[name] = configured
             elif record is None or record.configured != configured:
-                self._records.put(application, Record.first(configured, _version_of(settings), record))
+                self._records.put(record_name, Record.first(configured, _version_of(settings), record))
+        for name in [name for name in self.settings if name not in self.rare] + sorted(self.rare)[:1]:
             self.deploy_one(name)
         listed = {self.application_of(name) for name in self.settings}
         for name in running:
             if name.startswith(f"{self._catalog}.") and name not in listed:
                 self._serve.delete(name)
-                self._records.forget(name)
+                if name.removeprefix(f"{self._catalog}.") not in self.settings:
+                    self._records.forget(name)
 
     def deploy_one(self, model: str) -> None:
         """Deploys the application of one model with the version that it is to serve, unless it runs already."""
-        settings, name = self.settings[model], self.application_of(model)
         try:
-            record = self._records.get(name)
-            assert record is not None
-            settings = record.wanted.serving.applied_to(settings)
-            # Without the model: a version is switched to inside the replicas.
-            version = _name_of(self.settings[model], record.deployments)
-            self._serve.run(self._build(settings, version=version), name, self.route_of(model))
-            self._refused.pop(model, None)
+            if model in self.rare:
+                self._deploy_rare()
+            else:
+                self._deploy_own(model)
+            failure = None
         except Exception as error:
             if not isinstance(error, AzaionError):
                 logger.exception("the model %s cannot be deployed", model)
-            self._refused[model] = str(error)[:_LONGEST]
+            failure = str(error)[:_LONGEST]
+        for each in self.rare if model in self.rare else (model,):
+            if failure is None:
+                self._refused.pop(each, None)
+            else:
+                self._refused[each] = failure
+
+    def _deploy_own(self, model: str) -> None:
+        settings, name = self.settings[model], self.application_of(model)
+        record = self._records.get(name)
+        assert record is not None
+        settings = record.wanted.serving.applied_to(settings)
+        # Without the model: a version is switched to inside the replicas.
+        version = _name_of([self.settings[model]], record.deployments)
+        self._serve.run(self._build(settings, version=version), name, self.route_of(model))
+
+    def _deploy_rare(self) -> None:
+        """Deploys the application of all models that are rarely used; without a route, as it cannot have several."""
+        assert self._build_rare is not None
+        assert self._rare_settings is not None
+        records = [self._records.get(self.record_name_of(name)) for name in sorted(self.rare)]
+        told = [self._rare_settings, *(self.settings[name] for name in sorted(self.rare))]
+        version = _name_of(told, sum(record.deployments for record in records if record is not None))
+        self._serve.run(self._build_rare(version=version), self.application_of(next(iter(self.rare))), None)
 
     def states(self) -> dict[str, ModelState]:
         """Returns the state of every model; asks Serve's controller, but not more often than every `FRESH_S`."""
@@ -214,9 +256,9 @@ class ModelApplications:
         return ModelState(state, _reason(message), running)
 
 
-def _name_of(settings: ServiceSettings, deployments: int) -> str:
-    """Returns a name of these settings without their model, by which Serve knows what it runs already."""
-    told = settings.model_dump_json(exclude={"model", "model_sha256"})
+def _name_of(each: Sequence[ServiceSettings], deployments: int) -> str:
+    """Returns a name of these settings without their models, by which Serve knows what it runs already."""
+    told = " ".join(settings.model_dump_json(exclude={"model", "model_sha256"}) for settings in each)
     return hashlib.sha256(f"{__version__} {deployments} {told}".encode()).hexdigest()[:16]
 
 

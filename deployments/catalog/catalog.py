@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from azaion_engine.errors import quote
 from deployments.catalog.applications import ModelApplications, ModelState
 from deployments.catalog.rollouts import Rollouts, described
 from deployments.errors import ModelUnavailableError, UnknownModelError
+from deployments.multiplexing.model_cache import CacheReport
 from deployments.settings import RAW, ServiceSettings
 
 CARD_S = 2.0
 """Seconds for a replica to answer the card of its model."""
+
+_FIRST = ("loaded", "loading", "failed", "not_loaded")
+"""Which of several replicas' states is told."""
 
 
 class Catalog:
@@ -74,17 +78,31 @@ class Catalog:
             raise ModelUnavailableError(f"the model {name!r} is not served now ({state.state}){why}")
         return self._handle(name)
 
+    async def in_memory(self) -> list[str]:
+        """Returns the models that answer without being loaded first."""
+        states = await self.states()
+        cached = await self._cached(states)
+        return [name for name, state in states.items() if state.answers and (name not in cached or cached[name].card)]
+
     async def describe(self) -> list[dict[str, Any]]:
         """Returns every model with its state, and the card of those that answer."""
         states = await self.states()
-        return list(await asyncio.gather(*(self._describe(name, state) for name, state in states.items())))
+        cached = await self._cached(states)
+        described = (self._describe(name, state, cached.get(name)) for name, state in states.items())
+        return list(await asyncio.gather(*described))
 
-    async def _describe(self, name: str, state: ModelState) -> dict[str, Any]:
-        card = await self._card(name) if state.answers else None
+    async def _describe(self, name: str, state: ModelState, cached: CacheReport | None) -> dict[str, Any]:
+        failed = cached is not None and cached.state == "failed"
+        if name in self.applications.rare:
+            card = cached.card if cached is not None else None
+        else:
+            card = await self._card(name) if state.answers else None
         return {
             "name": name,
-            "state": state.state,
-            "message": state.message,
+            "state": "failed" if failed else state.state,
+            "message": cached.message if cached is not None and failed else state.message,
+            "loaded": cached.state == "loaded" if cached is not None else None,
+            "load_s": cached.load_s if cached is not None else None,
             "path": self.applications.route_of(name),
             "replicas": state.replicas,
             **described(self.rollouts.record_of(name)),
@@ -98,7 +116,26 @@ class Catalog:
             return None
         return card
 
+    async def _cached(self, states: Mapping[str, ModelState]) -> dict[str, CacheReport]:
+        """Returns what the replicas say of the models that are rarely used: of each, what the one says that has it."""
+        rare = [name for name, state in states.items() if name in self.applications.rare and state.answers]
+        if not rare:
+            return {}
+        try:
+            response = self._handle(rare[0]).broadcast("reports")
+            told: Sequence[Any] = await asyncio.wait_for(response.results_async(return_exceptions=True), CARD_S)
+        except Exception:  # the replicas end, or are too busy: the list tells the rest
+            return {}
+        found = [each for each in told if not isinstance(each, BaseException)]
+        return {
+            name: min((each[name] for each in found if name in each), key=lambda report: _FIRST.index(report.state))
+            for name in rare
+            if any(name in each for each in found)
+        }
+
     def _handle(self, name: str) -> Any:
         if name not in self._handles:
-            self._handles[name] = self._handle_of(self.applications.application_of(name))
+            handle = self._handle_of(self.applications.application_of(name))
+            rare = name in self.applications.rare
+            self._handles[name] = handle.options(multiplexed_model_id=name) if rare else handle
         return self._handles[name]

@@ -59,7 +59,7 @@ class Rollouts:
 
     def record_of(self, model: str) -> Record:
         """Returns the record of a model."""
-        record = self._records.get(self._applications.application_of(model))
+        record = self._records.get(self._applications.record_name_of(model))
         assert record is not None  # made when its application was deployed
         return record
 
@@ -76,12 +76,18 @@ class Rollouts:
             trial: Pictures on which it is compared with the serving version.
 
         Raises:
-            InvalidParameterError: It serves already, or another one is on its way, or the share is out of range.
+            InvalidParameterError: It serves already, or another one is on its way, or the share is out of range; or the
+                model is rarely used, and a canary or a comparison is asked for, which need two versions in memory.
             ConfigurationError: The file cannot be read.
             ModelError: It is no ONNX file.
         """
         if not 0 <= share < 1:
             raise InvalidParameterError(f"share: expected 0 to below 1, given {share}")
+        if model in self._applications.rare and (share or trial is not None):
+            raise InvalidParameterError(
+                f"the model {model!r} is rarely used: no two versions of it are in memory, which a canary and a "
+                "comparison need; deploy the file alone"
+            )
         self._refuse_if_busy(model)
         cache_dir = self._applications.settings[model].cache_dir
         version = await asyncio.to_thread(read_version, file, cache_dir)
@@ -243,7 +249,8 @@ class Rollouts:
         wanted = self.record_of(model).wanted
         try:
             handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
-            response = handle.broadcast("follow", wanted, trial)
+            named = (model,) if model in self._applications.rare else ()  # its replicas have others, too
+            response = handle.broadcast("follow", *named, wanted, trial)
             told: Sequence[Any] = await asyncio.wait_for(response.results_async(return_exceptions=True), ANSWER_S)
         except Exception as error:  # the application has no replica now, or is ending
             logger.info("the replicas of %s cannot be told what to serve: %r", model, error)
@@ -260,7 +267,7 @@ class Rollouts:
             raise InvalidParameterError(f"the replicas of {model!r} are switching to another version; try again")
 
     def _put(self, model: str, record: Record) -> None:
-        self._records.put(self._applications.application_of(model), record)
+        self._records.put(self._applications.record_name_of(model), record)
 
 
 def described(record: Record) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _LONGEST_FOLDER = 107 - len("/" + 56 * "n" + "/admin.4194304.tmp")
 """Characters of the folder's path: Serve adds one named after Ray's node, and a socket's path has 107 at most."""
 
 HEAD_S = 10
-"""Seconds within which the head of a request must arrive at HAProxy; as in deployments.frontends.http_protocol, which
+"""Seconds within which the head of a request must arrive at HAProxy; as in deployments.frontends.http_server, which
 serves where there is no HAProxy."""
 
 RETRY_MS = 100

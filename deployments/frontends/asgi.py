@@ -24,6 +24,7 @@ from deployments.frontends.detect.shortcut import offer
 from deployments.frontends.failures import answer_failure
 from deployments.frontends.head import HeadAsGet
 from deployments.frontends.key_check import KeyCheck, with_schemes
+from deployments.frontends.loading import Loading
 from deployments.frontends.open_inference import http_routes as open_inference
 from deployments.frontends.page import docs
 from deployments.frontends.page import routes as page
@@ -40,7 +41,16 @@ class _Api(FastAPI):
 
 
 def create_api() -> FastAPI:
-    """Builds the ASGI application of one replica."""
+    """Builds the ASGI application of a replica of one model."""
+    return _create(loads=False)
+
+
+def create_multiplexed_api() -> FastAPI:
+    """Builds the ASGI application of a replica of several models, which `Loading` loads for their requests."""
+    return _create(loads=True)
+
+
+def _create(loads: bool) -> FastAPI:
     api = _Api(
         title="azaion-engine",
         version=__version__,
@@ -60,6 +70,8 @@ def create_api() -> FastAPI:
 
     def offer_checked(path: str, answer: ASGIApp) -> None:
         checked = answer if this_reception().guard is None else KeyCheck(answer)
+        if loads:  # its requests come from a catalogue, and not over HTTP
+            return
         offer(path, SafeHeaders(RequestMiddleware(checked, request_over)))
 
     api.add_middleware(HeadAsGet)
@@ -70,6 +82,8 @@ def create_api() -> FastAPI:
         on_error=answer_failure,
         offer=offer_checked,
     )
+    if loads:
+        api.add_middleware(Loading)  # inside of KeyCheck: a model is loaded for known keys only
     api.add_middleware(KeyCheck)
     api.add_middleware(RequestMiddleware, request_over=request_over)
     api.add_middleware(SafeHeaders)

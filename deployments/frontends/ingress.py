@@ -9,9 +9,9 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 
 from deployments.cluster.grpc_host import listen_where_told
-from deployments.frontends import http_protocol
 from deployments.frontends.away import Away
 from deployments.frontends.detect.shortcut import Shortcut
+from deployments.frontends.http_server import protocol
 from deployments.watching.request_id import SafeRequestId
 
 
@@ -20,6 +20,6 @@ def middlewares() -> list[Middleware]:
 
     The HTTP server that Serve then starts reads all bodies; its gRPC server listens where AZAION_GRPC_HOST says.
     """
-    http_protocol.install()
+    protocol.install()
     listen_where_told()
     return [Middleware(Away), Middleware(Shortcut), Middleware(SafeRequestId)]

@@ -66,7 +66,7 @@ class KeyCheck:
             admitted = await guard.admit(key, pictures)
         except AzaionError as error:
             scope["route"] = _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
-            await _refusal(error, path)(scope, receive, send)
+            await refusal(error, path)(scope, receive, send)
             return
         with admitted as admission:
             await self._app(scope, receive, send)
@@ -94,8 +94,13 @@ def _headers(scope: Scope) -> dict[bytes, str]:
     }
 
 
-def _refusal(error: AzaionError, path: str) -> JSONResponse:
-    """Returns the answer in the error shape of the path's protocol."""
+def refusal(error: AzaionError, path: str) -> JSONResponse:
+    """Answers an error in the error shape of the path's protocol.
+
+    Args:
+        error: The error.
+        path: The path, without route prefix.
+    """
     failure = explain(error, path)
     protocol = path == "/v2" or path.startswith("/v2/")
     body: dict[str, Any] = {"error": failure.message if protocol else failure.body()}

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from azaion_engine.detector import Detector
 from azaion_engine.errors import PictureError
 from azaion_engine.results.detections import Detections
+from deployments.errors import VersionRefusedError
+from deployments.service import DetectorService
+from deployments.versions.version import Trial
 
 SAME_OBJECT = 0.5
 """IoU from which on two boxes of one class name show the same object, as COCO's AP50 has it."""
@@ -64,6 +67,38 @@ def compare(before: Detector, after: Detector, pictures: Sequence[bytes]) -> Com
         boxes_before, boxes_after = boxes_before + len(old), boxes_after + len(new)
         overlaps += _pairs(old, new)
     return Comparison(counted, boxes_before, boxes_after, len(overlaps), float(np.mean(overlaps)) if overlaps else 0.0)
+
+
+def try_out(before: DetectorService, after: DetectorService, trial: Trial) -> str:
+    """Returns how far two versions agree on the pictures of a trial, in words.
+
+    Args:
+        before: The serving version, whose replica may keep pictures of the last requests.
+        after: The new one.
+        trial: The pictures, and how much is asked for.
+
+    Raises:
+        VersionRefusedError: They agree on less than is asked for, or something is asked for and no picture is there.
+    """
+    recent = before.front.recent if trial.recent else None
+    pictures = (*trial.pictures, *(recent.kept() if recent is not None else ()))
+    comparison = compare(before.detector, after.detector, pictures)
+    if not comparison.pictures:
+        told = _without_pictures(len(pictures), keeps=recent is not None)
+        if trial.least:
+            raise VersionRefusedError(told)
+        return told
+    if comparison.share < trial.least:
+        raise VersionRefusedError(f"{comparison}; at least {trial.least:.1%} were asked for")
+    return str(comparison)
+
+
+def _without_pictures(given: int, keeps: bool) -> str:
+    if given:
+        return f"not compared: none of the {given} pictures can be used"
+    if keeps:
+        return "not compared: this replica has had no picture yet"
+    return "not compared: this replica keeps no pictures; set recent_pictures in the configuration"
 
 
 def _pairs(old: Detections, new: Detections) -> list[float]:

@@ -51,10 +51,13 @@ class Trial(NamedTuple):
     Attributes:
         pictures: Encoded.
         least: Least part of all boxes that must agree, 0…1; 0: the agreement is only told.
+        recent: Whether it is compared on the pictures of the last requests, too, which a replica keeps if its settings
+            say so.
     """
 
     pictures: tuple[bytes, ...]
     least: float = 0.0
+    recent: bool = False
 
 
 class Report(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from azaion_engine.settings import DetectorSettings, InputSettings, Tiles
-from deployments.settings import AccessSettings, ApplicationSettings, Autoscale, ServiceSettings
+from deployments.settings import AccessSettings, ApplicationSettings, Autoscale, RarelyUsedSettings, ServiceSettings
 from docs.generator.tables import code, page, table
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,7 @@ _CLASSES: tuple[tuple[str, type[BaseModel], type[BaseModel] | None], ...] = (
     ("`tiles`", Tiles, None),
     ("`autoscale`", Autoscale, None),
     ("`access`", AccessSettings, None),
+    ("`rarely_used`", RarelyUsedSettings, None),
 )
 
 
@@ -117,6 +118,8 @@ def default_of(field: FieldInfo) -> str:
         return "–"
     if isinstance(value, Tiles):
         return code(value.size)
+    if isinstance(value, BaseModel):
+        return "its defaults"
     return code({True: "true", False: "false"}[value] if isinstance(value, bool) else value)
 
 

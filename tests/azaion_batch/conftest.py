@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +18,8 @@ if find_spec("pyarrow") is None:  # as on a host that was set up without the ext
     collect_ignore_glob = ["test_*.py"]
 
 from azaion_batch.detecting import Detecting
-from azaion_batch.job import Job, planned_job
+from azaion_batch.job import Job, planned_job, reader_of
 from azaion_batch.parts import Part, Writer, part_of
-from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Search, find_entries
 from azaion_batch.storage import Place
@@ -76,13 +76,14 @@ def run(settings: BatchSettings) -> Run:
 def detect_here(job: Job, most: int | None = None) -> list[Part]:
     import pyarrow as pa
 
-    read, write = Reader(job.settings.detector.max_picture_bytes), Writer(job.out)
+    read, write = reader_of(job), Writer(job.out)
     detecting = Detecting(job.settings, threads=2)
     parts = []
     for chunk in job.left[:most]:
         batch = pa.table({"work": [chunk.to_line()]})
         [row] = write(detecting(read(batch))).to_pylist()
-        assert row["failure"] is None
+        if row["failure"] is not None:
+            raise pickle.loads(row["failure"])
         parts.append(part_of(row["part"]))
     return parts
 

@@ -1,9 +1,17 @@
-"""Buckets: sources and output in S3 (moto's server) and Google Cloud Storage (gcp-storage-emulator), over HTTP."""
+"""Buckets: sources and output in S3 (moto's server), Google Cloud Storage (gcp-storage-emulator) and Azure, over HTTP.
+
+Azure's server is Azurite, Microsoft's own emulator, where `npm install azurite` has put `azurite-blob` on the PATH, or
+where AZAION_AZURITE says.
+"""
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
+import os
+import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +25,7 @@ import pytest
 
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources import Search, find_entries
-from azaion_batch.storage import Place
+from azaion_batch.storage import Place, file_system
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from azaion_engine.scenes.files import SceneWishes
 from tests.azaion_batch.conftest import Run, rows_in
@@ -46,12 +54,41 @@ def gcs() -> Iterator[str]:
     with subprocess.Popen(
         [*command, "--in-memory", "--default-bucket", "archive"], stderr=subprocess.DEVNULL
     ) as running:
-        until = time.monotonic() + 60
-        while not answers(port):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_for(port)
         yield f"?endpoint_override=127.0.0.1:{port}&scheme=http"
         running.kill()
+
+
+@pytest.fixture(scope="module")
+def azure() -> Iterator[str]:
+    """The same for Azure; the container's account has a key of this run."""
+    server = os.environ.get("AZAION_AZURITE") or shutil.which("azurite-blob")
+    if server is None:
+        pytest.skip("needs azurite-blob on the PATH: npm install azurite")
+    port, key = free_port(), base64.b64encode(secrets.token_bytes(64)).decode()
+    command = [server, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--silent"]
+    environment = {**os.environ, "AZURITE_ACCOUNTS": f"tester:{key}"}
+    with (
+        subprocess.Popen(
+            [*command, "--skipApiVersionCheck", "--disableTelemetry"], env=environment, stdout=subprocess.DEVNULL
+        ) as running,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        wait_for(port)
+        patch.setenv("AZURE_STORAGE_ACCOUNT", "tester")
+        patch.setenv("AZURE_STORAGE_KEY", key)
+        at = f"storage_authority=127.0.0.1:{port}"
+        options = f"?blob_{at}&dfs_{at}&blob_storage_scheme=http&dfs_storage_scheme=http"
+        file_system(f"az://archive{options}")[0].create_dir("archive")
+        yield options
+        running.kill()
+
+
+def wait_for(port: int) -> None:
+    until = time.monotonic() + 60
+    while not answers(port):
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def answers(port: int) -> bool:
@@ -75,11 +112,11 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-@pytest.fixture(params=["s3", "gcs"])
+@pytest.fixture(params=["s3", "gcs", "azure"])
 def bucket(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Start and options of an address in a bucket."""
-    options = request.getfixturevalue(request.param)
-    return ("s3://archive", options) if request.param == "s3" else ("gs://anonymous@archive", options)
+    starts = {"s3": "s3://archive", "gcs": "gs://anonymous@archive", "azure": "az://archive"}
+    return starts[request.param], request.getfixturevalue(request.param)
 
 
 def upload(pictures: Path, start: str, options: str, folder: str) -> None:
@@ -112,35 +149,41 @@ def test_an_archive_in_a_bucket_is_as_one_on_a_disk(
         assert (row["boxes"], row["error"]) == (own["boxes"], own["error"])
 
 
-def test_patterns_lists_and_parquet_files_in_a_bucket(pictures: Path, s3: str, tmp_path: Path, run: Run) -> None:
-    upload(pictures, "s3://archive", s3, "day2")
-    Place.of(f"s3://archive/day2/some.txt{s3}").write(b"1.png\n2.png\n")
+def test_patterns_lists_and_parquet_files_in_a_bucket(
+    pictures: Path, bucket: tuple[str, str], tmp_path: Path, run: Run
+) -> None:
+    start, options = bucket
+    upload(pictures, start, options, "day2")
+    Place.of(f"{start}/day2/some.txt{options}").write(b"1.png\n2.png\n")
     import pyarrow as pa
 
     sink = io.BytesIO()
     pq.write_table(pa.table({"bytes": [(pictures / "4.png").read_bytes()]}), sink)
-    Place.of(f"s3://archive/day2/rows.parquet{s3}").write(sink.getvalue())
-    given = [f"s3://archive/day2/{name}{s3}" for name in ("some.txt", "[56].png", "rows.parquet")]
-    found = [entry.source.removeprefix("s3://archive/day2/") for entry in find_entries(given, Search())]
+    Place.of(f"{start}/day2/rows.parquet{options}").write(sink.getvalue())
+    given = [f"{start}/day2/{name}{options}" for name in ("some.txt", "[56].png", "rows.parquet")]
+    found = [entry.source.removeprefix(f"{start}/day2/") for entry in find_entries(given, Search())]
     assert found == ["1.png", "2.png", "5.png", "6.png", "rows.parquet#0"]
-    assert [entry.source for entry in find_entries([f"s3://archive/**/7.png{s3}"], Search())][-1:] == [
-        "s3://archive/day2/7.png"
+    assert [entry.source for entry in find_entries([f"{start}/**/7.png{options}"], Search())][-1:] == [
+        f"{start}/day2/7.png"
     ]
     run(given, tmp_path / "out")
     assert [row["error"] for row in rows_in(tmp_path / "out")] == [None] * 5
 
 
-def test_videos_and_scenes_in_a_bucket_are_fetched(run: Run, tmp_path: Path, s3: str, settings: BatchSettings) -> None:
+def test_videos_and_scenes_in_a_bucket_are_fetched(
+    run: Run, tmp_path: Path, bucket: tuple[str, str], settings: BatchSettings
+) -> None:
+    start, options = bucket
     from tests.azaion_engine.files.test_sources import write_video
     from tests.azaion_engine.scenes.files import noise, write_tiff
 
     video = write_video(tmp_path / "clip.avi")
     scene = write_tiff(tmp_path / "scene.tif", noise(height=100, width=120))
     for path in (video, scene):
-        Place.of(f"s3://archive/day3/{path.name}{s3}").write(path.read_bytes())
+        Place.of(f"{start}/day3/{path.name}{options}").write(path.read_bytes())
     wishes = SceneWishes(bands=(1,))
     of_scenes = BatchSettings.of(settings.detector, scenes=wishes)
-    run([f"s3://archive/day3{s3}"], tmp_path / "out", settings=of_scenes, search=Search(scenes=wishes))
+    run([f"{start}/day3{options}"], tmp_path / "out", settings=of_scenes, search=Search(scenes=wishes))
     rows = rows_in(tmp_path / "out")
     assert [row["error"] for row in rows] == [None] * 7
     assert [row["frame"] for row in rows] == [*range(6), None]
@@ -153,7 +196,19 @@ def test_an_empty_prefix_and_a_missing_bucket_say_so(s3: str) -> None:
         list(find_entries([f"s3://no-such-bucket/{s3}"], Search()))
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["s3://name:hunter2@archive/day", "az://archive/day?sas_token=hunter2", "s3://archive?secret_key=hunter2"],
+)
+def test_a_key_in_an_address_is_refused_since_plans_would_have_it(address: str) -> None:
+    with pytest.raises(InvalidParameterError, match="expected it in the environment") as raised:
+        list(find_entries([address], Search()))
+    assert "hunter2" not in str(raised.value)
+
+
 def test_azure_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
     with pytest.raises(ConfigurationError, match="AZURE_STORAGE_ACCOUNT"):
         list(find_entries(["az://container/folder"], Search()))
+    with pytest.raises(ConfigurationError, match="unexpected keyword argument 'colour'"):
+        list(find_entries(["az://container/folder?account_name=tester&colour=red"], Search()))

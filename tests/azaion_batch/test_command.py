@@ -64,7 +64,7 @@ def test_progress_has_rate_failures_and_time_left(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(batch_report.time, "monotonic", lambda: now)
-    chunks = [SimpleNamespace(id=str(index), entries=range(100)) for index in range(10)]
+    chunks = [SimpleNamespace(id=str(index), entries=range(100), kind="picture") for index in range(10)]
     job = cast("Job", SimpleNamespace(chunks=chunks, left=chunks[2:]))
     with BatchReport(job, as_json=False) as report:
         now = 20.0  # Ray and the engine start

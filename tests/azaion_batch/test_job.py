@@ -15,6 +15,7 @@ import pytest
 from azaion_batch import job as job_module
 from azaion_batch.cluster import Workers
 from azaion_batch.detecting import Detecting
+from azaion_batch.documents import write_document
 from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.parts import Part, Writer
 from azaion_batch.plan import Chunk
@@ -137,6 +138,47 @@ def test_one_content_under_two_names_is_two_rows(run: Run, pictures: Path, tmp_p
     first, second = [row for row in rows_in(tmp_path / "out") if Path(row["source"]).name.startswith("1")]
     assert first["boxes"] == second["boxes"]
     assert first["source"] != second["source"]
+
+
+def test_a_part_that_is_damaged_or_empty_is_never_taken_for_one(
+    run: Run, settings: BatchSettings, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run([pictures], out)
+    before = rows_in(out)
+    first, second, third = sorted((out / "parts").iterdir())
+    first.write_bytes(b"")  # what a power cut may leave
+    assert len(run([pictures], out)) == 1
+    second.write_bytes(second.read_bytes()[:100])
+    entries = find_entries([str(pictures)], Search())
+    assert len(run([pictures], out, retry_failed=True)) == 1
+    third.write_bytes(third.read_bytes()[:100])
+    with (
+        planned_job(Place.of(str(out)), settings, RunSettings(), entries) as job,
+        pytest.raises(ConfigurationError, match=f"{third.name} is damaged"),
+    ):
+        write_document(job, "jsonl")
+    third.unlink()
+    run([pictures], out)
+    assert rows_in(out) == before
+
+
+def test_a_plan_with_names_that_lead_elsewhere_is_refused(run: Run, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run([pictures], out)
+    [plan] = (out / "plan").iterdir()
+    lines = [json.loads(line) for line in plan.read_text().splitlines()]
+    lines[0]["id"] = "../../elsewhere"
+    plan.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    with pytest.raises(ConfigurationError, match="is damaged: expected 32 hex digits"):
+        run([pictures], out)
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_an_output_that_is_a_file_is_refused(run: Run, pictures: Path, tmp_path: Path, below: str) -> None:
+    (tmp_path / "out").write_text("notes")
+    with pytest.raises(ConfigurationError, match="out: expected a folder, given"):
+        run([pictures], f"{tmp_path}/out{below}")
 
 
 def test_two_runs_at_once_are_refused(settings: BatchSettings, pictures: Path, tmp_path: Path) -> None:

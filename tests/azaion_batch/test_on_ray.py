@@ -25,11 +25,19 @@ from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources import Search, find_entries
 from azaion_batch.storage import Place
 from azaion_cli.exit_codes import ExitCode
+from azaion_engine import Detector
+from azaion_engine.scenes.detecting import detect_scene
+from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
+from azaion_engine.settings import Tiles
 from tests.azaion_batch.conftest import lines_of, rows_in, write_picture
+from tests.azaion_engine.scenes.files import noise, write_tiff
 from tests.running_serve import RunningServe
 
 KILLS = int(os.environ.get("AZAION_BATCH_KILLS", "5"))
 """`make batch-kills` sets 50."""
+SCENE_PIXELS = 50_000
+"""TIFFs with more pixels are scenes."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -52,20 +60,24 @@ def test_the_command_writes_rows_and_a_document_and_tells_failures(
     on_ray: str, azaion: Callable[..., Any], pictures: Path, tiny: Path, tmp_path: Path
 ) -> None:
     (pictures / "3.png").write_bytes(b"broken")
+    scene = write_tiff(pictures / "scene.tif", noise(height=200, width=300))
     out = tmp_path / "out"
     command = ("batch", pictures, "--out", out, "-m", tiny, "--engine", "onnx", "-c", 0, "--part-pictures", 4)
+    command += ("--set", f"max_picture_pixels={SCENE_PIXELS}")
     ran = azaion(*command, "--format", "jsonl")
     assert ran.code == ExitCode.PICTURES_FAILED
     assert "3.png: given no picture" in ran.err
-    assert "8 pictures" in ran.err
+    assert "9 pictures" in ran.err
     assert "1 failed" in ran.err
-    assert len(rows_in(out)) == 9
+    assert len(rows_in(out)) == 10
     lines = lines_of(out / "detections.jsonl")
-    assert [Path(line["source"]).name for line in lines] == [f"{index}.png" for index in range(9)]
+    assert [Path(line["source"]).name for line in lines] == [*(f"{index}.png" for index in range(9)), "scene.tif"]
+    with Detector.open(model=str(tiny), engine="onnx", confidence=0) as detector, Scene.open(scene) as opened:
+        assert len(lines[-1]["boxes"]) == len(detect_scene(detector, opened, SceneOptions(Tiles())).found)
     assert [len(line.get("boxes", ())) for line in lines] == [len(row["boxes"]) for row in rows_in(out)]
     again = azaion(*command, "--json")
     assert again.code == ExitCode.OK
-    assert '"done_before": 9' in again.err
+    assert '"done_before": 10' in again.err
 
 
 def test_a_worker_that_dies_costs_nothing(on_ray: str, settings: BatchSettings, many: Path, tmp_path: Path) -> None:
@@ -112,8 +124,10 @@ def workers() -> list[psutil.Process]:
 
 
 def test_a_job_that_is_killed_again_and_again_does_all_once(
-    on_ray: str, many: Path, tiny: Path, tmp_path: Path, run: Callable[..., Any]
+    on_ray: str, many: Path, tiny: Path, tmp_path: Path, run: Callable[..., Any], settings: BatchSettings
 ) -> None:
+    for index in range(6):  # of which the windows are parts of their own, and the scenes are merged at the end
+        write_tiff(many / f"{index}.tif", noise(height=200 + index, width=300))
     out, expected = tmp_path / "out", tmp_path / "expected"
     command = command_of(many, out, tiny, on_ray)
     chance = random.Random(KILLS)
@@ -125,7 +139,8 @@ def test_a_job_that_is_killed_again_and_again_does_all_once(
             killed += process.poll() is None
             process.kill()
     assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=240).returncode == ExitCode.OK
-    run([many], expected)
+    scenes = BatchSettings.of(settings.detector.model_copy(update={"max_picture_pixels": SCENE_PIXELS}))
+    run([many], expected, settings=scenes, search=Search(limits=scenes.limits), part_pictures=1)
     rows = rows_in(out)
     assert [row["source"] for row in rows] == [str(path) for path in sorted(many.iterdir())]
     assert rows == rows_in(expected)
@@ -156,6 +171,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(
 def command_of(given: Path, out: Path, model: Path, address: str) -> list[str]:
     command = [sys.executable, "-m", "azaion_cli", "batch", str(given), "--out", str(out), "-m", str(model)]
     command += ["--engine", "onnx", "-c", "0", "--part-pictures", "1", "--set", "threads=1"]
+    command += ["--set", f"max_picture_pixels={SCENE_PIXELS}"]
     return [*command, "--address", address]
 
 

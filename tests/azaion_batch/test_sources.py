@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from azaion_engine import Detector
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.pictures.header import PictureLimits
-from azaion_engine.scenes.detecting import SceneOptions, detect_scene
+from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
 from tests.azaion_batch.conftest import Run, rows_in
 from tests.azaion_engine.files.test_sources import write_video
 from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
@@ -46,6 +48,71 @@ def test_a_file_that_a_list_names_and_that_is_not_there_is_a_row(run: Run, pictu
     good, gone = rows_in(tmp_path / "out")
     assert good["error"] is None
     assert "cannot be read: No such file" in gone["error"]
+
+
+def test_one_bad_line_of_a_list_does_not_refuse_the_others(run: Run, pictures: Path, tmp_path: Path) -> None:
+    lines = [b"\xef\xbb\xbfpictures/1.png\r", b"pictures/1.png", b"\xff.png", b"pictures/none*.png", b"list.txt"]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    lines += [
+        b"ftp://host/a.png",
+        b"s3://name:hunter2@bucket/b.png",
+        b"broken.parquet",
+        b"./pictures/../pictures/2.png",
+    ]
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(b"\n".join(lines))
+    run([listed], tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    errors = {Path(row["source"]).name: row["error"] for row in rows}
+    assert len(rows) == len(errors) == 8
+    assert [name for name, error in errors.items() if error is None] == ["1.png", "2.png"]
+    assert "names itself" in errors["list.txt"]
+    assert "no picture or video" in errors["none*.png"]
+    assert "is no Parquet file" in errors["broken.parquet"]
+    assert "cannot be read" in errors["\\xff.png"]
+    assert "hunter2" not in str(rows)
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("pictures/1.png\n".encode("utf-16"))
+    with pytest.raises(InvalidParameterError, match="expected a list in UTF-8"):
+        found(tmp_path / "list.txt")
+
+
+def test_names_that_are_no_utf_8_and_have_line_breaks_are_rows(run: Run, pictures: Path, tmp_path: Path) -> None:
+    names = [b"\xff\xfe.png", b"\\xff\\xfe.png", b"new\nline.png", b"#.png", b" .png"]  # two look alike when printed
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for index, name in enumerate(names):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes((pictures / f"{index}.png").read_bytes())
+    run([folder], tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    assert sorted(row["name"] for row in rows) == sorted([r"\xff\xfe.png"] * 2 + ["new\nline.png", "#.png", " .png"])
+    assert {row["height"] for row in rows} == {40, 41, 42, 43, 44}
+    assert run([folder], tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view(), pa.large_string()])
+def test_paths_of_any_type_of_text_are_read(pictures: Path, tmp_path: Path, kind: pa.DataType) -> None:
+    file = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": pa.array(["pictures/2.png", "ftp://host/a.png"]).cast(kind)}), file)
+    assert found(file) == [str(pictures / "2.png"), "ftp://host/a.png"]
+
+
+def test_a_folder_of_parquet_files_is_read_and_a_job_s_own_parts_are_not(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.parquet"
+    table.mkdir()
+    for index in range(2):
+        pq.write_table(
+            pa.table({"bytes": pa.array([(pictures / f"{index}.png").read_bytes()])}), table / f"{index}.parquet"
+        )
+    run([table], table / "out")
+    assert [row["source"] for row in rows_in(table / "out")] == [
+        f"{table / name}#0" for name in ("0.parquet", "1.parquet")
+    ]
+    assert run([table], table / "out") == []
 
 
 @pytest.mark.parametrize("text", ["", "-", "nowhere.png", "ftp://host/a.png"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from azaion_engine.cuda import context as cuda_context
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions, build_plan
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
@@ -62,7 +62,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Cuda]:
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0")])
     with pytest.MonkeyPatch.context() as patch:
         yield Cuda(fake, install(fake, patch))
-    tensorrt_api.forget()
+    installed.forget()
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_labels_from_a_file_replace_the_models_own(tmp_path):
 
 
 def test_wrong_labels_are_told_before_an_engine_is_opened(monkeypatch):
-    monkeypatch.setattr("azaion_engine.opening.open_engine", lambda *given: pytest.fail("opened"))
+    monkeypatch.setattr("azaion_engine.opening.model.open_engine", lambda *given: pytest.fail("opened"))
     with pytest.raises(ConfigurationError, match="nowhere"):
         Detector.open(engine="onnx", labels="nowhere.txt")
 

@@ -75,7 +75,7 @@ def test_the_context_is_what_the_package_is_built_from_and_nothing_else() -> Non
     for package in packages:
         assert f"{package.replace('.', '/')}/__init__.py" in files
     assert {file for file in files if "/" not in file} == {
-        "LICENSE", "README.md", "pyproject.toml", "serve_config.yaml", "setup.py",
+        "LICENSE", "README.md", "build_backend.py", "pyproject.toml", "serve_config.yaml",
     }  # fmt: skip
     assert {"azaion_engine/data/demo.onnx", "deploy/image/pycuda_wheel.sh", "configs/throughput.env"} <= files
     for stage in DOCKERFILE.stages.values():

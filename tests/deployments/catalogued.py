@@ -12,7 +12,7 @@ import httpx
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from deployments.catalog.applications import ModelApplications
+from deployments.catalog.applications import RARELY_USED, ModelApplications
 from deployments.catalog.catalog import Catalog
 from deployments.catalog.records import Records
 from deployments.catalog.rollouts import Rollouts
@@ -41,12 +41,12 @@ class StandInServe:
     """Serve's applications: each runs at once, unless it is told otherwise."""
 
     def __init__(self) -> None:
-        self.running: dict[str, tuple[str, str]] = {}
+        self.running: dict[str, tuple[str, str | None]] = {}
         """Application → what was built, and its route."""
         self.status: dict[str, tuple[ApplicationStatus, str]] = {}
         self.runs: list[str] = []
 
-    def run(self, application: Any, name: str, route_prefix: str) -> None:
+    def run(self, application: Any, name: str, route_prefix: str | None) -> None:
         self.runs.append(name)
         self.running[name] = (application, route_prefix)
 
@@ -95,15 +95,21 @@ class StandInHandle:
         self.replicas, self._inner = replicas, inner
         self.answer, self.describe = _Method(self._answer), _Method(self._describe)
         self.fails: Exception | None = None
+        self.reports: list[Any] = []
+
+    async def _reports(self, return_exceptions: bool) -> list[Any]:
+        return self.reports
 
     def options(self, **options: Any) -> StandInHandle:
         return self
 
     def broadcast(self, method: str, *arguments: Any) -> Any:
+        if method == "reports":
+            return SimpleNamespace(results_async=self._reports)
         assert method == "follow"
 
         async def results_async(return_exceptions: bool) -> list[Any]:
-            return [replica.follow(*arguments) for replica in self.replicas]
+            return [replica.follow(*arguments[-2:]) for replica in self.replicas]
 
         return SimpleNamespace(results_async=results_async)
 
@@ -125,12 +131,13 @@ class CataloguedReplica(Replica):
         self.serve, self.store = StandInServe(), store or DictStore()
         self.replicas = {name: [StandInReplica(), StandInReplica()] for name in settings.models or ()}
         self.handles = {name: StandInHandle(replicas, inner) for name, replicas in self.replicas.items()}
+        self.handles[RARELY_USED] = StandInHandle([StandInReplica()], inner)
         self.begin(settings)
 
     def begin(self, settings: ApplicationSettings) -> None:
         """Begins a catalogue over what the one before has left."""
         records = Records(self.store)
-        self.applications = ModelApplications(settings, _built, "several", "/", self.serve, records)
+        self.applications = ModelApplications(settings, _built, "several", "/", self.serve, records, _built_rare)
         self.rollouts = Rollouts(self.applications, records, self.handle_of)
         self.catalog = Catalog(self.applications, self.rollouts, self.handle_of)
         self.applications.deploy()
@@ -141,6 +148,10 @@ class CataloguedReplica(Replica):
 
 def _built(settings: ServiceSettings, *, version: str) -> Any:
     return f"{settings.name} {settings.model} {version}"
+
+
+def _built_rare(*, version: str) -> Any:
+    return f"rarely used {version}"
 
 
 @contextmanager

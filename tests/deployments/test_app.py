@@ -138,7 +138,7 @@ def test_a_keys_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path) -> N
 def of_several(name: str, **models: dict[str, Any]) -> tuple[int, float, float, Any]:
     """Returns replicas, GPUs and CPUs of each, and what the replicas know of the other models, of one of several."""
     settings = ApplicationSettings(models={each: {"model": "demo", **given} for each, given in models.items()})
-    _, build_model = build_catalog(settings)._bound_deployment.init_args
+    _, build_model, _ = build_catalog(settings)._bound_deployment.init_args
     deployment = build_model(settings.of_model(name), version="1")._bound_deployment
     options = deployment.ray_actor_options
     return deployment.num_replicas, options["num_gpus"], options["num_cpus"], deployment.init_args[3]
@@ -164,5 +164,35 @@ def test_several_models_share_the_gpus_evenly_or_as_they_say() -> None:
 @pytest.mark.usefixtures("sixteen_cores_two_gpus")
 def test_a_model_of_several_is_known_to_serve_by_its_version() -> None:
     settings = ApplicationSettings(models={"a": {"model": "demo"}})
-    _, build_model = build_catalog(settings)._bound_deployment.init_args
+    _, build_model, _ = build_catalog(settings)._bound_deployment.init_args
     assert build_model(settings.of_model("a"), version="17")._bound_deployment._version == "17"
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_models_that_are_rarely_used_share_replicas_one_on_each_gpu() -> None:
+    rare = {name: {"model": "demo", "rarely_used": True} for name in "bcd"}
+    settings = ApplicationSettings(models={"a": {"model": "demo"}, **rare}, rarely_used={"loaded": 2})
+    _, build_model, build_rare = build_catalog(settings)._bound_deployment.init_args
+    deployment = build_rare(version="17")._bound_deployment
+    assert (deployment.num_replicas, deployment.ray_actor_options["num_gpus"]) == (2, 0.5)
+    assert deployment._version == "17"
+    known = deployment.init_args[0]
+    assert (list(known.models), known.sharing, known.check) == (["b", "c", "d"], 3, check_model)
+    own = build_model(settings.of_model("a"), version="1")._bound_deployment
+    assert own.init_args[3].models == 3  # itself, and two of the others at a time
+
+
+@pytest.mark.usefixtures("sixteen_cores_two_gpus")
+def test_the_replicas_of_all_models_keep_the_limits_of_keys_together(tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json")
+    models = {"a": {}, "b": {"num_gpus": 0, "cpu_replicas": 3}, "c": {"rarely_used": True}}
+    settings = ApplicationSettings(
+        models={name: {"model": "demo", **given} for name, given in models.items()},
+        access={"keys_file": str(tmp_path / "keys.json")},
+    )
+    _, build_model, build_rare = build_catalog(settings)._bound_deployment.init_args
+    each = [build_model(settings.of_model(name), version="1")._bound_deployment for name in "ab"]
+    rare = build_rare(version="1")._bound_deployment
+    total = sum(deployment.num_replicas for deployment in (*each, rare))
+    assert [deployment.init_args[3].replicas for deployment in each] == [total] * 2
+    assert rare.init_args[0].all_replicas == total

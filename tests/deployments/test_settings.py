@@ -64,6 +64,18 @@ def test_a_home_folder_is_found():
         ({"models": {"a": {"model": "demo"}, "a_raw": {"model": "demo"}}}, "models.a_raw: .* raw input of a"),
         ({"models": {"a": {"model": "demo", "num_gpus": 1}}, "engine": "onnx"}, "models.a: .*engine: onnx"),
         ({"num_gpus": 1.5}, "num_gpus: .* a fraction between 0 and 1"),
+        ({"models": {"a": {"model": "demo", "rarely_used": "yes"}}}, "models.a.rarely_used: expected true or false"),
+        (
+            {"models": {"a": {"model": "demo", "rarely_used": True, "num_gpus": 1}}},
+            "models.a.num_gpus: models that are rarely used share their replicas; give it below rarely_used",
+        ),
+        ({"models": {"a": {"model": "demo"}}, "rarely_used": {"loaded": 2}}, "rarely_used: .* there are none"),
+        ({"rarely_used": {"loaded": 2}}, "rarely_used: .* there are none"),
+        ({"models": {"a": {"model": "demo", "rarely_used": True}}, "rarely_used": {"loaded": 0}}, "loaded"),
+        (
+            {"models": {"a": {"model": "demo", "rarely_used": True}}, "rarely_used": {"num_gpus": 1}, "engine": "onnx"},
+            "rarely_used: .*engine: onnx",
+        ),
     ],
 )
 def test_a_wrong_setting_of_several_models_is_refused_by_name(given, named):
@@ -81,3 +93,15 @@ def test_each_of_several_models_has_its_own_settings_over_the_common_ones():
     assert ApplicationSettings(model="c.onnx", max_queue=32).of_the_only_model() == ServiceSettings(
         model="c.onnx", max_queue=32
     )
+
+
+def test_models_that_are_rarely_used_have_their_own_settings_and_share_those_of_their_replicas():
+    models = {"a": {"model": "a.onnx"}, "b": {"model": "b.onnx", "rarely_used": True, "confidence": 0.5}}
+    settings = ApplicationSettings(models=models, num_gpus=2, cpu_replicas=4, rarely_used={"num_gpus": 0.5})
+    assert settings.rare_models == ["b"]
+    own, shared = settings.of_model("b"), settings.of_rare_models()
+    assert (own.name, own.confidence, own.num_gpus, own.cpu_replicas) == ("b", 0.5, "auto", 1)
+    assert (shared.num_gpus, shared.cpu_replicas, shared.replicas_per_gpu) == (0.5, 1, 1)
+    assert settings.of_model("a").num_gpus == 2
+    on_cpu = ApplicationSettings(models={"b": {"model": "b.onnx", "rarely_used": True, "engine": "onnx"}})
+    assert (on_cpu.of_rare_models().engine, on_cpu.of_rare_models().num_gpus) == ("onnx", 0)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageFile, features
 
 from tests.azaion_engine.pictures.picture_files import encode, exif
-from tests.azaion_engine.pictures.tiff_files import tiff
+from tests.azaion_engine.pictures.readers.tiff_files import tiff
 from tests.hostile.measuring import measure_in_child
 
 SIDE = 2400

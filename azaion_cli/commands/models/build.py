@@ -59,7 +59,7 @@ def build(
 
 
 def _to_cache(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
-    from azaion_engine.opening import missing_for_tensorrt, open_tensorrt
+    from azaion_engine.opening.tensorrt import missing_for_tensorrt, open_tensorrt
 
     if missing := missing_for_tensorrt():
         raise ConfigurationError(
@@ -82,7 +82,7 @@ def _to_cache(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
 def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[str, Any]:
     from azaion_engine.engines.tensorrt.build.builder import build_plan
     from azaion_engine.engines.tensorrt.reuse import plan_key
-    from azaion_engine.opening import build_options
+    from azaion_engine.opening.tensorrt import build_options
     from azaion_engine.plans.manifest import PlanManifest
     from azaion_engine.plans.stored_plan import StoredPlan
 

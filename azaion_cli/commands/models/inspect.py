@@ -175,7 +175,8 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
 
 def _usable(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
     """Opens a model on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
-    from azaion_engine.opening import open_engine, unfollowed
+    from azaion_engine.opening.engine import open_engine
+    from azaion_engine.opening.recognition import unfollowed
 
     try:
         with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,8 +52,15 @@ def deploy(
             "--compare", metavar="PATH", help="Pictures, or a folder of them, on which both versions run.", exists=True
         ),
     ] = None,
+    compare_recent: Annotated[
+        bool,
+        typer.Option(
+            "--compare-recent",
+            help="Compare on the pictures of the last requests, too, which the setting `recent_pictures` keeps.",
+        ),
+    ] = False,
     least: Annotated[
-        float, typer.Option("--least", help="Part of all boxes that must agree, 0 to 1, else it is refused.", max=1)
+        float, typer.Option("--least", help="Part of all boxes that must agree, 0 to 1, else it is refused.")
     ] = 0.0,
     application: Annotated[
         str | None, typer.Option("--application", help="Name of the service, if Ray runs several.")
@@ -69,18 +76,21 @@ def deploy(
     wanted = [option for option, given in (("FILE", file), ("--promote", promote), ("--rollback", rollback)) if given]
     if len(wanted) != 1:
         raise typer.BadParameter("expected one of FILE, --promote and --rollback", param_hint="FILE")
-    if file is None and (canary is not None or compare or least):
-        raise typer.BadParameter("--canary, --compare and --least go with a FILE", param_hint="FILE")
+    if not 0 <= least <= 1:  # click's own range lets NaN pass
+        raise typer.BadParameter(f"expected a part from 0 to 1, given {least}", param_hint="'--least'")
+    compares = bool(compare) or compare_recent
+    if file is None and (canary is not None or compares or least):
+        raise typer.BadParameter("--canary, --compare, --compare-recent and --least go with a FILE", param_hint="FILE")
     if canary is not None and not 0 < canary < 1:
         raise typer.BadParameter(f"expected a part between 0 and 1, given {canary}", param_hint="'--canary'")
-    if least and not compare:
-        raise typer.BadParameter("it needs --compare", param_hint="'--least'")
+    if least and not compares:
+        raise typer.BadParameter("it needs --compare or --compare-recent", param_hint="'--least'")
     handle = _handle(application)
     if promote or rollback:
         version = _ordered(handle, "promote" if promote else "rollback", name)
     else:
         assert file is not None
-        trial = _trial(compare, least) if compare else None
+        trial = _trial(compare or (), least, compare_recent) if compares else None
         version = _ordered(handle, "deploy", name, str(file.absolute()), canary or 0.0, trial)
     entry = _watched(handle, name, version, quiet=json_)
     if json_:
@@ -116,7 +126,7 @@ def _told(entry: dict[str, Any]) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def _trial(paths: Iterable[Path], least: float) -> Any:
+def _trial(paths: Sequence[Path], least: float, recent: bool) -> Any:
     from deployments.versions.version import Trial
 
     files = [
@@ -125,11 +135,11 @@ def _trial(paths: Iterable[Path], least: float) -> Any:
         for file in (sorted(path.iterdir()) if path.is_dir() else [path])
         if file.suffix.lower() in _SUFFIXES
     ]
-    if not files:
+    if paths and not files:
         raise typer.BadParameter("no picture is there", param_hint="'--compare'")
     if len(files) > MOST_PICTURES:
         say(f"the first {MOST_PICTURES} of {len(files)} pictures are compared", "yellow")
-    return Trial(tuple(file.read_bytes() for file in files[:MOST_PICTURES]), least)
+    return Trial(tuple(file.read_bytes() for file in files[:MOST_PICTURES]), least, recent)
 
 
 def _handle(application: str | None) -> Any:

@@ -40,12 +40,12 @@ def doctor(
 
 def _engine_here() -> str:
     """Returns the engine that `engine: auto` selects here."""
-    from azaion_engine.engines.tensorrt import api as tensorrt_api
-    from azaion_engine.opening import missing_for_tensorrt
+    from azaion_engine.engines.tensorrt import installed
+    from azaion_engine.opening.tensorrt import missing_for_tensorrt
 
     if missing_for_tensorrt():
         return "onnxruntime-cpu"
-    trt = tensorrt_api.load()
+    trt = installed.load()
     return f"{trt.flavour}-{trt.version}"
 
 

@@ -134,7 +134,7 @@ def _host(args: dict[str, Any]) -> Host:
     Raises:
         ConfigurationError: TensorRT is required, and it or a GPU is missing.
     """
-    from azaion_engine.opening import missing_for_tensorrt
+    from azaion_engine.opening.tensorrt import missing_for_tensorrt
     from azaion_engine.system.cores import available_cores
 
     engine, wanted = args.get("engine", "auto"), args.get("num_gpus", "auto")

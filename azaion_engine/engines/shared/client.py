@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
-from azaion_engine.engines.shared.host import EngineCard
-from azaion_engine.engines.shared.start import MakeOpener, start_host
+from azaion_engine.engines.shared.greeting import connect, greet
+from azaion_engine.engines.shared.start import MakeOpener, start_unless_running
 from azaion_engine.errors import AzaionError, EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm, Selection
-from azaion_engine.system.patient_lock import PatientLock
 
 logger = logging.getLogger(__name__)
 
 HEALTH_PERIOD_S = 1.0
-HEALTH_S = 20.0
-"""Health-check timeout, seconds."""
+"""Seconds between two health checks."""
+
 STARTS, PAUSE_S = 3, 1.0
 """Attempts to start another host after one was lost, and the seconds between them: the driver frees its memory late."""
 
@@ -64,7 +63,7 @@ class SharedEngine(InferenceEngine):
         self._guard = threading.Lock()
         self._wake = threading.Event()
         # Separate connection for health checks, so that they never wait behind a batch.
-        self._control, self._card = _greet(path)
+        self._control, self._card = greet(path)
         self.origin, self.choice = self._card.origin, self._card.choice
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
@@ -90,9 +89,9 @@ class SharedEngine(InferenceEngine):
         """
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         path = private_folder() / name
-        _start_unless_running(make_opener, path, on_gpu)
+        start_unless_running(make_opener, path, on_gpu)
         try:
-            return cls(path, partial(_start_unless_running, make_again or make_opener, path, on_gpu))
+            return cls(path, partial(start_unless_running, make_again or make_opener, path, on_gpu))
         except OSError as gone:
             raise ExecutionError(f"the process that runs the engine ended right after its start: {gone}") from gone
 
@@ -223,14 +222,14 @@ class SharedEngine(InferenceEngine):
         for left in reversed(range(STARTS)):
             try:
                 self._start_again()
-                control, card = _greet(self._path)
+                control, card = greet(self._path)
                 break
             except Exception as error:  # the opener's own
                 if not left or self._closed:
                     self._give_up(f"{self._lost}; another could not be started: {error}")
                     return
                 time.sleep(PAUSE_S)
-        if _promises(card) != _promises(self._card):
+        if card.promises != self._card.promises:
             control.close()
             self._give_up(f"{self._lost}; another one has an engine of other properties")
             return
@@ -274,7 +273,7 @@ class SharedEngine(InferenceEngine):
         if lost:
             raise GpuLostError(lost)
         try:
-            return connection or _connect(self._path), generation
+            return connection or connect(self._path), generation
         except OSError as gone:
             raise self._remember_lost(generation, gone) from gone
 
@@ -313,53 +312,3 @@ class SharedEngine(InferenceEngine):
             if generation == self._generation:  # else this call outlived its host, and another runs already
                 self._lost = why
                 self._wake.set()
-
-
-def _promises(card: EngineCard) -> tuple[Any, ...]:
-    """Returns what clients rely on; the same model and settings choose the same head."""
-    return card.input_shape, card.batch_size, card.lanes, card.form, card.output_names
-
-
-def _connect(path: Path) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        engine_wire.prepare(connection)
-        connection.connect(str(path))
-    except OSError:
-        connection.close()
-        raise
-    return connection
-
-
-def _greet(path: Path) -> tuple[socket.socket, EngineCard]:
-    """Connects to a host for health checks, and asks what its engine is.
-
-    Raises:
-        OSError: No host listens there, or it ended or stayed silent.
-        GpuLostError: The host has lost its GPU.
-    """
-    control = _connect(path)
-    control.settimeout(HEALTH_S)
-    try:
-        card, error = engine_wire.exchange(control, ("card", ()))
-        if error is not None:
-            raise error
-    except EOFError as gone:
-        control.close()
-        raise ConnectionResetError(f"the process that runs the engine ended: {gone}") from gone
-    except BaseException:
-        control.close()
-        raise
-    return control, card
-
-
-def _start_unless_running(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
-    lock = PatientLock(path.with_suffix(".lock"))
-    lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
-    try:
-        try:
-            _greet(path)[0].close()
-        except (OSError, GpuLostError):
-            start_host(make_opener, path, on_gpu)
-    finally:
-        lock.release()

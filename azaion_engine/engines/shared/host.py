@@ -11,18 +11,16 @@ import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from azaion_engine.engines.base import Found, InferenceEngine
+from azaion_engine.engines.shared.card import EngineCard
 from azaion_engine.engines.shared.connections import Client, Connections
 from azaion_engine.engines.shared.gatherer import Gatherer
 from azaion_engine.errors import ExecutionError, GpuLostError
-from azaion_engine.heads.choice import Choice
-from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, PictureForm
-from azaion_engine.plans.store import StoreOutcome
+from azaion_engine.pictures.prepared import HeldPicture, JpegPicture
 
 FIRST_CLIENT_S = 60.0
 """Timeout for the first client, which started the host, seconds."""
@@ -33,21 +31,6 @@ LAST_ANSWERS_S = 0.5
 
 _CALLERS = 8
 """Maximum number of calls that run concurrently beside the pictures: health checks, arrays, and pictures in tiles."""
-
-
-@dataclass(frozen=True)
-class EngineCard:
-    """Properties of the engine that a client needs; `host` is the host's process ID."""
-
-    host: int
-    name: str
-    input_shape: tuple[int, int]
-    batch_size: int
-    lanes: int
-    form: PictureForm
-    origin: StoreOutcome | None
-    choice: Choice
-    output_names: tuple[str, ...]
 
 
 class EngineHost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
@@ -10,8 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.engines.shared.greeting import greet
 from azaion_engine.engines.shared.host_process import ON_GPU
-from azaion_engine.errors import ExecutionError
+from azaion_engine.errors import ExecutionError, GpuLostError
+from azaion_engine.system.patient_lock import PatientLock
+
+logger = logging.getLogger(__name__)
 
 OpenEngine = Callable[[], InferenceEngine]
 MakeOpener = Callable[[], OpenEngine]
@@ -56,3 +61,25 @@ def start_host(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
         raise ExecutionError("the process that was to run the engine ended without a word; its log says why")
     if (error := pickle.loads(answer)) is not None:
         raise error
+
+
+def start_unless_running(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
+    """Starts a host unless one listens already; waits while another process does.
+
+    Args:
+        make_opener: As in `start_host`, like the other arguments.
+        path: The host's Unix socket.
+        on_gpu: Whether the engine may use a GPU.
+
+    Raises:
+        Exception: As `start_host`.
+    """
+    lock = PatientLock(path.with_suffix(".lock"))
+    lock.acquire(lambda _: logger.info("waiting for another process that starts or builds the engine"))
+    try:
+        try:
+            greet(path)[0].close()
+        except (OSError, GpuLostError):
+            start_host(make_opener, path, on_gpu)
+    finally:
+        lock.release()

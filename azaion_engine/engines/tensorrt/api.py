@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import re
-import threading
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 from azaion_engine.engines.tensorrt.log import TensorRTLog
-from azaion_engine.errors import ConfigurationError, EngineBuildError, MissingDependencyError, ModelError, PlanError
+from azaion_engine.engines.tensorrt.progress_monitor import Phases, make_monitor
+from azaion_engine.errors import ConfigurationError, EngineBuildError, ModelError, PlanError
 
 logger = logging.getLogger(__name__)
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
 
-_FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt_rtx")
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -35,35 +32,6 @@ _DTYPES = {
 
 _NOT_THE_PLANS_FAULT = re.compile(r"out of memory|could not be allocated|cuda (runtime|driver)", re.IGNORECASE)
 """TensorRT's messages about a GPU that is out of memory or fails: rebuilding the plan would not help."""
-
-
-@dataclass(frozen=True)
-class IoTensor:
-    """One input or output of a deserialised engine.
-
-    Attributes:
-        name: Name of the tensor.
-        is_input: Whether it is an input of the network.
-        dtype: Element type.
-        shape: Dimensions, -1 for dynamic ones.
-        profile: (min, opt, max) shapes of the only optimisation profile; empty for outputs.
-    """
-
-    name: str
-    is_input: bool
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    profile: tuple[tuple[int, ...], ...] = ()
-
-
-class Phases(Protocol):
-    """Receives the progress of a build's phases; `BuildProgress` implements it."""
-
-    def phase(self, name: str, step: int, steps: int) -> None:
-        """Records the progress of a TensorRT phase; phases nest."""
-
-    def phase_done(self, name: str) -> None:
-        """Removes a finished phase."""
 
 
 class TensorRT:
@@ -79,7 +47,7 @@ class TensorRT:
     """
 
     def __init__(self, module: Any, flavour: Flavour) -> None:
-        """Wraps an imported module; use `load`."""
+        """Wraps an imported module; use `installed.load`."""
         self.module = module
         self.flavour: Flavour = flavour
         self.version = str(module.__version__)
@@ -181,7 +149,7 @@ class TensorRT:
         self._set_tactic_sources(config)
         self._share_profile(config)
         if progress is not None and hasattr(self.module, "IProgressMonitor"):
-            config.progress_monitor = _make_monitor(self.module, progress)
+            config.progress_monitor = make_monitor(self.module, progress)
         return config
 
     def _set_tactic_sources(self, config: Any) -> None:
@@ -314,44 +282,6 @@ class TensorRT:
         return f"{summary}: {'; '.join(errors[-5:])}" if errors else summary
 
 
-@lru_cache(maxsize=1)
-def _load() -> TensorRT:
-    reasons = []
-    for flavour in _FLAVOURS:
-        try:
-            module = importlib.import_module(flavour)
-        except (ImportError, OSError) as error:  # OSError: a library that the wheel needs is missing
-            reasons.append(f"{flavour}: {error}")
-            continue
-        # Type stubs and half-removed wheels leave a folder behind that imports as an empty namespace.
-        if not hasattr(module, "Builder"):
-            reasons.append(f"{flavour}: installed without its libraries")
-            continue
-        return TensorRT(module, flavour)
-    raise MissingDependencyError(
-        "TensorRT is not installed: pip install tensorrt (any NVIDIA GPU) or tensorrt_rtx_cu13 (RTX cards); "
-        + "; ".join(reasons)
-    )
-
-
-_load_lock = threading.Lock()
-
-
-def load() -> TensorRT:
-    """Imports `tensorrt`, else `tensorrt_rtx`; every call returns the same object.
-
-    Raises:
-        MissingDependencyError: Neither can be imported; the message says how to install them.
-    """
-    with _load_lock:
-        return _load()
-
-
-def forget() -> None:
-    """Clears the cache, so that the next `load` imports again; for tests."""
-    _load.cache_clear()
-
-
 def _parser_error(error: Any, node_names: list[str]) -> str:
     index = int(error.node())
     name = str(error.node_name()) if hasattr(error, "node_name") else ""
@@ -359,23 +289,3 @@ def _parser_error(error: Any, node_names: list[str]) -> str:
     if 0 <= index < len(node_names) and node_names[index].startswith(name):
         name = node_names[index]
     return f"node {name}: {str(error.desc()).strip()}" if name else str(error.desc()).strip()
-
-
-def _make_monitor(module: Any, progress: Phases) -> Any:
-    class _Monitor(module.IProgressMonitor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            module.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            progress.phase(phase_name, 0, num_steps)
-
-        def phase_finish(self, phase_name: str) -> None:
-            progress.phase_done(phase_name)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            progress.phase(phase_name, step + 1, self._steps.get(phase_name, 0))
-            return True  # False would cancel the build
-
-    return _Monitor()

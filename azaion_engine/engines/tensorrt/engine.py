@@ -16,8 +16,9 @@ from azaion_engine.cuda.context import cuda_context
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.cuda.memory import pinned_empty
 from azaion_engine.engines.base import Found, InferenceEngine
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
+from azaion_engine.engines.tensorrt.plan_head import choice_of_plan
 from azaion_engine.engines.tensorrt.run.batch_graph import ExecutionFailedError
 from azaion_engine.engines.tensorrt.run.lane import Lane
 from azaion_engine.engines.tensorrt.run.lane_pool import LanePool, LanePoolClosed
@@ -28,9 +29,7 @@ from azaion_engine.errors import (
     ExecutionError,
     GpuLostError,
 )
-from azaion_engine.heads.base import Signature, TensorInfo
-from azaion_engine.heads.choice import Choice, choose
-from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.choice import Choice
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, LoadablePicture, PictureForm
 
 if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
@@ -78,7 +77,7 @@ class TensorRTEngine(InferenceEngine):
         super().__init__()
         if kwargs:
             raise TypeError(f"TensorRTEngine takes no option {', '.join(sorted(kwargs))}")
-        self._trt = tensorrt_api.load()
+        self._trt = installed.load()
         self._context = cuda_context(device_id)
         self._lost: str | None = None
         self._form: PictureForm | None = None
@@ -88,7 +87,8 @@ class TensorRTEngine(InferenceEngine):
         try:
             with self._context.active():
                 self._resources.load(self._trt, model_bytes, batch_size, height, width)
-            self.choice = choice or _choice_of(self._resources)
+            assert self._resources.plan is not None
+            self.choice = choice or choice_of_plan(self._resources.plan.tensors, self._resources.size)
         except (self._context.driver.Error, ExecutionFailedError) as error:
             self._finalizer()
             raise ConfigurationError(f"GPU {device_id} cannot hold this engine: {error}") from error
@@ -332,14 +332,3 @@ class TensorRTEngine(InferenceEngine):
 
     def _release(self) -> None:
         self._finalizer()
-
-
-def _choice_of(resources: EngineResources) -> Choice:
-    """Recognises the head of a plan, which has no metadata."""
-    assert resources.plan is not None
-    tensors = [TensorInfo(t.name, t.dtype.name, t.shape) for t in resources.plan.tensors]
-    outputs = tuple(t for t, io in zip(tensors, resources.plan.tensors, strict=True) if not io.is_input)
-    if len(outputs[0].shape) == 3 and outputs[0].shape[2] == 6:  # what this engine's plans are by contract
-        return Choice(EndToEnd(outputs[0].name))
-    picture = next(t for t, io in zip(tensors, resources.plan.tensors, strict=True) if io.is_input)
-    return choose(Signature(picture, (), outputs, {}, resources.size))

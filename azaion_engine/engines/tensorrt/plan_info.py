@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from azaion_engine.cuda.context import cuda_context
-from azaion_engine.engines.tensorrt import api as tensorrt_api
-from azaion_engine.engines.tensorrt.api import IoTensor
+from azaion_engine.engines.tensorrt import installed
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PlanInfo:
             ConfigurationError: This process sees no such GPU.
             MissingDependencyError: TensorRT or PyCUDA is not installed.
         """
-        trt = tensorrt_api.load()
+        trt = installed.load()
         with cuda_context(device_id).active():
             runtime, engine = trt.deserialize(plan)
             info = cls(tuple(trt.io_tensors(engine)), trt.layer_names(engine), trt.scratch_bytes(engine))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from azaion_engine.cuda.gpu import describe_gpu
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.errors import AzaionError
 from azaion_engine.model.info import ModelInfo
@@ -69,7 +69,7 @@ def _chosen(info: ModelInfo, settings: DetectorSettings) -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    gpu, tensorrt = describe_gpu(0), tensorrt_api.load()
+    gpu, tensorrt = describe_gpu(0), installed.load()
     return {
         "tensorrt_flavour": tensorrt.flavour,
         "tensorrt_version": tensorrt.version,

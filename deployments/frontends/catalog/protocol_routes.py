@@ -76,9 +76,8 @@ async def repository_index(catalog: Models) -> JSONResponse:
 
 @router.get("/models/stats")
 async def statistics(request: Request, catalog: Models) -> JSONResponse:
-    """Tells what each model that answers has done, on one of its replicas."""
-    answering = [name for name, state in (await catalog.states()).items() if state.answers]
-    found = await asyncio.gather(*(_statistics(request, catalog, name) for name in answering))
+    """Tells what each model that answers has done, on one of its replicas; loads none for it."""
+    found = await asyncio.gather(*(_statistics(request, catalog, name) for name in await catalog.in_memory()))
     return JSONResponse({"model_stats": [entry for entries in found for entry in entries]})
 
 

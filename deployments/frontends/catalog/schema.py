@@ -33,6 +33,10 @@ class ModelEntry(BaseModel):
     name: str
     state: Literal["serving", "starting", "failed", "unhealthy", "ending"]
     message: str = Field(description="Why it is not served; empty if it is.")
+    loaded: bool | None = Field(
+        description="Whether a model that is rarely used is in memory; null for others, which always are."
+    )
+    load_s: float | None = Field(description="Seconds that loading it took last; null if it never was.")
     path: str = Field(description="Route of the model's own service: `/detect`, `/model` and all others lie behind it.")
     replicas: int = Field(description="Replicas that would answer.")
     version: str = Field(description="First 12 digits of the SHA-256 of the file that is served.")

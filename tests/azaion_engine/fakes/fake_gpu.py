@@ -11,7 +11,7 @@ import pytest
 
 from azaion_engine.cuda import context as cuda_context
 from azaion_engine.cuda import libcuda
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.pictures.gpu import jpeg_decoder, nvjpeg
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, FakeLibcuda
 from tests.azaion_engine.fakes.fake_nvjpeg import FakeNvjpeg
@@ -40,5 +40,5 @@ def install(fake: FakeCuda, patch: pytest.MonkeyPatch) -> Any:
     patch.setattr(cuda_context, "_contexts", {})
     patch.setattr(cuda_context, "_begun", {})
     patch.setattr(libcuda, "load_libcuda", lambda: driver)
-    tensorrt_api.forget()
+    installed.forget()
     return tensorrt

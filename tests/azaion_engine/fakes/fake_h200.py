@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_gpu import install
 
@@ -17,4 +17,4 @@ def fake_h200(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeCuda, Any]]
     fake = FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0", 150_754_820_096)])
     tensorrt = install(fake, monkeypatch)
     yield fake, tensorrt
-    tensorrt_api.forget()
+    installed.forget()

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azaion_engine.errors import InvalidTensorError
-from azaion_engine.geometry import corners_of, enclosing
-from azaion_engine.pictures.letterbox import Letterbox, oriented_to_pictures
+from azaion_engine.pictures.letterbox import Letterbox
 
 SIDE = st.integers(1, 9000)
 NETWORK = st.integers(1, 2048)
@@ -139,26 +138,6 @@ def test_wrong_sizes_are_refused() -> None:
             box.to_input(picture(40, 60), out=out)  # type: ignore[arg-type]
     with pytest.raises(InvalidTensorError, match="at least 1"):
         Letterbox.fit(0, 40, 32, 32)
-
-
-def test_oriented_boxes_are_mapped_as_ultralytics_maps_them_where_rounding_makes_the_scales_differ() -> None:
-    box = Letterbox.fit(1600, 1213, 640, 640)  # 485 rows of 485.2
-    columns = np.array([[320, 100], [300, 90], [80, 30], [40, 12], [0.6, -0.3]], np.float32)
-    found, upright = oriented_to_pictures(columns, [box], np.zeros(2, np.intp))
-    expected = [
-        [(x - box.pad_left) / 0.4, (y - box.pad_top) / (485 / 1213), width / 0.4, height / (485 / 1213), angle]
-        for x, y, width, height, angle in columns.T
-    ]
-    np.testing.assert_allclose(found.T, expected, atol=1e-3)
-    np.testing.assert_allclose(upright.T[0], enclosing(corners_of(found.T))[0], atol=1e-3)
-    assert 0 <= upright.min() <= upright[2].max() <= 1600
-
-
-def test_a_negative_side_of_an_oriented_box_is_the_same_rectangle() -> None:
-    box = Letterbox.fit(100, 100, 100, 100)
-    columns = np.array([[50, 50], [50, 50], [-40, 40], [20, -20], [0.6, 0.6]], np.float32)
-    found, _ = oriented_to_pictures(columns, [box], np.zeros(2, np.intp))
-    np.testing.assert_allclose(found[2:4], [[40, 40], [20, 20]])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 48)])

@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from azaion_engine.errors import InvalidTensorError
 from azaion_engine.pictures.letterbox import Letterbox
-from azaion_engine.results.detections import Detection, Detections
+from azaion_engine.results.detection import Detection
+from azaion_engine.results.detections import Detections
 
 NAMES = {0: "car", 1: "truck"}
 BOX = Letterbox.fit(200, 100, 100, 100)  # scale 0.5, 25 pixels of border above and below

@@ -50,6 +50,19 @@ def test_any_size_is_close_to_an_average_by_area(size: tuple[int, int], scale: f
     assert np.abs(picture - exact).max() < 12
 
 
+def test_parts_that_were_averaged_apart_make_the_same_picture() -> None:
+    height, width = SMOOTH.shape[:2]
+    whole, *parts = (RunningAverage((height, width), (70, 91)) for _ in range(4))
+    for index, tile in enumerate(grid(height, width, size=200, overlap=0.2)):
+        for average in (whole, parts[index % 2]):  # the third gets nothing
+            average.add(tile, tile.of(SMOOTH), np.ones((tile.height, tile.width), bool))
+    together = RunningAverage((height, width), (70, 91))
+    for part in parts:
+        together.add_part(part.part())
+    assert (together.picture()[0] == whole.picture()[0]).all()
+    assert (parts[0].picture()[0] != whole.picture()[0]).any()
+
+
 def test_pixels_without_data_are_left_out() -> None:
     valid = np.ones(SMOOTH.shape[:2], bool)
     valid[:, :300] = False

@@ -16,8 +16,9 @@ from azaion_engine.detector import Detector
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.results.detections import Detections
-from azaion_engine.scenes.detecting import SceneOptions, detect_scene, scaled
+from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions, scaled
 from azaion_engine.settings import Tiles
 from azaion_engine.tiling.tile import Tile
 from tests.azaion_engine.scenes.files import UTM33, write_tiff

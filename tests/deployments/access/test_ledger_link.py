@@ -15,6 +15,7 @@ from deployments.access import ledger_actor
 from deployments.access.ledger import Grant, Report
 from deployments.access.ledger_actor import LedgerActor, LedgerLink
 from deployments.access.quota import Limits
+from deployments.access.quotas import LoneQuotas
 
 QUESTION = ("lab", Limits(None, 1, 100), Report(0, 0, 0, 0), True)
 
@@ -70,6 +71,17 @@ def test_a_dead_ledger_fails_one_question_and_a_new_one_answers_the_next(ray: Fa
     assert asyncio.run(link(*QUESTION)).pictures > 0
     names = {(given["name"], given["get_if_exists"], given["max_restarts"]) for given in ray.options_given}
     assert names == {("ledger of detector", True, -1)}
+
+
+def test_the_replicas_of_several_models_ask_one_ledger(ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    for application in ("detector.cars", "detector.ships.v2"):
+        replica = SimpleNamespace(app_name=application, replica_id=SimpleNamespace(unique_id=application))
+        monkeypatch.setattr(ledger_actor.serve, "get_replica_context", lambda found=replica: found)
+        assert isinstance(ledger_actor.quotas_of(1, "detector"), LoneQuotas)
+        ledger_actor.quotas_of(4, "detector")
+    assert {given["name"] for given in ray.options_given} == {"ledger of detector"}
+    ledger_actor.quotas_of(4)
+    assert ray.options_given[-1]["name"] == "ledger of detector.ships.v2"
 
 
 def test_a_ledger_ends_when_nobody_asks_and_not_before(ray: FakeRay) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,9 @@ from tests.running_serve import Deployed, RunningServe
 ROOT = Path(__file__).parents[3]
 PICTURE = sample_picture()
 CONFIDENCE = 0.05
+SERVED = {"cars": "old", "ships": "ships", "broken": "broken", "boats": "new", "kites": "old"}
+"""Model → its file."""
+RARE = ("boats", "kites")
 
 
 @dataclass
@@ -81,9 +85,13 @@ def service(running_serve: RunningServe, tmp_path_factory: pytest.TempPathFactor
             assert len(found) > 0
             boxes[ModelFile.read(str(path)).sha256[:12]] = rounded(found.to_dicts())
     assert len({str(each) for each in boxes.values()}) == 3  # so that an answer of another model is noticed
-    models = {"cars": {"model": str(files["old"])}, "ships": {"model": str(files["ships"])}}
+    models: dict[str, dict[str, Any]] = {name: {"model": str(files[file])} for name, file in SERVED.items()}
+    for name in RARE:
+        models[name]["rarely_used"] = True
     settings = ApplicationSettings(
-        models={**models, "broken": {"model": str(files["broken"])}},
+        models=models,
+        rarely_used={"loaded": 1},
+        recent_pictures=2,
         engine="onnx",
         threads=1,
         cache_dir=folder / "cache",
@@ -94,11 +102,11 @@ def service(running_serve: RunningServe, tmp_path_factory: pytest.TempPathFactor
         wait_until(
             lambda: (
                 {name: model["state"] for name, model in running.models().items()}
-                == {"cars": "serving", "ships": "serving", "broken": "failed"}
+                == {**dict.fromkeys(SERVED, "serving"), "broken": "failed"}
             )
         )
         yield running
-    for name in ("several", *(f"several.{model}" for model in settings.models or ())):
+    for name in ("several", "several._rarely_used", "several.cars", "several.ships", "several.broken"):
         serve.delete(name)
 
 
@@ -194,6 +202,40 @@ def test_a_canary_gets_some_requests_and_goes_with_a_rollback(service: Service) 
     assert {service.ask("cars")["version"] for _ in range(4)} == {old}
 
 
+def test_a_model_that_is_rarely_used_is_loaded_by_its_first_request_and_makes_room_for_another(
+    service: Service,
+) -> None:
+    assert [service.models()[name]["loaded"] for name in SERVED] == [None, None, None, False, False]
+    assert service.http.get("/models/boats/readyz").status_code == 200
+    for name, other in (RARE, RARE[::-1]):
+        waited = service.http.post("/detect", params={"model": name}, content=PICTURE)
+        assert waited.headers["server-timing"].startswith("load;dur=")
+        version = service.version(SERVED[name])
+        assert service.ask(name) == {"name": name, "version": version, "engine": "onnxruntime-cpu"}
+        models = service.models()
+        assert (models[name]["loaded"], models[other]["loaded"]) == (True, False)
+        assert models[name]["card"]["version"] == models[name]["version"] == version
+        assert models[name]["load_s"] > 0
+    with ThreadPoolExecutor(8) as pool:
+        asked = [name for _ in range(8) for name in RARE]
+        assert [each["name"] for each in pool.map(service.ask, asked)] == asked
+
+
+def test_a_new_version_of_a_model_that_is_rarely_used_is_checked_and_loaded_by_the_next_request(
+    service: Service,
+) -> None:
+    def newest_of_boats() -> tuple[str, str]:
+        entry = service.models()["boats"]["history"][0]
+        return entry["version"], entry["state"]
+
+    order("deploy", "boats", str(service.files["ships"]))
+    wait_until(lambda: newest_of_boats() == (service.version("ships"), "serving"))
+    wait_until(lambda: service.ask("boats")["version"] == service.version("ships"))
+    order("rollback", "boats")
+    wait_until(lambda: newest_of_boats() == (service.version("new"), "serving"))
+    wait_until(lambda: service.ask("boats")["version"] == service.version("new"))
+
+
 def test_a_call_over_grpc_names_the_application_of_its_model(service: Service, running_serve: RunningServe) -> None:
     with grpc.insecure_channel(running_serve.grpc_address) as channel:
         for name, file in (("cars", "old"), ("ships", "ships")):
@@ -210,10 +252,11 @@ def test_the_example_asks_each_model_that_is_served(service: Service, tmp_path: 
     url = str(service.http.base_url).rstrip("/")
     command = [sys.executable, "examples/several_models.py", str(tmp_path / "picture.jpg"), "--url", url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    cars, ships, broken = done.stdout.splitlines()
+    cars, ships, broken, boats, _ = done.stdout.splitlines()
     assert cars.startswith(f"cars {service.version('old')}: ")
     assert ships.startswith(f"ships {service.version('ships')}: ")
     assert broken.startswith("broken: failed, ")
+    assert boats.startswith(f"boats {service.version('new')}: ")
 
 
 def test_the_command_deploys_compares_and_takes_back(
@@ -228,10 +271,10 @@ def test_the_command_deploys_compares_and_takes_back(
     assert service.ask("cars")["version"] == service.version("new")
     assert main(["deploy", "cars", "--rollback"]) == 0
     assert service.ask("cars")["version"] == service.version("old")
-    assert main(["deploy", "cars", str(service.files["ships"]), "--compare", str(tmp_path), "--least", "1"]) == 4
+    assert main(["deploy", "cars", str(service.files["ships"]), "--compare-recent", "--least", "1"]) == 4
     assert "at least 100.0% were asked for" in capsys.readouterr().err
     assert main(["deploy", "planes", str(new)]) != 0
-    assert "served here: cars, ships, broken" in capsys.readouterr().err
+    assert "served here: cars, ships, broken, boats, kites" in capsys.readouterr().err
     assert service.ask("cars")["version"] == service.version("old")
 
 
@@ -239,7 +282,7 @@ def test_the_page_offers_the_models_and_asks_the_chosen_one(service: Service) ->
     with open_chromium() as browser:
         visit = Visit(browser.new_page(), f"{service.http.base_url}")
         options = visit.page.locator("#models option")
-        expect(options).to_have_text(["cars", "ships", "broken (failed)"])
+        expect(options).to_have_text(["cars", "ships", "broken (failed)", "boats", "kites"])
         expect(visit.page.locator("#served")).to_contain_text("cars on")
         visit.page.locator("#models").select_option("ships")
         expect(visit.page.locator("#served")).to_contain_text("ships on")

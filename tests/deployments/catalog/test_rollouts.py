@@ -238,3 +238,50 @@ def test_a_model_that_cannot_be_deployed_leaves_the_others(
     states = held.applications.states()
     assert (states["cars"].state, states["cars"].message) == ("failed", "the route is taken")
     assert states["ships"].state == "serving"
+
+
+def with_rare(file: Path, folder: Path, **rare: Any) -> ApplicationSettings:
+    models = {"cars": {"model": str(file)}, **{name: {"model": str(file), **rare} for name in ("boats", "kites")}}
+    return ApplicationSettings(models=models, cache_dir=folder / "cache", engine="onnx")
+
+
+def test_models_that_are_rarely_used_have_one_application_in_common_and_records_of_their_own(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.begin(with_rare(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.boats", "several.kites"}
+    held.serve.runs.clear()
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert held.serve.runs == ["several.cars", "several._rarely_used"]
+    assert held.serve.running.keys() == {"several.cars", "several._rarely_used"}
+    assert held.serve.running["several._rarely_used"][1] is None  # no route of its own
+    assert held.applications.route_of("boats") == "/models/boats"
+    assert [entry.state for entry in held.rollouts.record_of("boats").history] == ["serving"]
+    built = held.serve.running["several._rarely_used"][0]
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert held.serve.running["several._rarely_used"][0] == built  # so Serve changes nothing
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True, confidence=0.4))
+    assert held.serve.running["several._rarely_used"][0] != built
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars"}
+
+
+def test_a_new_version_of_a_model_that_is_rarely_used_is_deployed_and_rolled_back_alone(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(InvalidParameterError, match="'boats' is rarely used: no two versions"):
+            await held.rollouts.deploy("boats", str(files[1]), share=0.1)
+        with pytest.raises(InvalidParameterError, match="'boats' is rarely used: no two versions"):
+            await held.rollouts.deploy("boats", str(files[1]), trial=Trial((b"",)))
+        new = await held.rollouts.deploy("boats", str(files[1]))
+        for _ in range(500):
+            if held.rollouts.record_of("boats").history[-1].state == "serving":
+                break
+            await asyncio.sleep(0.01)
+        assert held.rollouts.record_of("boats").wanted == Wanted(serving=new)
+        assert held.rollouts.record_of("kites").wanted.serving.id != new.id
+        assert held.handles["_rarely_used"].replicas[0].serving == new.id
+
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    run(scenario())

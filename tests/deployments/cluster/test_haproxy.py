@@ -18,7 +18,7 @@ from ray.serve.config import HTTPOptions
 
 from azaion_engine.errors import ConfigurationError
 from deployments.cluster import haproxy
-from deployments.frontends import http_protocol
+from deployments.frontends.http_server import protocol
 from tests.running_serve import free_port
 
 
@@ -72,7 +72,7 @@ def test_heads_have_a_time_and_replicas_learn_the_clients_address(folder: Path) 
     with started(folder, {}):
         text = (folder / "haproxy.cfg").read_text()
     assert f"\ndefaults\n    timeout http-request {haproxy.HEAD_S}s\n    option forwardfor\n" in text
-    assert haproxy.HEAD_S == http_protocol.HEAD_S
+    assert haproxy.HEAD_S == protocol.HEAD_S
 
 
 def error_of(answer: httpx.Response) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 
 from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.results.detections import Detections
-from deployments.versions.comparison import compare
+from deployments.errors import VersionRefusedError
+from deployments.versions.comparison import compare, try_out
+from deployments.versions.version import Trial
+from deployments.watching.recent import RecentPictures
 
 
 class Finder:
@@ -53,3 +57,45 @@ def test_classes_are_compared_by_name() -> None:
 def test_pictures_that_cannot_be_used_and_empty_ones_are_no_disagreement() -> None:
     assert compared(Finder(), Finder(), (b"a", b"broken"))[:4] == (1, 0, 0, 0)
     assert compared(Finder(), Finder()).share == 1
+
+
+def tried(trial: Trial, recent: RecentPictures | None = None) -> str:
+    """Tries a version out that finds one of two boxes."""
+    front = SimpleNamespace(recent=recent)
+    before = SimpleNamespace(detector=Finder((0, 0, 10, 10, 0), (50, 50, 60, 60, 0)), front=front)
+    after = SimpleNamespace(detector=Finder((0, 0, 10, 10, 0)), front=front)
+    return try_out(before, after, trial)  # type: ignore[arg-type]
+
+
+def recent(*pictures: bytes) -> RecentPictures:
+    kept = RecentPictures(10, clock=iter(range(0, 100, 5)).__next__)
+    for picture in pictures:
+        kept.add(picture)
+    return kept
+
+
+def test_a_version_is_tried_on_given_pictures_and_on_recent_ones_if_they_are_asked_for() -> None:
+    assert "in 3 pictures" in tried(Trial((b"a",), recent=True), recent(b"b", b"c"))
+    assert "in 1 pictures" in tried(Trial((b"a",)), recent(b"b", b"c"))
+    assert "in 2 pictures" in tried(Trial((), 0.6, recent=True), recent(b"b", b"c"))
+
+
+@pytest.mark.parametrize(
+    ("trial", "kept", "words"),
+    [
+        (Trial((), 0.1, recent=True), None, "keeps no pictures; set recent_pictures"),
+        (Trial((), 0.1, recent=True), recent(), "has had no picture yet"),
+        (Trial((b"broken",), 0.1), None, "none of the 1 pictures can be used"),
+    ],
+)
+def test_without_a_picture_nothing_agrees_and_nothing_is_said_to(
+    trial: Trial, kept: RecentPictures | None, words: str
+) -> None:
+    with pytest.raises(VersionRefusedError, match=words):
+        tried(trial, kept)
+    assert words in tried(trial._replace(least=0.0), kept)
+
+
+def test_a_version_that_agrees_on_less_than_is_asked_for_is_refused() -> None:
+    with pytest.raises(VersionRefusedError, match=r"66\.7% agree.*at least 70\.0% were asked for"):
+        tried(Trial((b"a",), 0.7))

@@ -51,7 +51,7 @@ class VersionedReplica:
         if self.fails is not None:
             raise self.fails
         settings = version.applied_to(beside.settings)
-        self.opened.append(DetectorService(settings, open_stand_in(settings), 2, beside=beside))
+        self.opened.append(DetectorService(settings, open_stand_in(settings), 2, front=beside.front))
         return self.opened[-1], "agrees"
 
     def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:

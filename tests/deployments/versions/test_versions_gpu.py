@@ -35,7 +35,7 @@ class Opener:
     def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
         settings = version.applied_to(beside.settings)
         check_model(settings)
-        service = DetectorService(settings, Detector.open(settings), 2, beside=beside)
+        service = DetectorService(settings, Detector.open(settings), 2, front=beside.front)
         return service, agreement_of(service.detector)
 
     def try_out(self, before: DetectorService, after: DetectorService, trial: Trial) -> str:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from azaion_engine.cuda.context import CudaContext, cuda_context
 from azaion_engine.cuda.gpu import gpu_available
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.api import TensorRT
 from azaion_engine.engines.tensorrt.build.expand_gelu import expand_gelu
 from azaion_engine.engines.tensorrt.build.fixed_size import fix_size
@@ -89,7 +89,7 @@ def _build(onnx_model: bytes, options: BuildOptions, progress: BuildProgress) ->
     import onnx
 
     info = ModelInfo.from_onnx(onnx_model)
-    trt = tensorrt_api.load()
+    trt = installed.load()
     # Only a strongly typed network computes in the 8-bit floats that Q/DQ nodes give.
     strong = trt.strongly_typed or info.quantised == "fp8"
     with progress, _on_gpu(trt, options.device_id) as context:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from azaion_engine.cuda.context import CudaContext, make_stream
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory, is_pinned
 from azaion_engine.cuda.staging import Staging
-from azaion_engine.engines.tensorrt.api import IoTensor
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, graph_size
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.loaded_plan import LoadedPlan

@@ -6,7 +6,8 @@ import logging
 import threading
 from typing import Any
 
-from azaion_engine.engines.tensorrt.api import IoTensor, TensorRT
+from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from azaion_engine.cuda.context import CudaContext
 from azaion_engine.cuda.libcuda import LibcudaError
-from azaion_engine.engines.tensorrt.api import IoTensor, TensorRT
+from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.engines.tensorrt.io_tensor import IoTensor
 from azaion_engine.engines.tensorrt.run.compute_stream import ComputeStream
 from azaion_engine.engines.tensorrt.run.lane import Lane, picture_input
 from azaion_engine.engines.tensorrt.run.lane_pool import LanePool

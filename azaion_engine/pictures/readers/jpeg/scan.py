@@ -17,8 +17,8 @@ from azaion_engine.pictures.bounds.jpeg_entropy import (
     least_scan_bytes,
 )
 from azaion_engine.pictures.bounds.jpeg_segments import next_marker
-from azaion_engine.pictures.jpeg_header import JpegHeader
 from azaion_engine.pictures.readers.failures import failed
+from azaion_engine.pictures.readers.jpeg.header import JpegHeader
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 
 _FILLED = 128

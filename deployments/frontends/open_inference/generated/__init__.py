@@ -1,1 +1,1 @@
-"""Protocol messages, written here by the build (`setup.py`) and by nobody else."""
+"""Protocol messages, written here by the build (`build_backend.py`) and by nobody else."""

@@ -254,7 +254,9 @@ function offerModels(models) {
     return option;
   });
   $("models").replaceChildren(...options);
-  $("models").value = models.find(({ replicas }) => replicas)?.name ?? "";
+  const answering = models.filter(({ replicas }) => replicas);
+  const first = answering.find(({ loaded }) => loaded !== false) ?? answering[0]; // opening the page loads no model
+  $("models").value = first?.name ?? "";
   $("choice").hidden = false;
 }
 

@@ -16,6 +16,9 @@ from azaion_engine.errors import ConfigurationError
         (("--promote", "--canary", "0.1"), "go with a FILE"),
         (("FILE", "--canary", "1"), "expected a part between 0 and 1, given 1.0"),
         (("FILE", "--least", "0.9"), "it needs --compare"),
+        (("FILE", "--compare-recent", "--least", "nan"), "expected a part from 0 to 1, given nan"),
+        (("FILE", "--compare-recent", "--least", "-1"), "expected a part from 0 to 1, given -1.0"),
+        (("--rollback", "--compare-recent"), "go with a FILE"),
         (("missing.onnx",), "does not exist"),
     ],
 )

@@ -16,7 +16,7 @@ import pytest
 from azaion_cli.checks import network
 from azaion_cli.checks.listeners import Listener, listeners
 from azaion_cli.exit_codes import ExitCode
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.pictures.gpu import nvjpeg
 from azaion_engine.system import memory
 from tests.azaion_cli.conftest import Ran
@@ -75,9 +75,9 @@ def test_a_gpu_without_pycuda_is_a_problem(azaion: Cli, h200: Any, monkeypatch: 
 def test_a_gpu_that_tensorrt_rtx_does_not_run_on_is_a_problem(
     azaion: Cli, h200: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_api, "_FLAVOURS", ("tensorrt_rtx",))
+    monkeypatch.setattr(installed, "_FLAVOURS", ("tensorrt_rtx",))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", h200)
-    tensorrt_api.forget()
+    installed.forget()
     ran = azaion("doctor", "--json")
     assert ran.code == ExitCode.ENVIRONMENT
     assert "does not run on compute capability 9.0" in checks(ran)["TensorRT"]["found"]

@@ -28,7 +28,7 @@ from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError, ModelError
 from azaion_engine.model.file import ModelFile, sample_picture
-from azaion_engine.opening import open_shared_engine
+from azaion_engine.opening.model import open_shared_engine
 from azaion_engine.pictures.codec import encode_jpeg
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import JpegPicture, PictureForm, PreparedBatch

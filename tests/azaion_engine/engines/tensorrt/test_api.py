@@ -1,27 +1,26 @@
-"""api: loading TensorRT, its messages, and the differences between versions."""
+"""TensorRT: its messages, and the differences between versions."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from azaion_engine.engines.tensorrt import api as tensorrt_api
-from azaion_engine.errors import ConfigurationError, MissingDependencyError, PlanError
+from azaion_engine.engines.tensorrt import installed
+from azaion_engine.engines.tensorrt.api import TensorRT
+from azaion_engine.errors import ConfigurationError, PlanError
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_tensorrt import make_tensorrt
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    tensorrt_api.forget()
+    installed.forget()
     yield
-    tensorrt_api.forget()
+    installed.forget()
 
 
 @pytest.fixture
@@ -29,30 +28,8 @@ def fake() -> Any:
     return make_tensorrt(FakeCuda([PhysicalGpu("NVIDIA H200", "GPU-aaaa", "0000:1B:00.0")]))
 
 
-def test_tensorrt_goes_before_rtx(monkeypatch: pytest.MonkeyPatch, fake: Any) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", fake)
-    loaded = tensorrt_api.load()
-    assert (loaded.flavour, loaded.version, loaded.strongly_typed) == ("tensorrt", "8.6.0", False)
-    assert tensorrt_api.load() is loaded
-
-
-@pytest.mark.parametrize("absent", [None, ModuleType("tensorrt")], ids=["not installed", "a folder of stubs"])
-def test_rtx_is_taken_where_tensorrt_is_absent(monkeypatch: pytest.MonkeyPatch, absent: Any) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", absent)
-    loaded = tensorrt_api.load()
-    assert (loaded.flavour, loaded.strongly_typed) == ("tensorrt_rtx", True)
-    assert loaded.version[0].isdigit()
-
-
-def test_neither_names_both_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(MissingDependencyError, match=r"tensorrt_rtx_cu13.*tensorrt: .*libraries; tensorrt_rtx: "):
-        tensorrt_api.load()
-
-
 def test_messages_reach_the_log_at_their_level_and_warnings_once(fake: Any, caplog: pytest.LogCaptureFixture) -> None:
-    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+    loaded = TensorRT(fake, "tensorrt")
     severity = fake.ILogger.Severity
     mark = loaded.log.mark()
     with caplog.at_level(logging.DEBUG, "azaion_engine.tensorrt"):
@@ -70,18 +47,18 @@ def test_messages_reach_the_log_at_their_level_and_warnings_once(fake: Any, capl
 
 
 def test_a_logger_never_raises_into_tensorrt(fake: Any) -> None:
-    tensorrt_api.TensorRT(fake, "tensorrt").log.ilogger.log(fake.ILogger.Severity.ERROR, None)
+    TensorRT(fake, "tensorrt").log.ilogger.log(fake.ILogger.Severity.ERROR, None)
 
 
 def test_a_refused_plan_carries_tensorrts_words(fake: Any) -> None:
-    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+    loaded = TensorRT(fake, "tensorrt")
     fake.Runtime.__init__ = lambda self, logger: setattr(self, "logger", logger)
     with pytest.raises(PlanError, match=r"tensorrt 8\.6\.0 cannot use this plan of 4 bytes here: .*Serialization"):
         loaded.deserialize(b"junk")
 
 
 def test_no_runtime_is_no_fault_of_the_plan(fake: Any) -> None:
-    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+    loaded = TensorRT(fake, "tensorrt")
 
     def refuse(self: Any, logger: Any) -> None:
         logger.log(fake.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
@@ -101,7 +78,7 @@ def test_no_runtime_is_no_fault_of_the_plan(fake: Any) -> None:
     ],
 )
 def test_a_gpu_without_room_is_no_fault_of_the_plan(fake: Any, words: str) -> None:
-    loaded = tensorrt_api.TensorRT(fake, "tensorrt")
+    loaded = TensorRT(fake, "tensorrt")
     fake.Runtime.__init__ = lambda self, logger: logger.log(fake.ILogger.Severity.ERROR, words)
     fake.Runtime.deserialize_cuda_engine = lambda self, plan: self.__init__(loaded.log.ilogger)
     with pytest.raises(ConfigurationError, match=r"cannot use this plan of 4 bytes here: .*memory"):
@@ -109,7 +86,7 @@ def test_a_gpu_without_room_is_no_fault_of_the_plan(fake: Any, words: str) -> No
 
 
 def test_a_message_within_a_message_does_not_lock_up(fake: Any) -> None:
-    log = tensorrt_api.TensorRT(fake, "tensorrt").log
+    log = TensorRT(fake, "tensorrt").log
 
     def collected_meanwhile() -> None:
         with log._lock:
@@ -176,4 +153,4 @@ def test_rtx_has_every_name_used() -> None:
 
 @pytest.mark.gpu
 def test_installed_tensorrt_has_every_name_used() -> None:
-    check_names(tensorrt_api.load().module)
+    check_names(installed.load().module)

@@ -16,8 +16,8 @@ import pytest
 from azaion_engine.cuda.graph import CudaGraph
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.cuda.staging import Staging
-from azaion_engine.engines.tensorrt import api as tensorrt_api
 from azaion_engine.engines.tensorrt import engine as tensorrt_engine
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.engines.tensorrt.run.batch_graph import BatchGraph, ExecutionFailedError
 from azaion_engine.engines.tensorrt.run.resources import LANES
@@ -418,7 +418,7 @@ def test_static_questions(cuda: Cuda) -> None:
 
 
 def test_name_tells_the_runtime(make_engine: Any) -> None:
-    assert make_engine().name == f"{tensorrt_api.load().flavour}-{tensorrt_api.load().version}"
+    assert make_engine().name == f"{installed.load().flavour}-{installed.load().version}"
 
 
 # --- failures ------------------------------------------------------------------------------------

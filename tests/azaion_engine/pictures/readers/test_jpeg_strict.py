@@ -14,7 +14,7 @@ from azaion_engine.pictures import encoded
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
 from tests.azaion_engine.pictures.picture_files import encode
-from tests.azaion_engine.pictures.test_damaged_jpegs import END, SCENE, scan_of
+from tests.azaion_engine.pictures.readers.test_damaged_jpegs import END, SCENE, scan_of
 
 HEIGHT, WIDTH = SCENE.shape[:2]
 

@@ -8,7 +8,7 @@ import pytest
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.readers.stretch import to_8_bits
 from tests.azaion_engine.pictures.picture_files import raw_png
-from tests.azaion_engine.pictures.tiff_files import tiff
+from tests.azaion_engine.pictures.readers.tiff_files import tiff
 
 SCENE = (60 + 40 * np.sin(np.arange(96) / 9)[None, :] + 90 * np.linspace(0, 1, 80)[:, None]).round()
 """Levels from 20 to 190, smooth as a picture."""

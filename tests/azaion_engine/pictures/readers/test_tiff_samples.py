@@ -12,7 +12,7 @@ from azaion_engine.pictures.codec import decode, read_header
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureLimits
 from tests.azaion_engine.pictures.picture_files import RAMP, corners, raw_tiff
-from tests.azaion_engine.pictures.tiff_files import tiff
+from tests.azaion_engine.pictures.readers.tiff_files import tiff
 
 GREY = np.linspace(0, 255, 40 * 52).reshape(40, 52)
 """From black to white, of a size that no strip or tile divides."""

@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.schema import ApplicationStatus
 
+from deployments.multiplexing.model_cache import CacheReport
 from deployments.settings import ApplicationSettings
 from tests.deployments.access.keys_made import add_key
 from tests.deployments.catalogued import CataloguedReplica, catalog_client, catalogued
@@ -181,3 +182,39 @@ def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
     assert {answer.status_code for answer in (page, docs, document, alive)} == {200}
     assert "<body data-models>" in page.text
     assert {"/models", "/detect"} <= document.json()["paths"].keys()
+
+
+def test_the_list_tells_which_of_the_models_that_are_rarely_used_are_loaded(run: Run) -> None:
+    rare = {name: {"model": "demo", "rarely_used": True} for name in ("boats", "kites", "gliders")}
+
+    def report(held: CataloguedReplica) -> None:
+        away = CacheReport(state="not_loaded")
+        loaded = CacheReport(state="loaded", load_s=1.5, version="abc", card={"name": "boats"})
+        failed = CacheReport(state="failed", message="it is no detector")
+        held.handles["_rarely_used"].reports = [
+            {"boats": away, "kites": away, "gliders": failed},
+            RayActorError(),
+            {"boats": loaded, "kites": away, "gliders": away},
+        ]
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.get("/models"),
+            await http.get("/readyz"),
+            await http.get("/v2/models/stats"),
+            await http.post("/models/kites/detect", content=grey_picture(5)),
+        ]
+
+    listed, ready, stats, answer = asked(run, ask, report, {"cars": {"model": "demo"}, **rare})
+    cars, boats, kites, gliders = listed.json()["models"]
+    assert (cars["loaded"], cars["load_s"], cars["card"]["name"]) == (None, None, "stand-in")
+    assert (boats["state"], boats["loaded"], boats["load_s"], boats["card"]) == (
+        "serving",
+        True,
+        1.5,
+        {"name": "boats"},
+    )
+    assert (kites["state"], kites["loaded"], kites["card"], kites["path"]) == ("serving", False, None, "/models/kites")
+    assert (gliders["state"], gliders["message"]) == ("failed", "it is no detector")
+    assert (ready.status_code, answer.status_code) == (200, 200)
+    assert len(stats.json()["model_stats"]) == 4  # of the two in memory: no model is loaded for its statistics

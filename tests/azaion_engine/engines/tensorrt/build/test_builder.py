@@ -17,7 +17,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from azaion_engine.cuda import context as cuda_context
-from azaion_engine.engines.tensorrt import api as tensorrt_api
+from azaion_engine.engines.tensorrt import installed
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
 from azaion_engine.engines.tensorrt.build import progress as build_progress
 from azaion_engine.engines.tensorrt.build.builder import BuildOptions, build_plan
@@ -34,11 +34,11 @@ SMALL = BuildOptions(batch_size=2, height=64, width=96)
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real TensorRT-RTX, without a GPU; part of the test extra, so its absence is an error."""
-    monkeypatch.setattr(tensorrt_api, "_FLAVOURS", ("tensorrt_rtx",))
+    monkeypatch.setattr(installed, "_FLAVOURS", ("tensorrt_rtx",))
     monkeypatch.setattr(engine_builder, "gpu_available", lambda: False)
-    tensorrt_api.forget()
-    yield tensorrt_api.load()
-    tensorrt_api.forget()
+    installed.forget()
+    yield installed.load()
+    installed.forget()
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def weak(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module.cuda = fake
     yield module
     assert fake.idle(), "a context was left pushed"
-    tensorrt_api.forget()
+    installed.forget()
 
 
 # --- the real TensorRT-RTX -----------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_progress_reports_at_least_every_ten_seconds() -> None:
 def test_without_tensorrt_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    tensorrt_api.forget()
+    installed.forget()
     with pytest.raises(MissingDependencyError, match="pip install tensorrt"):
         build_plan(make_detector(), SMALL)
     assert TensorRTEngine.convert_from_onnx(make_detector()) is None

@@ -1,12 +1,8 @@
-"""HttpProtocol: uvicorn's HTTP/1.1 server with limits of time, which also reads the body behind an ignored offer.
+"""HttpProtocol: uvicorn's HTTP/1.1 server with limits of time.
 
 uvicorn waits without end for the head of a connection's first request, for the rest of any head, and for the rest of a
 body that nobody reads. Here such a connection ends. And a request begins only when its body is here, or a good part of
 it: until then it costs Serve nothing, which else forwards each byte in a call to a replica.
-
-Java's HttpClient and `curl --http2` send `Connection: Upgrade` and `Upgrade: h2c` with their first request. A server
-may ignore the offer and answer in HTTP/1.1 (RFC 9110, 7.8). But httptools takes all bytes behind the head of such a
-request for the other protocol, and uvicorn's own class answers as if there were no body.
 """
 
 from __future__ import annotations
@@ -16,17 +12,15 @@ import json
 from http import HTTPStatus
 from typing import cast
 
-import httptools
 import uvicorn.config
 from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from deployments.batching.arriving import MINIMUM_RATE, WHOLE_BODY, WINDOW_S, too_slow
 from deployments.errors import SlowBodyError
-
-_FRAMING = (b"content-length", b"transfer-encoding", b"connection")
-"""Headers that say where a body ends, and whether another request follows."""
+from deployments.frontends.http_server.answer_transport import AnswerTransport
+from deployments.frontends.http_server.ignored_offer import IgnoredOffer
 
 HEAD_S = 10.0
 """Seconds within which the head of a request must arrive: the first one's from the connection on, any other one's from
@@ -46,11 +40,8 @@ REST_S = 30.0
 look before all is sent, gets the answer and no reset."""
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """Answers a request that offers another protocol as if it offered none; WebSocket's offer is uvicorn's matter."""
-
-    _replays = False
-    """Whether the parser reads the framing of a request whose head was parsed already."""
+class HttpProtocol(IgnoredOffer):
+    """Ends connections that are too slow, and begins a request when its body is here."""
 
     _awaits_head = True
     """Whether the next byte belongs to a head, not to a body."""
@@ -202,52 +193,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._limit.cancel()
             self._limit = None
 
-    def _receive(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        try:
-            while data:
-                data = self._parse(data)
-        except httptools.HttpParserError:
-            if not self.transport.is_closing():  # else a head was too large
-                self.send_400_response("Invalid HTTP request received.")
-
-    def _parse(self, data: bytes) -> bytes:
-        """Parses; returns the bytes behind the head of a request with an ignored offer, which are still to parse."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as stop:
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
-                return b""
-            self._forget_offer()
-            return data[stop.args[0] :]
-        return b""
-
-    def _forget_offer(self) -> None:
-        """Replaces the parser by one that has read the same head without the offer."""
-        kept = [name + b": " + _without_upgrade(name, value) for name, value in self.headers if name in _FRAMING]
-        self.parser = httptools.HttpRequestParser(self)
-        self._replays = True
-        try:
-            self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *kept, b"", b""]))
-        finally:
-            self._replays = False
-
-    def on_message_begin(self) -> None:
-        """Begins a request."""
-        if not self._replays:
-            super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Receives the address."""
-        if not self._replays:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Receives a header."""
-        if not self._replays:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Starts to answer."""
         if not self._replays:
@@ -258,7 +203,7 @@ class HttpProtocol(HttpToolsProtocol):
                 raise ValueError("the head is too large")  # ends the parsing
             super().on_headers_complete()
             if self.cycle is not None:
-                answer = _Answer(self, self.cycle)
+                answer = AnswerTransport(self, self.cycle, self.end_after_body)
                 self.cycle.transport = cast("asyncio.Transport", answer)
                 self.cycle.on_response = answer.complete
 
@@ -287,49 +232,10 @@ _gathering: dict[HttpProtocol, None] = {}
 """The connections of this process that gather a body, the oldest first."""
 
 
-class _Answer:
-    """The transport that an answer is written to; its head leaves with the begin of its body, in one system call."""
-
-    def __init__(self, protocol: HttpProtocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._is_last = not protocol.parser.should_keep_alive()
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        if self._head is None and self._cycle.response_started:  # before, 100 Continue is written
-            self._head = data
-        else:
-            self._protocol.transport.write((self._head or b"") + data)
-            self._head = b""
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def complete(self) -> None:
-        if self._head:  # there was no body
-            self.write(b"")
-        self._protocol.on_response_complete()
-
-    def close(self) -> None:
-        if self._head:
-            self.write(b"")
-        if self._is_last:
-            self._protocol.end_after_body()
-        else:
-            self._protocol.transport.close()
-
-
 def _is_short(scope: HTTPScope) -> bool:
     """Returns whether a body has few bytes; a longer one may be refused for its length before it is sent."""
     length = dict(scope["headers"]).get(b"content-length", b"")
     return len(length) < 9 and length.isdigit() and int(length) <= GATHERED
-
-
-def _without_upgrade(name: bytes, value: bytes) -> bytes:
-    if name != b"connection":
-        return value
-    return b", ".join(token for part in value.split(b",") if (token := part.strip()).lower() != b"upgrade")
 
 
 def install() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azaion_engine import opening
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.build import builder as engine_builder
-from azaion_engine.errors import ConfigurationError, ModelError
+from azaion_engine.errors import ModelError
 from azaion_engine.model.file import ModelFile
-from azaion_engine.opening import open_engine, open_model
+from azaion_engine.opening import checked_build
+from azaion_engine.opening.engine import open_engine
 from azaion_engine.plans.manifest import PlanManifest
 from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine.fakes.fake_h200 import fake_h200
@@ -90,7 +90,7 @@ def test_an_engine_that_answers_other_boxes_is_built_in_fp32(
         drifts = not isinstance(engine, OnnxEngine) and len(builds) == 1
         return [box + np.float32(9) * drifts, box]
 
-    monkeypatch.setattr(opening, "rows_of_samples", rows)
+    monkeypatch.setattr(checked_build, "rows_of_samples", rows)
     origin = start(tmp_path).origin
     assert origin is not None
     assert len(builds) == 2
@@ -108,27 +108,10 @@ def test_a_model_that_only_tensorrt_runs_is_not_compared_and_built_in_fp32(
     def refuse(*arguments: Any) -> OnnxEngine:
         raise ModelError("an operator that only TensorRT has")
 
-    monkeypatch.setattr(opening, "_open_on_cpu", refuse)
+    monkeypatch.setattr(checked_build, "open_on_cpu", refuse)
     origin = start(tmp_path).origin
     assert origin is not None
     assert origin.agreement is None
     assert "in FP32, because its boxes cannot be compared with ONNX Runtime's: an operator" in caplog.text
     [(_, config)] = builds
     assert "FP16" not in config.flags
-
-
-def test_a_file_that_is_no_longer_the_deployed_model_is_refused(tmp_path: Path) -> None:
-    model = tmp_path / "own.onnx"
-    model.write_bytes(MODEL.data)
-    settings = DetectorSettings(model=str(model), engine="onnx", model_sha256=MODEL.sha256)
-    open_model(settings).engine.close()
-    for content in (ModelFile.read("demo").data, MODEL.data[: len(MODEL.data) // 2], MODEL.data + b"\0"):
-        model.write_bytes(content)
-        with pytest.raises(ModelError, match=r"own\.onnx"):
-            open_model(settings)
-    model.write_bytes(ModelFile.read("demo").data)
-    with pytest.raises(ModelError, match=f"not the model that was deployed: .* expected {MODEL.sha256}; put that file"):
-        open_model(settings)
-    model.unlink()
-    with pytest.raises(ConfigurationError, match=r"own\.onnx"):
-        open_model(settings)

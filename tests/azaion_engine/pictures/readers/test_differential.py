@@ -12,7 +12,7 @@ from PIL import Image
 
 from azaion_engine.pictures.codec import decode
 from tests.azaion_engine.pictures.picture_files import encode, png_chunk
-from tests.azaion_engine.pictures.tiff_files import tiff
+from tests.azaion_engine.pictures.readers.tiff_files import tiff
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -17,7 +17,7 @@ from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError
 from azaion_engine.pictures.codec import decode
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.header import PictureHeader, PictureLimits
-from azaion_engine.pictures.jpeg_header import read_jpeg_header
+from azaion_engine.pictures.readers.jpeg.header import read_jpeg_header
 
 
 def jpeg(mode: str = "RGB", width: int = 33, height: int = 17, **options: Any) -> bytes:

@@ -1,0 +1,341 @@
+"""Windows: scenes on a disk as rows, a row a window; read by tasks, and merged when all of a scene are there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_batch.plan import WINDOWS, Chunk
+from azaion_batch.rows import Answer, from_table
+from azaion_batch.settings import BatchSettings
+from azaion_batch.sources import Entry
+from azaion_batch.storage import Place
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
+from azaion_engine.model.file import ModelFile
+from azaion_engine.results.detections import Detections
+from azaion_engine.scenes.files import damage
+from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import EmptyWindowError, SceneWindows, scaled
+from azaion_engine.tiling.tile import Tile
+
+SHARE_BYTES = 64 << 20
+"""Bytes of the pixels of a share's windows, about: a share is read by one task and goes through Ray's object store."""
+_SCENES = 2
+"""Scenes that a process keeps open: the stretch of a scene is measured once for all of its shares."""
+
+
+class Window(NamedTuple):
+    """A window of a share, as the reader tells of it.
+
+    Attributes:
+        entry: Index of the share in its chunk.
+        x: Left edge in pixels of the scene.
+        y: Upper edge.
+        width: In pixels of the scene.
+        height: Likewise.
+        rows: Height in pixels that the network gets.
+        columns: Width, likewise.
+        empty: Whether it has no pixel of the picture, and is not run.
+    """
+
+    entry: int
+    x: int
+    y: int
+    width: int
+    height: int
+    rows: int
+    columns: int
+    empty: bool
+
+    @property
+    def tile(self) -> Tile:
+        """Where it lies in the scene."""
+        return Tile(self.x, self.y, self.width, self.height)
+
+
+@dataclass
+class Read:
+    """What was read of a chunk.
+
+    Attributes:
+        pictures: Encoded pictures, or the pixels of windows, or why there are none.
+        about: Of windows: a JSON list of `Window`. Of a `tiled` scene: (height, width) of the network's input.
+        averages: For each share what `RunningAverage.part` returns, empty if the scene needs none.
+    """
+
+    pictures: Sequence[bytes | PictureError]
+    about: str | None = None
+    averages: list[bytes] = field(default_factory=list)
+
+
+def shares_of(entry: Entry, settings: BatchSettings, network: tuple[int, int]) -> list[Entry]:
+    """Returns the shares that the windows of a scene are cut into; each has about as many pixels as `SHARE_BYTES`.
+
+    Args:
+        entry: A `tiled` one.
+        settings: The job's.
+        network: (height, width) of the network's input.
+
+    Raises:
+        MissingDependencyError: rasterio is not installed.
+    """
+    count, needed = 1, 0
+    try:
+        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+            windows = _windows(scene, settings, network)
+            height, width = windows.resampled(next(windows.tiles()))
+            needed = windows.total * 3 * height * width
+            count = min(windows.total, -(-needed // SHARE_BYTES))
+    except (PictureError, InvalidParameterError):
+        pass  # the scene's row will say why
+    share = replace(entry, kind="windows", size=needed // count, shares=count)
+    return [replace(share, row=number) for number in range(count)]
+
+
+def network_of(settings: BatchSettings) -> tuple[int, int]:
+    """Returns (height, width) of the network's input; raises ModelError if the model is no detector."""
+    detector = settings.detector
+    _, height, width = ModelFile.read(detector.model).info.resolve(1, detector.height, detector.width)
+    return height, width
+
+
+class WindowReader:
+    """Reads the shares of scenes, and for a `tiled` scene the rows of its windows."""
+
+    def __init__(self, out: Place, settings: BatchSettings, network: tuple[int, int]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            out: The job's output, where the rows of windows are.
+            settings: The job's.
+            network: (height, width) of the network's input.
+        """
+        self._out, self._settings, self._network = out, settings, network
+
+    def read(self, chunk: Chunk) -> Read:
+        """Reads a chunk of `windows`, or one with a `tiled` scene.
+
+        Raises:
+            OSError: A part with rows of windows cannot be read.
+        """
+        if chunk.kind == "tiled":
+            return Read([self._rows(chunk)], json.dumps(self._network))
+        pictures: list[bytes | PictureError] = []
+        windows: list[Window] = []
+        averages: list[bytes] = []
+        for index, entry in enumerate(chunk.entries):
+            average = b""
+            try:
+                scene = _open(entry.place.path, self._settings.scenes.bands)
+                average = self._share(scene, index, entry, windows, pictures)
+            except (PictureError, InvalidParameterError):
+                pass  # no rows: who merges opens it, too, and says why
+            averages.append(average)
+        return Read(pictures, json.dumps(windows), averages)
+
+    def _share(
+        self, scene: Scene, index: int, entry: Entry, windows: list[Window], pictures: list[bytes | PictureError]
+    ) -> bytes:
+        """Appends the windows of a share, and their pixels; returns its part of the average."""
+        all_ = _windows(scene, self._settings, self._network)
+        average = all_.average()
+        first, last = (all_.total * number // entry.shares for number in (entry.row, entry.row + 1))
+        scene.stretch()
+        for tile in all_.tiles(first, last):
+            picture: bytes | PictureError = b""
+            empty = False
+            try:
+                picture = all_.read(tile, average).tobytes()
+            except EmptyWindowError:
+                empty = True
+            except PictureError as error:
+                picture = error
+            pictures.append(picture)
+            windows.append(Window(index, tile.x, tile.y, tile.width, tile.height, *all_.resampled(tile), empty))
+        return b"" if average is None else average.part()
+
+    def _rows(self, chunk: Chunk) -> bytes:
+        """Returns the rows of a scene's windows in Arrow's stream format."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        [entry] = chunk.entries
+        tables = []
+        for name in chunk.windows:
+            with (self._out / WINDOWS / f"{name}.parquet").open() as file:
+                table = pq.read_table(file)
+            tables.append(table.filter(pc.equal(table["source"], entry.source)))
+        table = pa.concat_tables(tables).sort_by([("y", "ascending"), ("x", "ascending")])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table, max_chunksize=1024)
+        return bytes(sink.getvalue())
+
+
+def windows_of(about: str) -> list[Window]:
+    """Returns the windows that `WindowReader.read` tells of."""
+    return [Window(*one) for one in json.loads(about)]
+
+
+def pixels_of(window: Window, data: Any, check: Callable[[], Any]) -> NDArray[np.uint8]:
+    """Returns the pixels of a window, uint8 RGB `[rows, columns, 3]`, not copied.
+
+    Args:
+        window: As the reader tells of it.
+        data: Its pixels, a buffer.
+        check: Raises the error that the reader met, if any.
+
+    Raises:
+        PictureError: The window is damaged.
+        EmptyWindowError: It has no pixel of the picture.
+    """
+    check()
+    if window.empty:
+        raise EmptyWindowError("no data")
+    return np.frombuffer(data, np.uint8).reshape(window.rows, window.columns, 3)
+
+
+def to_windows(
+    chunk: Chunk,
+    windows: Sequence[Window],
+    found: Sequence[Detections | AzaionError],
+    averages: Sequence[bytes],
+    to_table: Callable[[list[Answer]], Any],
+) -> Any:
+    """Returns a table with a row for each window: the columns of a part, and `x`, `y` and `average`.
+
+    Args:
+        chunk: Of `windows`.
+        windows: Of all of its shares.
+        found: What was found in each, in pixels that the network got.
+        averages: Of each share; it is in the row of the share's first window.
+        to_table: Makes a table of answers.
+    """
+    import pyarrow as pa
+
+    answers = []
+    firsts: dict[int, bytes] = dict(enumerate(averages))
+    for window, one in zip(windows, found, strict=True):
+        entry = chunk.entries[window.entry]
+        if isinstance(one, EmptyWindowError):
+            none = np.zeros((0, 4), np.float32)
+            one = Detections(none, none[:, 0], np.zeros(0, np.int64), window.width, window.height, {})
+        elif isinstance(one, Detections):
+            one = scaled(one, window.tile)
+        answers.append(Answer(entry.source, entry.name, one))
+    table = to_table(answers)
+    columns = {
+        **{name: pa.array([getattr(one, name) for one in windows], pa.int32()) for name in ("x", "y")},
+        "average": pa.array([firsts.pop(one.entry, b"") or None for one in windows], pa.large_binary()),
+    }
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def merged(
+    entry: Entry,
+    about: str,
+    rows: Any,
+    settings: BatchSettings,
+    names: dict[int, str],
+    detect: Callable[[Callable[[], NDArray[np.uint8]]], list[Detections | AzaionError]],
+) -> list[Answer]:
+    """Returns the boxes of a scene of its windows' rows, and an error if some windows are damaged.
+
+    Args:
+        entry: A `tiled` one.
+        about: What the reader told of it.
+        rows: What the reader returned for it, a buffer.
+        settings: The job's.
+        names: Class names by id.
+        detect: Runs the network on the picture that a function returns; asked for the whole scene.
+
+    Raises:
+        PictureError: The scene cannot be read, or its options do not fit it, or it is not the one whose windows the
+            rows have.
+    """
+    try:
+        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+            windows = _windows(scene, settings, tuple(json.loads(about)))
+            return _merged(entry, windows, rows, names, detect)
+    except InvalidParameterError as error:  # the file's fault: others may follow the same options
+        raise PictureError(str(error)) from error
+
+
+def _merged(
+    entry: Entry,
+    windows: SceneWindows,
+    rows: Any,
+    names: dict[int, str],
+    detect: Callable[[Callable[[], NDArray[np.uint8]]], list[Detections | AzaionError]],
+) -> list[Answer]:
+    merger, average = windows.merger(), windows.average()
+    damaged: list[tuple[Tile, PictureError]] = []
+    expected = windows.tiles()
+
+    def add(tile: Tile, found: Detections | AzaionError) -> None:
+        if isinstance(found, PictureError) and not isinstance(found, EmptyWindowError):
+            damaged.append((tile, found))
+        elif isinstance(found, Detections) and len(found):
+            merger.add(tile, found)
+
+    def add_whole(load: Callable[[], NDArray[np.uint8]]) -> None:
+        for found in detect(load):
+            add(windows.everything, scaled(found, windows.everything) if isinstance(found, Detections) else found)
+
+    if windows.whole == "overviews":
+        add_whole(windows.read_whole)
+    for (x, y, part), answer in _answers(rows):
+        tile = next(expected, None)
+        if tile is None or (tile.x, tile.y) != (x, y) or not _fits(answer.found, tile):
+            raise PictureError("the scene is not the one that the job began with: run again with --retry-failed")
+        if part and average is not None:
+            average.add_part(part)
+        add(tile, answer.found)
+    if next(expected, None) is not None:
+        raise PictureError("windows of the scene are missing")
+    if average is not None:
+        add_whole(partial(windows.read_whole, average))
+    answers = [Answer(entry.source, entry.name, windows.finish(merger, names))]
+    return [*answers, Answer(entry.source, entry.name, damage(damaged))] if damaged else answers
+
+
+def _fits(found: Detections | AzaionError, tile: Tile) -> bool:
+    return not isinstance(found, Detections) or (found.picture_width, found.picture_height) == (tile.width, tile.height)
+
+
+def _answers(rows: Any) -> Iterator[tuple[tuple[int, int, bytes | None], Answer]]:
+    """Yields x, y and part of the average of each window, and its answer."""
+    import pyarrow as pa
+
+    for batch in pa.ipc.open_stream(rows):
+        places = (batch.column(name).to_pylist() for name in ("x", "y", "average"))
+        yield from zip(zip(*places, strict=True), from_table(batch), strict=True)
+
+
+def _windows(scene: Scene, settings: BatchSettings, network: tuple[int, int]) -> SceneWindows:
+    return SceneWindows(scene, settings.scenes.options(settings.detector.tiles), network)
+
+
+def _open(path: str, bands: tuple[int, ...] | None) -> Scene:
+    """Returns an open scene, which the process keeps for the next shares; raises PictureError."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return Scene.open(path, bands)  # raises the error
+    return _opened(path, bands, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(_SCENES)
+def _opened(path: str, bands: tuple[int, ...] | None, changed: int, size: int) -> Scene:
+    return Scene.open(Path(path), bands)

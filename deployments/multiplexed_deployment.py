@@ -1,0 +1,255 @@
+"""MultiplexedDeployment: the Ray Serve deployment of the models that are rarely used, which share its replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from ray import serve
+
+from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
+from azaion_engine.settings import DEFAULT_BATCH_SIZE
+from azaion_engine.system.cores import available_cores
+from azaion_engine.system.interpreter import switch_threads_quickly
+from deployments.access.guard import Guard
+from deployments.access.keys_file import KeysFile
+from deployments.access.ledger_actor import quotas_of
+from deployments.catalog.records import RayKeyValue, Records
+from deployments.cluster.grpc_host import keep_internal_on_loopback
+from deployments.deployment import OpenDetector
+from deployments.errors import UnknownModelError
+from deployments.front import open_front
+from deployments.frontends.asgi import create_multiplexed_api
+from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
+from deployments.frontends.open_inference.repository import ModelRepository
+from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking
+from deployments.multiplexing.cache_metrics import CacheMetrics
+from deployments.multiplexing.gpu_memory import GpuMemory
+from deployments.multiplexing.model_cache import CacheReport, ModelCache
+from deployments.placement import replicas_here
+from deployments.reception import Reception
+from deployments.service import DetectorService
+from deployments.settings import RarelyUsedSettings, ServiceSettings
+from deployments.versions.version import Report, Trial, Version, Wanted
+from deployments.watching.log import show_library_log
+from deployments.watching.metrics import watched_gpu
+
+logger = logging.getLogger("ray.serve")
+
+CheckModel = Callable[[ServiceSettings], None]
+
+
+class RareModels(NamedTuple):
+    """The models that are rarely used.
+
+    Attributes:
+        models: Name → settings.
+        replicas: Settings of the replicas that they share.
+        rarely_used: How many of them are loaded at a time.
+        sharing: Number of models in memory at a time, of these and of all others, which share it.
+        all_replicas: Number of replicas of all models of the service, at most; they keep the limits of keys together.
+        check: Opens a new version in a process of its own, and raises an AzaionError if it is refused; None in tests.
+    """
+
+    models: Mapping[str, ServiceSettings]
+    replicas: ServiceSettings
+    rarely_used: RarelyUsedSettings
+    sharing: int
+    all_replicas: int
+    check: CheckModel | None
+
+
+@serve.deployment
+class MultiplexedDeployment:
+    """One replica: the models that it has loaded, and the frontends that call them.
+
+    Its requests come from the catalogue, which names the model as Serve's multiplexing does: Serve prefers a replica
+    that has had the model. What is in memory is the cache's to say, by number and by the GPU's memory, and requests in
+    progress keep their model, which Serve's own cache would close.
+    """
+
+    def __init__(self, rare: RareModels, replicas: int, open_detector: OpenDetector) -> None:
+        """Loads no model.
+
+        Args:
+            rare: The models.
+            replicas: Number of replicas; those on one machine share its cores and memory.
+            open_detector: Opens a detector in this process (tests put a stand-in engine here).
+        """
+        show_library_log()
+        keep_internal_on_loopback()
+        switch_threads_quickly()
+        here = replicas_here(replicas, 1)
+        cores = max(1, available_cores() // here)
+        memory = DecodeMemory.of_machine(here * rare.sharing).limit
+        self._rare = rare
+        self._threads, self._memory = cores, memory
+        self._open_detector = open_detector
+        self._decode_threads = rare.replicas.decode_threads or cores
+        self._catalog = serve.get_replica_context().app_name.rpartition(".")[0]
+        self._records = Records(RayKeyValue())
+        gpu = watched_gpu()
+        guard = _open_guard(rare, self._catalog)
+        self._front = open_front(rare.replicas, rare.replicas.batch_size or DEFAULT_BATCH_SIZE, memory, guard, gpu)
+        self._metrics = CacheMetrics(rare.models)
+        self._cache = ModelCache(
+            rare.models,
+            self._open,
+            rare.rarely_used.loaded,
+            rare.replicas.max_queue,
+            GpuMemory(gpu, rare.rarely_used.gpu_memory) if gpu is not None else None,
+            self._metrics.event,
+        )
+        self._repositories: dict[DetectorService, ModelRepository] = {}
+        self._wanted: dict[str, str] = {}
+        self._checks: dict[tuple[str, str], Report] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._app = create_multiplexed_api()
+        self._assign = serve.multiplexed(max_num_models_per_replica=rare.rarely_used.loaded)(_assigned())
+
+    @property
+    def reception(self) -> Reception:
+        """What every request passes first."""
+        return self._front.reception
+
+    @property
+    def service(self) -> DetectorService:
+        """The service of the model of this request."""
+        return asked_service()
+
+    @property
+    def repository(self) -> ModelRepository:
+        """The models of the Open Inference Protocol of this request."""
+        return self.repository_of(self.service)
+
+    def pick(self) -> DetectorService:
+        """Returns the service of the model of this request."""
+        return self.service
+
+    def repository_of(self, service: DetectorService) -> ModelRepository:
+        """Returns the models of the Open Inference Protocol of a service."""
+        known = self._repositories.get(service)
+        if known is None:
+            held = self._cache.services
+            self._repositories = {each: found for each, found in self._repositories.items() if each in held}
+            known = self._repositories[service] = ModelRepository(service)
+        return known
+
+    @asynccontextmanager
+    async def hold(self) -> AsyncIterator[float]:
+        """Gives the seconds that this request waited for its model, which it has until the end of the block.
+
+        Raises:
+            ModelUnavailableError: As `ModelCache.hold`, like OverloadedError.
+        """
+        model = asked_model()
+        async with self._cache.hold(model, self._rare.models[model].timeout_s) as held:
+            self._metrics.request(model)
+            with asking(Asked(model, held.service)):
+                yield held.waited_s
+
+    async def answer(self, call: HttpCall) -> HttpAnswer:
+        """Answers an HTTP request that came through a catalogue, as if it had come over HTTP."""
+        model = serve.get_multiplexed_model_id()
+        if model not in self._rare.models:
+            raise UnknownModelError(f"no model {model!r} is loaded on demand here")
+        await self._assign(model)
+        with asking(Asked(model)):
+            return await answer_call(self._app, call)
+
+    async def reports(self) -> dict[str, CacheReport]:
+        """Returns the state of every model in this replica."""
+        return self._cache.reports()
+
+    async def follow(self, model: str, wanted: Wanted, trial: Trial | None = None) -> tuple[str, dict[str, Report]]:
+        """Closes a model whose version is no longer wanted, and checks the one that is to follow.
+
+        Args:
+            model: Its name.
+            wanted: What this replica is to serve.
+            trial: Not used: the serving version may not be loaded.
+
+        Returns:
+            The version that is served from now on, and how far each is, as `Versions.follow`.
+        """
+        serving = wanted.serving.id
+        report = self._cache.reports()[model]
+        stale = report.version is not None and report.version != serving
+        if stale or self._wanted.get(model, serving) != serving:
+            self._begin(self._cache.drop(model, keep=serving))
+        self._wanted[model] = serving
+        reports = {serving: Report(state="open")}
+        if wanted.candidate is not None:
+            reports[wanted.candidate.id] = self._checked(model, wanted.candidate)
+        else:
+            self._checks = {key: each for key, each in self._checks.items() if key[0] != model}
+        return serving, reports
+
+    async def check_health(self) -> None:
+        """Raises an error if an engine can never run again, so that Ray replaces this replica."""
+        self._cache.check_health()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_cache"):
+            self._cache.close()
+            self._front.close()
+
+    def _checked(self, model: str, version: Version) -> Report:
+        key = (model, version.id)
+        if key not in self._checks:
+            self._checks[key] = Report(state="opening")
+            self._begin(self._check(model, version))
+        return self._checks[key]
+
+    async def _check(self, model: str, version: Version) -> None:
+        report = Report(state="open")
+        if self._rare.check is not None:
+            try:
+                await asyncio.to_thread(self._rare.check, self._settings(model, version))
+            except Exception as error:
+                report = Report(state="failed", message=str(error)[:500] or type(error).__name__)
+        self._checks[model, version.id] = report
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _settings(self, model: str, version: Version) -> ServiceSettings:
+        settings = version.applied_to(self._rare.models[model])
+        threads, memory = settings.threads or self._threads, settings.max_decode_bytes or self._memory
+        return settings.model_copy(update={"threads": threads, "max_decode_bytes": memory})
+
+    def _open(self, model: str) -> DetectorService:
+        record = self._records.get(f"{self._catalog}.{model}")
+        own = self._rare.models[model]
+        version = Version(model=own.model, sha256=own.model_sha256) if record is None else record.wanted.serving
+        settings = self._settings(model, version)
+        detector = self._open_detector(settings)
+        detector.model_name = model
+        try:
+            return DetectorService(settings, detector, self._decode_threads, front=self._front)
+        except BaseException:
+            detector.close()
+            raise
+
+
+def _assigned() -> Callable[[str], Any]:
+    async def assigned(model: str) -> str:
+        """Is all that Serve keeps of a model: that this replica has had it."""
+        return model
+
+    return assigned
+
+
+def _open_guard(rare: RareModels, service: str) -> Guard | None:
+    """Returns what admits the keys of each request to its model."""
+    settings = rare.replicas
+    if settings.access is None:
+        return None
+    keys = KeysFile(settings.access.keys_file)
+    keys.watch()
+    return Guard(keys, settings.max_queue, quotas_of(rare.all_replicas, service), asked_model)

@@ -1,0 +1,1 @@
+"""Models that are rarely used: opened when a request needs them, in replicas that they share."""
