@@ -171,3 +171,20 @@ def test_every_record_that_a_page_names_exists() -> None:
     }
     assert len(named) > 60
     assert {one for one in named if not (ROOT / "benchmarks" / "results" / one[1]).exists()} == set()
+
+
+def test_every_file_that_a_decision_names_exists() -> None:
+    shorter = [ROOT, *(ROOT / package for package in SHIPPED), *(ROOT / package for package in ("benchmarks", "tests"))]
+    named = {
+        (page.name, path)
+        for folder in ("decisions", "explanation")
+        for page in (ROOT / "docs" / folder).glob("*.md")
+        for path in re.findall(r"`([\w/]+\.(?:py|cu|ptx|env|yaml))`", page.read_text())
+    }
+    assert len(named) > 40
+    # A page may leave out the rooms above: `gatherer.py` of a room named in the same sentence.
+    assert {
+        one
+        for one in named
+        if not any((root / one[1]).exists() or ("/" not in one[1] and [*root.rglob(one[1])]) for root in shorter)
+    } == set()
