@@ -21,6 +21,13 @@ _OWN_RAY = {
 }
 """Environment of a Ray of a job's own; Ray reads it when it is imported."""
 
+READS = 2
+"""Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
+WRITES, WRITES_OF_GPU = 1, 8
+"""Parts that are written at once for each worker; one with a GPU makes ten and more a second, and buckets are slow."""
+TASK_CPUS = 1 / 16
+"""Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -113,6 +120,8 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
         return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
     most = wanted or len(nodes)
     each_machine = -(-most // len(nodes))
-    # Half a core stays for reading and writing: Ray's counts, not the system's. What others hold is not waited for.
+    # What others hold is not waited for. Room stays for all tasks, by Ray's counts: else those that read, which need no
+    # result of others, hold it until all is read, and no part is written before.
     free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
-    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine), len(nodes))
+    each = max(0.01, free / each_machine - (READS + WRITES) * TASK_CPUS)
+    return Workers(most, each, 0, max(1, cores // each_machine), len(nodes))

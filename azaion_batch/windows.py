@@ -1,13 +1,12 @@
-"""Windows: scenes on a disk as rows, a row a window; read by tasks, and merged when all of a scene are there."""
+"""Windows: scenes as rows, a row a window; read by tasks, and merged when all of a scene are there."""
 
 from __future__ import annotations
 
+import atexit
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from azaion_batch.plan import WINDOWS, Chunk
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
 from azaion_engine.model.file import ModelFile
@@ -89,7 +88,7 @@ def shares_of(entry: Entry, settings: BatchSettings, network: tuple[int, int]) -
     """
     count, needed = 1, 0
     try:
-        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+        with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = _windows(scene, settings, network)
             height, width = windows.resampled(next(windows.tiles()))
             needed = windows.total * 3 * height * width
@@ -134,7 +133,7 @@ class WindowReader:
         for index, entry in enumerate(chunk.entries):
             average = b""
             try:
-                scene = _open(entry.place.path, self._settings.scenes.bands)
+                scene = _kept(entry.place, self._settings.scenes.bands)
                 average = self._share(scene, index, entry, windows, pictures)
             except (PictureError, InvalidParameterError):
                 pass  # no rows: who merges opens it, too, and says why
@@ -265,7 +264,7 @@ def merged(
             rows have.
     """
     try:
-        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+        with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = _windows(scene, settings, tuple(json.loads(about)))
             return _merged(entry, windows, rows, names, detect)
     except InvalidParameterError as error:  # the file's fault: others may follow the same options
@@ -327,15 +326,29 @@ def _windows(scene: Scene, settings: BatchSettings, network: tuple[int, int]) ->
     return SceneWindows(scene, settings.scenes.options(settings.detector.tiles), network)
 
 
-def _open(path: str, bands: tuple[int, ...] | None) -> Scene:
-    """Returns an open scene, which the process keeps for the next shares; raises PictureError."""
+def open_scene(place: Place, bands: tuple[int, ...] | None) -> Scene:
+    """Opens a scene on a disk or in a bucket.
+
+    Raises:
+        PictureError: It cannot be read.
+        InvalidParameterError: It has no such bands.
+        MissingDependencyError: rasterio is not installed.
+    """
+    if place.is_local:
+        return Scene.open(place.path, bands)
+    return Scene.open_object(place.path, place.stream, bands)
+
+
+def _kept(place: Place, bands: tuple[int, ...] | None) -> Scene:
+    """Returns an open scene, which the process keeps for the next shares; raises as `open_scene`."""
     try:
-        about = os.stat(path)
+        stamp = place.stamp()
     except OSError:
-        return Scene.open(path, bands)  # raises the error
-    return _opened(path, bands, about.st_mtime_ns, about.st_size)
+        return open_scene(place, bands)  # raises the error
+    return _opened(place, bands, stamp)
 
 
 @lru_cache(_SCENES)
-def _opened(path: str, bands: tuple[int, ...] | None, changed: int, size: int) -> Scene:
-    return Scene.open(Path(path), bands)
+def _opened(place: Place, bands: tuple[int, ...] | None, stamp: tuple[int, int]) -> Scene:
+    atexit.register(_opened.cache_clear)  # GDAL cannot close an object's file when Python has ended
+    return open_scene(place, bands)

@@ -27,8 +27,9 @@ from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking
 from deployments.multiplexing.cache_metrics import CacheMetrics
-from deployments.multiplexing.gpu_memory import GpuMemory
-from deployments.multiplexing.model_cache import CacheReport, ModelCache
+from deployments.multiplexing.cache_report import CacheReport
+from deployments.multiplexing.memory_bound import GpuMemory
+from deployments.multiplexing.model_cache import ModelCache
 from deployments.placement import replicas_here
 from deployments.reception import Reception
 from deployments.service import DetectorService
@@ -93,7 +94,7 @@ class MultiplexedDeployment:
         self._records = Records(RayKeyValue())
         gpu = watched_gpu()
         guard = _open_guard(rare, self._catalog)
-        self._front = open_front(rare.replicas, rare.replicas.batch_size or DEFAULT_BATCH_SIZE, memory, guard, gpu)
+        self._front = open_front(rare.replicas, rare.replicas.batch_size or DEFAULT_BATCH_SIZE, memory, guard)
         self._metrics = CacheMetrics(rare.models)
         self._cache = ModelCache(
             rare.models,

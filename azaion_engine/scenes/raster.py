@@ -5,10 +5,10 @@ rasterio, not tifffile: one wheel reads windows, overviews, masks and every comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from azaion_engine.errors import (
     QUOTED,
@@ -33,6 +33,8 @@ MOST_OVERVIEWS = 32
 CACHE_BYTES = 1 << 29
 """GDAL's cache of decoded blocks: enough for the strips under one row of tiles, 60,000 × 2,500 pixels of RGB."""
 
+_OBJECT = "object.tif"
+"""Name of an object for GDAL."""
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPTIONS = {
     # Files beside the picture (.ovr, .msk, .aux.xml, .tfw) are not read: the picture alone decides what its answer is.
@@ -69,7 +71,10 @@ def environment(**more: str) -> Iterator[None]:
         MissingDependencyError: rasterio is not installed; the message names the extra.
     """
     rasterio = import_rasterio()
-    with rasterio.Env(**{**_OPTIONS, **more}):
+    from rasterio.session import DummySession
+
+    # Else rasterio opens a session of boto3 in each call, a twentieth of a second, where AWS_ACCESS_KEY_ID is set.
+    with rasterio.Env(session=DummySession(), **{**_OPTIONS, **more}):
         yield
 
 
@@ -108,6 +113,44 @@ def open_file(path: Path) -> DatasetReader:
         if dataset.compression is None and dataset.block_shapes[0] == dataset.shape:
             dataset.close()
             dataset = _open(local, **_AS_LINES)
+        check_layout(dataset)
+    except BaseException:
+        dataset.close()
+        raise
+    return dataset
+
+
+def open_object(open_: Callable[[], BinaryIO]) -> DatasetReader:
+    """Opens a TIFF that is no local file, such as an object in a bucket; reads its first directory and no pixel.
+
+    GDAL reads the ranges that it needs, and nothing else through the function: no files beside it.
+
+    Args:
+        open_: Opens it for reading; called more than once, from any thread.
+
+    Raises:
+        PictureError: It cannot be read, or is not a TIFF.
+        PictureTooLargeError: As `open_file`, like the others.
+        UndecodablePictureError: The file is damaged.
+        MissingDependencyError: rasterio is not installed.
+    """
+    rasterio = import_rasterio()
+
+    def opener(name: str, mode: str = "rb") -> BinaryIO:
+        if name != _OBJECT or mode not in ("r", "rb"):
+            raise FileNotFoundError(name)
+        return open_()
+
+    try:
+        with open_() as file:
+            head = file.read(4)
+    except OSError as error:
+        raise PictureError(f"cannot be read: {reason(error)}") from error
+    if head not in _SIGNATURES:
+        raise UnsupportedPictureError("not a TIFF; scenes are read from TIFF, BigTIFF, GeoTIFF and COG")
+    with environment(), translated():
+        dataset: DatasetReader = rasterio.open(_OBJECT, driver="GTiff", opener=opener)
+    try:
         check_layout(dataset)
     except BaseException:
         dataset.close()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidParameterError, UnsupportedPictureError
 from azaion_engine.scenes.georeference import FileGeoreference
-from azaion_engine.scenes.raster import environment, open_file, translated
+from azaion_engine.scenes.raster import environment, open_file, open_object, translated
 from azaion_engine.scenes.stretching import Stretch
 from azaion_engine.tiling.tile import Tile
 
@@ -84,7 +84,27 @@ class Scene:
             MissingDependencyError: rasterio is not installed.
         """
         path = Path(path)
-        dataset = open_file(path)
+        return cls._of(path, open_file(path), bands)
+
+    @classmethod
+    def open_object(cls, name: str, open_: Callable[[], BinaryIO], bands: Sequence[int] | None = None) -> Scene:
+        """Opens a TIFF that is no local file, such as an object in a bucket, of which it reads the ranges it needs.
+
+        Args:
+            name: What `path` becomes.
+            open_: Opens it for reading; called more than once, from any thread.
+            bands: As in `open`.
+
+        Raises:
+            PictureError: As `open`, like the others.
+            PictureTooLargeError: Its strips or tiles are too large, or it has too many bands.
+            InvalidParameterError: The file has no such bands.
+            MissingDependencyError: rasterio is not installed.
+        """
+        return cls._of(Path(name), open_object(open_), bands)
+
+    @classmethod
+    def _of(cls, path: Path, dataset: DatasetReader, bands: Sequence[int] | None) -> Scene:
         try:
             with translated():
                 return cls(path, dataset, bands)

@@ -161,14 +161,14 @@ class Rollouts:
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
-        self._refuse_if_busy(model)
+        state = (await asyncio.to_thread(self._applications.states))[model]
+        self._refuse_if_busy(model)  # nothing is awaited from here until it is: of two orders one is refused
         record = self.record_of(model)
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
-        entry = record.entry_of(version).now("opening", share=share, message="", comparison="")
-        states = await asyncio.to_thread(self._applications.states)
-        if not states[model].answers:  # nothing serves that could be kept: its application starts anew with it
-            self._put(model, Record.first(record.configured, version, record))
+        entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
+        if not state.answers:  # nothing serves that could be kept: its application starts anew with it
+            self._put(model, Record.first(record.configured, version, record, state.failure))
             await asyncio.to_thread(self._applications.deploy_one, model)
             return
         wanted = Wanted(serving=serving, candidate=version)
@@ -207,7 +207,7 @@ class Rollouts:
                 break
             await asyncio.sleep(LOOK_S)
         record = self.record_of(model)
-        found = {"agreement": reports[0].agreement, "comparison": reports[0].comparison}
+        found = reports[0].model_dump(include={"agreement", "comparison", "changes"})
         if not share:
             self._put(model, record.with_entry(record.entry_of(version).told(**found)))
             await self._switch(model, version)
@@ -270,16 +270,23 @@ class Rollouts:
         self._records.put(self._applications.record_name_of(model), record)
 
 
-def described(record: Record) -> dict[str, Any]:
-    """Returns what `/models` tells of a record: the canary and the history, the newest first."""
+def described(record: Record, failure: str = "") -> dict[str, Any]:
+    """Returns what `/models` tells of a record: the canary and the history, the newest first.
+
+    Args:
+        record: Of the model.
+        failure: Why the version that is to serve cannot; empty if it does.
+    """
     canary = record.wanted.candidate if record.wanted.share > 0 else None
     return {
         "version": record.wanted.serving.id,
         "canary": None if canary is None else {"version": canary.id, "share": record.wanted.share},
-        "history": [_entry(entry) for entry in reversed(record.history)],
+        "history": [_entry(entry, failure) for entry in reversed(record.history)],
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry, failure: str) -> dict[str, Any]:
+    if failure and entry.state == "serving":
+        entry = entry.told(state="failed", message=failure)
     told = entry.model_dump(mode="json", exclude={"version", "share"})
     return {"version": entry.version.id, "file": entry.version.model, **told}

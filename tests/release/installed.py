@@ -187,7 +187,8 @@ def create(python: Path, wheel: Path, folder: Path, dependencies_of: Path | None
     subprocess.run([python, "-m", "venv", *(["--without-pip"] if dependencies_of else []), environment], check=True)
     interpreter = environment / "bin" / "python"
     pip = [dependencies_of, "-m", "pip", "--python", interpreter] if dependencies_of else [interpreter, "-m", "pip"]
-    options = ["--quiet", "--disable-pip-version-check", *(["--no-deps"] if dependencies_of else [])]
+    # --no-compile: what runs is compiled then, and most never runs.
+    options = ["--quiet", "--disable-pip-version-check", "--no-compile", *(["--no-deps"] if dependencies_of else [])]
     subprocess.run([*pip, "install", *options, wheel], cwd=work, check=True)
     if dependencies_of:
         site_packages = [

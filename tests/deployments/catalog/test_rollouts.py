@@ -203,7 +203,26 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
     run(deployed(held, files[1]))
     assert name_of(held) != before
     assert "b.onnx" in held.serve.running["several.cars"][0]
-    assert states(held)[-1] == ("b", "serving")
+    assert states(held) == [("a", "failed"), ("b", "serving")]
+    assert held.rollouts.record_of("cars").history[0].message == "ModelError: no detector"
+
+
+def test_a_model_that_cannot_be_served_is_not_told_to_serve(held: CataloguedReplica) -> None:
+    record = held.rollouts.record_of("cars")
+    assert described(record)["history"][0]["state"] == "serving"
+    told = described(record, "no detector")["history"][0]
+    assert (told["state"], told["message"]) == ("failed", "no detector")
+
+
+def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, files: list[Path], run: Run) -> None:
+    async def scenario() -> None:
+        orders = [held.rollouts.deploy("cars", str(file)) for file in files[1:]]
+        done = await asyncio.gather(*orders, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in done) == ["InvalidParameterError", "Version"]
+        await settled(held)
+        assert [state for _, state in states(held)] == ["retired", "serving"]
+
+    run(scenario())
 
 
 def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
