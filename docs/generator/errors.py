@@ -9,6 +9,7 @@ import azaion_client.errors
 from azaion_cli.exit_codes import exit_code_of
 from azaion_engine.errors import AzaionError
 from deployments.errors import status_of
+from deployments.frontends.failures import Failure
 from deployments.frontends.open_inference.grpc_service import grpc_code_of
 from docs.generator.tables import code, page, table
 
@@ -31,7 +32,7 @@ def errors() -> str:
                     code(kind.code),
                     code(kind.__name__),
                     str(status_of(_raised(kind))),
-                    grpc_code_of(status_of(_raised(kind))),
+                    grpc_code_of(Failure(kind.code, "", status_of(_raised(kind)))),
                     "" if kind.__module__ == "deployments.errors" else str(int(exit_code_of(_raised(kind)))),
                     _first(kind),
                 )
