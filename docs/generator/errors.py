@@ -43,7 +43,7 @@ def errors() -> str:
         "an unexpected error whose text only the log has.",
         "## Exceptions of `azaion_client`",
         table(
-            ("class", "is a", ""), ((code(k.__name__), code(k.__base__.__name__), _first(k)) for k in client_errors())
+            ("class", "is a", ""), ((code(k.__name__), code(k.__mro__[1].__name__), _first(k)) for k in client_errors())
         ),
     )
 
@@ -64,7 +64,7 @@ def client_errors() -> list[type[BaseException]]:
     return [
         value
         for value in vars(azaion_client.errors).values()
-        if inspect.isclass(value) and value.__module__ == "azaion_client.errors"
+        if inspect.isclass(value) and issubclass(value, Exception) and value.__module__ == "azaion_client.errors"
     ]
 
 
