@@ -15,7 +15,7 @@ from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import switch_threads_quickly
 from deployments.access.guard import Guard
-from deployments.access.keys_file import KeysFile
+from deployments.access.keys_file import watched_keys
 from deployments.access.ledger_actor import quotas_of
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
@@ -256,6 +256,5 @@ def _open_guard(rare: RareModels, service: str) -> Guard | None:
     settings = rare.replicas
     if settings.access is None:
         return None
-    keys = KeysFile(settings.access.keys_file)
-    keys.watch()
+    keys = watched_keys(settings.access.keys_file)
     return Guard(keys, settings.max_queue, quotas_of(rare.all_replicas, service), asked_model)
