@@ -151,7 +151,8 @@ format: $(VENV)/.lint  ## put the code into shape
 	$(BIN)/ruff format .
 
 openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
-	$(BIN)/python -m deployments.frontends.asgi > docs/openapi.json
+	@mkdir -p build
+	$(BIN)/python -m deployments.frontends.asgi > build/openapi.json && mv build/openapi.json docs/openapi.json
 
 reference: openapi  ## write the pages of docs/ that come from the code and from records anew
 	$(BIN)/python -m docs.generator

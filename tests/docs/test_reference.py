@@ -201,3 +201,15 @@ def test_every_file_that_a_decision_names_exists() -> None:
         for one in named
         if not any((root / one[1]).exists() or ("/" not in one[1] and [*root.rglob(one[1])]) for root in shorter)
     } == set()
+
+
+def test_every_decision_is_listed_and_says_why() -> None:
+    files = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    listed = re.findall(r"\]\((0\d{3}-[\w-]+\.md)\)", text_of("decisions/index.md"))
+    assert listed == [path.name for path in files]
+    for number, path in enumerate(files, start=1):
+        text = path.read_text()
+        assert text.startswith(f"# {number}. ")
+        for part in ("Context", "Decision", "Figures"):
+            assert f"\n**{part}.**" in text, f"{path.name} has no {part}"
+        assert "**Tried and dropped.**" in text or "**Not chosen" in text, path.name
