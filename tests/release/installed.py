@@ -107,8 +107,9 @@ class Installed:
         with self._serving(port) as process:
             url = f"http://127.0.0.1:{port}"
             wait_for(f"{url}/readyz", process)
-            assert "<title>azaion-engine</title>" in ask(f"{url}/")
-            for file in sorted(set(re.findall(r'(?:src|href)="(?!http|data:|#)([^"]+)"', ask(f"{url}/")))):
+            page = ask(f"{url}/").decode()
+            assert "<title>azaion-engine</title>" in page
+            for file in sorted(set(re.findall(r'(?:src|href)="(?!http|data:|#)([^"]+)"', page))):
                 ask(f"{url}/{file.removeprefix('./')}")
             ask(f"{url}/docs")
             picture = (self.folder / "sample_1.jpg").read_bytes()
@@ -152,11 +153,11 @@ def boxes_of_readme(readme: Path) -> list[dict[str, Any]]:
     return boxes
 
 
-def ask(url: str, body: bytes | None = None) -> str:
-    """Returns the answer's text; raises urllib.error.URLError for any status but 2xx."""
+def ask(url: str, body: bytes | None = None) -> bytes:
+    """Returns the answer's body; raises urllib.error.URLError for any status but 2xx."""
     with urllib.request.urlopen(urllib.request.Request(url, body), timeout=60) as answer:
-        text: str = answer.read().decode()
-    return text
+        content: bytes = answer.read()
+    return content
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 240) -> None:
