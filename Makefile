@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check clean
+.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -156,7 +156,7 @@ openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
 reference: openapi  ## write the pages of docs/ that come from the code and from records anew
 	$(BIN)/python -m docs.generator
 
-docs: $(VENV)/.docs reference  ## the documentation, checked, into build/site: open build/site/index.html
+docs: $(VENV)/.docs  ## the documentation, checked, into build/site: open build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it
@@ -178,6 +178,17 @@ PYTHONS ?=
 
 dist-check: $(VENV)/.lint  ## use the wheel of `make dist` in an empty folder (PYTHONS="python3.10 python3.11 …": on each)
 	$(BIN)/python -m tests.release dist $(foreach python,$(PYTHONS),--python $(python))
+
+licences: $(VENV)/.test  ## write THIRD_PARTY.md: the licences of what an installation brings, with each extra
+	@mkdir -p build
+	$(BIN)/python -m tests.release.licences THIRD_PARTY.md --json build/licences.json
+
+# pip-audit asks PyPI for advisories; --strict ends with 1 where a package could not be looked up.
+audit: .venv-release/.made $(VENV)/.test  ## known weaknesses of the dependencies, and build/sbom.json (CycloneDX)
+	@mkdir -p build
+	$(BIN)/python -m pip freeze --exclude-editable > build/audited.txt
+	.venv-release/bin/pip-audit --requirement build/audited.txt --no-deps --disable-pip --strict \
+		--format cyclonedx-json --output build/sbom.json
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) $(TRITON) .venv-quantize .venv-zoo .venv-peers .venv-pytriton .venv-release build dist *.egg-info deployments/frontends/open_inference/generated/*_pb2.py \

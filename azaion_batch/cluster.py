@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import floor
 
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.settings import EngineChoice
@@ -20,6 +21,13 @@ _OWN_RAY = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """Environment of a Ray of a job's own; Ray reads it when it is imported."""
+
+READS = 2
+"""Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
+WRITES, WRITES_OF_GPU = 1, 8
+"""Parts that are written at once for each worker; one with a GPU makes ten and more a second, and buckets are slow."""
+TASK_CPUS = 1 / 16
+"""Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,8 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
         return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
     most = wanted or len(nodes)
     each_machine = -(-most // len(nodes))
-    # Half a core stays for reading and writing: Ray's counts, not the system's. What others hold is not waited for.
+    # What others hold is not waited for. Room stays for all tasks, by Ray's counts: Ray Data reserves it from the first
+    # stage to the last, and where none is left for writing, no part is written until all is read.
     free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
-    return Workers(most, max(0.25, (free - 0.5) / each_machine), 0, max(1, cores // each_machine), len(nodes))
+    each = max(0.01, floor(256 * (free / each_machine - (READS + WRITES) * TASK_CPUS)) / 256)
+    return Workers(most, each, 0, max(1, cores // each_machine), len(nodes))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.windows import merged, pixels_of, to_windows, windows_of
 from azaion_engine.errors import (
     AzaionError,
@@ -27,7 +27,6 @@ from azaion_engine.errors import (
     reason,
 )
 from azaion_engine.files.sources import Source, pictures_of
-from azaion_engine.scenes.files import SceneDetection
 from azaion_engine.tiling.settings import TilesWish
 
 if TYPE_CHECKING:
@@ -110,11 +109,10 @@ class Detecting:
             averages = read.column("averages")[0].as_py()
             tables = [self._windows(chunk, read.column("about")[0].as_py(), pictures, faults, averages)]
         elif first.kind == "tiled":
-            tables = [self._to_table(self._merged(first, read.column("about")[0].as_py(), pictures[0].as_buffer()))]
+            rows = partial(_loaded, pictures[0].as_buffer(), faults[0].as_py())
+            tables = [self._to_table(self._merged(first, read.column("about")[0].as_py(), rows))]
         elif first.kind == "video":
             tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
-        elif first.kind == "scene":
-            tables = [self._to_table(list(self._scene(first)))]
         else:
             loads = [partial(_loaded, pictures[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults)]
             named = zip(chunk.entries, self._pictures(loads), strict=True)
@@ -137,11 +135,11 @@ class Detecting:
         ]
         return to_windows(chunk, windows, self._pictures(loads, "off"), averages, self._to_table)
 
-    def _merged(self, entry: Entry, about: str, rows: Any) -> list[Answer]:
+    def _merged(self, entry: Entry, about: str, rows: Callable[[], memoryview]) -> list[Answer]:
         """Returns the boxes of a scene of its windows' rows, and an error if there is one."""
         try:
             names = self._detector.names
-            return merged(entry, about, rows, self._settings, names, lambda load: self._pictures([load], "off"))
+            return merged(entry, about, rows(), self._settings, names, lambda load: self._pictures([load], "off"))
         except PictureError as error:
             return [Answer(entry.source, entry.name, error)]
 
@@ -183,20 +181,6 @@ class Detecting:
                 for found in self._each(loads()):
                     item = taken.pop(0)
                     yield Answer(entry.source, item.name, found, item.frame, item.time_s)
-        except (*_OF_THE_WORKER, *_OF_THE_JOB):
-            raise
-        except AzaionError as error:
-            yield Answer(entry.source, entry.name, error)
-
-    def _scene(self, entry: Entry) -> Iterator[Answer]:
-        """Yields the boxes of a scene, and an error if there is one; both where some windows are damaged."""
-        settings = self._settings
-        scenes = SceneDetection(self._detector, settings.detector.tiles, settings.scenes)
-        try:
-            with local_copy(entry) as path:
-                source = Source(str(path), entry.name)
-                for _, found in scenes.answers(source, None, self._classes, self._threads, lambda done, total: None):
-                    yield Answer(entry.source, entry.name, found)
         except (*_OF_THE_WORKER, *_OF_THE_JOB):
             raise
         except AzaionError as error:

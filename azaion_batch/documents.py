@@ -14,8 +14,9 @@ from azaion_batch.job import Job
 from azaion_batch.parts import place_of
 from azaion_batch.reading import Reader
 from azaion_batch.rows import Answer, from_table, names_of
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
+from azaion_batch.windows import open_scene
 from azaion_engine.errors import ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
@@ -99,7 +100,10 @@ def _georeference(
 ) -> Georeference | None:
     if entry.kind == "video":
         return None
-    if entry.kind in ("scene", "tiled") or (entry.kind == "picture" and entry.place.is_local):
+    if entry.kind == "tiled" and not entry.place.is_local:
+        with open_scene(entry.place, None) as scene:
+            return scene.georeference
+    if entry.kind in ("picture", "tiled") and entry.place.is_local:
         with local_copy(entry) as path:
             return locate_item(Item(entry.source, entry.name, path))
     [read] = reader.read([entry])

@@ -12,22 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from azaion_batch.cluster import Workers
+from azaion_batch.cluster import READS, TASK_CPUS, WRITES, WRITES_OF_GPU, Workers
 from azaion_batch.detecting import CALLS, Detecting
 from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
 from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import WindowReader, network_of, shares_of
 from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.model.file import ModelFile
 
-_READS = 2
-"""Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
-_TASK_CPUS = 0.25
-"""Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
 _PASSES = ((CALLS, 2), (1, 1))
 """Chunks at once in a worker, and times that a chunk is tried again after its worker died. A chunk that kills workers
 takes those beside it along: what the first pass leaves out, the second does one by one."""
@@ -151,7 +147,8 @@ def _rows(
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
     reader, writer = reader_of(job), Writer(job.out)
     # Windows are decoded where they are read; without GPUs, the network needs longer for them than that takes.
-    reads = workers.threads if workers.gpus and any(chunk.kind == "windows" for chunk in chunks) else _READS
+    reads = workers.threads if workers.gpus and any(chunk.kind == "windows" for chunk in chunks) else READS
+    writes = WRITES_OF_GPU if workers.gpus else WRITES
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         max_size=workers.most,
@@ -169,7 +166,7 @@ def _rows(
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=ray.data.TaskPoolStrategy(min(len(chunks), reads * workers.most)),
-                num_cpus=_TASK_CPUS,
+                num_cpus=TASK_CPUS,
             )
             .map_batches(
                 Detecting,
@@ -182,7 +179,13 @@ def _rows(
                 num_gpus=workers.gpus,
                 ray_remote_args_fn=partial(dict, max_task_retries=retries),  # Ray Data's own default is for ever
             )
-            .map_batches(writer.__call__, batch_size=1, batch_format="pyarrow", num_cpus=_TASK_CPUS)
+            .map_batches(
+                writer.__call__,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.TaskPoolStrategy(min(len(chunks), writes * workers.most)),
+                num_cpus=TASK_CPUS,
+            )
             .iter_rows()
         )
     return rows

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from azaion_batch.settings import RunSettings, key_of
-from azaion_batch.sources import Entry, Kind
+from azaion_batch.sources.entry import Entry, Kind
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError
 
@@ -24,7 +24,7 @@ WINDOWS = "windows"
 """Folder of the parts whose rows are windows of scenes, which `PARTS` has, or will have, whole."""
 
 _NAME = re.compile("[0-9a-f]{32}")
-_ALONE = ("video", "scene")
+_ALONE = ("video",)
 """Kinds of sources that make a part each: they have many pictures."""
 
 
@@ -34,7 +34,7 @@ class Chunk:
 
     Attributes:
         id: Name of the part, 32 hex digits.
-        entries: The sources, in order, of one kind where that is `video`, `scene`, `tiled` or `windows`.
+        entries: The sources, in order, of one kind where that is `video`, `tiled` or `windows`.
         windows: Names of the chunks with the windows of a `tiled` scene.
     """
 
@@ -82,7 +82,8 @@ def planned(out: Place, key: str) -> list[Chunk]:
                 chunks += [Chunk.from_line(line) for line in place.read().decode().splitlines()]
             except (ValueError, KeyError, TypeError) as error:
                 raise ConfigurationError(f"{place.address} is damaged: {error}; remove it and run again") from error
-    return chunks
+    # Once a scene was detected by one worker: it is planned anew, under the same name.
+    return [chunk for chunk in chunks if str(chunk.kind) != "scene"]
 
 
 def extend(

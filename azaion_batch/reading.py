@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from azaion_batch.plan import Chunk
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import Read, WindowReader
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from azaion_batch.sources import NAMES_KEY
+from azaion_batch.sources.tables import NAMES_KEY
 from azaion_engine.errors import AzaionError, PictureError
 from azaion_engine.results.detections import Detections
 

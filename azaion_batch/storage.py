@@ -6,6 +6,7 @@ without Python's lock.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qs
 
 from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureTooLargeError, quote
@@ -34,6 +35,8 @@ _SECRETS = {
     "json_credentials",
 }
 """Options of pyarrow's file systems that are secrets: the plan of a job has the options of its addresses."""
+_AHEAD = 1 << 20
+"""Bytes that are read from an object at once, where GDAL asks for some kilobytes after each other."""
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -124,6 +127,20 @@ class Place:
         system, base = file_system(self.root)
         return system.open_input_file(f"{base}/{self.path}" if base else self.path)
 
+    def stream(self) -> BinaryIO:
+        """Returns the file as Python's, which reads ahead what `_AHEAD` says; raises OSError."""
+        return io.BufferedReader(self.open(), _AHEAD)
+
+    def stamp(self) -> tuple[int, int]:
+        """Returns size in bytes and time of the last change, in ns, 0 if it is not known; raises OSError."""
+        import pyarrow.fs as pa_fs
+
+        system, base = file_system(self.root)
+        info = system.get_file_info(f"{base}/{self.path}" if base else self.path)
+        if info.type != pa_fs.FileType.File:
+            raise FileNotFoundError(f"no such file: {printable(self.address)!r}")
+        return int(info.size), int(info.mtime_ns or 0)
+
     def write(self, data: bytes) -> None:
         """Writes a whole file, which is there complete or not at all; replaces one of its name.
 
@@ -164,11 +181,7 @@ class Place:
 
     def size(self) -> int:
         """Returns the file's size in bytes; raises OSError if there is none."""
-        system, base = file_system(self.root)
-        info = system.get_file_info(f"{base}/{self.path}" if base else self.path)
-        if info.size is None:
-            raise FileNotFoundError(f"no such file: {printable(self.address)!r}")
-        return int(info.size)
+        return self.stamp()[0]
 
 
 def without_secrets(text: str) -> str:

@@ -1,13 +1,12 @@
-"""Windows: scenes on a disk as rows, a row a window; read by tasks, and merged when all of a scene are there."""
+"""Windows: scenes as rows, a row a window; read by tasks, and merged when all of a scene are there."""
 
 from __future__ import annotations
 
+import atexit
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from azaion_batch.plan import WINDOWS, Chunk
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Entry
+from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
-from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError, reason
 from azaion_engine.model.file import ModelFile
 from azaion_engine.results.detections import Detections
 from azaion_engine.scenes.files import damage
@@ -89,7 +88,7 @@ def shares_of(entry: Entry, settings: BatchSettings, network: tuple[int, int]) -
     """
     count, needed = 1, 0
     try:
-        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+        with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = _windows(scene, settings, network)
             height, width = windows.resampled(next(windows.tiles()))
             needed = windows.total * 3 * height * width
@@ -121,11 +120,7 @@ class WindowReader:
         self._out, self._settings, self._network = out, settings, network
 
     def read(self, chunk: Chunk) -> Read:
-        """Reads a chunk of `windows`, or one with a `tiled` scene.
-
-        Raises:
-            OSError: A part with rows of windows cannot be read.
-        """
+        """Reads a chunk of `windows`, or one with a `tiled` scene; what cannot be read is an error in it."""
         if chunk.kind == "tiled":
             return Read([self._rows(chunk)], json.dumps(self._network))
         pictures: list[bytes | PictureError] = []
@@ -134,9 +129,9 @@ class WindowReader:
         for index, entry in enumerate(chunk.entries):
             average = b""
             try:
-                scene = _open(entry.place.path, self._settings.scenes.bands)
+                scene = _kept(entry.place, self._settings.scenes.bands)
                 average = self._share(scene, index, entry, windows, pictures)
-            except (PictureError, InvalidParameterError):
+            except AzaionError:
                 pass  # no rows: who merges opens it, too, and says why
             averages.append(average)
         return Read(pictures, json.dumps(windows), averages)
@@ -162,8 +157,8 @@ class WindowReader:
             windows.append(Window(index, tile.x, tile.y, tile.width, tile.height, *all_.resampled(tile), empty))
         return b"" if average is None else average.part()
 
-    def _rows(self, chunk: Chunk) -> bytes:
-        """Returns the rows of a scene's windows in Arrow's stream format."""
+    def _rows(self, chunk: Chunk) -> bytes | PictureError:
+        """Returns the rows of a scene's windows in Arrow's stream format, or why they cannot be read."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -171,8 +166,11 @@ class WindowReader:
         [entry] = chunk.entries
         tables = []
         for name in chunk.windows:
-            with (self._out / WINDOWS / f"{name}.parquet").open() as file:
-                table = pq.read_table(file)
+            try:
+                with (self._out / WINDOWS / f"{name}.parquet").open() as file:
+                    table = pq.read_table(file)
+            except (OSError, pa.ArrowException) as error:
+                return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error)}")
             tables.append(table.filter(pc.equal(table["source"], entry.source)))
         table = pa.concat_tables(tables).sort_by([("y", "ascending"), ("x", "ascending")])
         sink = pa.BufferOutputStream()
@@ -265,7 +263,7 @@ def merged(
             rows have.
     """
     try:
-        with Scene.open(entry.place.path, settings.scenes.bands) as scene:
+        with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = _windows(scene, settings, tuple(json.loads(about)))
             return _merged(entry, windows, rows, names, detect)
     except InvalidParameterError as error:  # the file's fault: others may follow the same options
@@ -324,18 +322,33 @@ def _answers(rows: Any) -> Iterator[tuple[tuple[int, int, bytes | None], Answer]
 
 
 def _windows(scene: Scene, settings: BatchSettings, network: tuple[int, int]) -> SceneWindows:
-    return SceneWindows(scene, settings.scenes.options(settings.detector.tiles), network)
+    options = settings.scenes.options(settings.detector.tiles)
+    return SceneWindows(scene, options, network, settings.detector.max_picture_pixels)
 
 
-def _open(path: str, bands: tuple[int, ...] | None) -> Scene:
-    """Returns an open scene, which the process keeps for the next shares; raises PictureError."""
+def open_scene(place: Place, bands: tuple[int, ...] | None) -> Scene:
+    """Opens a scene on a disk or in a bucket.
+
+    Raises:
+        PictureError: It cannot be read.
+        InvalidParameterError: It has no such bands.
+        MissingDependencyError: rasterio is not installed.
+    """
+    if place.is_local:
+        return Scene.open(place.path, bands)
+    return Scene.open_object(place.path, place.stream, bands)
+
+
+def _kept(place: Place, bands: tuple[int, ...] | None) -> Scene:
+    """Returns an open scene, which the process keeps for the next shares; raises as `open_scene`."""
     try:
-        about = os.stat(path)
+        stamp = place.stamp()
     except OSError:
-        return Scene.open(path, bands)  # raises the error
-    return _opened(path, bands, about.st_mtime_ns, about.st_size)
+        return open_scene(place, bands)  # raises the error
+    return _opened(place, bands, stamp)
 
 
 @lru_cache(_SCENES)
-def _opened(path: str, bands: tuple[int, ...] | None, changed: int, size: int) -> Scene:
-    return Scene.open(Path(path), bands)
+def _opened(place: Place, bands: tuple[int, ...] | None, stamp: tuple[int, int]) -> Scene:
+    atexit.register(_opened.cache_clear)  # GDAL cannot close an object's file when Python has ended
+    return open_scene(place, bands)

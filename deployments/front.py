@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from azaion_engine.cuda.gpu import Gpu
 from deployments.access.guard import Guard
 from deployments.reception import Reception
 from deployments.settings import ServiceSettings
 from deployments.watching.log import RequestLog
-from deployments.watching.metrics import ServiceMetrics
+from deployments.watching.metrics import ServiceMetrics, watched_gpu
 from deployments.watching.recent import RecentPictures
 from deployments.watching.record import RequestRecord
 
@@ -33,9 +32,7 @@ class Front(NamedTuple):
         self.metrics.close()
 
 
-def open_front(
-    settings: ServiceSettings, batch_size: int, most_bytes: int, guard: Guard | None, gpu: Gpu | None
-) -> Front:
+def open_front(settings: ServiceSettings, batch_size: int, most_bytes: int, guard: Guard | None) -> Front:
     """Opens what the services of one replica have in common.
 
     Args:
@@ -43,9 +40,8 @@ def open_front(
         batch_size: Pictures of one execution at most, for the metrics.
         most_bytes: Maximum bytes of the bodies of all requests.
         guard: Keys and their limits; `close` closes it.
-        gpu: GPU to watch; None on a CPU.
     """
-    metrics, log = ServiceMetrics(batch_size=batch_size, max_queue=settings.max_queue, gpu=gpu), RequestLog()
+    metrics, log = ServiceMetrics(batch_size=batch_size, max_queue=settings.max_queue, gpu=watched_gpu()), RequestLog()
 
     def request_over(record: RequestRecord) -> None:
         metrics.request_over(record)

@@ -35,7 +35,6 @@ from deployments.front import Front, open_front
 from deployments.model_card import model_card
 from deployments.reception import Reception
 from deployments.settings import VERSION_DIGITS, ServiceSettings
-from deployments.watching.metrics import watched_gpu
 from deployments.watching.stage_times import StageTimes
 
 Converted = TypeVar("Converted")
@@ -86,7 +85,7 @@ class DetectorService:
             self._batcher.close()
             raise
         self.front = front or open_front(
-            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard, watched_gpu()
+            settings, detector.engine.get_batch_size(), detector.decode_memory.limit, guard
         )
         self._metrics = self.front.metrics
         self._batcher.on_batch = partial(self._metrics.batch, detector.engine.name)

@@ -13,15 +13,15 @@ settings.register_profile("untimed", deadline=None)  # another test's load is no
 settings.load_profile("untimed")
 
 
-_FIXTURES_OF_RAY = {"running_serve", "last_ray_ends", "no_ray"}
+_FIXTURES_OF_RAY = {"running_serve", "last_ray_ends"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Marks the modules that start Ray, and runs those first that can share one: others end the shared one."""
+    """Marks the tests that start Ray, and runs the modules first that can share one: others end the shared one."""
     with_ray = {item.module for item in items if _FIXTURES_OF_RAY & {*item.fixturenames} or _starts_ray(item.module)}
     for item in items:
-        if item.module in with_ray:
+        if item.module in with_ray or "no_ray" in item.fixturenames:
             item.add_marker("ray")
     sharing = {item.module for item in items if "running_serve" in item.fixturenames}
     items.sort(key=lambda item: item.module not in sharing)
@@ -42,17 +42,17 @@ def last_ray_ends() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def running_serve(last_ray_ends: None) -> Iterator[RunningServe]:
-    """Serve on a Ray with many logical CPUs and no GPU; its applications are deleted after the module."""
+    """Serve on a Ray with many logical CPUs and no GPU; a module's own applications are deleted after it."""
     from tests.running_serve import serve_on
 
     running = serve_on(num_cpus=32, num_gpus=0)
     yield running
-    running.begin_to_delete()
+    running.end_module()
 
 
 @pytest.fixture
 def no_ray() -> None:
-    """Ends the Ray of earlier modules, which a process started by the test would join."""
+    """Ends the Ray of earlier modules, which a process started by the test would join; marks this test alone."""
     from tests.running_serve import end_ray
 
     end_ray()

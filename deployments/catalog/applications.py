@@ -63,6 +63,11 @@ class ModelState(NamedTuple):
         """Whether a request would be answered: also while other replicas start, fail or are replaced."""
         return self.replicas > 0
 
+    @property
+    def failure(self) -> str:
+        """Why the model cannot be served; empty if it is, or may soon be."""
+        return self.message or "it could not be served" if self.state == "failed" and not self.answers else ""
+
 
 class BuildModel(Protocol):
     """Builds the application of one model."""
@@ -183,11 +188,12 @@ class ModelApplications:
         for name, settings in self.settings.items():
             record_name = self.record_name_of(name)
             configured = Version(model=settings.model, sha256=settings.model_sha256)
-            record = self._records.get(record_name)
-            if record is not None and record.configured != configured and self._state(name, running).answers:
+            record, state = self._records.get(record_name), self._state(name, running)
+            if record is not None and record.configured != configured and state.answers:
                 self.changed[name] = configured
             elif record is None or record.configured != configured:
-                self._records.put(record_name, Record.first(configured, _version_of(settings), record))
+                first = Record.first(configured, _version_of(settings), record, state.failure)
+                self._records.put(record_name, first)
         for name in [name for name in self.settings if name not in self.rare] + sorted(self.rare)[:1]:
             self.deploy_one(name)
         listed = {self.application_of(name) for name in self.settings}

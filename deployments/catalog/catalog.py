@@ -10,7 +10,7 @@ from azaion_engine.errors import quote
 from deployments.catalog.applications import ModelApplications, ModelState
 from deployments.catalog.rollouts import Rollouts, described
 from deployments.errors import ModelUnavailableError, UnknownModelError
-from deployments.multiplexing.model_cache import CacheReport
+from deployments.multiplexing.cache_report import CacheReport
 from deployments.settings import RAW, ServiceSettings
 
 CARD_S = 2.0
@@ -105,7 +105,7 @@ class Catalog:
             "load_s": cached.load_s if cached is not None else None,
             "path": self.applications.route_of(name),
             "replicas": state.replicas,
-            **described(self.rollouts.record_of(name)),
+            **described(self.rollouts.record_of(name), state.failure),
             "card": card,
         }
 

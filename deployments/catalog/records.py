@@ -29,6 +29,7 @@ class Entry(BaseModel):
     message: str = Field("", description="Why it failed.")
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agreed with those of the version before it.")
+    changes: str = Field("", description="Classes that it lacks, adds or numbers anew, against the version before it.")
 
     def now(self, state: EntryState, **told: Any) -> Entry:
         """Returns the entry in another state from now on, with what is told of it."""
@@ -50,18 +51,22 @@ class Record(BaseModel):
     deployments: int = Field(0, description="How often the application was deployed anew for a version.")
 
     @classmethod
-    def first(cls, configured: Version, version: Version, before: Record | None = None) -> Record:
+    def first(cls, configured: Version, version: Version, before: Record | None = None, failure: str = "") -> Record:
         """Returns the record of a model whose application begins with a version.
 
         Args:
             configured: What the configuration names.
             version: The version.
             before: The record of an earlier application.
+            failure: Why the version of that one could not be served; empty if it was.
         """
         entry = Entry(version=version, state="serving", since=_now())
-        history, deployments = (before.history, before.deployments + 1) if before is not None else ((), 0)
+        history = tuple(_ended(each, failure) for each in before.history) if before is not None else ()
+        deployments = before.deployments + 1 if before is not None else 0
         wanted = Wanted(serving=version)
-        return cls(configured=configured, wanted=wanted, history=(*history, entry), deployments=deployments)
+        return cls(
+            configured=configured, wanted=wanted, history=(*history, entry)[-MOST_ENTRIES:], deployments=deployments
+        )
 
     def with_entry(self, entry: Entry, *, new: bool = False, **changed: Any) -> Record:
         """Returns the record with an entry in the place of its version's last one, or behind all others.
@@ -147,6 +152,13 @@ class Records:
     def forget(self, application: str) -> None:
         """Drops the record of an application that is deleted."""
         self._store.put(_name(application), "")
+
+
+def _ended(entry: Entry, failure: str) -> Entry:
+    """Returns an entry of a model's history whose application starts anew with another version."""
+    if entry.state == "serving":
+        return entry.now("failed", message=failure) if failure else entry.now("retired")
+    return entry.now("rolled_back") if entry.state in ("opening", "canary") else entry
 
 
 def _name(application: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from azaion_engine.errors import InvalidParameterError
@@ -155,20 +155,21 @@ class Rollouts:
             await asyncio.sleep(KEEP_S)
             try:
                 states = await asyncio.to_thread(self._applications.states)
-                quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
-                await asyncio.gather(*(self._tell(model) for model in quiet))
+                quiet = {model for model, state in states.items() if state.answers and model not in self._tasks}
+                rare = quiet & self._applications.rare
+                await asyncio.gather(self._keep_rare(rare), *(self._tell(model) for model in quiet - rare))
             except Exception:  # e.g. Serve's controller is being replaced
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
-        self._refuse_if_busy(model)
+        state = (await asyncio.to_thread(self._applications.states))[model]
+        self._refuse_if_busy(model)  # nothing is awaited from here until it is: of two orders one is refused
         record = self.record_of(model)
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
-        entry = record.entry_of(version).now("opening", share=share, message="", comparison="")
-        states = await asyncio.to_thread(self._applications.states)
-        if not states[model].answers:  # nothing serves that could be kept: its application starts anew with it
-            self._put(model, Record.first(record.configured, version, record))
+        entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
+        if not state.answers:  # nothing serves that could be kept: its application starts anew with it
+            self._put(model, Record.first(record.configured, version, record, state.failure))
             await asyncio.to_thread(self._applications.deploy_one, model)
             return
         wanted = Wanted(serving=serving, candidate=version)
@@ -207,7 +208,7 @@ class Rollouts:
                 break
             await asyncio.sleep(LOOK_S)
         record = self.record_of(model)
-        found = {"agreement": reports[0].agreement, "comparison": reports[0].comparison}
+        found = reports[0].model_dump(include={"agreement", "comparison", "changes"})
         if not share:
             self._put(model, record.with_entry(record.entry_of(version).told(**found)))
             await self._switch(model, version)
@@ -257,6 +258,14 @@ class Rollouts:
             return []
         return [Told(*each) for each in told if not isinstance(each, BaseException)]
 
+    async def _keep_rare(self, models: Collection[str]) -> None:
+        """Tells the replicas of models that are rarely used, which may be many, what they serve in one message."""
+        if not models:
+            return
+        serving = {model: self.record_of(model).wanted.serving.id for model in models}
+        handle = self._handle_of(self._applications.application_of(next(iter(models))))
+        await asyncio.wait_for(handle.broadcast("keep", serving).results_async(return_exceptions=True), ANSWER_S)
+
     def _refuse_if_busy(self, model: str) -> None:
         candidate = self.record_of(model).wanted.candidate
         if candidate is not None:
@@ -270,16 +279,23 @@ class Rollouts:
         self._records.put(self._applications.record_name_of(model), record)
 
 
-def described(record: Record) -> dict[str, Any]:
-    """Returns what `/models` tells of a record: the canary and the history, the newest first."""
+def described(record: Record, failure: str = "") -> dict[str, Any]:
+    """Returns what `/models` tells of a record: the canary and the history, the newest first.
+
+    Args:
+        record: Of the model.
+        failure: Why the version that is to serve cannot; empty if it does.
+    """
     canary = record.wanted.candidate if record.wanted.share > 0 else None
     return {
         "version": record.wanted.serving.id,
         "canary": None if canary is None else {"version": canary.id, "share": record.wanted.share},
-        "history": [_entry(entry) for entry in reversed(record.history)],
+        "history": [_entry(entry, failure) for entry in reversed(record.history)],
     }
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry, failure: str) -> dict[str, Any]:
+    if failure and entry.state == "serving":
+        entry = entry.told(state="failed", message=failure)
     told = entry.model_dump(mode="json", exclude={"version", "share"})
     return {"version": entry.version.id, "file": entry.version.model, **told}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Literal, NamedTuple, Protocol
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, NamedTuple, Protocol
 
 from azaion_engine.errors import AzaionError
 from deployments.errors import ModelUnavailableError, OverloadedError
+from deployments.multiplexing.cache_report import CacheReport
+from deployments.multiplexing.memory_bound import MemoryBound, NoBound
 from deployments.service import DetectorService
 
 logger = logging.getLogger("ray.serve")
@@ -24,35 +25,10 @@ AGAIN_S = 60.0
 MOST_RETRY_S = 300
 """Longest Retry-After of a request that did not wait until its model was open, seconds."""
 
+_OUT_OF_MEMORY = re.compile(r"out of memory|could not be allocated|not enough .*memory", re.IGNORECASE)
+"""In messages of CUDA, TensorRT and this library: what is opened would fit if there were less beside it."""
+
 _LONGEST = 500
-
-
-class CacheReport(BaseModel):
-    """One model in one replica."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    state: Literal["loaded", "loading", "not_loaded", "failed"]
-    message: str = Field("", description="Why it failed.")
-    load_s: float | None = Field(None, description="Seconds that opening it took last.")
-    version: str | None = Field(None, description="Of the loaded model.")
-    card: dict[str, Any] | None = Field(None, description="Of the loaded model.")
-
-
-class MemoryBound(Protocol):
-    """Memory that models take together."""
-
-    def excess(self, more: int = 0) -> int:
-        """Returns the bytes in use beyond the bound if there were `more`; 0 or less if they fit. May block."""
-        ...
-
-
-class NoBound:
-    """Memory that is not bounded; the number of models is."""
-
-    def excess(self, more: int = 0) -> int:
-        """Returns 0."""
-        return 0
 
 
 class Held(NamedTuple):
@@ -177,6 +153,10 @@ class ModelCache:
         """The services of the open models."""
         return {entry.service for entry in self._entries.values() if entry.service is not None}
 
+    def versions(self) -> dict[str, str | None]:
+        """Returns the version of each open model."""
+        return {name: entry.service.version for name, entry in self._entries.items() if entry.service is not None}
+
     def reports(self) -> dict[str, CacheReport]:
         """Returns the state of every model."""
         return {name: self._report(entry) for name, entry in self._entries.items()}
@@ -288,12 +268,7 @@ class ModelCache:
         await self._make_room(name, entry.size)
         entry.began = time.monotonic()
         before = await asyncio.to_thread(self._memory.excess)
-        opening = asyncio.get_running_loop().run_in_executor(None, self._open_model, name)
-        try:
-            service = await asyncio.shield(opening)
-        except asyncio.CancelledError:  # the replica ends; the thread does not
-            opening.add_done_callback(_retire_late)
-            raise
+        service = await self._opened(name)
         entry.size = max(0, await asyncio.to_thread(self._memory.excess) - before)
         entry.load_s = time.monotonic() - entry.began
         entry.failure, entry.failed_at = "", -math.inf
@@ -309,6 +284,19 @@ class ModelCache:
         self._on_event(name, "loaded", entry.load_s)
         while await asyncio.to_thread(self._memory.excess) > 0 and await self._evict_one(name, idle=True):
             pass
+
+    async def _opened(self, name: str) -> DetectorService:
+        while True:
+            opening = asyncio.get_running_loop().run_in_executor(None, self._open_model, name)
+            try:
+                return await asyncio.shield(opening)
+            except asyncio.CancelledError:  # the replica ends; the thread does not
+                opening.add_done_callback(_retire_late)
+                raise
+            except Exception as error:  # of the GPU's driver, too, which has errors of its own
+                if not _OUT_OF_MEMORY.search(str(error)) or not await self._evict_one(name):
+                    raise
+                logger.info("the model %s is loaded once more, as another one has made room: %s", name, error)
 
     async def _make_room(self, name: str, size: int) -> None:
         while len(self._open_models()) >= self._most or await asyncio.to_thread(self._memory.excess, size) > 0:

@@ -69,3 +69,4 @@ class Report(BaseModel):
     message: str = Field("", description="Why it failed.")
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agree with those of the version that served.")
+    changes: str = Field("", description="Classes that it lacks, adds or numbers anew.")

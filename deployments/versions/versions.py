@@ -9,6 +9,7 @@ from typing import Protocol
 
 from azaion_engine.errors import AzaionError
 from deployments.service import DetectorService
+from deployments.versions.changes import changes_of
 from deployments.versions.version import Report, Trial, Version, Wanted
 
 logger = logging.getLogger("ray.serve")
@@ -154,7 +155,7 @@ class Versions:
         elif entry.ends is not None:  # it is open still
             entry.ends.cancel()
             entry.ends = None
-            entry.report = Report(state="open", agreement=entry.report.agreement)
+            entry.report = entry.report.model_copy(update={"state": "open", "message": "", "comparison": ""})
             if trial is not None:
                 entry.report = Report(state="opening", agreement=entry.report.agreement)
                 entry.task = asyncio.get_running_loop().create_task(self._open(version, entry, trial))
@@ -167,6 +168,7 @@ class Versions:
             if service is None:
                 opened = await asyncio.to_thread(self._opener.open_beside, version, self.current)
                 service, agreement = opened[0], opened[1]
+            changes = changes_of(self.current.detector, service.detector)
             comparison = await self._compared(service, trial)
         except Exception as error:
             if not isinstance(error, AzaionError):
@@ -180,7 +182,7 @@ class Versions:
             return
         logger.info("the version %s is open after %.1f s", version.id, time.monotonic() - began)
         entry.service = service
-        entry.report = Report(state="open", agreement=agreement, comparison=comparison)
+        entry.report = Report(state="open", agreement=agreement, comparison=comparison, changes=changes)
 
     async def _compared(self, service: DetectorService, trial: Trial | None) -> str:
         if trial is None:

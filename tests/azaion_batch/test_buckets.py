@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import http.client
 import io
+import json
 import os
 import secrets
 import shutil
@@ -23,8 +24,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from azaion_batch.settings import BatchSettings
-from azaion_batch.sources import Search, find_entries
+from azaion_batch import windows
+from azaion_batch.documents import write_document
+from azaion_batch.job import planned_job
+from azaion_batch.settings import BatchSettings, RunSettings
+from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place, file_system
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from azaion_engine.scenes.files import SceneWishes
@@ -170,23 +174,36 @@ def test_patterns_lists_and_parquet_files_in_a_bucket(
     assert [row["error"] for row in rows_in(tmp_path / "out")] == [None] * 5
 
 
-def test_videos_and_scenes_in_a_bucket_are_fetched(
-    run: Run, tmp_path: Path, bucket: tuple[str, str], settings: BatchSettings
+def test_videos_and_scenes_in_a_bucket_are_as_those_on_a_disk(
+    run: Run, tmp_path: Path, bucket: tuple[str, str], settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, options = bucket
     from tests.azaion_engine.files.test_sources import write_video
-    from tests.azaion_engine.scenes.files import noise, write_tiff
+    from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
 
-    video = write_video(tmp_path / "clip.avi")
-    scene = write_tiff(tmp_path / "scene.tif", noise(height=100, width=120))
+    monkeypatch.setattr(windows, "SHARE_BYTES", 3 * 3 * 64 * 64)
+    (tmp_path / "given").mkdir()
+    video = write_video(tmp_path / "given" / "clip.avi")
+    map_ = {"crs": "EPSG:32633", "transform": UTM33}
+    scene = write_tiff(tmp_path / "given" / "scene.tif", noise(height=300, width=400), overviews=(2,), **map_)
+    Place.of(f"{start}/day3/broken.tif{options}").write(b"no TIFF")
     for path in (video, scene):
         Place.of(f"{start}/day3/{path.name}{options}").write(path.read_bytes())
     wishes = SceneWishes(bands=(1,))
     of_scenes = BatchSettings.of(settings.detector, scenes=wishes)
     run([f"{start}/day3{options}"], tmp_path / "out", settings=of_scenes, search=Search(scenes=wishes))
-    rows = rows_in(tmp_path / "out")
-    assert [row["error"] for row in rows] == [None] * 7
+    broken, *rows = rows_in(tmp_path / "out")
+    assert "not a TIFF" in broken["error"]
+    run([tmp_path / "given"], tmp_path / "own", settings=of_scenes, search=Search(scenes=wishes))
+    expected = rows_in(tmp_path / "own")
     assert [row["frame"] for row in rows] == [*range(6), None]
+    for row, own in zip(rows, expected, strict=True):
+        assert (row["boxes"], row["error"], row["name"]) == (own["boxes"], None, own["name"])
+    entries = find_entries([f"{start}/day3{options}"], Search(scenes=wishes))
+    with planned_job(Place.of(str(tmp_path / "out")), of_scenes, RunSettings(), entries) as job:
+        assert job.left == []
+        document = json.loads(Path(write_document(job, "geojson").path).read_text())
+    assert all(one["geometry"] for one in document["features"] if one["properties"]["source"].endswith("scene.tif"))
 
 
 def test_an_empty_prefix_and_a_missing_bucket_say_so(s3: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray
 
-from azaion_batch.cluster import Workers, find_workers, running_ray
+from azaion_batch.cluster import READS, TASK_CPUS, WRITES, Workers, find_workers, running_ray
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.settings import EngineChoice
 
@@ -22,9 +22,9 @@ from azaion_engine.settings import EngineChoice
         ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], "auto", None, Workers(4, 1, 1, 8, 2)),
         ([{"CPU": 16, "GPU": 2}], "auto", 1, Workers(1, 1, 1, 8, 1)),
         ([{"CPU": 16, "GPU": 2}], "auto", 9, Workers(2, 1, 1, 8, 1)),
-        ([{"CPU": 16, "GPU": 2}], "onnx", None, Workers(1, 15.5, 0, 16, 1)),
-        ([{"CPU": 2}], "auto", None, Workers(1, 1.5, 0, 2, 1)),
-        ([{"CPU": 8}, {"CPU": 4}], "auto", 4, Workers(4, 1.75, 0, 2, 2)),
+        ([{"CPU": 16, "GPU": 2}], "onnx", None, Workers(1, 15.8125, 0, 16, 1)),
+        ([{"CPU": 2}], "auto", None, Workers(1, 1.8125, 0, 2, 1)),
+        ([{"CPU": 8}, {"CPU": 4}], "auto", 4, Workers(4, 1.8125, 0, 2, 2)),
     ],
 )
 def test_workers(
@@ -40,7 +40,16 @@ def test_workers(
 
 def test_cores_that_others_hold_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     on_cluster(monkeypatch, [{"CPU": 8}], free=3)
-    assert find_workers("onnx", None).cpus == 2.5
+    assert find_workers("onnx", None).cpus == 2.8125
+
+
+@pytest.mark.parametrize(("cores", "wanted"), [(1, None), (2, 4), (2, 9), (16, 3)])
+def test_beside_the_workers_there_is_room_to_read_and_to_write(
+    cores: int, wanted: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cluster(monkeypatch, [{"CPU": cores}])
+    workers = find_workers("onnx", wanted)
+    assert workers.most * (workers.cpus + (READS + WRITES) * TASK_CPUS) <= cores
 
 
 def test_tensorrt_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from azaion_batch.documents import Document, write_document
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources import Search, find_entries
+from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
 from tests.azaion_batch.conftest import Run, detect_here, lines_of
 from tests.azaion_engine.files.test_sources import write_video

@@ -21,7 +21,7 @@ from azaion_batch.parts import Part, Writer
 from azaion_batch.plan import Chunk
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources import Search, find_entries
+from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.errors import ConfigurationError

@@ -12,7 +12,7 @@ from unittest import mock
 import httpx
 from ray import serve
 
-import deployments.service
+import deployments.front
 from azaion_engine.detector import Detector
 from deployments.access.guard import Guard
 from deployments.access.keys_file import KeysFile
@@ -72,7 +72,7 @@ def replica(
     context = SimpleNamespace(servable_object=None, _deployment_config=limits)
     needs_ray = dict.fromkeys(("ServiceMetrics", "RequestLog", "watched_gpu"), mock.DEFAULT)
     with mock.patch.object(serve, "get_replica_context", return_value=context):
-        with mock.patch.multiple(deployments.service, **needs_ray):
+        with mock.patch.multiple(deployments.front, **needs_ray):
             guard = None
             if chosen.access is not None:
                 guard = Guard(KeysFile(chosen.access.keys_file), chosen.max_queue, LoneQuotas())

@@ -12,8 +12,8 @@ from unittest import mock
 import orjson
 from ray import serve
 
+import deployments.front
 import deployments.multiplexed_deployment as deployment
-import deployments.service
 from azaion_engine.detector import Detector
 from deployments.catalog.records import Records
 from deployments.frontends.forwarded import HttpAnswer, HttpCall
@@ -108,12 +108,13 @@ def multiplexed(
         "RayKeyValue": lambda: store,
         "CacheMetrics": mock.DEFAULT,
     }
+    needs_ray = ("ServiceMetrics", "RequestLog", "watched_gpu")
     with (
         mock.patch.object(serve, "get_replica_context", return_value=context),
         mock.patch.object(serve, "get_multiplexed_model_id", _model.get),
         mock.patch.object(serve, "multiplexed", _multiplexed),
         mock.patch.multiple(deployment, **without_ray),
-        mock.patch.multiple(deployments.service, ServiceMetrics=mock.DEFAULT, RequestLog=mock.DEFAULT),
+        mock.patch.multiple(deployments.front, **dict.fromkeys(needs_ray, mock.DEFAULT)),
     ):
         held = Multiplexed(settings, opener, check, store)
         context.servable_object = held.replica

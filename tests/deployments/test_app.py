@@ -16,6 +16,7 @@ from ray import serve
 
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import ModelFile
+from deployments import deployment
 from deployments.app import build, build_application, build_catalog
 from deployments.deployment import Catalogued
 from deployments.settings import ApplicationSettings, ServiceSettings
@@ -196,3 +197,17 @@ def test_the_replicas_of_all_models_keep_the_limits_of_keys_together(tmp_path: P
     total = sum(deployment.num_replicas for deployment in (*each, rare))
     assert [deployment.init_args[3].replicas for deployment in each] == [total] * 2
     assert rare.init_args[0].all_replicas == total
+
+
+def test_a_replica_asks_the_ledger_of_the_whole_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add_key(tmp_path / "keys.json")
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(deployment, "quotas_of", lambda *given: asked.append(given))
+    replica = SimpleNamespace(app_name="detector.ships.v2")
+    monkeypatch.setattr(serve, "get_replica_context", lambda: replica)
+    settings = ServiceSettings(name="ships.v2", access={"keys_file": str(tmp_path / "keys.json")})
+    for catalogued in (None, Catalogued(2, None, 5)):
+        guard = deployment._open_guard(settings, 3, catalogued)
+        assert guard is not None
+        guard.close()
+    assert asked == [(3,), (5, "detector")]

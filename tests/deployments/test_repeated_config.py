@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from azaion_cli.commands.serve_config import serve_config
+
+from azaion_cli.commands.service.serve_config import serve_config
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [ROOT / "serve_config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]

@@ -88,6 +88,19 @@ def test_every_error_code_is_there() -> None:
     assert codes <= rows_of("reference/errors.md")
 
 
+@pytest.mark.parametrize(
+    ("code", "http", "grpc"),
+    [
+        ("not_a_picture", "415", "INVALID_ARGUMENT"),  # the protocol's own status: body and query are one message
+        ("unauthorized", "401", "UNAUTHENTICATED"),
+        ("execution_failed", "500", "INTERNAL"),
+    ],
+)
+def test_error_has_the_status_of_http_and_grpc(code: str, http: str, grpc: str) -> None:
+    [row] = [line for line in text_of("reference/errors.md").splitlines() if line.startswith(f"| `{code}` |")]
+    assert [cell.strip() for cell in row.split("|")][3:5] == [http, grpc]
+
+
 def test_every_exception_of_the_client_is_there() -> None:
     names = {name for name in azaion_client.__all__ if name.endswith("Error")}
     assert len(names) > 10

@@ -89,7 +89,7 @@ def started(azaion: Cli, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> st
     monkeypatch.setattr("os.execve", lambda *_: None)
     monkeypatch.setattr(preflight, "taken", lambda host, port: False)
     monkeypatch.setattr(throughput, "running_ray", lambda environment: None)
-    monkeypatch.setattr("azaion_cli.commands.serve.running_ray", lambda environment: None)
+    monkeypatch.setattr("azaion_cli.commands.service.serve.running_ray", lambda environment: None)
     return azaion("serve", *arguments).err
 
 

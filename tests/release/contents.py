@@ -13,8 +13,8 @@ from build_backend import GENERATED, PACKAGE
 PACKAGES = ("azaion_batch", "azaion_cli", "azaion_client", "azaion_engine", "deployments")
 BESIDE_PACKAGES = ("configs", "examples")
 ROOT_FILES = {
-    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md", "build_backend.py",
-    "pyproject.toml", "serve_config.yaml",
+    "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md", "SECURITY.md", "THIRD_PARTY.md",
+    "build_backend.py", "pyproject.toml", "serve_config.yaml",
 }  # fmt: skip
 WRITTEN_BY_SETUPTOOLS = {"PKG-INFO", "setup.cfg"}
 

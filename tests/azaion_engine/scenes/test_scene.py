@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -324,3 +326,54 @@ def test_without_rasterio_the_extra_is_named(tmp_path: Path, monkeypatch: pytest
         Scene.open(path)
     with pytest.raises(MissingDependencyError), raster.opened_bytes(path.read_bytes()):
         pass
+
+
+def test_an_object_that_is_no_local_file_is_read_as_one(tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "scene.tif", noise(height=600, width=700), overviews=(2,), compress="deflate")
+    read = 0
+
+    class Counting(io.FileIO):
+        def readall(self) -> bytes:
+            raise AssertionError("only ranges are asked for")
+
+        def readinto(self, buffer: Any) -> int:
+            nonlocal read
+            count = super().readinto(buffer)
+            read += count
+            return count
+
+    with (
+        Scene.open_object("bucket/scene.tif", lambda: io.BufferedReader(Counting(path), 1 << 12)) as scene,
+        Scene.open(path) as own,
+    ):
+        for tile, size in ((Tile(30, 40, 200, 100), None), (Tile(0, 0, 700, 600), (60, 70))):
+            for given, expected in zip(scene.read(tile, size), own.read(tile, size), strict=True):
+                np.testing.assert_array_equal(given, expected)
+        assert scene.overviews == own.overviews
+    assert 0 < read < path.stat().st_size
+
+
+def test_an_object_that_is_no_tiff_or_cannot_be_read_is_refused() -> None:
+    with pytest.raises(UnsupportedPictureError, match="not a TIFF"):
+        Scene.open_object("bucket/scene.tif", lambda: io.BytesIO(b"\x89PNG"))
+    with pytest.raises(UndecodablePictureError, match="damaged"):
+        Scene.open_object("bucket/scene.tif", lambda: io.BytesIO(b"II*\0" + bytes(40)))
+
+    def fail() -> io.BytesIO:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(PictureError, match="cannot be read: Permission denied"):
+        Scene.open_object("bucket/scene.tif", fail)
+
+
+def test_keys_of_aws_in_the_environment_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tiff(tmp_path / "scene.tif", noise(height=60, width=70))
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise AssertionError("rasterio opens a session of boto3")
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setattr("rasterio.session.AWSSession.__init__", refuse)
+    with Scene.open(path) as scene:
+        assert scene.read(Tile(0, 0, 70, 60))[1].all()

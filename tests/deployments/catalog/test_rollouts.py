@@ -203,7 +203,26 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
     run(deployed(held, files[1]))
     assert name_of(held) != before
     assert "b.onnx" in held.serve.running["several.cars"][0]
-    assert states(held)[-1] == ("b", "serving")
+    assert states(held) == [("a", "failed"), ("b", "serving")]
+    assert held.rollouts.record_of("cars").history[0].message == "ModelError: no detector"
+
+
+def test_a_model_that_cannot_be_served_is_not_told_to_serve(held: CataloguedReplica) -> None:
+    record = held.rollouts.record_of("cars")
+    assert described(record)["history"][0]["state"] == "serving"
+    told = described(record, "no detector")["history"][0]
+    assert (told["state"], told["message"]) == ("failed", "no detector")
+
+
+def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, files: list[Path], run: Run) -> None:
+    async def scenario() -> None:
+        orders = [held.rollouts.deploy("cars", str(file)) for file in files[1:]]
+        done = await asyncio.gather(*orders, return_exceptions=True)
+        assert sorted(type(each).__name__ for each in done) == ["InvalidParameterError", "Version"]
+        await settled(held)
+        assert [state for _, state in states(held)] == ["retired", "serving"]
+
+    run(scenario())
 
 
 def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
@@ -285,3 +304,23 @@ def test_a_new_version_of_a_model_that_is_rarely_used_is_deployed_and_rolled_bac
 
     held.begin(with_rare(files[0], tmp_path, rarely_used=True))
     run(scenario())
+
+
+def test_what_many_models_serve_that_are_rarely_used_is_kept_told_in_one_message(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts_module, "KEEP_S", 0.01)
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+
+    async def scenario() -> None:
+        keeping = asyncio.create_task(held.rollouts.keep_told())
+        for _ in range(500):
+            if held.handles["_rarely_used"].kept and held.replicas["cars"][0].told:
+                break
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+
+    run(scenario())
+    version = held.rollouts.record_of("boats").wanted.serving.id
+    assert held.handles["_rarely_used"].kept[0] == {"boats": version, "kites": version}
+    assert not held.handles["_rarely_used"].replicas[0].told

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from azaion_engine.errors import ModelError
+from azaion_engine.errors import ConfigurationError, ModelError
 from deployments.errors import ModelUnavailableError, OverloadedError
 from deployments.multiplexing.model_cache import ModelCache
 
@@ -46,6 +46,7 @@ class Models:
         self.may_open = threading.Event()
         self.may_open.set()
         self.fails: Exception | None = None
+        self.needs_alone = ""
         self.limit = limit
         self.cache = ModelCache(
             "abcd",
@@ -59,6 +60,8 @@ class Models:
     def _open(self, name: str) -> Model:
         self.opened.append(name)
         assert self.may_open.wait(20)
+        if self.needs_alone == name and any(not model.retired for model in self.open.values()):
+            raise ConfigurationError("model: cuMemAlloc failed: out of memory")
         if self.fails is not None:
             raise self.fails
         self.open[name] = Model(name)
@@ -126,6 +129,21 @@ def test_memory_bounds_the_models_too_and_a_known_size_is_made_room_for_before_o
         models.sizes["b"] = 31
         await models.ask("b")
         await until(lambda: models.loaded == "b")  # alone, although it is beyond the bound
+
+    run(scenario())
+
+
+def test_a_model_for_which_the_memory_does_not_suffice_is_opened_when_others_have_made_room(run: Run) -> None:
+    async def scenario() -> None:
+        models = Models(most=4)
+        models.needs_alone = "d"
+        for name in "abd":
+            await models.ask(name)
+        assert models.loaded == "d"
+        assert models.opened == ["a", "b", "d", "d", "d"]
+        models.fails = ConfigurationError("out of memory")
+        with pytest.raises(ModelUnavailableError, match="out of memory"):
+            await models.ask("a")  # not even alone
 
     run(scenario())
 

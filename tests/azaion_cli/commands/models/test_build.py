@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from azaion_cli.exit_codes import ExitCode
-from azaion_engine.engines.tensorrt import installed
 from azaion_engine.plans.manifest import PlanManifest
 from tests.azaion_cli.conftest import Ran, on_terminal
 from tests.azaion_engine.models import make_detector
+from tests.azaion_engine.real_rtx import install_rtx
 
 Cli = Callable[..., Ran]
 
@@ -21,10 +21,7 @@ Cli = Callable[..., Ran]
 @pytest.fixture
 def rtx(monkeypatch: pytest.MonkeyPatch, no_gpu: None) -> Any:
     """The real TensorRT-RTX, without a GPU."""
-    monkeypatch.setattr(installed, "_FLAVOURS", ("tensorrt_rtx",))
-    installed.forget()
-    yield
-    installed.forget()
+    return install_rtx(monkeypatch)
 
 
 def test_builds_once_into_the_cache_that_the_server_reads(azaion: Cli, h200: Any, tiny: Path, tmp_path: Path) -> None:

@@ -252,6 +252,7 @@ def test_what_the_service_would_refuse_is_refused_before_it_starts(
     assert not started
 
 
+@pytest.mark.usefixtures("no_ray")
 @pytest.mark.parametrize(
     ("mode", "listener", "number"),
     [("--throughput", "haproxy", signal.SIGTERM), ("--no-throughput", "ray::ProxyActor", signal.SIGINT)],

@@ -196,6 +196,7 @@ def tuning(folder: Path, model: Path, *options: str) -> Iterator[subprocess.Pope
                 process.send_signal(signal.SIGINT)
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_a_real_tuning_writes_a_configuration_of_what_it_measured(tiny: Path, tmp_path: Path) -> None:
     with tuning(tmp_path, tiny, "--json") as process:
         out, err = process.communicate(timeout=250)
@@ -207,6 +208,7 @@ def test_a_real_tuning_writes_a_configuration_of_what_it_measured(tiny: Path, tm
     assert args == {"model": str(tiny), "engine": "onnx", "cpu_replicas": 1, "batch_size": 1}
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_an_interrupt_leaves_nothing_running_and_shows_what_was_measured(tiny: Path, tmp_path: Path) -> None:
     with tuning(tmp_path, tiny, "--seconds", "3") as process:
         assert process.stderr is not None

@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.schema import ApplicationStatus
 
-from deployments.multiplexing.model_cache import CacheReport
+from deployments.multiplexing.cache_report import CacheReport
 from deployments.settings import ApplicationSettings
 from tests.deployments.access.keys_made import add_key
 from tests.deployments.catalogued import CataloguedReplica, catalog_client, catalogued

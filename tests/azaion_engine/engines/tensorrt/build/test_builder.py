@@ -27,18 +27,16 @@ from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_gpu import install
 from tests.azaion_engine.fakes.fake_modelopt import quantised
 from tests.azaion_engine.models import make_detector
+from tests.azaion_engine.real_rtx import install_rtx
 
 SMALL = BuildOptions(batch_size=2, height=64, width=96)
 
 
 @pytest.fixture
-def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The real TensorRT-RTX, without a GPU; part of the test extra, so its absence is an error."""
-    monkeypatch.setattr(installed, "_FLAVOURS", ("tensorrt_rtx",))
+def rtx(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The real TensorRT-RTX, without a GPU."""
     monkeypatch.setattr(engine_builder, "gpu_available", lambda: False)
-    installed.forget()
-    yield installed.load()
-    installed.forget()
+    return install_rtx(monkeypatch)
 
 
 @pytest.fixture

@@ -1,13 +1,30 @@
-"""GpuMemory: a bound of the memory in use on the GPU of this replica."""
+"""MemoryBound: what limits the memory that loaded models take together: nothing, or the GPU's."""
 
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from azaion_engine.cuda.gpu import Gpu
 from azaion_engine.errors import AzaionError
 
 logger = logging.getLogger("ray.serve")
+
+
+class MemoryBound(Protocol):
+    """Memory that models take together."""
+
+    def excess(self, more: int = 0) -> int:
+        """Returns the bytes in use beyond the bound if there were `more`; 0 or less if they fit. May block."""
+        ...
+
+
+class NoBound:
+    """Memory that is not bounded; the number of models is."""
+
+    def excess(self, more: int = 0) -> int:
+        """Returns 0."""
+        return 0
 
 
 class GpuMemory:

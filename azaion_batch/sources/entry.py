@@ -1,0 +1,85 @@
+"""Entry: one source of a job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from azaion_batch.storage import LOCAL, Place, is_remote, without_secrets
+from azaion_engine.errors import InvalidParameterError, reason
+from azaion_engine.files.names import printable
+from azaion_engine.files.sources import VIDEO_SUFFIXES
+
+Kind = Literal["picture", "video", "tiled", "windows", "row", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One source of a job.
+
+    Attributes:
+        kind: `picture`, `video`, `tiled` (a scene, whose windows are rows), `windows` (a share of these), `row` (of a
+            Parquet file with the pictures' bytes), or `unreadable` (a folder, or what names nothing).
+        source: What names it in the results: path or address; that of a row ends with `#` and its number.
+        place: The file.
+        name: Relative path for outputs.
+        size: Encoded size in bytes of a picture, as far as it is known without reading it; else 0.
+        row: Number of the row in a Parquet file; of a share among those of its scene.
+        column: Column of the bytes in that file.
+        why: Why an `unreadable` one cannot be read.
+        shares: Number of shares that the windows of this one's scene are cut into; 0 for others.
+    """
+
+    kind: Kind
+    source: str
+    place: Place
+    name: str
+    size: int = 0
+    row: int = 0
+    column: str = ""
+    why: str = ""
+    shares: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others: its address as it is, where `source` is a text that every output can hold."""
+        return f"{self.place.address}#{self.row}"
+
+    def to_json(self) -> list[Any]:
+        """Returns it as a JSON-ready list."""
+        place = self.place
+        values = [self.kind, self.source, place.root, place.path, self.name, self.size, self.row, self.column, self.why]
+        return [*values, self.shares] if self.shares else values
+
+    @classmethod
+    def from_json(cls, values: list[Any]) -> Entry:
+        """Makes it of what `to_json` returned."""
+        kind, source, root, path, *others = values
+        return cls(kind, source, Place(root, path), *others)
+
+
+def named_entry(text: str, beside: Place) -> Entry:
+    """Returns the entry of a path in a file, relative to that file; nothing is looked up."""
+    if is_remote(text):
+        place = Place.of(text)
+    elif os.path.isabs(text) and beside.is_local:
+        place = Place(LOCAL, os.path.normpath(text))
+    else:
+        folder = str(PurePosixPath(beside.path).parent)
+        place = Place(beside.root, os.path.normpath(text if folder == "." else f"{folder}/{text}"))
+    suffix = PurePosixPath(place.path).suffix.lower()
+    kind: Kind = "video" if suffix in VIDEO_SUFFIXES else "picture"
+    return Entry(kind, printable(place.address), place, printable(PurePosixPath(place.path).name))
+
+
+def or_unreadable(text: str, entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Yields the entries of one of many sources; if it cannot be read, one that says so: the others are not lost."""
+    try:
+        yield from entries
+    except (InvalidParameterError, OSError, ValueError) as error:
+        why = str(error) if isinstance(error, InvalidParameterError) else f"cannot be read: {reason(error)}"
+        shown = without_secrets(printable(text))
+        yield Entry("unreadable", shown, Place(LOCAL, text), shown, why=why)

@@ -1,0 +1,94 @@
+"""Tables: the rows of Parquet files as entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from azaion_batch.sources.entry import Entry, named_entry, or_unreadable
+from azaion_batch.storage import Place
+from azaion_engine.errors import InvalidParameterError, quote, reason
+from azaion_engine.files.names import printable
+
+PARQUET_SUFFIX = ".parquet"
+NAMES_KEY = b"azaion_names"
+"""Metadata of the Parquet files that jobs write, the class names: such a file is no source."""
+_BYTES = ("bytes", "image", "picture", "content", "data")
+_PATHS = ("path", "uri", "url", "file", "source")
+
+
+def rows_of(place: Place) -> Iterator[Entry]:
+    """Yields an entry for each row of a Parquet file; none for those of a job's own output.
+
+    Taken is the first column of bytes called `bytes`, `image`, `picture`, `content` or `data`, also `bytes` in a struct
+    (`image.bytes`, as Hugging Face's data sets have it), else a column of paths called `path`, `uri`, `url`, `file` or
+    `source`.
+
+    Raises:
+        InvalidParameterError: It has no such column, or is no Parquet file.
+        OSError: It cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with place.open() as file:
+            parquet = pq.ParquetFile(file)
+            schema, count = parquet.schema_arrow, parquet.metadata.num_rows
+            if NAMES_KEY in (schema.metadata or {}):
+                return
+            column, of_bytes = _column(schema, place)
+            texts = None if of_bytes else parquet.read([column]).column(0).to_pylist()
+            size = _mean_size(parquet.metadata, column)
+    except pa.ArrowInvalid as error:
+        raise InvalidParameterError(f"{quote(place.address)} is no Parquet file: {reason(error)}") from error
+    name = PurePosixPath(place.path).stem
+    for number in range(count):
+        if texts is None:
+            source = f"{printable(place.address)}#{number}"
+            yield Entry("row", source, place, f"{name}_{number:06d}.jpg", size, number, column)
+        elif texts[number] is None:
+            source = f"{printable(place.address)}#{number}"
+            yield Entry("unreadable", source, place, f"{name}_{number:06d}", why="the row has no path")
+        else:
+            text = str(texts[number])
+            yield from or_unreadable(text, (named_entry(one, place) for one in [text]))
+
+
+def _mean_size(metadata: Any, column: str) -> int:
+    """Returns the mean size in bytes of a column's values."""
+    total = 0
+    for group in range(metadata.num_row_groups):
+        about = metadata.row_group(group)
+        for index in range(about.num_columns):
+            if about.column(index).path_in_schema == column:
+                total += int(about.column(index).total_uncompressed_size)
+    return total // max(1, int(metadata.num_rows))
+
+
+def _column(schema: Any, place: Place) -> tuple[str, bool]:
+    """Returns the column to read, and whether it holds bytes."""
+    import pyarrow as pa
+
+    for name in (one for one in _BYTES if one in schema.names):
+        kind = _plain_type(schema.field(name).type)
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+            return name, True
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return f"{name}.bytes", True
+    for name in (one for one in _PATHS if one in schema.names):
+        kind = _plain_type(schema.field(name).type)
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            return name, False
+    raise InvalidParameterError(
+        f"{quote(place.address)}: expected a column of bytes ({', '.join(_BYTES)}) or of paths ({', '.join(_PATHS)}), "
+        f"given {', '.join(schema.names)}"
+    )
+
+
+def _plain_type(kind: Any) -> Any:
+    """Returns the type of the values where each is written once."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
