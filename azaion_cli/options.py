@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -11,6 +12,8 @@ import typer
 from azaion_cli.console import show_log
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from azaion_engine.settings import DetectorSettings
 
 
@@ -139,6 +142,21 @@ def checked(kind: Callable[..., Settings], values: dict[str, Any]) -> Settings:
     try:
         return kind(**values)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False)
-        words = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in faults]
-        raise typer.BadParameter("; ".join(words)) from error
+        raise typer.BadParameter("; ".join(faults_of(error, getattr(kind, "model_fields", ())))) from error
+
+
+def faults_of(error: ValidationError, keys: Iterable[str]) -> list[str]:
+    """Returns each fault of settings in words, by the name of its key.
+
+    Args:
+        error: What pydantic found.
+        keys: The keys that there are: one that is like an unknown key is named.
+    """
+    words = []
+    for fault in error.errors(include_url=False, include_context=False):
+        key, says = ".".join(map(str, fault["loc"])), fault["msg"]
+        if fault["type"] == "extra_forbidden":
+            like = get_close_matches(key, keys, 1)
+            says = "there is no such key" + (f"; did you mean {like[0]}?" if like else "")
+        words.append(f"{key}: {says}".lstrip(": "))
+    return words

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from azaion_cli.options import checked
 from azaion_cli.throughput import taken
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 
@@ -55,6 +56,20 @@ def refuse_taken_ports(config: str) -> None:
                 f"port {port} on {host} is taken: another program listens there; end it, or choose another port with "
                 f"{option} or in {block} of the configuration"
             )
+
+
+def refuse_wrong_arguments(config: str) -> None:
+    """Refuses a configuration file whose application has a wrong key or value: Serve would log it and keep waiting.
+
+    Raises:
+        typer.BadParameter: Names the key.
+    """
+    from deployments.settings import ApplicationSettings
+
+    for application in _top(config, "applications", list):
+        if isinstance(application, dict) and application.get("import_path") == "deployments.app:build":
+            arguments = application.get("args")
+            checked(ApplicationSettings, arguments if isinstance(arguments, dict) else {})
 
 
 def open_address(config: str) -> str | None:

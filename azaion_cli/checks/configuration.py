@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from azaion_cli.checks.check import Check
+from azaion_cli.options import faults_of
 
 _BUILDER = "deployments.app:build"
 
@@ -30,10 +31,9 @@ def configuration_check(path: Path) -> Check:
                 if model != "demo" and not Path(model).expanduser().is_file():
                     return Check(name, "problem", f"{path}: there is no file {model}", "correct `model`")
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        keys = import_module("deployments.settings").ApplicationSettings.model_fields
         return Check(
-            name, "problem", f"{path}: {where}: {first['msg']}", "docs/reference/configuration.md has every key"
+            name, "problem", f"{path}: {faults_of(error, keys)[0]}", "docs/reference/configuration.md has every key"
         )
     except (ImportError, OSError, ValueError, TypeError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from azaion_engine.model.file import ModelFile, sample_picture
 from tests.azaion_cli.conftest import Ran
-from tests.docs.blocks import blocks
+from tests.docs.blocks import ROOT, blocks
 from tests.docs.running import Reader, not_printed
 from tests.stand_in import grey_picture
 
@@ -58,6 +59,8 @@ def test_a_block_that_is_not_run_says_why() -> None:
     for block in blocks(*RUN):
         if block.not_run:
             assert block.remark.removeprefix("not run").removeprefix(" here").startswith(": "), f"{block}"
+            for path in re.findall(r"tests/[\w/.]+\w", block.remark):
+                assert (ROOT / path).exists(), f"{block}: {path}"
         else:
             assert str(block.page) in PAGES, f"{block} is neither run nor marked"
 

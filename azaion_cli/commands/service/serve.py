@@ -27,6 +27,7 @@ from azaion_cli.preflight import (
     open_address,
     refuse_taken_ports,
     refuse_unusable_folders,
+    refuse_wrong_arguments,
     require_ray,
 )
 from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
@@ -90,6 +91,7 @@ def serve(
         path = _in_memory(text)
     else:
         path = str(config)
+        refuse_wrong_arguments(path)
     address, number = http_address(path)
     if warning := open_address(path):
         say(warning, "yellow")

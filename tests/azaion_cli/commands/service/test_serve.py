@@ -93,6 +93,26 @@ def test_a_configuration_in_the_folder_is_taken_and_options_replace_it(
     assert "--port" in both.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"confidense": 0.4}, "confidense: there is no such key; did you mean confidence?"),
+        ({"confidence": 4}, "confidence: Input should be less than or equal to 1"),
+        ({"models": {"cars": {"model": "demo", "colour": 1}}}, "models.cars.colour"),
+    ],
+)
+def test_a_file_with_a_wrong_key_or_value_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], tmp_path: Path, arguments: dict[str, Any], told: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    application = {"import_path": "deployments.app:build", "args": arguments}
+    config.write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1"}, "applications": [application]}))
+    ran = azaion("serve", config)
+    assert ran.code == ExitCode.USAGE
+    assert told in ran.err
+    assert started == []
+
+
 def test_ray_starts_in_throughput_mode_and_the_command_says_so(
     azaion: Cli, environments: list[dict[str, str]], tmp_path: Path
 ) -> None:
