@@ -35,6 +35,8 @@ CACHE_BYTES = 1 << 29
 
 _OBJECT = "object.tif"
 """Name of an object for GDAL."""
+_MISSING = "due to missing codec"
+"""What GDAL says of a compression that it was built without (frmts/gtiff/geotiff.cpp)."""
 _PROBE, _PROBED = 32, (0.0, 0.25, 0.5, 0.75, 1.0)
 """Side in pixels of the parts of an overview that tell whether it is empty, and where they lie across and down."""
 
@@ -228,7 +230,12 @@ def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns rasterio's errors into UndecodablePictureError and silences its word on files without a map."""
+    """Turns rasterio's errors into ours and silences its word on files without a map.
+
+    Raises:
+        UnsupportedPictureError: GDAL was built without the file's compression.
+        UndecodablePictureError: Any other error.
+    """
     import warnings
 
     from rasterio._err import CPLE_BaseError
@@ -240,6 +247,12 @@ def translated() -> Iterator[None]:
             yield
         except (RasterioError, CPLE_BaseError, ValueError) as error:
             text = str(error.__cause__ or error)[:QUOTED]
+            if _MISSING in text:
+                codec = text.partition(_MISSING)[2].strip(" .")
+                raise UnsupportedPictureError(
+                    f"the TIFF's compression {codec} is none that the installed GDAL decodes: write it with another "
+                    "one, e.g. gdal_translate -co COMPRESS=DEFLATE"
+                ) from error
             raise UndecodablePictureError(f"the TIFF is damaged or truncated: {text}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.errors import InvalidParameterError, UnsupportedPictureError
+from azaion_engine.errors import InvalidParameterError, UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.readers.stretch import HUGE, find_fills
 from azaion_engine.scenes.georeference import FileGeoreference
 from azaion_engine.scenes.raster import environment, open_file, open_object, overviews_show_scene, translated
@@ -22,6 +23,8 @@ from azaion_engine.tiling.tile import Tile
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
+_JPEG_BITS = 12
+"""Bits a sample of the JPEG variant that most builds of libjpeg leave out."""
 _SAMPLE_PIXELS = 1 << 22
 """Pixels on which the stretch is measured, at most."""
 _LEAST_SAMPLE_PIXELS = 1 << 16
@@ -64,6 +67,12 @@ class Scene:
             structure = dataset.tags(ns="IMAGE_STRUCTURE")
             self._white_is_zero = structure.get("MINISWHITE") == "YES"
             self._bits = int(dataset.tags(self.bands[0], ns="IMAGE_STRUCTURE").get("NBITS", 8))
+            jpeg_12 = "JPEG" in structure.get("COMPRESSION", "") and self._bits == _JPEG_BITS
+        if jpeg_12 and not self._decodes_first_block():
+            raise UnsupportedPictureError(
+                "its JPEG tiles have samples of 12 bits, which the installed GDAL does not decode: write it with "
+                "another compression, e.g. gdal_translate -co COMPRESS=DEFLATE"
+            )
         if np.dtype(self.dtype).kind not in "uif":
             raise UnsupportedPictureError(f"given {self.dtype} samples; accepted are whole numbers and floats")
         self.nodata = None if self._nodata[0] is None else float(self._nodata[0])
@@ -193,6 +202,14 @@ class Scene:
     ) -> None:
         self.close()
 
+    def _decodes_first_block(self) -> bool:
+        """Returns whether the first block can be read; True if a sparse file has left it out."""
+        try:
+            self._samples(Tile(0, 0, 1, 1), (1, 1), "nearest")
+        except UndecodablePictureError:
+            return False
+        return True
+
     def _samples(
         self, tile: Tile, size: tuple[int, int], resampling: str
     ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
@@ -262,13 +279,17 @@ def _chosen(dataset: DatasetReader, bands: Sequence[int] | None) -> tuple[int, .
         if {"red", "green", "blue"} <= set(names):
             return tuple(names.index(name) + 1 for name in ("red", "green", "blue"))
         return (1, 2, 3) if dataset.count >= 3 else (1,)
-    if len(bands) not in (1, 3) or not all(1 <= band <= dataset.count for band in bands):
+    try:
+        numbers = [operator.index(band) for band in bands]
+    except TypeError:
+        numbers = []
+    if len(numbers) not in (1, 3) or not all(1 <= band <= dataset.count for band in numbers):
         raise InvalidParameterError(
             f"bands: expected one number or three, each 1 to {dataset.count}, given {', '.join(map(str, bands))}"
         )
-    if len({dataset.dtypes[band - 1] for band in bands}) > 1:
+    if len({dataset.dtypes[band - 1] for band in numbers}) > 1:
         raise UnsupportedPictureError("the bands have samples of different types")
-    return tuple(bands)
+    return tuple(numbers)
 
 
 def _palette(dataset: DatasetReader, bands: tuple[int, ...]) -> NDArray[np.uint8] | None:

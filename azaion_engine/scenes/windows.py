@@ -49,9 +49,13 @@ class SceneOptions:
         """Checks the lengths.
 
         Raises:
-            InvalidParameterError: A length is not above 0.
+            InvalidParameterError: A length is not above 0, or the minimum is above the maximum.
         """
         check_metres(gsd=self.gsd, scene_gsd=self.scene_gsd, min_metres=self.min_metres, max_metres=self.max_metres)
+        if self.min_metres is not None and self.max_metres is not None and self.min_metres > self.max_metres:
+            raise InvalidParameterError(
+                f"min_metres: expected at most max_metres, given {self.min_metres} and {self.max_metres}"
+            )
 
 
 class EmptyWindowError(PictureError):

@@ -168,6 +168,8 @@ def test_boxes_are_chosen_by_metres(detector: Detector, tmp_path: Path) -> None:
         assert len(detect_scene(detector, scene, options(min_metres=2, max_metres=5)).found) == len(boxes)
         with pytest.raises(InvalidParameterError, match="min_metres: expected metres above 0, given -1"):
             options(min_metres=-1)
+        with pytest.raises(InvalidParameterError, match="min_metres: expected at most max_metres, given 5 and 1"):
+            options(min_metres=5, max_metres=1)
 
 
 @pytest.mark.parametrize("overviews", [(2, 4, 8), ()], ids=["overviews", "none"])

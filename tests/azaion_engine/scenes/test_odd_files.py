@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from azaion_engine.errors import InvalidParameterError, UnsupportedPictureError
 from azaion_engine.scenes.scene import Scene
 from azaion_engine.tiling.tile import Tile
 from tests.azaion_engine.scenes.files import noise, write_tiff
@@ -118,3 +120,34 @@ def test_a_scene_of_one_row_is_averaged_where_it_shrinks(tmp_path: Path) -> None
     samples = np.tile(np.array([0, 40, 80, 200], np.uint8), 256).reshape(1, 1, 1024)
     pixels, _ = read_whole(write_tiff(tmp_path / "a.tif", samples), (1, 256))
     np.testing.assert_array_equal(pixels, 80)
+
+
+def tiff_of(tile: bytes, compression: int, bits: int) -> bytes:
+    """A grey TIFF of one tile of 256 × 256 pixels, encoded already."""
+    values = {256: 256, 257: 256, 258: bits, 259: compression, 262: 1, 277: 1, 322: 256, 323: 256, 325: len(tile)}
+    at = 8 + 2 + 12 * (len(values) + 1) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted({**values, 324: at}.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(values) + 1) + entries + bytes(4) + tile
+
+
+@pytest.mark.parametrize(("compression", "name"), [(50002, "JXL"), (34712, "JP2000"), (12345, "of code 12345")])
+def test_compressions_that_gdal_was_built_without_are_named(tmp_path: Path, compression: int, name: str) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(bytes(100), compression, 8))
+    with pytest.raises(UnsupportedPictureError, match=f"compression {name} is none.*COMPRESS=DEFLATE"):
+        Scene.open(path)
+
+
+def test_jpegs_of_12_bits_are_named(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    grey = np.ascontiguousarray(np.broadcast_to(np.arange(0, 4096, 16, dtype=np.uint16), (256, 256)))
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(imagecodecs.jpeg8_encode(grey, bitspersample=12), 7, 12))
+    with pytest.raises(UnsupportedPictureError, match="samples of 12 bits"):
+        Scene.open(path)
+
+
+@pytest.mark.parametrize("bands", [(1.0,), ("1",), (None, 1, 1)])
+def test_bands_that_are_no_numbers_are_refused(tmp_path: Path, bands: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="one number or three, each 1 to 3"):
+        Scene.open(write_tiff(tmp_path / "a.tif", noise()), bands=bands)
