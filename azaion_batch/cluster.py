@@ -19,6 +19,8 @@ _OWN_RAY = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Else it prints what Ray Data then takes care of, such as a worker that died.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Else it ends processes that are idle for a second, beyond one a core, and reading and writing wait for new ones.
+    "RAY_num_workers_soft_limit": str(max(16, os.cpu_count() or 1)),
 }
 """Environment of a Ray of a job's own; Ray reads it when it is imported."""
 

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from azaion_batch.merging import merged
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
-from azaion_batch.windows import merged, pixels_of, to_windows, windows_of
+from azaion_batch.windows import pixels_of, to_windows, windows_of
 from azaion_engine.errors import (
     AzaionError,
     ConfigurationError,
