@@ -156,7 +156,7 @@ openapi: $(VENV)/.serve  ## write docs/openapi.json anew from the routes
 reference: openapi  ## write the pages of docs/ that come from the code and from records anew
 	$(BIN)/python -m docs.generator
 
-docs: $(VENV)/.docs reference  ## the documentation, checked, into build/site: open build/site/index.html
+docs: $(VENV)/.docs  ## the documentation, checked, into build/site: open build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 smoke: $(VENV)/.serve  ## start `make serve`, ask it the README's question, stop it

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from math import floor
 
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.settings import EngineChoice
@@ -120,8 +121,8 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
         return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
     most = wanted or len(nodes)
     each_machine = -(-most // len(nodes))
-    # What others hold is not waited for. Room stays for all tasks, by Ray's counts: else those that read, which need no
-    # result of others, hold it until all is read, and no part is written before.
+    # What others hold is not waited for. Room stays for all tasks, by Ray's counts: Ray Data reserves it from the first
+    # stage to the last, and where none is left for writing, no part is written until all is read.
     free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
-    each = max(0.01, free / each_machine - (READS + WRITES) * TASK_CPUS)
+    each = max(0.01, floor(256 * (free / each_machine - (READS + WRITES) * TASK_CPUS)) / 256)
     return Workers(most, each, 0, max(1, cores // each_machine), len(nodes))

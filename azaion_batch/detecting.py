@@ -109,7 +109,8 @@ class Detecting:
             averages = read.column("averages")[0].as_py()
             tables = [self._windows(chunk, read.column("about")[0].as_py(), pictures, faults, averages)]
         elif first.kind == "tiled":
-            tables = [self._to_table(self._merged(first, read.column("about")[0].as_py(), pictures[0].as_buffer()))]
+            rows = partial(_loaded, pictures[0].as_buffer(), faults[0].as_py())
+            tables = [self._to_table(self._merged(first, read.column("about")[0].as_py(), rows))]
         elif first.kind == "video":
             tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
         else:
@@ -134,11 +135,11 @@ class Detecting:
         ]
         return to_windows(chunk, windows, self._pictures(loads, "off"), averages, self._to_table)
 
-    def _merged(self, entry: Entry, about: str, rows: Any) -> list[Answer]:
+    def _merged(self, entry: Entry, about: str, rows: Callable[[], memoryview]) -> list[Answer]:
         """Returns the boxes of a scene of its windows' rows, and an error if there is one."""
         try:
             names = self._detector.names
-            return merged(entry, about, rows, self._settings, names, lambda load: self._pictures([load], "off"))
+            return merged(entry, about, rows(), self._settings, names, lambda load: self._pictures([load], "off"))
         except PictureError as error:
             return [Answer(entry.source, entry.name, error)]
 

@@ -17,7 +17,7 @@ from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
-from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
+from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError, reason
 from azaion_engine.model.file import ModelFile
 from azaion_engine.results.detections import Detections
 from azaion_engine.scenes.files import damage
@@ -120,11 +120,7 @@ class WindowReader:
         self._out, self._settings, self._network = out, settings, network
 
     def read(self, chunk: Chunk) -> Read:
-        """Reads a chunk of `windows`, or one with a `tiled` scene.
-
-        Raises:
-            OSError: A part with rows of windows cannot be read.
-        """
+        """Reads a chunk of `windows`, or one with a `tiled` scene; what cannot be read is an error in it."""
         if chunk.kind == "tiled":
             return Read([self._rows(chunk)], json.dumps(self._network))
         pictures: list[bytes | PictureError] = []
@@ -135,7 +131,7 @@ class WindowReader:
             try:
                 scene = _kept(entry.place, self._settings.scenes.bands)
                 average = self._share(scene, index, entry, windows, pictures)
-            except (PictureError, InvalidParameterError):
+            except AzaionError:
                 pass  # no rows: who merges opens it, too, and says why
             averages.append(average)
         return Read(pictures, json.dumps(windows), averages)
@@ -161,8 +157,8 @@ class WindowReader:
             windows.append(Window(index, tile.x, tile.y, tile.width, tile.height, *all_.resampled(tile), empty))
         return b"" if average is None else average.part()
 
-    def _rows(self, chunk: Chunk) -> bytes:
-        """Returns the rows of a scene's windows in Arrow's stream format."""
+    def _rows(self, chunk: Chunk) -> bytes | PictureError:
+        """Returns the rows of a scene's windows in Arrow's stream format, or why they cannot be read."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
@@ -170,8 +166,11 @@ class WindowReader:
         [entry] = chunk.entries
         tables = []
         for name in chunk.windows:
-            with (self._out / WINDOWS / f"{name}.parquet").open() as file:
-                table = pq.read_table(file)
+            try:
+                with (self._out / WINDOWS / f"{name}.parquet").open() as file:
+                    table = pq.read_table(file)
+            except (OSError, pa.ArrowException) as error:
+                return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error)}")
             tables.append(table.filter(pc.equal(table["source"], entry.source)))
         table = pa.concat_tables(tables).sort_by([("y", "ascending"), ("x", "ascending")])
         sink = pa.BufferOutputStream()
@@ -323,7 +322,8 @@ def _answers(rows: Any) -> Iterator[tuple[tuple[int, int, bytes | None], Answer]
 
 
 def _windows(scene: Scene, settings: BatchSettings, network: tuple[int, int]) -> SceneWindows:
-    return SceneWindows(scene, settings.scenes.options(settings.detector.tiles), network)
+    options = settings.scenes.options(settings.detector.tiles)
+    return SceneWindows(scene, options, network, settings.detector.max_picture_pixels)
 
 
 def open_scene(place: Place, bands: tuple[int, ...] | None) -> Scene:

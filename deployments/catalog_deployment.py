@@ -9,7 +9,7 @@ from ray import serve
 
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from deployments.access.guard import Guard
-from deployments.access.keys_file import KeysFile
+from deployments.access.keys_file import watched_keys
 from deployments.access.quotas import LoneQuotas
 from deployments.catalog.applications import BuildModel, BuildRareModels, ModelApplications, RayServe
 from deployments.catalog.catalog import Catalog
@@ -44,9 +44,7 @@ class CatalogDeployment:
         keep_internal_on_loopback()
         guard = None
         if settings.access is not None:
-            keys = KeysFile(settings.access.keys_file)
-            keys.watch()
-            guard = Guard(keys, settings.max_queue, LoneQuotas())
+            guard = Guard(watched_keys(settings.access.keys_file), settings.max_queue, LoneQuotas())
         name = serve.get_replica_context().app_name
         records = Records(RayKeyValue())
         applications = ModelApplications(settings, build, name, _route_prefix(name), RayServe(), records, build_rare)

@@ -18,7 +18,7 @@ from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import freeze_garbage, switch_threads_quickly
 from deployments.access.guard import Guard
-from deployments.access.keys_file import KeysFile
+from deployments.access.keys_file import watched_keys
 from deployments.access.ledger_actor import quotas_of
 from deployments.answer import Answer, RowAnswer
 from deployments.catalog.records import RayKeyValue, Records
@@ -230,8 +230,7 @@ def _wanted_version(configured: Version) -> Version:
 def _open_guard(settings: ServiceSettings, replicas: int, catalogued: Catalogued | None) -> Guard | None:
     if settings.access is None:
         return None
-    keys = KeysFile(settings.access.keys_file)
-    keys.watch()
+    keys = watched_keys(settings.access.keys_file)  # first: without them nothing else is opened
     if catalogued is None:
         quotas = quotas_of(replicas)
     else:  # a key's limits hold for all models together

@@ -15,7 +15,7 @@ from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import switch_threads_quickly
 from deployments.access.guard import Guard
-from deployments.access.keys_file import KeysFile
+from deployments.access.keys_file import watched_keys
 from deployments.access.ledger_actor import quotas_of
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
@@ -177,17 +177,22 @@ class MultiplexedDeployment:
             The version that is served from now on, and how far each is, as `Versions.follow`.
         """
         serving = wanted.serving.id
-        report = self._cache.reports()[model]
-        stale = report.version is not None and report.version != serving
-        if stale or self._wanted.get(model, serving) != serving:
-            self._begin(self._cache.drop(model, keep=serving))
-        self._wanted[model] = serving
+        await self.keep({model: serving})
         reports = {serving: Report(state="open")}
         if wanted.candidate is not None:
             reports[wanted.candidate.id] = self._checked(model, wanted.candidate)
         else:
             self._checks = {key: each for key, each in self._checks.items() if key[0] != model}
         return serving, reports
+
+    async def keep(self, serving: Mapping[str, str]) -> None:
+        """Closes models of other versions than those that are to serve; model → version."""
+        loaded = self._cache.versions()
+        for model, version in serving.items():
+            stale = loaded.get(model) not in (None, version)
+            if stale or self._wanted.get(model, version) != version:  # what could not be loaded is tried anew, too
+                self._begin(self._cache.drop(model, keep=version))
+            self._wanted[model] = version
 
     async def check_health(self) -> None:
         """Raises an error if an engine can never run again, so that Ray replaces this replica."""
@@ -251,6 +256,5 @@ def _open_guard(rare: RareModels, service: str) -> Guard | None:
     settings = rare.replicas
     if settings.access is None:
         return None
-    keys = KeysFile(settings.access.keys_file)
-    keys.watch()
+    keys = watched_keys(settings.access.keys_file)
     return Guard(keys, settings.max_queue, quotas_of(rare.all_replicas, service), asked_model)

@@ -58,7 +58,7 @@ class OnnxEngine(InferenceEngine):
         self.info = ModelInfo.from_onnx(model_bytes)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
-        # Spinning idle threads would take cores from decoding and HTTP (benchmarks/README.md).
+        # Spinning idle threads would take cores from decoding and HTTP (docs/decisions/0015).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about unused initialisers are of no use here
         if self.info.suppression is not None:

@@ -10,14 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.files.names import printable
+from azaion_engine.files.polygons import polygon
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import Writer
 from azaion_engine.results.detections import Detections
 
 _LONGEST_EDGE = 256.0
-"""Longest edge in pixels that is one line: a map's lines are curved in WGS84, by less than half a pixel over this."""
-_DIGITS = 9
-"""Decimals of a degree: a tenth of a millimetre, since half a pixel of a drone's picture may be few millimetres."""
+"""Longest edge in pixels that is one line: a map's lines are curved in WGS84."""
+_MOST_BEND = 0.25
+"""Pixels by which a line of longitude and latitude may leave the edge. Near a pole the meridians' convergence bends it:
+over a length L the bearing turns by the difference of longitude times the sine of the latitude (Snyder, USGS 1395, on
+convergence), which makes a sagitta of an eighth of their product."""
+_MOST_STEP, _LEAST_EDGE, _MOST_REFINING = 45.0, 0.5, 16
+"""Degrees of longitude from a point to the next one, pixels of an edge that is split no more, and rounds of it."""
 
 
 class Georeference(Protocol):
@@ -92,8 +97,8 @@ class GeoJson(Writer):
 def geometries(found: Detections, georeference: Georeference | None) -> list[dict[str, Any] | None]:
     """Returns the geometry of each box, a polygon or a multipolygon in WGS84; None for one without a place.
 
-    An oriented box is its own polygon. A box across the antimeridian is cut there (RFC 7946, section 3.1.9); one around
-    a pole is not supported and has no meaning.
+    An oriented box is its own polygon. A box across the antimeridian is cut there, and one around a pole reaches
+    it: see `polygons`.
 
     Args:
         found: Boxes of a picture.
@@ -105,28 +110,44 @@ def geometries(found: Detections, georeference: Georeference | None) -> list[dic
         corners = found.corners.astype(np.float64)
     else:
         corners = found.boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].astype(np.float64).reshape(-1, 4, 2)
-    rings = [_outline(one) for one in corners]
-    places = georeference.to_wgs84(np.concatenate(rings))
-    ends = np.cumsum([len(ring) for ring in rings])
-    return [polygon(ring) for ring in np.split(places, ends[:-1])]
+    outlines = [_outline(one) for one in corners]
+    points = np.concatenate(outlines)
+    places = georeference.to_wgs84(points)
+    ends = np.cumsum([len(outline) for outline in outlines])
+    following = np.arange(1, len(points) + 1)
+    following[ends - 1] = ends - [len(outline) for outline in outlines]
+    bent = np.logical_or.reduceat(_bends(points, places, following), np.concatenate([[0], ends[:-1]]))
+    rings = np.split(places, ends[:-1])
+    for index in np.flatnonzero(bent):
+        rings[index] = _refined(outlines[index], rings[index], georeference)
+    return [polygon(ring) for ring in rings]
 
 
-def polygon(ring: NDArray[np.float64]) -> dict[str, Any] | None:
-    """Returns the geometry of a ring of longitude and latitude, `[n, 2]`, not closed; None if a point is NaN."""
-    if not np.isfinite(ring).all():
-        return None
-    ring = ring.copy()
-    if np.ptp(ring[:, 0]) > 180:  # the short way round crosses the antimeridian
-        ring[ring[:, 0] < 0, 0] += 360
-    if _area(ring) < 0:
-        ring = ring[::-1]  # the outer ring runs counterclockwise: RFC 7946, section 3.1.6
-    if (ring[:, 0] <= 180).all():
-        return {"type": "Polygon", "coordinates": [_closed(ring)]}
-    west, east = _cut(ring, 180.0, -1), _cut(ring, 180.0, 1) - [360.0, 0.0]
-    parts = [[_closed(part)] for part in (west, east) if len(part) >= 3 and _area(part) > 0]
-    if len(parts) == 1:
-        return {"type": "Polygon", "coordinates": parts[0]}
-    return {"type": "MultiPolygon", "coordinates": parts}
+def _bends(points: NDArray[np.float64], places: NDArray[np.float64], following: NDArray[Any]) -> NDArray[np.bool_]:
+    """Returns which edges of outlines, from each point to the following one, are no line of longitude and latitude."""
+    lengths = np.hypot(*(points[following] - points).T)
+    jumps = np.abs(places[following, 0] - places[:, 0])
+    steps = np.abs((jumps + 180) % 360 - 180)
+    bend = lengths * np.radians(steps) * np.abs(np.sin(np.radians(places[:, 1]))) / 8
+    # Half the world in one edge looks like the other half.
+    wide = (steps > _MOST_STEP) | ((jumps > _MOST_STEP) & (lengths > 16))
+    split: NDArray[np.bool_] = ((bend > _MOST_BEND) | wide) & (lengths > _LEAST_EDGE)
+    return split
+
+
+def _refined(
+    points: NDArray[np.float64], places: NDArray[np.float64], georeference: Georeference
+) -> NDArray[np.float64]:
+    """Halves the edges of an outline until all are lines of longitude and latitude; returns the longer ring."""
+    for _ in range(_MOST_REFINING):
+        following = np.roll(np.arange(len(points)), -1)
+        [split] = _bends(points, places, following).nonzero()
+        if not len(split) or not np.isfinite(places).all():
+            break
+        middles = (points[split] + points[following[split]]) / 2
+        places = np.insert(places, split + 1, georeference.to_wgs84(middles), axis=0)
+        points = np.insert(points, split + 1, middles, axis=0)
+    return places
 
 
 def _outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -141,27 +162,3 @@ def _outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
             for first, second, count in zip(corners, nexts, pieces.tolist(), strict=True)
         ]
     )
-
-
-def _area(ring: NDArray[np.float64]) -> float:
-    """Returns twice the signed area of a ring; above 0 if it runs counterclockwise."""
-    x, y = (ring - ring[:1]).T  # first moved near 0, where small boxes keep their digits
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
-
-
-def _cut(ring: NDArray[np.float64], meridian: float, side: int) -> NDArray[np.float64]:
-    """Returns the part of a ring west (-1) or east (1) of a meridian: Sutherland and Hodgman's clipping."""
-    kept: list[NDArray[np.float64]] = []
-    for point, following in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        before, after = side * (point[0] - meridian), side * (following[0] - meridian)
-        if before >= 0:
-            kept.append(point)
-        if before * after < 0:
-            share = before / (before - after)
-            kept.append(np.array([meridian, point[1] + share * (following[1] - point[1])]))
-    return np.array(kept).reshape(-1, 2)
-
-
-def _closed(ring: NDArray[np.float64]) -> list[list[float]]:
-    points: list[list[float]] = np.round(ring, _DIGITS).tolist()
-    return [*points, points[0]]

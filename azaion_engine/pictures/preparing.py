@@ -37,7 +37,7 @@ HERE_BYTES, HERE_PIXELS = 16 * 1024, 256 * 256
 """Largest JPEG that is decoded where it comes in: its bytes, and its pixels and the network's together.
 
 Decoding it takes as long as handing it to a thread and back. Both limits count, because a picture of any other kind can
-claim any number of pixels in a few bytes. Figures: benchmarks/README.md, Special paths.
+claim any number of pixels in a few bytes. Figures: docs/decisions/0008.
 """
 
 

@@ -64,11 +64,12 @@ def detect_scene(
         progress: Called after each window with the number of windows done and of all.
 
     Raises:
-        InvalidParameterError: Metres are asked for and the scene's are not known, or there would be too many windows.
+        InvalidParameterError: Metres are asked for and the scene's are not known, or the windows would be too many or
+            too large.
         UndecodablePictureError: The sample on which the stretch is measured is damaged.
         AzaionError: The engine failed.
     """
-    windows = SceneWindows(scene, options, detector.engine.get_input_shape())
+    windows = SceneWindows(scene, options, detector.engine.get_input_shape(), detector.limits.max_pixels)
     average = windows.average()
     scene.stretch()  # measured once, before threads ask for it
     taken: deque[Tile] = deque()  # by the pipeline, not answered yet

@@ -140,3 +140,20 @@ def metres_per_degree(latitude: float) -> tuple[float, float]:
     parallel = _SEMI_MAJOR / math.sqrt(shrink) * math.cos(phi)
     meridian = _SEMI_MAJOR * (1 - squared) / shrink**1.5
     return math.radians(parallel), math.radians(meridian)
+
+
+def on_ellipsoid(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the points of WGS84's ellipsoid in space, `[n, 3]` in metres from the earth's centre.
+
+    The method is EPSG's 9602, geographic to geocentric (IOGP 373-7-2, section 4.1.1), at height 0.
+
+    Args:
+        places: Longitude and latitude `[n, 2]`, in degrees.
+    """
+    squared = _FLATTENING * (2 - _FLATTENING)  # of the eccentricity
+    longitude, latitude = np.radians(places).T
+    normal = _SEMI_MAJOR / np.sqrt(1 - squared * np.sin(latitude) ** 2)
+    axial = normal * np.cos(latitude)
+    return np.stack(
+        [axial * np.cos(longitude), axial * np.sin(longitude), normal * (1 - squared) * np.sin(latitude)], axis=1
+    )

@@ -35,6 +35,9 @@ CACHE_BYTES = 1 << 29
 
 _OBJECT = "object.tif"
 """Name of an object for GDAL."""
+_PROBE, _PROBED = 32, (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Side in pixels of the parts of an overview that tell whether it is empty, and where they lie across and down."""
+
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OPTIONS = {
     # Files beside the picture (.ovr, .msk, .aux.xml, .tfw) are not read: the picture alone decides what its answer is.
@@ -87,11 +90,12 @@ def import_rasterio() -> Any:
     return import_extra("rasterio", "rasterio, which reads scenes and maps,", "pip install 'azaion-engine[geo]'")
 
 
-def open_file(path: Path) -> DatasetReader:
+def open_file(path: Path, overviews: bool = True) -> DatasetReader:
     """Opens a TIFF file; reads its first directory and no pixel.
 
     Args:
         path: A local file. GDAL's virtual paths and URLs are none.
+        overviews: Whether its internal overviews are used.
 
     Raises:
         PictureError: No such file, or not a TIFF.
@@ -108,11 +112,11 @@ def open_file(path: Path) -> DatasetReader:
         raise PictureError("cannot be read: it is no local file")
     if not is_tiff(local):
         raise UnsupportedPictureError("not a TIFF; scenes are read from TIFF, BigTIFF, GeoTIFF and COG")
-    dataset = _open(local)
+    dataset = _open(local, overviews)
     try:
         if dataset.compression is None and dataset.block_shapes[0] == dataset.shape:
             dataset.close()
-            dataset = _open(local, **_AS_LINES)
+            dataset = _open(local, overviews, **_AS_LINES)
         check_layout(dataset)
     except BaseException:
         dataset.close()
@@ -120,13 +124,14 @@ def open_file(path: Path) -> DatasetReader:
     return dataset
 
 
-def open_object(open_: Callable[[], BinaryIO]) -> DatasetReader:
+def open_object(open_: Callable[[], BinaryIO], overviews: bool = True) -> DatasetReader:
     """Opens a TIFF that is no local file, such as an object in a bucket; reads its first directory and no pixel.
 
     GDAL reads the ranges that it needs, and nothing else through the function: no files beside it.
 
     Args:
         open_: Opens it for reading; called more than once, from any thread.
+        overviews: Whether its internal overviews are used.
 
     Raises:
         PictureError: It cannot be read, or is not a TIFF.
@@ -149,7 +154,7 @@ def open_object(open_: Callable[[], BinaryIO]) -> DatasetReader:
     if head not in _SIGNATURES:
         raise UnsupportedPictureError("not a TIFF; scenes are read from TIFF, BigTIFF, GeoTIFF and COG")
     with environment(), translated():
-        dataset: DatasetReader = rasterio.open(_OBJECT, driver="GTiff", opener=opener)
+        dataset: DatasetReader = rasterio.open(_OBJECT, driver="GTiff", opener=opener, **_wanted(overviews))
     try:
         check_layout(dataset)
     except BaseException:
@@ -158,13 +163,49 @@ def open_object(open_: Callable[[], BinaryIO]) -> DatasetReader:
     return dataset
 
 
-def _open(path: Path, **options: str) -> DatasetReader:
+def _open(path: Path, overviews: bool, **options: str) -> DatasetReader:
     rasterio = import_rasterio()
     with path.open("rb") as file, environment(**options), translated():
         # rasterio takes names in UTF-8 only; for others the open file has a name, by which GDAL opens it anew.
         name = str(path) if printable(path) == str(path) else f"/proc/self/fd/{file.fileno()}"
-        dataset: DatasetReader = rasterio.open(name, driver="GTiff")
+        dataset: DatasetReader = rasterio.open(name, driver="GTiff", **_wanted(overviews))
     return dataset
+
+
+def _wanted(overviews: bool) -> dict[str, str]:
+    return {} if overviews else {"OVERVIEW_LEVEL": "NONE"}
+
+
+def overviews_show_scene(dataset: DatasetReader) -> bool:
+    """Returns whether the overviews have something of the scene; True without any.
+
+    Some writers leave them empty (`gdaladdo -r none`): the scene would be black where it is shrunk. Where the smallest
+    one has only one value and the scene has others, or it cannot be read, they show nothing.
+    """
+    from rasterio.windows import Window
+
+    with environment():
+        factors = dataset.overviews(1)
+        if not factors:
+            return True
+        side = _PROBE * max(factors)
+        width, height = min(side, dataset.width), min(side, dataset.height)
+        places = [
+            (int((dataset.width - width) * x), int((dataset.height - height) * y)) for y in _PROBED for x in _PROBED
+        ]
+    try:
+        with environment(), translated():
+            small = [dataset.read(1, window=Window(x, y, width, height), out_shape=(_PROBE, _PROBE)) for x, y in places]
+            if any((part != small[0][0, 0]).any() for part in small):
+                return True
+    except UndecodablePictureError:
+        return False
+    try:
+        with environment(), translated():
+            whole = [dataset.read(1, window=Window(x, y, min(_PROBE, width), min(_PROBE, height))) for x, y in places]
+    except UndecodablePictureError:
+        return True  # whoever reads the scene tells it
+    return all((part == small[0][0, 0]).all() for part in whole)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.geojson import Georeference
 from azaion_engine.results.detections import Detections
-from azaion_engine.scenes.georeference import metres_per_degree
+from azaion_engine.scenes.georeference import on_ellipsoid
 
 _STEP = 50.0
 """Pixels from the centre at which the scale is measured: a projection's own rounding, some micrometres, is nothing."""
@@ -16,8 +16,9 @@ _STEP = 50.0
 def ground_sampling_distance(georeference: Georeference, width: int, height: int) -> float | None:
     """Returns metres per pixel at a picture's centre; None if the centre has no place on the map.
 
-    The centre's neighbours are taken to WGS84 and their distance on the ellipsoid is measured, so that a map's own
-    scale (Mercator's grows with the latitude), its unit (feet, degrees) and its rotation need no rules of their own.
+    The centre's neighbours are taken to WGS84's ellipsoid in space, where their distance is measured, so that a map's
+    own scale (Mercator's grows with the latitude), its unit (feet, degrees), its rotation, the poles and the
+    antimeridian need no rules of their own.
 
     Args:
         georeference: The map.
@@ -29,15 +30,12 @@ def ground_sampling_distance(georeference: Georeference, width: int, height: int
     """
     x, y = width / 2, height / 2
     step = min(_STEP, x, y)
-    points = [[x - step, y], [x + step, y], [x, y - step], [x, y + step], [x, y]]
+    points = [[x - step, y], [x + step, y], [x, y - step], [x, y + step]]
     places = georeference.to_wgs84(np.array(points, np.float64))
     if not np.isfinite(places).all():
         return None
-    across, down = places[1] - places[0], places[3] - places[2]
-    scale = np.array(metres_per_degree(float(places[4, 1])))
-    # A pixel beside the antimeridian has neighbours on both sides of it.
-    sides = [((side + 180) % 360 - 180) * scale / (2 * step) for side in (across, down)]
-    area = abs(float(sides[0][0] * sides[1][1] - sides[0][1] * sides[1][0]))
+    left, right, upper, lower = on_ellipsoid(places)
+    area = float(np.linalg.norm(np.cross((right - left) / (2 * step), (lower - upper) / (2 * step))))
     return float(np.sqrt(area)) if area > 0 else None
 
 
@@ -67,5 +65,5 @@ def of_size(found: Detections, metres: float, least: float | None, most: float |
     if least is most is None:
         return found
     sides = found.boxes[:, 2:] - found.boxes[:, :2] if found.oriented is None else found.oriented[:, 2:4]
-    longer = sides.max(axis=1, initial=0) * metres
+    longer = sides.max(axis=1, initial=0).astype(np.float64) * metres
     return found.only((longer >= (least or 0)) & (longer <= (float("inf") if most is None else most)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import InvalidParameterError, UnsupportedPictureError
+from azaion_engine.pictures.readers.stretch import HUGE, find_fills
 from azaion_engine.scenes.georeference import FileGeoreference
-from azaion_engine.scenes.raster import environment, open_file, open_object, translated
+from azaion_engine.scenes.raster import environment, open_file, open_object, overviews_show_scene, translated
 from azaion_engine.scenes.stretching import Stretch
 from azaion_engine.tiling.tile import Tile
 
@@ -57,6 +59,7 @@ class Scene:
             flags = {flag.name for band in self.bands for flag in dataset.mask_flag_enums[band - 1]}
             self._has_mask = bool(flags & {"per_dataset", "alpha"})
             self._nodata = [_of_type(dataset.nodatavals[band - 1], self.dtype) for band in self.bands]
+            self._fills: tuple[np.generic, ...] = ()  # values that mean nodata although no tag says so
             self._block = dataset.block_shapes[self.bands[0] - 1]
             structure = dataset.tags(ns="IMAGE_STRUCTURE")
             self._white_is_zero = structure.get("MINISWHITE") == "YES"
@@ -68,9 +71,10 @@ class Scene:
 
     @classmethod
     def open(cls, path: str | Path, bands: Sequence[int] | None = None) -> Scene:
-        """Opens a TIFF, BigTIFF, GeoTIFF or COG; reads no pixel.
+        """Opens a TIFF, BigTIFF, GeoTIFF or COG; reads no pixels but some of the overviews'.
 
-        Files beside it (`.ovr`, `.msk`, `.tfw`, `.aux.xml`) are not read.
+        Files beside it (`.ovr`, `.msk`, `.tfw`, `.aux.xml`) are not read. Overviews that are empty or damaged are not
+        used.
 
         Args:
             path: A local file.
@@ -84,7 +88,7 @@ class Scene:
             MissingDependencyError: rasterio is not installed.
         """
         path = Path(path)
-        return cls._of(path, open_file(path), bands)
+        return cls._of(path, partial(open_file, path), bands)
 
     @classmethod
     def open_object(cls, name: str, open_: Callable[[], BinaryIO], bands: Sequence[int] | None = None) -> Scene:
@@ -101,11 +105,15 @@ class Scene:
             InvalidParameterError: The file has no such bands.
             MissingDependencyError: rasterio is not installed.
         """
-        return cls._of(Path(name), open_object(open_), bands)
+        return cls._of(Path(name), partial(open_object, open_), bands)
 
     @classmethod
-    def _of(cls, path: Path, dataset: DatasetReader, bands: Sequence[int] | None) -> Scene:
+    def _of(cls, path: Path, open_: Callable[..., DatasetReader], bands: Sequence[int] | None) -> Scene:
+        dataset = open_()
         try:
+            if not overviews_show_scene(dataset):
+                dataset.close()
+                dataset = open_(overviews=False)
             with translated():
                 return cls(path, dataset, bands)
         except BaseException:
@@ -129,7 +137,8 @@ class Scene:
         if size is None:
             size = tile.height, tile.width
         stretch = self.stretch()
-        samples, valid = self._samples(tile, size, "average" if size[0] < tile.height else "bilinear")
+        shrinks = size[0] < tile.height or size[1] < tile.width
+        samples, valid = self._samples(tile, size, "average" if shrinks else "bilinear")
         if self._palette is not None:
             samples = np.ascontiguousarray(self._palette[samples[0]].transpose(2, 0, 1))
         picture = stretch.apply(samples, None if valid.all() else valid)
@@ -157,13 +166,18 @@ class Scene:
             UndecodablePictureError: The sample is damaged.
         """
         if self._stretch is None:
-            if self.dtype == "uint8" and (self._bits == 8 or self._palette is not None):
+            if self._palette is not None or (self.dtype == "uint8" and self._bits == 8):
                 self._stretch = Stretch()
             elif self.dtype == "uint8":  # fewer bits: all of them count
                 bands = len(self.bands)
                 self._stretch = Stretch(np.zeros(bands), np.full(bands, 2.0**self._bits - 1))
             else:
-                self._stretch = Stretch.of_sample(*self._sample())
+                samples, valid = self._sample()
+                if not self._has_mask and all(value is None for value in self._nodata):
+                    fills = find_fills(samples[:, valid], None)
+                    self._fills = tuple(np.dtype(self.dtype).type(fill) for fill in fills)
+                    valid &= self._has_data(samples)
+                self._stretch = Stretch.of_sample(samples, valid)
         return self._stretch
 
     def close(self) -> None:
@@ -199,12 +213,15 @@ class Scene:
         return samples, valid & self._has_data(samples)
 
     def _has_data(self, samples: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """Returns which pixels are finite in all bands, and not nodata in one at least."""
+        """Returns which pixels are measured in all bands, and not nodata in one at least."""
         has: NDArray[np.bool_] = np.ones(samples.shape[1:], np.bool_)
         if all(value is not None for value in self._nodata):
             has = np.any([band != value for band, value in zip(samples, self._nodata, strict=True)], axis=0)
+        for fill in self._fills:
+            has &= (samples != fill).any(axis=0)
         if samples.dtype.kind == "f":
-            has &= np.isfinite(samples).all(axis=0)
+            with np.errstate(invalid="ignore"):
+                has &= (np.abs(samples) < (HUGE if samples.dtype.itemsize > 2 else np.inf)).all(axis=0)
         return has
 
     def _sample(self) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
@@ -255,10 +272,10 @@ def _chosen(dataset: DatasetReader, bands: Sequence[int] | None) -> tuple[int, .
 
 
 def _palette(dataset: DatasetReader, bands: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Returns the colours uint8 `[256, 3]` of a palette's indices; None for samples that are no indices."""
-    if bands != (1,) or dataset.colorinterp[0].name != "palette" or dataset.dtypes[0] != "uint8":
+    """Returns the colours uint8 `[256 or 65536, 3]` of a palette's indices; None for samples that are no indices."""
+    if bands != (1,) or dataset.colorinterp[0].name != "palette" or dataset.dtypes[0] not in ("uint8", "uint16"):
         return None
-    colours = np.zeros((256, 3), np.uint8)
+    colours = np.zeros((np.iinfo(dataset.dtypes[0]).max + 1, 3), np.uint8)
     for index, colour in dataset.colormap(1).items():
         colours[index] = colour[:3]
     return colours

@@ -43,7 +43,7 @@ class Stretch:
             values = band[valid & np.isfinite(band)]
             first, last = np.percentile(values.astype(np.float64), (LOW, HIGH)) if values.size else (0.0, 1.0)
             low.append(first)
-            high.append(last if last > first else first + 1)
+            high.append(last if last > first else max(first + 1, np.nextafter(first, np.inf)))
         return cls(np.array(low, np.float64), np.array(high, np.float64))
 
     def apply(self, samples: NDArray[np.generic], valid: NDArray[np.bool_] | None) -> NDArray[np.uint8]:

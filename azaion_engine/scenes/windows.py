@@ -70,17 +70,18 @@ class SceneWindows:
             nothing is read twice; None: not at all.
     """
 
-    def __init__(self, scene: Scene, options: SceneOptions, network: tuple[int, int]) -> None:
+    def __init__(self, scene: Scene, options: SceneOptions, network: tuple[int, int], max_pixels: int) -> None:
         """Reads nothing.
 
         Args:
             scene: Open.
             options: Windows, resampling and sizes.
             network: (height, width) of the network's input, in pixels.
+            max_pixels: Of a window after resampling, as several are in memory.
 
         Raises:
-            InvalidParameterError: Metres are asked for and the scene's are not known, or there would be too many
-                windows.
+            InvalidParameterError: Metres are asked for and the scene's are not known, or the windows would be too many
+                or too large.
         """
         self.scene = scene
         self.everything = Tile(0, 0, scene.width, scene.height)
@@ -95,6 +96,12 @@ class SceneWindows:
             raise InvalidParameterError(
                 f"tiles: {self.total} windows of {self.size[1]}×{self.size[0]} pixels cover the scene of "
                 f"{scene.width}×{scene.height} pixels; at most {MOST_TILES} are accepted: choose a larger size"
+            )
+        height, width = (min(side, whole) for side, whole in zip(self.size, (scene.height, scene.width), strict=True))
+        if height * width * self._scale**2 > max_pixels:
+            raise InvalidParameterError(
+                f"tiles: windows of {width * self._scale:.0f}×{height * self._scale:.0f} pixels are too large; at most "
+                f"{max_pixels} pixels are accepted (max_picture_pixels): choose a smaller size"
             )
         self.whole: Literal["overviews", "average"] | None = None
         if options.tiles.full_picture and self.total > 1:

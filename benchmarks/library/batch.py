@@ -8,9 +8,9 @@ r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
 last twentieth, while workers run out of work; `whole_rate` leaves out nothing. `memory` has samples over the job: this
-process (`driver_mb`), the workers with an engine, Ray's other processes, all without what they share, and the pages of
-the object store that were ever touched. `growth_mb` is what a line through the samples of the second half rises by in
-that half.
+process (`driver_mb`), the workers with an engine, Ray's other processes, all without what they share, and the shared
+memory of the machine, which is Ray's object store if nothing else runs. `growth_mb` is what a line through the samples
+of the second half rises by in that half.
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
                 is_own = process.pid == psutil.Process().pid
                 name = "driver_mb" if is_own else "workers_mb" if "Detecting" in command else "others_mb"
                 found[name] += (about.rss - about.shared) / 1e6
-                if "raylet/raylet" in command:  # it has the store in its memory
-                    found["object_store_mb"] += about.shared / 1e6
+            found["object_store_mb"] = psutil.virtual_memory().shared / 1e6
             rounded = {name: round(value, 1) for name, value in found.items()}
             done = times[-1][1] if times else 0
             samples.append({"seconds": round(time.perf_counter() - begun, 1), "pictures": done, **rounded})

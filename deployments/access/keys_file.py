@@ -106,6 +106,17 @@ class KeysFile:
             self.refresh()
 
 
+def watched_keys(path: str | Path) -> KeysFile:
+    """Returns the keys of a file, which is read again when it changes, until they are closed.
+
+    Raises:
+        ConfigurationError: As `KeysFile`.
+    """
+    keys = KeysFile(path)
+    keys.watch()
+    return keys
+
+
 def read_keys(path: Path) -> list[Key]:
     """Returns the keys of a file, in its order; none if it does not exist.
 

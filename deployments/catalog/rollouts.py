@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from azaion_engine.errors import InvalidParameterError
@@ -155,8 +155,9 @@ class Rollouts:
             await asyncio.sleep(KEEP_S)
             try:
                 states = await asyncio.to_thread(self._applications.states)
-                quiet = [model for model, state in states.items() if state.answers and model not in self._tasks]
-                await asyncio.gather(*(self._tell(model) for model in quiet))
+                quiet = {model for model, state in states.items() if state.answers and model not in self._tasks}
+                rare = quiet & self._applications.rare
+                await asyncio.gather(self._keep_rare(rare), *(self._tell(model) for model in quiet - rare))
             except Exception:  # e.g. Serve's controller is being replaced
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
 
@@ -256,6 +257,14 @@ class Rollouts:
             logger.info("the replicas of %s cannot be told what to serve: %r", model, error)
             return []
         return [Told(*each) for each in told if not isinstance(each, BaseException)]
+
+    async def _keep_rare(self, models: Collection[str]) -> None:
+        """Tells the replicas of models that are rarely used, which may be many, what they serve in one message."""
+        if not models:
+            return
+        serving = {model: self.record_of(model).wanted.serving.id for model in models}
+        handle = self._handle_of(self._applications.application_of(next(iter(models))))
+        await asyncio.wait_for(handle.broadcast("keep", serving).results_async(return_exceptions=True), ANSWER_S)
 
     def _refuse_if_busy(self, model: str) -> None:
         candidate = self.record_of(model).wanted.candidate

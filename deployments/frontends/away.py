@@ -14,6 +14,9 @@ may be late by a third of that. Serve waits for a replica much longer."""
 PROBES = ("/readyz", "/ready")
 """Ends of the probes' paths: the service's own, and the Open Inference Protocol's for the server and for a model."""
 
+_OF_A_MODEL = "/models/"
+"""In the path of one of several models, whose route Serve keeps when it could not be deployed."""
+
 _PATHS_KEPT = 64
 
 
@@ -22,7 +25,7 @@ class Away:
 
     That is so for a probe if no replica answers it at once, and for a path that the service answered before: if Serve
     does not know it at the moment, because the application is starting again or ending (Serve's own answer is 404), and
-    if Serve refuses a burst (its own answer is plain text).
+    if Serve refuses a burst (its own answer is plain text). And for one of several models that could not be deployed.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -77,7 +80,12 @@ class Away:
     def _failure(self, path: str, start: Message) -> tuple[str, str] | None:
         """Returns code and reason of an answer that is Serve's own: it is plain text; the service's own is JSON."""
         kind: bytes = dict(start["headers"]).get(b"content-type", b"")
-        if not kind.startswith(b"text/plain") or path not in self._answered:
+        if not kind.startswith(b"text/plain"):
+            return None
+        if path not in self._answered:
+            before, found, _ = path.partition(_OF_A_MODEL)
+            if start["status"] == 503 and found and not before.endswith("/v2"):
+                return "model_unavailable", "no replica of this model takes the request, /models tells its state"
             return None
         if start["status"] == 404:
             return "not_ready", "the service is starting or ending"

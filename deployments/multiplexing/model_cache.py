@@ -153,6 +153,10 @@ class ModelCache:
         """The services of the open models."""
         return {entry.service for entry in self._entries.values() if entry.service is not None}
 
+    def versions(self) -> dict[str, str | None]:
+        """Returns the version of each open model."""
+        return {name: entry.service.version for name, entry in self._entries.items() if entry.service is not None}
+
     def reports(self) -> dict[str, CacheReport]:
         """Returns the state of every model."""
         return {name: self._report(entry) for name, entry in self._entries.items()}

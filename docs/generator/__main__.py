@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from docs.generator.pages import PAGES
+from docs.generator.pages import PAGES, PLOTS
+
+DOCS = Path(__file__).parents[1]
 
 for path, make in PAGES.items():
-    (Path(__file__).parents[1] / path).write_text(make(), encoding="utf-8")
+    (DOCS / path).write_text(make(), encoding="utf-8")
+for name in PLOTS:
+    shutil.copyfile(DOCS.parent / "benchmarks" / "results" / name, DOCS / "assets" / name)

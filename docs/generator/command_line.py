@@ -34,8 +34,8 @@ def command_line() -> str:
         arguments = [one for one in given if not one.opts[0].startswith("-")]
         options = [one for one in given if one.opts[0].startswith("-")]
         if arguments:
-            rows = ((code(_metavar(one)), "" if one.required else "optional", one.help or "") for one in arguments)
-            parts.append(table(("argument", "", ""), rows))
+            named = ((code(_metavar(one)), "" if one.required else "optional", one.help or "") for one in arguments)
+            parts.append(table(("argument", "", ""), named))
         if options:
             rows = ((_names(one), _type(one), _default(one), one.help or "") for one in options)
             parts.append(table(("option", "value", "default", ""), rows))

@@ -9,6 +9,7 @@ import azaion_client.errors
 from azaion_cli.exit_codes import exit_code_of
 from azaion_engine.errors import AzaionError
 from deployments.errors import status_of
+from deployments.frontends.failures import Failure
 from deployments.frontends.open_inference.grpc_service import grpc_code_of
 from docs.generator.tables import code, page, table
 
@@ -31,7 +32,7 @@ def errors() -> str:
                     code(kind.code),
                     code(kind.__name__),
                     str(status_of(_raised(kind))),
-                    grpc_code_of(status_of(_raised(kind))),
+                    grpc_code_of(Failure(kind.code, "", status_of(_raised(kind)))),
                     "" if kind.__module__ == "deployments.errors" else str(int(exit_code_of(_raised(kind)))),
                     _first(kind),
                 )
@@ -42,7 +43,7 @@ def errors() -> str:
         "an unexpected error whose text only the log has.",
         "## Exceptions of `azaion_client`",
         table(
-            ("class", "is a", ""), ((code(k.__name__), code(k.__base__.__name__), _first(k)) for k in client_errors())
+            ("class", "is a", ""), ((code(k.__name__), code(k.__mro__[1].__name__), _first(k)) for k in client_errors())
         ),
     )
 
@@ -63,7 +64,7 @@ def client_errors() -> list[type[BaseException]]:
     return [
         value
         for value in vars(azaion_client.errors).values()
-        if inspect.isclass(value) and value.__module__ == "azaion_client.errors"
+        if inspect.isclass(value) and issubclass(value, Exception) and value.__module__ == "azaion_client.errors"
     ]
 
 

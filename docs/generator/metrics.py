@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-from unittest import mock
+import ast
+from pathlib import Path
+from typing import NamedTuple
 
-from deployments.multiplexing import cache_metrics
 from deployments.watching import metrics as service
 from docs.generator.tables import code, page, table
+
+PACKAGE = Path(__file__).parents[2] / "deployments"
+_KINDS = {"Counter": "counter", "Gauge": "gauge", "CounterHistogram": "histogram"}
 
 
 class Metric(NamedTuple):
@@ -30,7 +33,7 @@ def metrics() -> str:
     """Returns the page."""
     return page(
         "Metrics",
-        "deployments/watching/metrics.py and deployments/multiplexing/cache_metrics.py",
+        "deployments/watching/metrics.py and the like",
         "Ray serves them to Prometheus, each with the labels `application`, `deployment` and `replica` too; "
         "[Monitoring](../guides/monitoring.md) shows how to ask for them. A histogram is made of counters: "
         "`…_bucket_total` by `le`, `…_sum_total` and `…_count_total`, which `histogram_quantile` takes.",
@@ -40,37 +43,27 @@ def metrics() -> str:
         ),
         "`stage` is one of " + ", ".join(map(code, service.STAGES)) + "; `reason` is the code of an "
         "[error](errors.md); `outcome` is one, too, or `ok`, `partial` (some pictures of several failed) or "
-        "`cancelled` (the client left).",
+        "`cancelled` (the client left), of a load `loaded` or `failed`. `ray_azaion_model_…` are those of rarely used "
+        "models.",
     )
 
 
 def registered() -> list[Metric]:
-    """Returns the metrics that `ServiceMetrics` and `CacheMetrics` register, in their order."""
-    found: list[Metric] = []
-
-    def recorder(kind: str) -> type:
-        class Recorder:
-            def __init__(self, name: str, description: str, *rest: Any) -> None:
-                if kind == "histogram":
-                    _, label, _ = rest
-                    found.append(Metric(f"ray_{name}", kind, (label,), description))
-                    return
-                labels = rest[0] if rest else ()
-                end = "" if kind == "gauge" or name.endswith("_total") else "_total"
-                found.append(Metric(f"ray_{name}{end}", kind, tuple(labels), description))
-
-            def set(self, *_: Any) -> None: ...
-
-        return Recorder
-
-    with (
-        mock.patch.object(service, "Counter", recorder("counter")),
-        mock.patch.object(service, "Gauge", recorder("gauge")),
-        mock.patch.object(service, "CounterHistogram", recorder("histogram")),
-        mock.patch.object(service.threading, "Thread"),
-        mock.patch.object(cache_metrics, "Counter", recorder("counter")),
-        mock.patch.object(cache_metrics, "Gauge", recorder("gauge")),
-    ):
-        service.ServiceMetrics(batch_size=1, max_queue=1, gpu=None)
-        cache_metrics.CacheMetrics(())
+    """Returns the metrics that the service's modules register, in the order of the modules."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py"), reverse=True):  # watching, which every service has, before multiplexing
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        for call in sorted(calls, key=lambda call: call.lineno):
+            kind = _KINDS.get(ast.unparse(call.func))
+            if kind and isinstance(call.args[0], ast.Constant):  # CounterHistogram makes its counters' names itself
+                found.append(_metric(kind, call.args))
     return found
+
+
+def _metric(kind: str, arguments: list[ast.expr]) -> Metric:
+    name, text = ast.literal_eval(arguments[0]), ast.literal_eval(arguments[1])
+    if kind == "histogram":
+        return Metric(f"ray_{name}", kind, (ast.literal_eval(arguments[3]),), text)
+    labels = ast.literal_eval(arguments[2]) if len(arguments) > 2 else ()
+    end = "" if kind == "gauge" or name.endswith("_total") else "_total"
+    return Metric(f"ray_{name}{end}", kind, labels, text)

@@ -14,8 +14,13 @@ from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
 from azaion_engine import Detector
-from azaion_engine.settings import DetectorSettings
+from azaion_engine.pictures.header import PictureLimits
+from azaion_engine.scenes.detecting import detect_scene
+from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneOptions
+from azaion_engine.settings import DetectorSettings, Tiles
 from tests.azaion_batch.conftest import rows_in
+from tests.azaion_engine.scenes.files import noise, write_tiff
 
 
 @pytest.mark.gpu
@@ -25,15 +30,7 @@ def test_rows_are_what_the_detector_finds_on_this_gpu(tiny: Path, tmp_path: Path
     for index in range(200):
         pixels = np.random.default_rng(index).integers(0, 256, (96 + index % 7, 128, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{index:03d}.jpg")
-    settings = DetectorSettings(
-        model=str(tiny),
-        engine="tensorrt",
-        confidence=0,
-        batch_size=8,
-        precision="fp32",
-        optimization_level=0,
-        cache_dir=tmp_path / "cache",
-    )
+    settings = on_gpu(tiny, tmp_path)
     entries = find_entries([str(folder)], Search())
     out = tmp_path / "out"
     with (
@@ -47,3 +44,36 @@ def test_rows_are_what_the_detector_finds_on_this_gpu(tiny: Path, tmp_path: Path
         for row, found in zip(rows_in(out), detector.detect(sorted(folder.iterdir())), strict=True):
             assert row["source"].endswith(".jpg")
             np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)
+
+
+@pytest.mark.gpu
+def test_scenes_in_shares_are_what_detect_scene_finds_on_this_gpu(tiny: Path, tmp_path: Path, no_ray: None) -> None:
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    for index in range(3):
+        write_tiff(folder / f"{index}.tif", noise(height=3000 + index, width=4000), compress="deflate")
+    settings = on_gpu(tiny, tmp_path).model_copy(update={"max_picture_pixels": 10_000, "tiles": Tiles(size=256)})
+    entries = find_entries([str(folder)], Search(limits=PictureLimits(1 << 20, 10_000)))
+    out = tmp_path / "out"
+    with (
+        planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(), entries) as job,
+        running_ray(None),
+    ):
+        assert sum(part.pictures for part in parts_of(job, find_workers(settings.engine, None))) == 3
+    with Detector.open(settings) as detector:
+        for row, path in zip(rows_in(out), sorted(folder.iterdir()), strict=True):
+            with Scene.open(path) as scene:
+                found = detect_scene(detector, scene, SceneOptions(settings.tiles)).found
+            np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)
+
+
+def on_gpu(model: Path, folder: Path) -> DetectorSettings:
+    return DetectorSettings(
+        model=str(model),
+        engine="tensorrt",
+        confidence=0,
+        batch_size=8,
+        precision="fp32",
+        optimization_level=0,
+        cache_dir=folder / "cache",
+    )

@@ -169,6 +169,24 @@ def test_a_scene_that_changes_while_the_job_runs_is_an_error(
     assert_is(row, expected(settings, scenes / "a.tif"))
 
 
+def test_a_damaged_part_of_windows_is_an_error_of_its_scene_and_can_be_mended(
+    scenes: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with jobs(scenes / "a.tif", out, settings) as job:
+        detect_here(job, most=len(job.left) - 1)
+    [first, *_] = (out / "windows").iterdir()
+    first.write_bytes(first.read_bytes()[:100])
+    with jobs(scenes / "a.tif", out, settings) as job:
+        detect_here(job)
+    [row] = rows_in(out)
+    assert f"{first.name} cannot be read" in row["error"]
+    with planned_again(scenes / "a.tif", out, settings) as job:
+        detect_here(job)
+    [row] = rows_in(out)
+    assert_is(row, expected(settings, scenes / "a.tif"))
+
+
 def planned_again(given: Path, out: Path, settings: BatchSettings) -> Any:
     entries = find_entries([str(given)], SMALL)
     return planned_job(Place.of(str(out)), settings, RunSettings(retry_failed=True), entries)

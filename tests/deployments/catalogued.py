@@ -96,6 +96,7 @@ class StandInHandle:
         self.answer, self.describe = _Method(self._answer), _Method(self._describe)
         self.fails: Exception | None = None
         self.reports: list[Any] = []
+        self.kept: list[dict[str, str]] = []
 
     async def _reports(self, return_exceptions: bool) -> list[Any]:
         return self.reports
@@ -105,6 +106,9 @@ class StandInHandle:
 
     def broadcast(self, method: str, *arguments: Any) -> Any:
         if method == "reports":
+            return SimpleNamespace(results_async=self._reports)
+        if method == "keep":
+            self.kept += arguments
             return SimpleNamespace(results_async=self._reports)
         assert method == "follow"
 

@@ -165,8 +165,9 @@ def test_the_version_that_is_wanted_is_loaded_and_a_new_one_replaces_it_when_it_
                 break
             await asyncio.sleep(0.01)
         assert told(await held.ask("cars"))["model"]["version"] == new.id
-        await held.replica.follow("cars", Wanted(serving=new))
+        await held.replica.keep({"cars": new.id})
         await asyncio.sleep(0.05)
+        assert await loaded(held) == ["cars"]
         assert [each.model for each in held.opened] == ["o.onnx", "n.onnx"]
         assert checked == ["x.onnx", "n.onnx"]
 

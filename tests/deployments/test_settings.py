@@ -50,11 +50,14 @@ def test_a_home_folder_is_found():
     assert ServiceSettings(cache_dir="~/engines").cache_dir.is_absolute()
 
 
+ODD_NAMES = ("a/b", "..", ".hidden", "", "schiffe ä", "a" * 65, "_rarely_used", "a\n", "a b", "?model=b")
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"models": {}}, "models: expected at least one"),
-        ({"models": {"a/b": {"model": "demo"}}}, "models"),
+        *(({"models": {name: {"model": "demo"}}}, r"(?s)models.*should match pattern") for name in ODD_NAMES),
         ({"models": {"a": {}}}, "models.a.model: expected the path"),
         ({"models": {"a": {"model": "demo"}}, "model": "x.onnx"}, "model: belongs to one model"),
         ({"models": {"a": {"model": "demo", "confidence": 2}}}, "models.a.confidence: .* given 2"),

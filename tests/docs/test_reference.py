@@ -19,7 +19,7 @@ import deployments
 from azaion_engine.errors import AzaionError
 from azaion_engine.settings import InputSettings, Tiles
 from deployments.settings import AccessSettings, ApplicationSettings, Autoscale
-from docs.generator.pages import PAGES
+from docs.generator.pages import PAGES, PLOTS
 from tests.docs.blocks import ROOT
 
 SHIPPED = ("azaion_batch", "azaion_cli", "azaion_client", "azaion_engine", "deployments")
@@ -53,6 +53,12 @@ def test_page_is_what_the_code_gives(page: str) -> None:
     assert text_of(page) == PAGES[page](), "run `make reference`"
 
 
+@pytest.mark.parametrize("name", PLOTS)
+def test_plot_is_that_of_the_record(name: str) -> None:
+    kept = ROOT / "benchmarks" / "results" / name
+    assert (ROOT / "docs" / "assets" / name).read_bytes() == kept.read_bytes(), "run `make reference`"
+
+
 @pytest.mark.parametrize("settings", [ApplicationSettings, InputSettings, Tiles, Autoscale, AccessSettings])
 def test_every_setting_is_there_and_described(settings: type) -> None:
     rows = [line for line in text_of("reference/configuration.md").splitlines() if line.startswith("| `")]
@@ -80,6 +86,19 @@ def test_every_error_code_is_there() -> None:
     codes |= {code for _, text in sources() for code in re.findall(r"^    code = \"(\w+)\"$", text, re.MULTILINE)}
     assert len(codes) > 30
     assert codes <= rows_of("reference/errors.md")
+
+
+@pytest.mark.parametrize(
+    ("code", "http", "grpc"),
+    [
+        ("not_a_picture", "415", "INVALID_ARGUMENT"),  # the protocol's own status: body and query are one message
+        ("unauthorized", "401", "UNAUTHENTICATED"),
+        ("execution_failed", "500", "INTERNAL"),
+    ],
+)
+def test_error_has_the_status_of_http_and_grpc(code: str, http: str, grpc: str) -> None:
+    [row] = [line for line in text_of("reference/errors.md").splitlines() if line.startswith(f"| `{code}` |")]
+    assert [cell.strip() for cell in row.split("|")][3:5] == [http, grpc]
 
 
 def test_every_exception_of_the_client_is_there() -> None:
@@ -129,3 +148,56 @@ def test_every_metric_is_there() -> None:
     }
     assert len(names) > 10
     assert {f"ray_{name}" for name in names} <= rows_of("reference/metrics.md")
+
+
+def test_every_room_is_in_the_tree_and_the_tree_has_no_others() -> None:
+    tree = text_of("explanation/architecture.md").split("```")[1]
+    rooms, package = set(), ""
+    for indent, name in re.findall(r"^( *)([\w/]+)/ ", tree, re.MULTILINE):
+        depth = len(indent) // 2
+        above = [] if depth == 0 else package.split("/")[:depth]
+        package = "/".join([*above, name])
+        rooms.add(package)
+    assert {room for room in rooms if not (ROOT / room).is_dir()} == set()
+    packages = {
+        str(path.parent.relative_to(ROOT)) for shipped in SHIPPED for path in (ROOT / shipped).glob("*/__init__.py")
+    }
+    shown = {room.removesuffix("/") for room in rooms}
+    assert {one for one in packages if one not in shown} == {"azaion_cli/commands"}
+
+
+def test_every_record_is_named_in_the_benchmarks_page() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    records = {path.name for path in (ROOT / "benchmarks" / "results").iterdir()}
+    assert {name for name in records if f"`{name}`" not in page} == set()
+    assert len(page.splitlines()) <= 150
+
+
+def test_every_record_that_a_page_names_exists() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"]
+    named = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(
+            r"`(?:benchmarks/results/)?((?:cpu_|h100_|h200_)[\w.]+\.(?:json|txt|md|svg))`", page.read_text()
+        )
+    }
+    assert len(named) > 60
+    assert {one for one in named if not (ROOT / "benchmarks" / "results" / one[1]).exists()} == set()
+
+
+def test_every_file_that_a_decision_names_exists() -> None:
+    shorter = [ROOT, *(ROOT / package for package in SHIPPED), *(ROOT / package for package in ("benchmarks", "tests"))]
+    named = {
+        (page.name, path)
+        for folder in ("decisions", "explanation")
+        for page in (ROOT / "docs" / folder).glob("*.md")
+        for path in re.findall(r"`([\w/]+\.(?:py|cu|ptx|env|yaml))`", page.read_text())
+    }
+    assert len(named) > 40
+    # A page may leave out the rooms above: `gatherer.py` of a room named in the same sentence.
+    assert {
+        one
+        for one in named
+        if not any((root / one[1]).exists() or ("/" not in one[1] and [*root.rglob(one[1])]) for root in shorter)
+    } == set()

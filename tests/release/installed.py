@@ -104,9 +104,9 @@ class Installed:
         """`azaion serve` answers README's question, and the page; then it ends within a minute of SIGTERM."""
         self.run("python", "-c", COPY_SAMPLE)
         port = free_port()
-        with self._serving(port) as log:
+        with self._serving(port) as process:
             url = f"http://127.0.0.1:{port}"
-            wait_for(f"{url}/readyz", log)
+            wait_for(f"{url}/readyz", process)
             assert "<title>azaion-engine</title>" in ask(f"{url}/")
             for file in sorted(set(re.findall(r'(?:src|href)="(?!http|data:|#)([^"]+)"', ask(f"{url}/")))):
                 ask(f"{url}/{file.removeprefix('./')}")
@@ -116,7 +116,7 @@ class Installed:
             assert_same_boxes(answer["boxes"], boxes)
 
     @contextlib.contextmanager
-    def _serving(self, port: int) -> Iterator[Path]:
+    def _serving(self, port: int) -> Iterator[subprocess.Popen[bytes]]:
         log = self.folder / "serve.log"
         with log.open("w") as lines:
             process = subprocess.Popen(
@@ -124,7 +124,7 @@ class Installed:
                 cwd=self.folder, env=self.environment, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         try:
-            yield log
+            yield process
         except BaseException as error:
             error.args = (f"{error}\n{log.read_text()[-4000:]}",)
             raise
@@ -159,15 +159,16 @@ def ask(url: str, body: bytes | None = None) -> str:
     return text
 
 
-def wait_for(url: str, log: Path, seconds: float = 120) -> None:
-    """Asks until the answer is well; raises AssertionError after so many seconds."""
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 240) -> None:
+    """Asks until the answer is well; raises AssertionError after so many seconds, or when the process has ended."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             ask(url)
             return
         except (urllib.error.URLError, OSError):
-            assert time.monotonic() < deadline, f"{url} was not well within {seconds} s, {log}"
+            assert process.poll() is None, f"it ended with {process.returncode} before {url} was well"
+            assert time.monotonic() < deadline, f"{url} was not well within {seconds} s"
         time.sleep(0.5)
 
 

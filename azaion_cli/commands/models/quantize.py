@@ -39,7 +39,7 @@ def quantize(
     ],
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", help="Labelled pictures, as `azaion eval --data`: YOLO or COCO.", exists=True),
+        typer.Option("--labels", help="Labelled pictures, as `azaion eval` takes: YOLO or COCO.", exists=True),
     ] = None,
     out: Annotated[
         Path | None,

@@ -21,7 +21,7 @@ _MOST_SAMPLES = 1 << 20
 _PERCENTILES = (0.5, 99.5)
 _FENCE = 3.0
 """Samples this many times the percentiles' distance beyond them are outliers."""
-_HUGE = 1e30
+HUGE = 1e30
 """Floats beyond are fill values: -3.4e38 and 1e38 are written for missing samples; no camera measures them."""
 _FILLS = (-9999.0, -99999.0, -32768.0, -32767.0, -2147483648.0)
 """Values that mean nodata in files without a tag, if all other samples are farther away than from each other; of
@@ -116,7 +116,7 @@ def find_stretch(
     Returns:
         None if the samples keep their defined white.
     """
-    fills = _fills(samples, nodata)
+    fills = find_fills(samples, nodata)
     rough = _rough_range(samples, fills)
     if rough is None:  # nothing counts
         return Stretch(0.0, 1.0, fills, inverted)
@@ -152,7 +152,7 @@ def _counts(samples: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool
     counts: NDArray[np.bool_]
     if samples.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
-            counts = np.abs(samples) < _HUGE if samples.dtype.itemsize > 2 else np.isfinite(samples)
+            counts = np.abs(samples) < HUGE if samples.dtype.itemsize > 2 else np.isfinite(samples)
     else:
         counts = np.ones(samples.shape, np.bool_)
     for value in nodata:
@@ -162,8 +162,13 @@ def _counts(samples: NDArray[Any], nodata: tuple[float, ...]) -> NDArray[np.bool
     return counts
 
 
-def _fills(samples: NDArray[Any], nodata: float | None) -> tuple[float, ...]:
-    """Returns the values that mean nodata: the tagged one, else one of `_FILLS` that is far from all other samples."""
+def find_fills(samples: NDArray[Any], nodata: float | None) -> tuple[float, ...]:
+    """Returns the values that mean nodata: the tagged one, else one of `_FILLS` that is far from all other samples.
+
+    Args:
+        samples: Of at least one dimension, any real type.
+        nodata: The tagged value; None: there is none.
+    """
     kind = samples.dtype.kind
     if nodata is not None and np.isfinite(nodata):
         if kind == "f":

@@ -1,6 +1,6 @@
 """Shortcut: ASGI middleware that answers plain pictures in front of Serve's own handling of a request.
 
-Serve spends as much of a replica's processor on a request as all else together (benchmarks/README.md, Special paths).
+Serve spends as much of a replica's processor on a request as all else together (docs/decisions/0008).
 It runs the middlewares of `deployments.frontends.ingress` before that, in the replica's process and event loop, if
 HAProxy passes the requests to the replicas (`configs/throughput.env`). Of a request that is answered here Serve sees
 nothing: its own request metrics and its log leave it out, and its limit on ongoing requests does not count it. The

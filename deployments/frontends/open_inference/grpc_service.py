@@ -15,7 +15,7 @@ from uuid import uuid4
 from azaion_engine.errors import QUOTED, PictureTooLargeError
 from deployments.batching.deadline import Deadline
 from deployments.errors import InvalidRequestError
-from deployments.frontends.failures import explain
+from deployments.frontends.failures import Failure, explain
 from deployments.frontends.open_inference import grpc_codec
 from deployments.frontends.open_inference.bounds.message_parts import check_parts
 from deployments.frontends.open_inference.messages import protocol_status
@@ -46,9 +46,9 @@ _GRPC_CODES = {
 """Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
 
 
-def grpc_code_of(status: int) -> str:
-    """Returns the name of the gRPC status code of an error whose HTTP status is given."""
-    return _GRPC_CODES.get(status, "INTERNAL")
+def grpc_code_of(failure: Failure) -> str:
+    """Returns the name of the gRPC status code of a failure."""
+    return _GRPC_CODES.get(protocol_status(failure), "INTERNAL")
 
 
 _OPEN = ("ServerLive", "ServerReady")
@@ -120,7 +120,7 @@ def _rpc(method: Method) -> Any:
             if (record := current_request.get()) is not None:
                 record.status = status
             # Set, not raised: Serve would log a traceback for a client's mistake, in two processes.
-            grpc_context.set_code(grpc.StatusCode[grpc_code_of(status)])
+            grpc_context.set_code(grpc.StatusCode[grpc_code_of(failure)])
             grpc_context.set_details(failure.message)
             if failure.headers:
                 sent = grpc_context.trailing_metadata()

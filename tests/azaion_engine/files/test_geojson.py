@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from azaion_engine.files.geojson import GeoJson, Georeference, geometries, polygon
+from azaion_engine.files.geojson import GeoJson, Georeference, geometries
+from azaion_engine.files.polygons import polygon
 from azaion_engine.files.sources import Item
 from azaion_engine.results.detections import Detections
 

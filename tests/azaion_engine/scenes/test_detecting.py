@@ -214,6 +214,8 @@ def test_too_many_windows_and_too_much_resampling_are_refused(detector: Detector
             detect_scene(detector, scene, options())
         with pytest.raises(InvalidParameterError, match=r"is a factor of 0\.001"):
             detect_scene(detector, scene, options(gsd=100))
+        with pytest.raises(InvalidParameterError, match=r"windows of 32768×32768 pixels are too large.*max_picture_p"):
+            detect_scene(detector, scene, SceneOptions(Tiles(size=32768)))
 
 
 def test_a_scene_smaller_than_a_window_is_one(detector: Detector, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ MAPS = {
     "Web Mercator": ("EPSG:3857", Affine(0.3, 0, 1_491_000, 0, -0.3, 6_894_000)),
     "equal area of Europe": ("EPSG:3035", Affine(10, 0, 4_321_000, 0, -10, 3_210_000)),
     "polar": ("EPSG:3031", Affine(5, 0, 100_000, 0, -5, -900_000)),
+    "the pole at the centre": ("EPSG:3413", Affine(5, 0, -1750, 0, -5, 1500)),
+    "the antimeridian at the centre": ("EPSG:4326", Affine(1e-5, 0, 179.9965, 0, -1e-5, 52.5)),
     "feet": ("EPSG:2263", FEET),
     "Gauss-Krüger, another ellipsoid": ("EPSG:31467", Affine(0.2, 0, 3_500_000, 0, -0.2, 5_400_000)),
 }

@@ -304,3 +304,23 @@ def test_a_new_version_of_a_model_that_is_rarely_used_is_deployed_and_rolled_bac
 
     held.begin(with_rare(files[0], tmp_path, rarely_used=True))
     run(scenario())
+
+
+def test_what_many_models_serve_that_are_rarely_used_is_kept_told_in_one_message(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts_module, "KEEP_S", 0.01)
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+
+    async def scenario() -> None:
+        keeping = asyncio.create_task(held.rollouts.keep_told())
+        for _ in range(500):
+            if held.handles["_rarely_used"].kept and held.replicas["cars"][0].told:
+                break
+            await asyncio.sleep(0.01)
+        keeping.cancel()
+
+    run(scenario())
+    version = held.rollouts.record_of("boats").wanted.serving.id
+    assert held.handles["_rarely_used"].kept[0] == {"boats": version, "kites": version}
+    assert not held.handles["_rarely_used"].replicas[0].told

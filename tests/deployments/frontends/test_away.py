@@ -112,3 +112,13 @@ def test_what_serve_refuses_of_a_burst_has_the_services_error_shape() -> None:
     assert lost == (503, own[2])
     _, other = ask(away, *["/v2/models/demo/infer"] * 2)
     assert other == (503, dropped[2])
+
+
+def test_a_model_that_could_not_be_deployed_is_told_in_the_services_error_shape() -> None:
+    failed = (503, b"text/plain", b"Deployment(name='DetectorDeployment', app='detector.ships') is unavailable")
+    paths = ("/models/ships/detect", "/prefix/models/ships/v2/models/ships", "/detect", "/v2/models/ships/infer")
+    own, protocol, *others = ask(Away(Serve(*[failed] * 4)), *paths)
+    assert (own[0], json.loads(own[1])["error"]["code"]) == (503, "model_unavailable")
+    assert "/models tells its state" in json.loads(own[1])["error"]["message"]
+    assert "/models tells its state" in json.loads(protocol[1])["error"]
+    assert others == [(503, failed[2])] * 2

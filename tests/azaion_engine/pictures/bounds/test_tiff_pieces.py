@@ -12,7 +12,7 @@ from PIL import Image
 from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.encoded import EncodedPicture
-from tests.azaion_engine.pictures.tiff_files import tiff
+from tests.azaion_engine.pictures.readers.tiff_files import tiff
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 

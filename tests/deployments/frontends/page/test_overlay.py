@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, Route
 from rasterio.warp import transform
 
-from azaion_engine.files.geojson import polygon
+from azaion_engine.files.polygons import polygon
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.results.detections import Detections
 from deployments.frontends import page as page_package
