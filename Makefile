@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
+.PHONY: help serve test test-without-ray test-with-ray test-at-once fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,10 +51,21 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-# Two at a time, but for those that start Ray: one Ray is enough for two cores, and finds another one on its host.
-test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests
-	$(BIN)/python -m pytest -m 'not gpu and not quantize and not ray' -n 2 --dist worksteal tests
+test: test-without-ray test-with-ray  ## install the test extra and run the tests, those without Ray first
+
+WORKERS ?= 2
+
+# Two at a time. Of the Ray that another process started these tests see nothing: its note is in another folder.
+test-without-ray: $(VENV)/.test
+	@mkdir -p build/without-ray
+	RAY_TMPDIR=$(abspath build/without-ray) $(BIN)/python -m pytest -m 'not gpu and not quantize and not ray' -n $(WORKERS) --dist worksteal tests
+
+# One after the other: one Ray is enough for two cores, and finds another one on its host.
+test-with-ray: $(VENV)/.test $(TRITON)/.made
 	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'ray and not gpu and not quantize' --ignore=tests/azaion_engine tests
+
+test-at-once: $(VENV)/.test $(TRITON)/.made  ## both halves of `make test` beside each other: sooner, where nothing else runs
+	$(MAKE) --jobs 2 --output-sync=target --keep-going WORKERS=1 test-without-ray test-with-ray
 
 FUZZ ?= --count 100000
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:  # most tests need no Ray, and importing it is slow
-    from tests.running_serve import RunningServe
+    from tests.running_serve import Deployed, RunningServe
 
 settings.register_profile("untimed", deadline=None)  # another test's load is no failure of this one
 settings.load_profile("untimed")
@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         if item.module in with_ray or "no_ray" in item.fixturenames:
             item.add_marker("ray")
     sharing = {item.module for item in items if "running_serve" in item.fixturenames}
-    items.sort(key=lambda item: item.module not in sharing)
+    alone = {item.module for item in items if "plain_alone" in item.fixturenames}  # it ends applications that last
+    items.sort(key=lambda item: (item.module not in sharing, item.module not in alone))
 
 
 def _starts_ray(module: object) -> bool:
@@ -48,6 +49,14 @@ def running_serve(last_ray_ends: None) -> Iterator[RunningServe]:
     running = serve_on(num_cpus=32, num_gpus=0)
     yield running
     running.end_module()
+
+
+@pytest.fixture
+def plain_alone(running_serve: RunningServe) -> Deployed:
+    """The plain application, when no other is left: gRPC then needs no application's name."""
+    app = running_serve.plain()
+    running_serve.keep_only(app)
+    return app
 
 
 @pytest.fixture

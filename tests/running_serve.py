@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import ray
 from ray import serve
+from ray.serve import Application
+from ray.serve._private import client as serve_client
 from ray.serve.handle import DeploymentHandle
 
 from deployments.answer import Answer
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
 from tests.deployments.frontends import documented
-from tests.stand_in import grey_picture, open_stand_in
+from tests.stand_in import grey_picture, open_slow_stand_in, open_stand_in
+
+POLL_S = 0.1
+"""Seconds between two looks at a deployment that starts or ends. Serve's own is 1, which costs each deployment half a
+second on average."""
+DRAIN_POLL_S = 0.1
+"""Seconds between two looks of a replica that ends at what it still answers; Serve's own are two."""
+Opener = Callable[[ServiceSettings], Any]
+"""Opens the detector of a replica."""
 
 
 def free_port() -> int:
@@ -50,20 +60,59 @@ class RunningServe:
     grpc_address: str
     applications: dict[str, Deployed] = field(default_factory=dict)
     _deployed: int = 0
+    _lasting: list[Deployed] = field(default_factory=list)
 
-    def deploy(
-        self, opener: Callable[[ServiceSettings], Any] = open_stand_in, *, own: bool = False, **settings: Any
-    ) -> Deployed:
+    def plain(self) -> Deployed:
+        """Returns a stand-in of 20 ms a batch, four pictures a request; it stays up for all modules."""
+        return self._lasts(self.deploy(max_pictures=4))
+
+    def slow(self) -> Deployed:
+        """Returns a stand-in of a second a picture; it stays up for all modules."""
+        return self._lasts(self.deploy(open_slow_stand_in, batch_size=1))
+
+    def full(self) -> Deployed:
+        """Returns a stand-in of a second a picture that one picture fills; it stays up for all modules."""
+        return self._lasts(self.deploy(open_slow_stand_in, batch_size=1, max_queue=1))
+
+    def late(self) -> Deployed:
+        """Returns a stand-in that no picture leaves in time; it stays up for all modules."""
+        return self._lasts(self.deploy(open_slow_stand_in, timeout_s=0.3))
+
+    def _lasts(self, app: Deployed) -> Deployed:
+        if app not in self._lasting:
+            self._lasting.append(app)
+        return app
+
+    def deploy(self, opener: Opener = open_stand_in, *, own: bool = False, **settings: Any) -> Deployed:
         """Returns the application with these settings, deployed on first use; `own` gives one that is not shared."""
-        known = f"{opener.__name__} {sorted(settings.items())}"
-        if own or known not in self.applications:
+        if own:
+            [app] = self._run([(opener, settings)])
+            self.applications[app.name] = app
+            return app
+        self.deploy_together((opener, settings))
+        return self.applications[_key(opener, settings)]
+
+    def deploy_together(self, *wanted: tuple[Opener, dict[str, Any]]) -> None:
+        """Deploys applications, each an opener and settings, side by side: one after the other takes twice as long.
+
+        `deploy` with the same opener and settings returns them.
+        """
+        missing = [each for each in wanted if _key(*each) not in self.applications]
+        for each, app in zip(missing, self._run(missing), strict=True):
+            self.applications[_key(*each)] = app
+
+    def _run(self, wanted: Sequence[tuple[Opener, dict[str, Any]]]) -> list[Deployed]:
+        targets = []
+        for opener, settings in wanted:
             name = f"app-{self._deployed}"
             self._deployed += 1
-            application = build_application(ServiceSettings(**settings), opener)
-            handle = serve.run(application, name=name, route_prefix=f"/{name}")
-            known = name if own else known
-            self.applications[known] = Deployed(handle, f"{self.url}/{name}", name)
-        return self.applications[known]
+            application = drained_soon(build_application(ServiceSettings(**settings), opener))
+            targets.append(serve.RunTarget(application, name=name, route_prefix=f"/{name}"))
+        handles = serve.run_many(targets) if targets else []
+        return [
+            Deployed(handle, f"{self.url}/{target.name}", target.name)
+            for target, handle in zip(targets, handles, strict=True)
+        ]
 
     def keep_only(self, *kept: Deployed) -> None:
         """Deletes every other application, and returns when none of them is left."""
@@ -74,12 +123,27 @@ class RunningServe:
             assert time.monotonic() < deadline, f"not deleted within 60 s: {left}"
             time.sleep(0.1)
 
+    def end_module(self) -> None:
+        """Deletes the applications that are this module's alone."""
+        self.begin_to_delete(*self._lasting)
+
     def begin_to_delete(self, *kept: Deployed) -> None:
         """Deletes every other application, without waiting for their replicas to end."""
         for known, app in [*self.applications.items()]:
             if app not in kept:
                 serve.delete(app.name, _blocking=False)
                 del self.applications[known]
+
+
+def _key(opener: Opener, settings: dict[str, Any]) -> str:
+    return f"{opener.__name__} {sorted(settings.items())}"
+
+
+def drained_soon(application: Application) -> Application:
+    """Returns the application, whose replicas end within `DRAIN_POLL_S` of their last answer."""
+    deployment = application._bound_deployment
+    application._bound_deployment = deployment.options(graceful_shutdown_wait_loop_s=DRAIN_POLL_S)
+    return application
 
 
 def replicas_of(app: Deployed, wanted: int, seconds: float = 60) -> dict[str, tuple[str, str]]:
@@ -102,6 +166,7 @@ def start_ray(**options: Any) -> None:
     On a busy machine, the raylet may not start within Ray's fixed 30 s, before any code of this project runs.
     """
     end_ray()
+    serve_client.CLIENT_POLLING_INTERVAL_S = POLL_S
     options = {"include_dashboard": False, "log_to_driver": False, **options}
     try:
         ray.init(**options)
@@ -135,10 +200,17 @@ _kept: dict[tuple[int, int], RunningServe] = {}
 """The running Serve, by its Ray's logical CPUs and GPUs; at most one, because a process has at most one Ray."""
 
 
+def serve_with_gpus() -> RunningServe:
+    """Returns Serve on a Ray with four logical GPUs, which exports its metrics every second."""
+    return serve_on(num_cpus=8, num_gpus=4)
+
+
 def serve_on(num_cpus: int, num_gpus: int) -> RunningServe:
     """Returns the Serve that an earlier module left on such a Ray, else a new one: starting and ending is slow."""
     resources = num_cpus, num_gpus
     if resources not in _kept:
-        start_ray(num_cpus=num_cpus, num_gpus=num_gpus)
+        # Ray's own ten seconds would be waited for by the tests of metrics, which need a GPU.
+        every_second = {"metrics_report_interval_ms": 1000} if num_gpus else {}
+        start_ray(num_cpus=num_cpus, num_gpus=num_gpus, _system_config=every_second)
         _kept[resources] = start_serve()
     return _kept[resources]

@@ -34,7 +34,7 @@ from tests.azaion_batch.conftest import lines_of, rows_in, write_picture
 from tests.azaion_engine.scenes.files import noise, write_tiff
 from tests.running_serve import RunningServe
 
-KILLS = int(os.environ.get("AZAION_BATCH_KILLS", "5"))
+KILLS = int(os.environ.get("AZAION_BATCH_KILLS", "3"))
 """`make batch-kills` sets 50."""
 SCENE_PIXELS = 50_000
 """TIFFs with more pixels are scenes."""

@@ -19,12 +19,12 @@ from azaion_client import (
     RetryPolicy,
 )
 from tests.azaion_client.conftest import Face
-from tests.stand_in import grey_picture, open_slow_stand_in
+from tests.stand_in import grey_picture
 
 
 @pytest.fixture(scope="module")
 def app(running_serve):
-    return running_serve.deploy(max_pictures=4)
+    return running_serve.plain()
 
 
 @pytest.fixture(params=[Client, AsyncClient])
@@ -68,7 +68,7 @@ def test_a_drawn_picture(ask):
 
 def test_a_full_queue_is_outlasted(running_serve):
     """Three requests at once, a queue of one, a second each: some are refused without retries, none with them."""
-    app = running_serve.deploy(open_slow_stand_in, max_queue=1, batch_size=1)
+    app = running_serve.full()
 
     async def three(retry: RetryPolicy) -> list[Detections | BaseException]:
         async with AsyncClient(app.url, retry=retry) as client:

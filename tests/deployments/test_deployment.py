@@ -26,14 +26,33 @@ from tests.stand_in import (
     engine_report,
     grey_picture,
     open_slow_stand_in,
+    open_stand_in,
     open_steady_stand_in,
     open_two_lanes,
     open_very_slow_stand_in,
 )
 
+OF_THIS_MODULE = (
+    (open_stand_in, {}),
+    (open_stand_in, {"num_gpus": "auto"}),
+    (open_stand_in, {"num_gpus": 0, "cpu_replicas": 2}),
+    (open_steady_stand_in, {}),
+    (open_slow_stand_in, {}),
+    (open_slow_stand_in, {"batch_size": 2}),
+    (open_slow_stand_in, {"batch_size": 2, "max_queue": 4}),
+    (open_very_slow_stand_in, {"batch_size": 2}),
+    (open_two_lanes, {"batch_size": 4}),
+)
+"""Applications that the shared ones do not replace; each is of one test, or of tests that leave it whole."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_at_once(running_serve):
+    running_serve.deploy_together(*OF_THIS_MODULE)
+
 
 def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     answer = app.handle.detect.remote(grey_picture(7, size=64)).result()
     [box] = answer.detections
     assert (box.x1, box.y1, box.x2, box.y2) == (8, 16, 40, 48)
@@ -43,7 +62,7 @@ def test_a_picture_gets_its_own_boxes_in_its_own_pixels(running_serve):
 
 
 def test_every_caller_gets_the_answer_to_its_own_picture(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     responses = [app.handle.detect.remote(grey_picture(value)) for value in range(100)]
     assert [response.result().detections.class_ids.tolist() for response in responses] == [[v] for v in range(100)]
 
@@ -80,7 +99,7 @@ def test_rows_of_the_network_share_batches_with_pictures(running_serve):
 
 
 def test_a_row_that_does_not_fit_fails_alone(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     good = app.handle.infer_row.remote(np.zeros((3, 32, 32), np.float16))
     with pytest.raises(InvalidTensorError, match=r"\[n, 3, 32, 32\]"):
         app.handle.infer_row.remote(np.zeros((3, 8, 8), np.float32)).result()
@@ -88,7 +107,7 @@ def test_a_row_that_does_not_fit_fails_alone(running_serve):
 
 
 def test_a_bad_picture_fails_alone(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     good = [app.handle.detect.remote(grey_picture(value)) for value in range(8)]
     truncated = app.handle.detect.remote(grey_picture(3, "JPEG", 256)[:-300])
     no_picture = app.handle.detect.remote(b"hello")
@@ -100,7 +119,7 @@ def test_a_bad_picture_fails_alone(running_serve):
 
 
 def test_a_picture_that_the_engine_fails_on_fails_alone(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     values = [1, 2, POISON, 3, 4, 5]
     responses = [app.handle.detect.remote(grey_picture(value)) for value in values]
     for value, response in zip(values, responses, strict=True):
@@ -128,7 +147,7 @@ def test_two_lanes_run_two_batches_at_a_time_and_a_picture_that_the_gpu_cannot_d
 
 
 def test_confidence_and_classes_are_checked_before_anything_is_run(running_serve):
-    app = running_serve.deploy()
+    app = running_serve.plain()
     assert len(app.ask(5, confidence=0.95).detections) == 0
     assert len(app.ask(5, classes=["5"]).detections) == 1
     assert len(app.ask(5, classes=[6]).detections) == 0
@@ -139,7 +158,7 @@ def test_confidence_and_classes_are_checked_before_anything_is_run(running_serve
 
 
 def test_a_full_queue_refuses_at_once_and_recovers(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, max_queue=4, batch_size=2)
+    app = running_serve.deploy(open_slow_stand_in, batch_size=2, max_queue=4)
     responses = [app.handle.detect.remote(grey_picture(value)) for value in range(7)]
     answered, refused = [], []
     for value, response in enumerate(responses):
@@ -153,13 +172,14 @@ def test_a_full_queue_refuses_at_once_and_recovers(running_serve):
 
 
 def test_a_late_answer_is_a_deadline_error(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, timeout_s=0.3)
+    app = running_serve.late()
     with pytest.raises(DeadlineExceededError, match=r"0\.3 s"):
         app.ask(1)
 
 
 def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=1)
+    app = running_serve.slow()
+    before = engine_report(app.ask(0, confidence=0.05))[1]
     first = app.handle.detect.remote(grey_picture(1))
     time.sleep(0.2)
     given_up = [app.handle.detect.remote(grey_picture(2)) for _ in range(3)]
@@ -168,12 +188,11 @@ def test_a_request_that_its_caller_gave_up_is_not_run(running_serve):
         response.cancel()
     last = app.ask(3, confidence=0.05)
     assert first.result().detections.class_ids.tolist() == [1]
-    warm_up = 1
-    assert engine_report(last)[1] == warm_up + 2
+    assert engine_report(last)[1] == before + 2
 
 
 def test_in_a_batch_that_waits_those_who_gave_up_are_left_out(running_serve):
-    app = running_serve.deploy(open_very_slow_stand_in, own=True, batch_size=2)
+    app = running_serve.deploy(open_very_slow_stand_in, batch_size=2)
     first = app.handle.detect.remote(grey_picture(1))
     time.sleep(0.5)
     given_up = app.handle.detect.remote(grey_picture(2))
@@ -199,7 +218,7 @@ def test_a_long_batch_leaves_the_replica_healthy(running_serve):
 
 
 def test_a_lost_gpu_turns_health_red_and_ray_replaces_the_replica(running_serve):
-    app = running_serve.deploy(own=True)
+    app = running_serve.deploy()
     before = app.handle.describe.remote().result()["engine"]
     with pytest.raises(GpuLostError):
         app.ask(LOST)
@@ -207,7 +226,7 @@ def test_a_lost_gpu_turns_health_red_and_ray_replaces_the_replica(running_serve)
         app.handle.check_health.remote().result()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(0.1)
         try:
             if app.ask(5).detections.class_ids.tolist() == [5]:
                 break
@@ -217,7 +236,7 @@ def test_a_lost_gpu_turns_health_red_and_ray_replaces_the_replica(running_serve)
 
 
 def test_shutdown_answers_what_was_accepted(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=2)
+    app = running_serve.deploy(open_slow_stand_in, batch_size=2)
     responses = [app.handle.detect.remote(grey_picture(value)) for value in range(6)]
     time.sleep(0.5)  # by now the replica has accepted all, and the engine runs its first batch
     serve.delete(app.url.rsplit("/", 1)[1], _blocking=False)

@@ -107,7 +107,7 @@ def service(running_serve: RunningServe, tmp_path_factory: pytest.TempPathFactor
         )
         yield running
     for name in ("several", "several._rarely_used", "several.cars", "several.ships", "several.broken"):
-        serve.delete(name)
+        serve.delete(name, _blocking=False)
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 120) -> None:

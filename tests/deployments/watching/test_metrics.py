@@ -22,7 +22,7 @@ from deployments.settings import ServiceSettings
 from tests.azaion_engine.fakes.fake_cuda import FakeCuda, PhysicalGpu
 from tests.azaion_engine.fakes.fake_nvml import make_nvml
 from tests.deployments.access.keys_made import add_key
-from tests.running_serve import Deployed, end_ray, start_ray, start_serve
+from tests.running_serve import Deployed, serve_with_gpus
 from tests.stand_in import POISON, grey_picture, open_stand_in
 
 DASHBOARD = Path(__file__).parents[3] / "configs" / "grafana_dashboard.json"
@@ -41,10 +41,11 @@ def open_on_a_fake_gpu(settings: ServiceSettings) -> Detector:
 
 
 class Scrape:
-    """Samples of the service's and of Serve's metrics, by name."""
+    """Samples of Ray's, of Serve's and of one application's metrics, by name."""
 
-    def __init__(self, text: str) -> None:
-        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    def __init__(self, text: str, application: str) -> None:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        self.samples = [each for each in samples if each.labels.get("application", application) == application]
 
     @property
     def names(self) -> set[str]:
@@ -58,9 +59,9 @@ class Scrape:
         return found[0] if len(found) == 1 else None
 
 
-def scrape() -> Scrape:
+def scrape(app: Deployed) -> Scrape:
     [node] = ray.nodes()
-    return Scrape(httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics").text)
+    return Scrape(httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics").text, app.name)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +75,10 @@ def secret(keys: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def app(keys: Path, secret: str) -> Iterator[Deployed]:
+def app(last_ray_ends: None, keys: Path, secret: str) -> Iterator[Deployed]:
     """A replica with a fake GPU that wants keys, on a Ray that exports its metrics every second."""
-    every_second = {"metrics_report_interval_ms": 1000}
-    start_ray(num_cpus=8, num_gpus=1, _system_config=every_second)
-    yield start_serve().deploy(
+    running = serve_with_gpus()
+    yield running.deploy(
         open_on_a_fake_gpu,
         num_gpus=1,
         replicas_per_gpu=1,
@@ -86,7 +86,7 @@ def app(keys: Path, secret: str) -> Iterator[Deployed]:
         max_queue=16,
         access={"keys_file": str(keys)},
     )
-    end_ray()
+    running.end_module()
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +108,11 @@ def scraped(app: Deployed, secret: str) -> Scrape:
     assert app.ask(7).detections.class_ids.tolist() == [7]  # by the handle: a picture, no HTTP request
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        found = scrape()
+        found = scrape(app)
         decoded = found.value("ray_azaion_stage_seconds_count_total", stage="decode")
         if decoded == 7 and "ray_azaion_gpu_utilization_ratio" in found.names:
             time.sleep(2.5)  # this export may be incomplete; the next one is complete
-            return scrape()
+            return scrape(app)
         time.sleep(0.5)
     pytest.fail(f"not scraped: {sorted(name for name in found.names if 'azaion' in name)}")
 
@@ -200,9 +200,9 @@ def test_queue_engine_and_gpu_are_told(scraped):
     assert scraped.value("ray_azaion_gpu_utilization_ratio", gpu="GPU-aaaa") == GPU.utilization_percent / 100
 
 
-def test_every_sample_tells_its_replica(scraped):
+def test_every_sample_tells_its_replica(scraped, app):
     own = [s for s in scraped.samples if s.name.startswith("ray_azaion_")]
-    assert {(s.labels["application"], s.labels["deployment"]) for s in own} == {("app-0", "DetectorDeployment")}
+    assert {(s.labels["application"], s.labels["deployment"]) for s in own} == {(app.name, "DetectorDeployment")}
     assert len({s.labels["replica"] for s in own}) == 1
 
 

@@ -15,7 +15,7 @@ PICTURE = ("picture", ("a.png", grey_picture(5), "image/png"))
 
 @pytest.fixture(scope="module")
 def client(running_serve):
-    with running_serve.deploy(max_pictures=4).client() as client:
+    with running_serve.plain().client() as client:
         yield client
 
 

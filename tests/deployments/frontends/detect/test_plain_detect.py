@@ -50,7 +50,7 @@ def test_everything_else_takes_the_documented_route(plain: PlainDetect, other: d
 
 @pytest.mark.parametrize("picture", [grey_picture(7), grey_picture(7, "JPEG"), b"", b"no picture"])
 def test_both_ways_answer_alike(running_serve, picture: bytes) -> None:
-    with running_serve.deploy().client() as client:
+    with running_serve.plain().client() as client:
         plain, documented = (client.post("/detect", content=picture, params=p) for p in ({}, {"confidence": 0.25}))
     assert plain.status_code == documented.status_code
     one, other = plain.json(), documented.json()

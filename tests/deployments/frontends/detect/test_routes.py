@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import select
 import socket
@@ -15,7 +16,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.stand_in import LOST, POISON, engine_report, grey_picture, open_slow_stand_in
+from tests.deployments import in_process
+from tests.deployments.frontends import documented
+from tests.stand_in import LOST, POISON, engine_report, grey_picture
 
 
 @pytest.fixture(scope="module")
@@ -212,18 +215,13 @@ def test_bad_input_leaves_the_replica_alive(client):
 
 
 def test_overload_is_503_with_retry_after(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, max_queue=2, batch_size=1)
+    app = running_serve.full()
     with app.client() as client:
-        slow = [
-            threading.Thread(target=client.post, args=("/detect",), kwargs={"content": grey_picture(1)})
-            for _ in range(2)
-        ]
-        for thread in slow:
-            thread.start()
+        slow = threading.Thread(target=client.post, args=("/detect",), kwargs={"content": grey_picture(1)})
+        slow.start()
         time.sleep(0.4)
         response = client.post("/detect", content=grey_picture(2))
-        for thread in slow:
-            thread.join()
+        slow.join()
     assert error_of(response) == (503, "overloaded")
     assert int(response.headers["Retry-After"]) >= 1
 
@@ -234,7 +232,7 @@ def test_a_body_that_does_not_arrive_is_504(running_serve):
         time.sleep(1)
         yield b"\xff"
 
-    with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
+    with running_serve.late().client() as client:
         assert error_of(client.post("/detect", content=drip())) == (504, "deadline_exceeded")
 
 
@@ -266,28 +264,34 @@ def test_bodies_that_never_arrive_leave_room_for_probes_and_for_quick_ones_and_a
 
 
 def test_a_late_answer_is_504(running_serve):
-    with running_serve.deploy(open_slow_stand_in, timeout_s=0.3).client() as client:
+    with running_serve.late().client() as client:
         assert error_of(client.post("/detect", content=grey_picture(1))) == (504, "deadline_exceeded")
 
 
 def test_a_picture_whose_client_hung_up_is_not_run(running_serve):
-    app = running_serve.deploy(open_slow_stand_in, own=True, batch_size=1)
+    app = running_serve.slow()
+    before = engine_report(app.ask(0, confidence=0.05))[1]
     running = app.handle.detect.remote(grey_picture(1))
     time.sleep(0.2)
     with app.client(timeout=0.3) as client, pytest.raises(httpx.ReadTimeout):
         client.post("/detect", content=grey_picture(2))
     running.result()
-    warm_up = 1
-    assert engine_report(app.ask(3, confidence=0.05))[1] == warm_up + 2
+    assert engine_report(app.ask(3, confidence=0.05))[1] == before + 2
 
 
-def test_a_lost_gpu_is_503_and_not_ready(running_serve):
-    with running_serve.deploy(own=True).client() as client:
-        response = client.post("/detect", content=grey_picture(LOST))
-        assert error_of(response) == (503, "gpu_lost")
-        assert "Retry-After" in response.headers
-        assert error_of(client.get("/readyz")) == (503, "gpu_lost")
-        assert client.get("/healthz").status_code == 200
+def test_a_lost_gpu_is_503_and_not_ready():
+    async def asked() -> list[httpx.Response]:
+        async with in_process.client() as client:
+            lost = await client.post("/detect", content=grey_picture(LOST))
+            return [lost, await client.get("/readyz"), await client.get("/healthz")]
+
+    with in_process.replica():
+        answers = asyncio.run(asked())
+    for answer in answers:
+        documented.check(answer)
+    assert [error_of(answer) for answer in answers[:2]] == [(503, "gpu_lost")] * 2
+    assert "Retry-After" in answers[0].headers
+    assert answers[2].status_code == 200
 
 
 def drawn(response) -> Image.Image:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from types import SimpleNamespace
@@ -215,8 +215,11 @@ def open_slow(settings: ServiceSettings) -> Detector:
     return open_stand_in(settings, seconds=SLOW_S)
 
 
+OPENERS = {"quick": open_telling, "slow": open_slow, "ending": partial(open_stand_in, seconds=SLOW_S)}
+
+
 class Behind:
-    """A real Serve behind HAProxy, in throughput mode, with a quick and a slow application."""
+    """A real Serve behind HAProxy, in throughput mode, with a quick application and two slow ones."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -227,9 +230,16 @@ class Behind:
         assert not missing
         return environment
 
-    def deploy(self, name: str, opener: Callable[[ServiceSettings], Detector]) -> httpx.Client:
+    def deploy(self) -> None:
         settings = ServiceSettings(num_gpus=0, timeout_s=20)
-        serve.run(build_application(settings, opener), name=name, route_prefix=f"/{name}")
+        serve.run_many(
+            [
+                serve.RunTarget(build_application(settings, opener), name=name, route_prefix=f"/{name}")
+                for name, opener in OPENERS.items()
+            ]
+        )
+
+    def client(self, name: str) -> httpx.Client:
         client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}/{name}", timeout=30)
         end = time.monotonic() + 30
         while client.get("/model").status_code != 200:  # HAProxy learns of an application a moment later
@@ -246,6 +256,7 @@ def behind(last_ray_ends: None) -> Iterator[Behind]:
             patch.setenv(name, value)
         start_ray(num_cpus=8, num_gpus=0)
     serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": made.port})
+    made.deploy()
     yield made
     end_ray()
 
@@ -255,7 +266,7 @@ def test_behind_haproxy_plain_pictures_are_answered_as_on_the_documented_route(b
         answer = client.post("/detect", content=grey_picture(7), params=parameters)
         return str(answer.json()["model"]["engine"])
 
-    with closing(behind.deploy("quick", open_telling)) as client:
+    with closing(behind.client("quick")) as client:
         end = time.monotonic() + 30
         while engine() != "in front of Serve":  # at first requests come through Serve's own proxy
             assert time.monotonic() < end
@@ -276,7 +287,7 @@ def test_behind_haproxy_plain_pictures_are_answered_as_on_the_documented_route(b
 
 
 def test_behind_haproxy_a_client_that_leaves_gives_its_picture_up(behind: Behind) -> None:
-    with closing(behind.deploy("slow", open_slow)) as client:
+    with closing(behind.client("slow")) as client:
         client.post("/detect", content=grey_picture(1))  # from now on the shortcut answers
         first = threading.Thread(target=client.post, args=("/detect",), kwargs={"content": grey_picture(2)})
         first.start()
@@ -295,7 +306,7 @@ def test_behind_haproxy_a_client_that_leaves_gives_its_picture_up(behind: Behind
 
 
 def test_behind_haproxy_what_was_accepted_is_answered_before_a_replica_ends(behind: Behind) -> None:
-    with closing(behind.deploy("ending", partial(open_stand_in, seconds=SLOW_S))) as client:
+    with closing(behind.client("ending")) as client:
         client.post("/detect", content=grey_picture(1))
         answers: list[httpx.Response] = []
 

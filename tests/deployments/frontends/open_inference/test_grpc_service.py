@@ -12,7 +12,7 @@ from tests.deployments.frontends.open_inference.grpc_calls import Input, call, f
 
 @pytest.fixture(scope="module")
 def app(running_serve):
-    return running_serve.deploy(max_pictures=4)
+    return running_serve.plain()
 
 
 def test_typed_contents_are_read_like_raw_ones(channel, app):
@@ -67,9 +67,7 @@ def test_what_is_not_served_is_unimplemented(channel, app):
     fails(grpc.StatusCode.UNIMPLEMENTED, channel, "RepositoryModelLoad", app)
 
 
-def test_one_application_needs_no_name_and_several_do(channel, running_serve):
-    app = running_serve.deploy(max_pictures=4)
-    running_serve.keep_only(app)
+def test_one_application_needs_no_name_and_several_do(channel, running_serve, plain_alone):
     assert call(channel, "ServerLive", None).live
     second = running_serve.deploy(max_pictures=2)
     assert call(channel, "ModelReady", second, name="stand-in").ready

@@ -17,7 +17,7 @@ INFER, INFER_RAW = "/v2/models/stand-in/infer", "/v2/models/stand-in_raw/infer"
 
 @pytest.fixture(scope="module")
 def client(running_serve):
-    with running_serve.deploy(max_pictures=4).client() as client:
+    with running_serve.plain().client() as client:
         yield client
 
 

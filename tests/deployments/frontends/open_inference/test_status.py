@@ -14,7 +14,7 @@ from deployments.frontends.open_inference.grpc_service import _GRPC_CODES
 from deployments.frontends.open_inference.messages import protocol_status
 from tests.deployments.frontends.open_inference.grpc_calls import call, fails, picture
 from tests.deployments.test_errors import every_error
-from tests.stand_in import LOST, grey_picture, open_slow_stand_in
+from tests.stand_in import LOST, grey_picture
 
 
 @pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
@@ -44,7 +44,7 @@ def test_what_was_not_raised_on_purpose_is_not_shown():
 
 
 def test_overload_is_503_with_retry_after_or_unavailable(running_serve, channel):
-    app = running_serve.deploy(open_slow_stand_in, own=True, max_queue=1, batch_size=1)
+    app = running_serve.full()
     running = app.handle.detect.remote(grey_picture(1))
     time.sleep(0.3)
     one_more = {"model_name": "stand-in", "inputs": [picture(5)]}

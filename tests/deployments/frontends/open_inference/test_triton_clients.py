@@ -20,15 +20,13 @@ def triton_python() -> str:
     return str(python)
 
 
-def test_tritons_clients_get_what_the_protocol_promises(triton_python, running_serve):
-    app = running_serve.deploy(max_pictures=4)
-    running_serve.keep_only(app)
+def test_tritons_clients_get_what_the_protocol_promises(triton_python, running_serve, plain_alone):
     suite = ["--rootdir", str(HERE), str(HERE / "triton_clients.py")]
     run = subprocess.run(
         [triton_python, "-m", "pytest", "-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider", *suite],
         env={
             **{key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))},
-            "OPEN_INFERENCE_HTTP": app.url.removeprefix("http://"),
+            "OPEN_INFERENCE_HTTP": plain_alone.url.removeprefix("http://"),
             "OPEN_INFERENCE_GRPC": running_serve.grpc_address,
         },
         stdout=subprocess.PIPE,
