@@ -7,6 +7,7 @@ it decoded before.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,22 @@ _BLANK = bytes(256)
 and the codes for that are zeros: whoever finds them must look closer."""
 _STEP = len(_BLANK) // 3
 """Distance of the bytes that are looked at first: any run as long as `_BLANK` holds three of them."""
+_PIECE_BYTES = 512 * 1024
+"""Bytes of a scan that are looked at together for markers."""
 _RESTARTS = 8
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+
+
+class _Flags(threading.local):
+    """A byte for each byte of a piece, in memory that a thread keeps; views of it for NumPy."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(_PIECE_BYTES)
+        self.numbers = np.frombuffer(self.memory, np.uint8)
+        self.truths = self.numbers.view(np.bool_)
+
+
+_flags = _Flags()
 
 
 def least_scan_bytes(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> int:
@@ -44,6 +59,27 @@ def has_blank(data: bytes, start: int, end: int) -> bool:
     """
     # Two thirds of the search's time, 11 of 17 us for 111 KB, and few pictures then need the search.
     return bytes(3) in data[start:end:_STEP] and data.find(_BLANK, start, end) >= 0
+
+
+def is_without_markers(data: bytes, start: int, end: int) -> bool:
+    """Returns whether every 0xFF of a scan is followed by a stuffed zero (T.81, B.1.1.5).
+
+    A regular expression takes four times as long.
+
+    Args:
+        data: The file.
+        start: Offset of the scan's compressed data.
+        end: Offset behind it.
+    """
+    for at in range(start, end - 1, _PIECE_BYTES):
+        count = min(end - 1 - at, _PIECE_BYTES)
+        piece = np.frombuffer(data, np.uint8, count + 1, at)
+        flags = _flags.numbers[:count]
+        np.equal(piece[:-1], 0xFF, out=_flags.truths[:count])
+        np.minimum(flags, piece[1:], out=flags)  # 1 where the next one is not zero
+        if _flags.memory.find(1, 0, count) >= 0:  # not NumPy: each of its calls waits for the GIL again
+            return False
+    return end <= start or data[end - 1] != 0xFF
 
 
 def last_restart_fits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
 _SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
+_SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
+_KNOWN_BYTES = 2048
+"""Bytes of a header that is remembered: frame and tables take 600, and what more there is differs."""
 _WITHOUT_LENGTH = frozenset((0x00, 0x01, 0xFF, *range(0xD0, 0xDA)))
 """Fill bytes and markers that no length follows; none belongs here, and Pillow decides about files with one."""
 _FRAME = Struct(">BHHB")
@@ -67,6 +71,16 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
     Args:
         data: The encoded picture.
     """
+    scan = data.find(_SCAN_MARKER, 0, _KNOWN_BYTES)
+    if scan > 0:
+        end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
+        known = _read_known(data[:end])
+        if known is not None and known.scan == end:  # it depends on no byte behind
+            return known
+    return _read(data)
+
+
+def _read(data: bytes) -> JpegHeader | None:
     frame: JpegHeader | None = None
     plain, interval = True, 0
     for marker, start, end in _segments(data):
@@ -86,6 +100,10 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         elif marker not in _HARMLESS:
             plain = False
     return None
+
+
+_read_known = lru_cache(maxsize=64)(_read)
+"""Encoders, and cameras that write no EXIF, send one header."""
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -13,12 +13,13 @@ from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.pictures.bounds.jpeg_entropy import (
     has_all_restarts,
     has_blank,
+    is_without_markers,
     last_restart_fits,
     least_scan_bytes,
 )
 from azaion_engine.pictures.bounds.jpeg_segments import next_marker
 from azaion_engine.pictures.readers.failures import failed
-from azaion_engine.pictures.readers.jpeg.header import JpegHeader
+from azaion_engine.pictures.readers.jpeg.header import END_MARKER, JpegHeader
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 
 _FILLED = 128
@@ -143,5 +144,8 @@ def _decode_into(picture: NDArray[np.uint8], data: bytes, flags: int) -> NDArray
 
 def scan_to_end(data: bytes, start: int) -> tuple[int, int] | None:
     """Returns the offsets of a scan's compressed data and of its end marker, if no other marker comes before."""
+    end = len(data) - len(END_MARKER)
+    if start < end and data.endswith(END_MARKER) and is_without_markers(data, start, end):
+        return start, end
     found = next_marker(data, start)
     return (start, found[0] - 2) if found is not None and found[1] == _JPEG_END else None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
+from azaion_engine.pictures.bounds import jpeg_entropy
 from azaion_engine.pictures.bounds.jpeg_entropy import (
     has_all_restarts,
     has_blank,
+    is_without_markers,
     last_restart_fits,
     least_scan_bytes,
 )
@@ -61,3 +66,30 @@ def test_a_blank_is_found_wherever_it_begins(before: int) -> None:
     data = b"a" * before + bytes(256) + b"a" * 300
     assert has_blank(data, 0, len(data))
     assert not has_blank(data.replace(bytes(256), bytes(255)), 0, len(data) - 1)
+
+
+@pytest.mark.parametrize("second", [0x01, 0x80, 0xD0, 0xD9, 0xFF])
+@pytest.mark.parametrize("at", [0, 1, 62, 63, 64, 127, 128, 198])
+def test_a_marker_is_found_wherever_it_stands(at: int, second: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg_entropy, "_PIECE_BYTES", 64)  # two of them between pieces
+    data = bytearray(b"\xff\x00\xfe\xff\x00" * 42)
+    start, end = 5, 205
+    assert is_without_markers(bytes(data), start, end)
+    data[start + at : start + at + 2] = bytes((0xFF, second))
+    assert not is_without_markers(bytes(data), start, end)
+    assert is_without_markers(bytes(data), start + at + 3, end) == (data[start + at + 3 : end].find(b"\xff\xff") < 0)
+
+
+def test_a_scan_may_not_end_within_an_escape_and_what_stands_around_it_is_not_looked_at() -> None:
+    assert not is_without_markers(b"\x12\xff\x00\x34", 0, 2)
+    assert is_without_markers(b"\xff\xd8\x12\xff\x00\x34\xff\xd9", 2, 6)
+    assert is_without_markers(b"\xff\xd9", 1, 1)
+
+
+def test_markers_are_those_of_a_regular_expression() -> None:
+    random = np.random.default_rng(5)
+    for length in random.integers(1, 3000, 200):
+        data = random.choice(np.array([0, 1, 0xFF], np.uint8), int(length), p=[0.69, 0.3, 0.01]).tobytes()
+        for ours in (data, data.replace(b"\xff\x01", b"\xff\x00").replace(b"\xff\xff", b"\xff\x00")):
+            expected = re.search(rb"\xff(?!\x00)", ours) is None
+            assert is_without_markers(ours, 0, len(ours)) == expected

@@ -130,3 +130,27 @@ def test_a_damaged_header_is_read_as_pillow_reads_it_or_left_to_it(at: int, valu
 def test_a_header_that_is_cut_off_is_none(name: str) -> None:
     for end in (0, 1, 3, 5, 21):
         assert read_jpeg_header((PLAIN | MARKED)[name][:end]) is None
+
+
+def test_a_header_that_is_remembered_is_that_of_its_own_bytes() -> None:
+    data = jpeg()
+    first = read_jpeg_header(data)
+    assert first is not None
+    size = data.index(b"\xff\xc0") + 5
+    changed = bytearray(data)
+    changed[size : size + 4] = bytes((0, 40, 0, 50))
+    other = read_jpeg_header(bytes(changed))
+    assert other is not None
+    assert (other.width, other.height) == (50, 40)
+    assert read_jpeg_header(data) == first
+    assert read_jpeg_header(data[: first.scan - 1]) is None, "the scan's header is cut off"
+
+
+@pytest.mark.parametrize("before", [5, 1000, 3000])
+def test_the_bytes_of_a_scan_marker_in_a_comment_mislead_nobody(before: int) -> None:
+    data = jpeg()
+    text = b"x" * before + b"\xff\xda\x00\x08" + bytes(9)
+    with_comment = data[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + data[2:]
+    plain, found = read_jpeg_header(data), read_jpeg_header(with_comment)
+    assert plain is not None
+    assert found == plain._replace(scan=plain.scan + len(text) + 4)
