@@ -11,10 +11,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import yaml
 
@@ -116,11 +116,16 @@ class ChaosService:
 
     def ready(self) -> tuple[int, float]:
         """Asks `/readyz` once; returns its status, 0 if the connection is refused, and the seconds until then."""
+        # Not httpx: making its client takes 41 ms of a core, hence 0.2 s and more beside starting replicas.
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=20)
         begun = time.monotonic()
         try:
-            status = httpx.get(f"{self.url}/readyz", timeout=20).status_code
-        except httpx.TransportError:
+            connection.request("GET", "/readyz")
+            status = connection.getresponse().status
+        except (OSError, HTTPException):
             status = 0
+        finally:
+            connection.close()
         return status, time.monotonic() - begun
 
     def named(self, *starts: str) -> list[psutil.Process]:
