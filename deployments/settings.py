@@ -140,17 +140,18 @@ class RarelyUsedSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loaded: int = Field(3, ge=1, le=1000, description="Models that a replica has in memory at a time.")
+    loaded: int = Field(default=3, ge=1, le=1000, description="Models that a replica has in memory at a time.")
     gpu_memory: float = Field(
-        0.9,
+        default=0.9,
         gt=0,
         le=1,
         description="Part of a GPU's memory in use, by all processes, up to which a replica keeps more than one model.",
     )
     num_gpus: Literal["auto"] | StrictInt | StrictFloat | None = Field(
-        None, description="GPUs to use, with one replica each, as `num_gpus` of a model; default: that beside `models`."
+        default=None,
+        description="GPUs to use, with one replica each, as `num_gpus` of a model; default: that beside `models`.",
     )
-    cpu_replicas: int = Field(1, ge=1, description="Replicas where no GPU is used.")
+    cpu_replicas: int = Field(default=1, ge=1, description="Replicas where no GPU is used.")
 
 
 class ApplicationSettings(ServiceSettings):
@@ -162,7 +163,7 @@ class ApplicationSettings(ServiceSettings):
         "`models` are the defaults of each. With `rarely_used: true` a model is loaded when a request needs it.",
     )
     rarely_used: RarelyUsedSettings = Field(
-        RarelyUsedSettings(), description="The replicas that models with `rarely_used: true` share."
+        default=RarelyUsedSettings(), description="The replicas that models with `rarely_used: true` share."
     )
 
     @model_validator(mode="after")
