@@ -95,6 +95,8 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "TIFF int8": lambda: tiff(textured_samples("i1", 1)),
     "TIFF CIELab": lambda: tiff(textured(), photometric=8, rows=SIDE),
     "PNG 16 bits colour, dark": lambda: cv2.imencode(".png", textured_samples("u2", 4))[1].tobytes(),
+    # Well compressed, so that copies of the file do not count.
+    "PNG 16 bits colour, even": lambda: cv2.imencode(".png", np.full((SIDE, SIDE, 4), 700, np.uint16))[1].tobytes(),
     "JPEG that ends grey": lambda: encode(np.vstack([textured(), np.full((16, SIDE, 3), 128, np.uint8)]), "JPEG"),
     "AVIF": lambda: modern("AVIF"),
     "HEIC": lambda: modern("HEIF"),

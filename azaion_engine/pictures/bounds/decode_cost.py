@@ -15,8 +15,8 @@ _OPENCV = 7
 """Bytes a pixel that OpenCV takes for a JPEG with a single scan, the result included: 6, and Pillow if it fails: 7."""
 _WEBP = 20
 """Bytes a pixel: two RGBA canvases of libwebp's animation decoder, its lossless planes, Pillow's pixels, the result."""
-_DEEP_COLOUR = 12
-"""Bytes a pixel of a PNG with colours of 16 bits: Pillow's, and OpenCV's four samples."""
+_DEEP_COLOUR = 20
+"""Bytes a pixel of a PNG with colours of 16 bits: Pillow's 4, and twice OpenCV's four samples."""
 _LINE = 40
 """Bytes a row and a column: Pillow's pointers to rows, and its buffers of one row."""
 _FIXED = 8 * 2**20
