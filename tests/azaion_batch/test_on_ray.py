@@ -98,10 +98,10 @@ def test_a_worker_that_dies_costs_nothing(on_ray: str, settings: BatchSettings, 
 class Fragile(Detecting):
     """A worker that one picture kills."""
 
-    def _detect(self, chunk: Chunk, pictures: Any, faults: Any) -> bytes:
+    def _detect(self, chunk: Chunk, read: Any) -> bytes:
         if any(entry.name == "013.png" for entry in chunk.entries):
             os._exit(1)
-        return super()._detect(chunk, pictures, faults)
+        return super()._detect(chunk, read)
 
 
 def test_a_picture_that_kills_every_worker_does_not_end_the_job(
