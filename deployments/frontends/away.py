@@ -82,6 +82,8 @@ class Away:
         kind: bytes = dict(start["headers"]).get(b"content-type", b"")
         if not kind.startswith(b"text/plain"):
             return None
+        if start["status"] == 500 and path.endswith(PROBES):
+            return "not_ready", "the replica that was asked is gone"
         if path not in self._answered:
             before, found, _ = path.partition(_OF_A_MODEL)
             if start["status"] == 503 and found and not before.endswith("/v2"):

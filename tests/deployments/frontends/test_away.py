@@ -58,6 +58,13 @@ def ask(away: Away, *paths: str) -> list[tuple[int, bytes]]:
     return asyncio.run(run())
 
 
+@pytest.mark.parametrize("path", ["/readyz", "/v2/health/ready"])
+def test_the_probe_of_a_replica_that_dies_is_refused_as_not_ready(path: str) -> None:
+    [(status, body)] = ask(Away(Serve((500, b"text/plain", b"Internal Server Error"))), path)
+    assert status == 503
+    assert b"the replica that was asked is gone" in body
+
+
 @pytest.mark.parametrize("path", ["/readyz", "/prefix/readyz"])
 def test_the_probe_is_refused_in_time_if_no_replica_answers(path: str) -> None:
     serve = Serve(None, FOUND)
