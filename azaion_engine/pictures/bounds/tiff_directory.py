@@ -80,12 +80,12 @@ def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
         [at] = struct.unpack_from(order + offset, data, 8 if big else 4)
         [count] = struct.unpack_from(counter, data, at)
     except (struct.error, OverflowError):
-        raise _damaged("its directory is missing") from None
+        raise tags.damaged("its directory is missing") from None
     if count > MOST_ENTRIES:
         raise UndecodablePictureError(f"the TIFF has {count} tags, at most {MOST_ENTRIES} are accepted")
     first = at + head
     if first + count * size > len(data):
-        raise _damaged("its directory is cut off")
+        raise tags.damaged("its directory is cut off")
 
     kept: dict[int, bytes] = {}
     encoded: dict[int, tuple[int, int, bytes]] = {}
@@ -129,7 +129,7 @@ def _turned(data: bytes, encoded: dict[int, tuple[int, int, bytes]]) -> bytes:
     try:
         return as_little_endian(data, encoded)
     except (OverflowError, struct.error):
-        raise _damaged("a tag of its directory reaches beyond its end") from None
+        raise tags.damaged("a tag of its directory reaches beyond its end") from None
 
 
 def _number(text: bytes) -> float | None:
@@ -155,7 +155,7 @@ def _check_pieces(data: bytes, layout: TiffLayout, max_pixels: int) -> int:
         if len(values.get(tag, ())) > MOST_PIECES:
             raise UndecodablePictureError(f"the TIFF has more than the {MOST_PIECES} strips and tiles accepted")
     if max(sum(values.get(tags.STRIP_BYTES, ())), sum(values.get(tags.TILE_BYTES, ()))) > 2 * len(data):
-        raise _damaged("its strips or tiles overlap or reach beyond its end")
+        raise tags.damaged("its strips or tiles overlap or reach beyond its end")
     width, height = one(tags.WIDTH, 0), one(tags.HEIGHT, 0)
     across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
     if across and down:
@@ -177,7 +177,3 @@ def _with_directory(data: bytes, at: int, count: bytes, kept: dict[int, bytes], 
         return data
     end = at + len(count) + room
     return b"".join([memoryview(data)[:at], count, entries.ljust(room, b"\0"), memoryview(data)[end:]])
-
-
-def _damaged(why: str) -> UndecodablePictureError:
-    return UndecodablePictureError(f"the TIFF is damaged or truncated: {why}")

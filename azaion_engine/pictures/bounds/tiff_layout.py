@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from azaion_engine.errors import UndecodablePictureError
+
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANES, PREDICTOR = 273, 277, 278, 279, 284, 317
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT = 322, 323, 324, 325, 339
@@ -35,6 +37,11 @@ COLOURS = {
     32803: "colour filter array of a camera", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw of a camera",
 }  # fmt: skip
 _KINDS = {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "float", VOID: "untyped", 5: "complex", 6: "complex"}
+
+
+def damaged(why: str) -> UndecodablePictureError:
+    """Returns the error of a TIFF that is not whole."""
+    return UndecodablePictureError(f"the TIFF is damaged or truncated: {why}")
 
 
 def compression_name(number: int) -> str:

@@ -9,7 +9,6 @@ import itertools
 import struct
 from collections.abc import Iterator
 
-from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 
@@ -20,6 +19,8 @@ _PADDING = 256
 _FRAMES = frozenset((0xC0, 0xC1))
 """Start-of-frame markers of sequential JPEGs (ITU-T T.81, table B.1); progressive ones are refused before."""
 _SIZE = struct.Struct(">HH")
+_MOST_SEGMENTS = 32
+"""Segments and fill bytes before a piece's frame that are looked at; encoders write a dozen at most."""
 
 
 def check_filled(data: bytes, layout: TiffLayout) -> None:
@@ -54,18 +55,18 @@ def _check_jpeg(piece: memoryview, rows: int, columns: int) -> None:
     if not piece:
         return
     if bytes(piece[-_PADDING:]).rfind(_END) < 0:
-        raise UndecodablePictureError("the TIFF is damaged or truncated: a JPEG in it has no end")
+        raise tags.damaged("a JPEG in it has no end")
     size = _frame_size(piece)
     if size is not None and (size[0] < rows or size[1] < columns):
-        raise UndecodablePictureError(
-            f"the TIFF is damaged or truncated: a JPEG in it has {size[1]}x{size[0]} pixels of {columns}x{rows}"
-        )
+        raise tags.damaged(f"a JPEG in it has {size[1]}x{size[0]} pixels of {columns}x{rows}")
 
 
 def _frame_size(piece: memoryview) -> tuple[int, int] | None:
-    """Returns the rows and columns of a JPEG; None if it has no frame header, which libjpeg refuses."""
+    """Returns the rows and columns of a JPEG; None if no frame header is found, about which libjpeg decides."""
     at = 2
-    while at + 9 <= len(piece) and piece[at] == 0xFF:
+    for _ in range(_MOST_SEGMENTS):
+        if at + 9 > len(piece) or piece[at] != 0xFF:
+            break
         marker = piece[at + 1]
         if marker in _FRAMES:
             rows, columns = _SIZE.unpack_from(piece, at + 5)
@@ -83,6 +84,4 @@ def _check_uncompressed(layout: TiffLayout) -> None:
     for (offset, length, rows, columns), (following, *_) in itertools.pairwise(pieces):
         needed = rows * ((columns * samples * bits + 7) // 8)
         if 0 < length < needed and offset < following < offset + needed:
-            raise UndecodablePictureError(
-                f"the TIFF is damaged or truncated: a strip or tile has {length} bytes of {needed}"
-            )
+            raise tags.damaged(f"a strip or tile has {length} bytes of {needed}")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
+from azaion_engine.pictures.bounds.tiff_pieces import _frame_size
 from azaion_engine.pictures.encoded import EncodedPicture
 from tests.azaion_engine.pictures.readers.tiff_files import tiff
 
@@ -59,6 +60,12 @@ def test_a_jpeg_without_its_end_is_refused() -> None:
     data[start + length - 300 : start + length] = b"\x55" * 300
     with pytest.raises(UndecodablePictureError, match="has no end"):
         EncodedPicture(bytes(data)).decode()
+
+
+def test_only_so_many_fill_bytes_are_looked_at() -> None:
+    frame = b"\xff\xc0\0\x11\x08\0\x28\0\x1e\3"
+    assert _frame_size(memoryview(b"\xff\xd8" + b"\xff" * 20 + frame)) == (40, 30)
+    assert _frame_size(memoryview(b"\xff\xd8" + b"\xff" * 10**6 + frame)) is None
 
 
 @pytest.mark.parametrize("tile", [0, 16])
