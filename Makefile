@@ -147,7 +147,7 @@ zoo: .venv-zoo/.made $(VENV)/.bench  ## today's exports of other projects made a
 	cat build/zoo/zoo.md
 
 ptx: $(VENV)/.test  ## compile the GPU's kernels anew; needs no GPU
-	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/heads/gpu/select.cu
+	$(BIN)/python -m azaion_engine.cuda.compile_ptx azaion_engine/pictures/gpu/letterbox.cu azaion_engine/pictures/gpu/entropy.cu azaion_engine/heads/gpu/select.cu
 
 lint: $(VENV)/.lint  ## ruff, mypy, the arrows between the packages, the image's Dockerfile
 	$(BIN)/ruff check .

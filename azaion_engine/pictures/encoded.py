@@ -25,6 +25,7 @@ from azaion_engine.pictures.header import (
 from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
 from azaion_engine.pictures.readers.failures import failed
 from azaion_engine.pictures.readers.jpeg.header import JpegHeader, read_jpeg_header
+from azaion_engine.pictures.readers.jpeg.huffman import read_huffman_scan
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
@@ -83,13 +84,14 @@ class EncodedPicture:
 
         Returns:
             Its header; None for any other picture: progressive, stored as CMYK or RGB, with unusual subsampling or
-            several scans, truncated, or not a JPEG; also for one with a sign of damage, about which the CPU decides.
+            several scans, truncated, or not a JPEG; also for one with a sign of damage, or with Huffman tables by which
+            the GPU cannot check its scan, about which the CPU decides.
 
         Raises:
             PictureError: As `read_header`.
         """
         jpeg = self.jpeg
-        if jpeg is None or not jpeg.suits_hardware:
+        if jpeg is None or not jpeg.suits_hardware or read_huffman_scan(jpeg) is None:
             return None
         if jpeg.plain:
             header = self.read_header()

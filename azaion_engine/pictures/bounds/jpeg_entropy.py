@@ -45,7 +45,7 @@ def least_scan_bytes(width: int, height: int, components: Sequence[tuple[int, in
         height: In pixels.
         components: (identifier, horizontal sampling factor, vertical one) of each.
     """
-    units, blocks = _units(width, height, components)
+    units, blocks = units_of(width, height, components)
     return units * blocks * _LEAST_BLOCK_BITS // 8
 
 
@@ -95,7 +95,7 @@ def last_restart_fits(
         size: (width, height) in pixels.
         components: As in `least_scan_bytes`.
     """
-    needed = -(-_units(*size, components)[0] // interval) - 1
+    needed = -(-units_of(*size, components)[0] // interval) - 1
     if needed <= 0:
         return True
     at = data.rfind(bytes((0xFF, 0xD0 + (needed - 1) % _RESTARTS)), start, end)
@@ -110,7 +110,7 @@ def has_all_restarts(
 
     Args are those of `last_restart_fits`.
     """
-    units, _ = _units(*size, components)
+    units, _ = units_of(*size, components)
     needed = -(-units // interval) - 1
     scan = np.frombuffer(data, np.uint8, end - start, start)
     [escapes] = np.nonzero(scan[:-1] == 0xFF)
@@ -120,8 +120,14 @@ def has_all_restarts(
     return needed <= len(found) <= needed + 1 and bool((found == np.arange(len(found)) % _RESTARTS).all())
 
 
-def _units(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
-    """Returns the number of units (MCUs) of a scan of all components, and the blocks of each (T.81, A.2)."""
+def units_of(width: int, height: int, components: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
+    """Returns the number of units (MCUs) of a scan of all components, and the blocks of each (T.81, A.2).
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        components: As in `least_scan_bytes`.
+    """
     if len(components) == 1:  # not interleaved: a unit is a block, whatever the sampling factors
         return -(-width // 8) * -(-height // 8), 1
     across = max(horizontal for _, horizontal, _ in components)

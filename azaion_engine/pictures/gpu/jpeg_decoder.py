@@ -15,6 +15,7 @@ from azaion_engine.cuda.context import cuda_context, make_stream
 from azaion_engine.cuda.memory import address_of
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
 from azaion_engine.pictures.codec import encode_jpeg
+from azaion_engine.pictures.gpu.entropy_kernel import CheckedJpeg, EntropyKernel, checked_jpeg
 from azaion_engine.pictures.gpu.nvjpeg import Nvjpeg, NvjpegError, load_libraries
 from azaion_engine.pictures.letterbox import PAD_VALUE
 
@@ -55,7 +56,11 @@ def bytes_of(size: Size) -> int:
 
 
 class JpegDecoder:
-    """Decodes one batch at a time; used by one thread at a time."""
+    """Decodes one batch at a time; used by one thread at a time.
+
+    nvJPEG does not tell when a scan ends before its picture does: its hardware then answers with pixels of a picture
+    decoded before. `doubtful` tells.
+    """
 
     def __init__(self, device_id: int, batch_size: int, size: Size) -> None:
         """Opens the decoder and decodes a first batch, which allocates the memory and reveals errors early.
@@ -66,7 +71,8 @@ class JpegDecoder:
             size: (width, height) that pictures are expected to have, in pixels.
 
         Raises:
-            MissingDependencyError: PyCUDA or nvJPEG is not installed, or nvJPEG decodes nothing here.
+            MissingDependencyError: PyCUDA or nvJPEG is not installed, or nvJPEG decodes nothing here, or the driver
+                does not take the kernel that checks the scans.
             ConfigurationError: The GPU gives no CUDA context.
         """
         width, height = size
@@ -76,13 +82,20 @@ class JpegDecoder:
         self._kept_bytes = _KEPT_BYTES * batch_size
         self._pixels: Any = None
         self._capacity = 0
+        self._checked: list[int] = []
         with self._context.active():
             self._nvjpeg = Nvjpeg()
+            try:
+                self._entropy = EntropyKernel(self._driver, batch_size)
+            except self._driver.Error as error:
+                self._nvjpeg.free()
+                raise MissingDependencyError(f"the scans of JPEGs cannot be checked on this GPU: {error}") from error
             stream = make_stream(self._driver)
             decoded = self.decode([grey] * batch_size, [size] * batch_size, stream)
             stream.synchronize()
             del stream  # while the context is active: PyCUDA would leak it
-        if None in decoded:
+            doubtful = self.doubtful()
+        if None in decoded or doubtful:
             self.free()
             raise MissingDependencyError("nvJPEG does not work here: it does not decode a plain JPEG")
 
@@ -97,19 +110,21 @@ class JpegDecoder:
             stream: A `pycuda.driver.Stream` that no longer reads the previous call's pictures; its context is current.
 
         Returns:
-            One for each JPEG; None if it could not be decoded, or has another size.
+            One for each JPEG; None if it could not be decoded, has another size, or a scan that cannot be checked.
         """
         data = [_Jpeg(address_of(np.frombuffer(jpeg, np.uint8)), len(jpeg)) for jpeg in jpegs]
+        checked = [checked_jpeg(jpeg) for jpeg in jpegs]
         offsets: list[int | None] = []
         end = 0
-        for jpeg, (width, height) in zip(data, sizes, strict=True):
-            if self._nvjpeg.size_of(*jpeg) == (width, height):
+        for jpeg, check, (width, height) in zip(data, checked, sizes, strict=True):
+            if check is not None and self._nvjpeg.size_of(*jpeg) == (width, height):
                 offsets.append(end)
                 end += bytes_of((width, height))
             else:
                 offsets.append(None)
         try:
             begin = self._reserve(end)
+            self._check([None if offset is None else one for offset, one in zip(offsets, checked, strict=True)])
         except self._driver.MemoryError as error:
             logger.warning("the GPU has no room for the pixels of %d JPEGs, %d bytes: %s", len(jpegs), end, error)
             return [None] * len(jpegs)
@@ -118,6 +133,17 @@ class JpegDecoder:
             for offset, size in zip(offsets, sizes, strict=True)
         ]
         return self._decode(data, places, stream)
+
+    def doubtful(self) -> list[int]:
+        """Waits for the check of the scans of the last `decode`.
+
+        Returns:
+            Indices of the JPEGs whose scans are not surely whole: their pixels may be another picture's.
+        """
+        checked, self._checked = self._checked, []
+        if not checked:
+            return []
+        return [index for index, whole in zip(checked, self._entropy.whole().tolist(), strict=True) if not whole]
 
     def decode_into(
         self, jpeg: bytes | memoryview, size: Size, memory: Any, capacity: int, stream: Any
@@ -148,7 +174,16 @@ class JpegDecoder:
         """Frees all memory."""
         with self._context.active():
             self._free_pixels()
+            self._entropy.free()
             self._nvjpeg.free()
+
+    def _check(self, jpegs: Sequence[CheckedJpeg | None]) -> None:
+        """Starts to check the scans of those that are given."""
+        self._checked = []
+        given = [(index, jpeg) for index, jpeg in enumerate(jpegs) if jpeg is not None]
+        if given:
+            self._entropy.start([jpeg for _, jpeg in given])
+            self._checked = [index for index, _ in given]
 
     def _decode(
         self, jpegs: Sequence[_Jpeg], places: Sequence[DecodedPicture | None], stream: Any

@@ -70,6 +70,7 @@ class PictureLoader:
         self._kernel = LetterboxKernel(driver, network_input.dtype, form, stream)
         self._surfaces = surfaces
         self._in_use: list[Surface] = []
+        self._jpegs: list[int] = []
         self._decoder: JpegDecoder | None = None
         self._pixels: Any = None
         try:
@@ -86,26 +87,28 @@ class PictureLoader:
             logger.warning("JPEGs are decoded on the CPU: %s", error)
         self.decodes_jpeg = self._decoder is not None
 
-    def load(self, pictures: Sequence[LoadablePicture]) -> list[AzaionError | None]:
+    def load(self, pictures: Sequence[LoadablePicture], *, on_cpu: bool = False) -> list[AzaionError | None]:
         """Starts to load the pictures that can be decoded into the first rows of the network input, in order.
 
         Args:
             pictures: At most a batch.
+            on_cpu: Whether the CPU decodes all JPEGs.
 
         Returns:
             For each picture, its error, or None if it has a row.
         """
         self._done()  # with a batch that failed
-        decoded = iter(self._decode([picture for picture in pictures if isinstance(picture, JpegPicture)]))
+        jpegs = {} if on_cpu else {i: one for i, one in enumerate(pictures) if isinstance(one, JpegPicture)}
+        decoded = dict(zip(jpegs, self._decode(list(jpegs.values())), strict=True))
+        self._jpegs = [index if found else -1 for index, found in decoded.items()]
         errors: list[AzaionError | None] = []
         sources: list[_Source] = []
-        for picture in pictures:
-            found = next(decoded) if isinstance(picture, JpegPicture) else None
+        for index, picture in enumerate(pictures):
             try:
                 if isinstance(picture, TilePicture):
                     sources.append(self._source_of(picture))
                 else:
-                    sources.append(found or self._upload(len(sources), _pixels_of(picture)))
+                    sources.append(decoded.get(index) or self._upload(len(sources), _pixels_of(picture)))
                 errors.append(None)
             except (PictureError, OutOfMemoryError, ExecutionError) as error:
                 errors.append(error)
@@ -117,6 +120,15 @@ class PictureLoader:
             self._records.upload(table, self._stream)
             self._kernel.launch(self._records.address, len(sources), self._input.address, self._size, self._stream)
         return errors
+
+    def doubtful(self) -> list[int]:
+        """Returns the indices of the pictures whose rows may show another one: the CPU must decode them.
+
+        To be called once after each `load`, when the stream is done: waits for the check of the JPEGs' scans.
+        """
+        if self._decoder is None:
+            return []
+        return [self._jpegs[number] for number in self._decoder.doubtful() if self._jpegs[number] >= 0]
 
     def finish(self) -> None:
         """Frees unusually large memory; must be called after the stream has finished the batch."""

@@ -105,7 +105,8 @@ class Surfaces:
         """Decodes a picture and waits for its pixels.
 
         Returns:
-            The picture; None if there is no room for it, or if it cannot be decoded here.
+            The picture; None if there is no room for it, if it cannot be decoded here, or if its scan is not surely
+            whole.
 
         Raises:
             pycuda.driver.Error: The GPU is lost.
@@ -176,7 +177,7 @@ class Surfaces:
         try:
             decoded = decoder.decode_into(picture.jpeg, stored_size(picture), memory, capacity, stream)
             stream.synchronize()
-            return decoded
+            return None if decoder.doubtful() else decoded
         finally:
             with self._changed:
                 self._idle.append((decoder, stream))

@@ -8,9 +8,9 @@ import pytest
 
 from azaion_engine.cuda.compile_ptx import compile_ptx
 from azaion_engine.heads.gpu import select_kernel
-from azaion_engine.pictures.gpu import letterbox_kernel
+from azaion_engine.pictures.gpu import entropy_kernel, letterbox_kernel
 
-KERNELS = [letterbox_kernel.PTX, select_kernel.PTX]
+KERNELS = [letterbox_kernel.PTX, entropy_kernel.PTX, select_kernel.PTX]
 
 
 @pytest.mark.parametrize("ptx", KERNELS, ids=lambda ptx: ptx.name)

@@ -21,6 +21,7 @@ import numpy as np
 
 from azaion_engine.pictures.gpu.letterbox_kernel import RECORD, RUN
 from azaion_engine.pictures.letterbox import Letterbox
+from tests.azaion_engine.fakes.fake_entropy import FakeEntropy
 from tests.azaion_engine.fakes.fake_select import FakeSelect
 
 
@@ -184,6 +185,7 @@ class FakeCuda:
                 "candidates": FakeSelect,
                 "suppress": FakeSelect,
                 "keypoints": FakeSelect,
+                "entropy": FakeEntropy,
             }
             return SimpleNamespace(get_function=lambda name: kernels[name.split("_")[0]](cuda, ptx, name))
 

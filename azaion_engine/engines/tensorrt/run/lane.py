@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
@@ -163,27 +163,55 @@ class Lane:
             or, if the GPU made them, the rows: float32 `[count, k, 6]`, of oriented boxes `[count, k, 7]`, zeros after
             the last.
         """
-        loader = self.loader
-        assert loader is not None
-        errors = loader.load(pictures)
-        count = errors.count(None)
-        selections = [one.selection for one, error in zip(pictures, errors, strict=True) if error is None]
-        selector = self._selector if self._selector is not None and self._selector.takes(selections) else None
-        read = [self._output(name) for name in names]
-        if count:
-            self._enqueue(count)
-            if selector is not None:
-                read = [selector.run(selections)]
-            else:
-                for output in read:
-                    output.download(count, self.stream)
-        self.stream.synchronize()
-        loader.finish()
-        # Copies: the next batch overwrites the pinned memory.
-        arrays = [np.array(output.host[:count], dtype=np.float32) for output in read]
-        if selector is not None and count:
+        assert self.loader is not None
+        selector = self._selector
+        if selector is not None and not selector.takes([one.selection for one in pictures]):
+            selector = None
+        errors, arrays = self._run_once(pictures, names, selector)
+        doubtful = self.loader.doubtful()
+        if doubtful:
+            again, others = self._run_once([pictures[i] for i in doubtful], names, selector, on_cpu=True)
+            arrays = _replace_rows(errors, arrays, dict(zip(doubtful, again, strict=True)), others)
+        self.loader.finish()
+        if selector is not None:
             return errors, {}, arrays[0]
         return errors, dict(zip(names, arrays, strict=True)), None
+
+    def _run_once(
+        self,
+        pictures: Sequence[LoadablePicture],
+        names: Sequence[str],
+        selector: SelectionGraph | None,
+        *,
+        on_cpu: bool = False,
+    ) -> tuple[list[AzaionError | None], list[NDArray[np.float32]]]:
+        """Runs a batch as `run_pictures` does, and waits for it.
+
+        Args:
+            pictures: At most `batch`.
+            names: Outputs to read, unless the GPU makes the rows.
+            selector: Makes the rows; None: the outputs are read.
+            on_cpu: Whether the CPU decodes all JPEGs.
+
+        Returns:
+            For each picture its error or None; then, with one row for each picture without error, the outputs, or the
+            rows alone.
+        """
+        assert self.loader is not None
+        errors = self.loader.load(pictures, on_cpu=on_cpu)
+        selections = [one.selection for one, error in zip(pictures, errors, strict=True) if error is None]
+        count = len(selections)
+        if count:
+            self._enqueue(count)
+        if selector is not None:
+            read = [selector.run(selections) if count else selector.rows]
+        else:
+            read = [self._output(name) for name in names]
+            for output in read if count else []:
+                output.download(count, self.stream)
+        self.stream.synchronize()
+        # Copies: the next batch overwrites the pinned memory.
+        return errors, [np.array(output.host[:count], dtype=np.float32) for output in read]
 
     def _output(self, name: str) -> DeviceBuffer:
         return self._outputs[self._plan.output_names.index(name)]
@@ -251,6 +279,33 @@ class Lane:
     def _addresses(self) -> dict[str, int]:
         outputs = {name: output.address for name, output in zip(self._plan.output_names, self._outputs, strict=True)}
         return {self._picture.name: self._input.address, **outputs}
+
+
+def _replace_rows(
+    errors: list[AzaionError | None],
+    arrays: Sequence[NDArray[np.float32]],
+    again: Mapping[int, AzaionError | None],
+    others: Sequence[NDArray[np.float32]],
+) -> list[NDArray[np.float32]]:
+    """Puts the result of a second run of some pictures into that of the first.
+
+    Args:
+        errors: For each picture of the first run its error or None; gets those of the second.
+        arrays: With one row for each picture of the first run without error.
+        again: For each picture of the second run, by its index in the first, its error or None; it had none before.
+        others: With one row for each picture of the second run without error.
+
+    Returns:
+        `arrays`, with one row for each picture that has no error in either.
+    """
+    places = np.cumsum([error is None for error in errors]) - 1
+    replaced = [places[index] for index, error in again.items() if error is None]
+    dropped = [places[index] for index, error in again.items() if error is not None]
+    for index, error in again.items():
+        errors[index] = error
+    for array, other in zip(arrays, others, strict=True):
+        array[replaced] = other
+    return [np.delete(array, dropped, axis=0) for array in arrays]
 
 
 def picture_input(tensors: Sequence[IoTensor]) -> IoTensor:

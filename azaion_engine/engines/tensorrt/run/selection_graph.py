@@ -53,6 +53,12 @@ class SelectionGraph:
             self.free()
             raise
 
+    @property
+    def rows(self) -> DeviceBuffer:
+        """Where `run` makes the rows."""
+        rows: DeviceBuffer = self._kernel.rows
+        return rows
+
     def takes(self, selections: Sequence[Selection | None]) -> bool:
         """Returns whether nobody wants more boxes than there is room for."""
         return self._kernel.takes(selections)
@@ -75,8 +81,7 @@ class SelectionGraph:
             self._graphs[size].launch(self._stream)
         else:
             self._kernel.enqueue(size, self._stream)
-        rows: DeviceBuffer = self._kernel.rows
-        return rows
+        return self.rows
 
     def free(self) -> None:
         """Frees the graphs, then what they use; a second call does nothing."""

@@ -12,7 +12,7 @@ _HARMLESS = frozenset((0xE0, 0xDB, 0xC4, 0xDD, 0xFE))
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
-_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
+_SCAN, _RESTART_INTERVAL, _HUFFMAN_TABLES = 0xDA, 0xDD, 0xC4
 _SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
 _KNOWN_BYTES = 2048
 """Bytes of a header that is remembered: frame and tables take 600, and what more there is differs."""
@@ -39,6 +39,8 @@ class JpegHeader(NamedTuple):
         scans_all: Whether the first scan contains all components: a sequential JPEG then has no other.
         plain: Whether no segment can affect orientation or colour: no EXIF, no Adobe marker, nothing unknown.
         restart_interval: Units (MCUs) from one restart marker to the next; 0: there are none.
+        tables: Contents of the segments with Huffman tables, in order.
+        scan_header: Contents of the first scan's header, which names the tables of each component.
     """
 
     width: int
@@ -48,6 +50,8 @@ class JpegHeader(NamedTuple):
     scans_all: bool = False
     plain: bool = True
     restart_interval: int = 0
+    tables: tuple[bytes, ...] = ()
+    scan_header: bytes = b""
 
     @property
     def mode(self) -> str:
@@ -65,38 +69,42 @@ class JpegHeader(NamedTuple):
         return not rgb and tuple(luma) in _HARDWARE_SAMPLING and all(c[1:] == (1, 1) for c in chroma)
 
 
-def read_jpeg_header(data: bytes) -> JpegHeader | None:
+def read_jpeg_header(data: bytes | memoryview) -> JpegHeader | None:
     """Reads the header; None for any other picture: progressive, CMYK, 12 bits, truncated or not a JPEG.
 
     Args:
         data: The encoded picture.
     """
-    scan = data.find(_SCAN_MARKER, 0, _KNOWN_BYTES)
+    begin = bytes(data[:_KNOWN_BYTES])  # a view cannot be searched
+    scan = begin.find(_SCAN_MARKER)
     if scan > 0:
-        end = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big")
-        known = _read_known(data[:end])
+        end = scan + 2 + int.from_bytes(begin[scan + 2 : scan + 4], "big")
+        known = _read_known(begin[:end])
         if known is not None and known.scan == end:  # it depends on no byte behind
             return known
     return _read(data)
 
 
-def _read(data: bytes) -> JpegHeader | None:
+def _read(data: bytes | memoryview) -> JpegHeader | None:
     frame: JpegHeader | None = None
     plain, interval = True, 0
+    tables: list[bytes] = []
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             if frame is None:
                 return None
             scans_all = start < end and data[start] == len(frame.components)
-            return frame._replace(scan=end, scans_all=scans_all, plain=plain, restart_interval=interval)
+            return JpegHeader(*frame[:3], end, scans_all, plain, interval, tuple(tables), bytes(data[start:end]))
         if marker in _FRAMES:
             if marker not in _SEQUENTIAL or frame is not None:
                 return None
-            frame = _read_frame(data[start:end])
+            frame = _read_frame(bytes(data[start:end]))
             if frame is None:
                 return None
         elif marker == _RESTART_INTERVAL:
             interval = int.from_bytes(data[start : start + 2], "big")
+        elif marker == _HUFFMAN_TABLES:
+            tables.append(bytes(data[start:end]))
         elif marker not in _HARMLESS:
             plain = False
     return None
@@ -106,9 +114,9 @@ _read_known = lru_cache(maxsize=64)(_read)
 """Encoders, and cameras that write no EXIF, send one header."""
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
     """Yields (marker, start, end) of each segment before the first scan, and of the scan's own header."""
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    at = 2 if data[:2] == b"\xff\xd8" else len(data)
     for _ in range(_MOST_SEGMENTS):
         if at + 4 > len(data) or data[at] != 0xFF or data[at + 1] in _WITHOUT_LENGTH:
             return

@@ -1,0 +1,295 @@
+// Counts the blocks of JPEGs' sequential scans: Huffman decoding (ITU-T T.81, F.2.2) that makes no pixels. A scan that is cut
+// off or damaged has fewer blocks than its picture; the GPU's JPEG hardware does not tell.
+//
+// One block of threads decodes one scan, cut into pieces, a thread for each (Klein and Wiseman, Parallel Huffman decoding with
+// applications to JPEG files, 2003; Weissenberger and Schmidt, Massively parallel Huffman decoding on GPUs, 2018). A thread
+// does not know where in a symbol, and in which block, its piece begins, so it guesses, some bytes before: codes synchronise
+// themselves. Then every thread whose start is not where the one before it ended decodes again, until all are.
+// entropy.ptx beside this file is what runs; `make ptx` compiles it anew, and a test checks that it was.
+
+enum { DC_TABLES = 2, TABLES = 4, LONGEST = 16, COEFFICIENTS = 64 };
+
+// One scan; entropy_kernel.py has the same record.
+struct Scan {
+    unsigned long long offset;  // of its compressed data among all bytes, a multiple of 4
+    unsigned length;            // of its data, in bytes; what follows an end marker in them is not read
+    unsigned needed;            // blocks of its picture
+    unsigned interval;          // blocks from one restart marker to the next, at most `needed`
+    unsigned unit;              // blocks from which on the tables repeat
+    unsigned tables;            // two bits for each block of a unit, the first one's are lowest: its DC table, its AC table
+    unsigned unused;
+    unsigned char counts[TABLES][LONGEST];  // codes of each length (BITS, B.2.4.2): of both DC tables, then both AC tables
+    unsigned char values[TABLES][256];      // of the codes in order (HUFFVAL)
+};
+
+enum {
+    THREADS = 512,
+    MOST_PIECES = 512,
+    LOOK_BITS = 9,  // codes up to this length are looked up
+    WARM_UP = 96,   // bytes before a piece where its thread begins to decode
+    LEAST_ROUNDS = 4,
+};
+#define OVER 0xFFFFFFFFu  // the place of a state behind the last bit
+
+#ifdef __CUDACC__
+#define EACH(i, first, end) for (int i = (first) + (int)threadIdx.x; i < (end); i += THREADS)
+#define ONE if (threadIdx.x == 0)
+#define SYNC __syncthreads()
+#define SHARED __shared__
+#else  // a C++ compiler, in the tests: one thread does the work of all
+#define EACH(i, first, end) for (int i = (first); i < (end); ++i)
+#define ONE
+#define SYNC
+#define SHARED static
+#endif
+
+// What codes mean. A step is what a code does together with the bits of its coefficient behind it: the bits that both take,
+// and times 256 the coefficients that are done then; 64 of these end a block.
+struct Codes {
+    unsigned short steps[TABLES][1 << LOOK_BITS];  // by the next bits; 0: a longer code, or none
+    int first_code[TABLES][LONGEST + 1];           // the smallest code of each length
+    int first_value[TABLES][LONGEST + 1];          // the place of its value
+};
+
+// Where a thread stands: all that the rest of its work depends on.
+struct State {
+    unsigned at;     // of the next bit, stuffed bytes counted: 8 times its byte's place, and its place in there
+    unsigned where;  // block of the unit times 64, and coefficient
+};
+
+// What a piece has.
+struct Tally {
+    unsigned head;      // blocks that end in it before its first restart marker, if there is one
+    unsigned blocks;    // that end after the last one
+    unsigned restarts;  // markers
+    unsigned first;     // number of the first one, 0…7
+    unsigned broken;    // 1: then something that no encoder writes; nothing behind it counts
+};
+
+// The data from `next` on are not read yet; the upper `bits` bits of the window are the next ones, and zeros follow.
+struct Reader {
+    const unsigned char* data;
+    unsigned length, next;
+    int bits;
+    unsigned long long window;
+};
+
+// Reads on until there are 32 bits, or none before the next marker or the end.
+__device__ static void fill(Reader& reader) {
+    while (reader.bits < 32) {
+        if (reader.next % 4 == 0 && reader.next + 4 <= reader.length) {
+            unsigned word = *(const unsigned*)(reader.data + reader.next), gaps = ~word;
+            if (((gaps - 0x01010101u) & word & 0x80808080u) == 0) {  // no byte of it is 0xFF
+                word = word << 24 | (word & 0xFF00) << 8 | (word >> 8 & 0xFF00) | word >> 24;
+                reader.window |= (unsigned long long)word << (32 - reader.bits);
+                reader.bits += 32;
+                reader.next += 4;
+                return;
+            }
+        }
+        if (reader.next >= reader.length) return;
+        unsigned long long byte = reader.data[reader.next];
+        bool stuffed = byte == 0xFF;  // a zero follows, or it is a marker
+        if (stuffed && (reader.next + 1 >= reader.length || reader.data[reader.next + 1] != 0)) return;
+        reader.window |= byte << (56 - reader.bits);
+        reader.bits += 8;
+        reader.next += stuffed ? 2 : 1;
+    }
+}
+
+__device__ static void take(Reader& reader, int bits) {
+    reader.window <<= bits;
+    reader.bits -= bits;
+}
+
+__device__ static Reader open_at(const unsigned char* data, unsigned length, unsigned at) {
+    Reader reader = {data, length, at / 8, 0, 0};
+    fill(reader);
+    take(reader, at % 8);
+    return reader;
+}
+
+// Place of the next bit, as in `State`.
+__device__ static unsigned place(const Reader& reader) {
+    unsigned at = reader.next;
+    int bits = reader.bits;
+    for (; bits > 0; bits -= 8)
+        at -= at >= 2 && reader.data[at - 1] == 0 && reader.data[at - 2] == 0xFF ? 2 : 1;
+    return at * 8 - bits;
+}
+
+// Goes behind the restart marker that comes next, and returns its number, 0…7; -1: there is none.
+__device__ static int pass_restart(Reader& reader) {
+    unsigned at = reader.next;
+    if (at + 2 > reader.length || reader.data[at] != 0xFF || (reader.data[at + 1] & 0xF8) != 0xD0) return -1;
+    reader.next += 2;
+    reader.window = 0;  // bits before a marker are padding
+    reader.bits = 0;
+    return reader.data[at + 1] & 7;
+}
+
+__device__ static unsigned step_of(int table, int length, int value) {
+    int bits = value & 15, run = value >> 4;  // F.1.2.2.1
+    int done = table < DC_TABLES ? 1 : bits != 0 ? run + 1 : run == 15 ? 16 : COEFFICIENTS;
+    return (unsigned)(length + bits) | (unsigned)done << 8;
+}
+
+// Step of the code of `shortest`…`longest` bits that begins 16 bits; 0: none does.
+__device__ static unsigned find_step(
+    const Scan& scan, const Codes& codes, int table, unsigned next, int shortest, int longest) {
+    for (int length = shortest; length <= longest; ++length) {
+        int rank = (int)(next >> (LONGEST - length)) - codes.first_code[table][length];
+        if (rank >= 0 && rank < scan.counts[table][length - 1])
+            return step_of(table, length, scan.values[table][codes.first_value[table][length] + rank]);
+    }
+    return 0;
+}
+
+__device__ static void count_restart(Tally& tally, unsigned number, unsigned interval) {
+    if (tally.broken) return;
+    if (tally.restarts == 0) {
+        tally.head = tally.blocks;
+        tally.first = number;
+    } else if (tally.blocks < interval || number != ((tally.first + tally.restarts) & 7)) {
+        tally.broken = 1;
+        return;
+    }
+    ++tally.restarts;
+    tally.blocks = 0;
+}
+
+// Decodes from a state until the byte `end` is reached; returns the state there. After something that no encoder writes it
+// goes on somehow: a guessed start leads there, too.
+__device__ static State decode(
+    const Scan& scan, const Codes& codes, const unsigned char* data, State state, unsigned end, Tally& tally) {
+    Tally found = {0, 0, 0, 0, 0};
+    if (state.at < end * 8) {
+        Reader reader = open_at(data, scan.length, state.at);
+        unsigned block = state.where / COEFFICIENTS, coefficient = state.where % COEFFICIENTS;
+        while (reader.next < end || place(reader) < end * 8) {
+            fill(reader);
+            unsigned next = (unsigned)(reader.window >> (64 - LONGEST)), pair = scan.tables >> (2 * block);
+            int table = coefficient == 0 ? pair & 1 : DC_TABLES + (pair >> 1 & 1);
+            unsigned step = codes.steps[table][next >> (LONGEST - LOOK_BITS)];
+            if (step == 0) step = find_step(scan, codes, table, next, LOOK_BITS + 1, LONGEST);
+            bool bad = step == 0;
+            if (bad) step = LONGEST | (coefficient == 0 ? 1 : COEFFICIENTS) << 8;
+            int bits = step & 255, done = step >> 8;
+            if (bits > reader.bits) {  // its last bits come behind a marker, or behind the end
+                int number = pass_restart(reader);
+                if (number < 0) {
+                    tally = found;
+                    return {OVER, 0};
+                }
+                count_restart(found, number, scan.interval);
+                block = coefficient = 0;
+                continue;
+            }
+            take(reader, bits);
+            coefficient += done;
+            if (coefficient >= COEFFICIENTS) {
+                bad |= coefficient > COEFFICIENTS && done < COEFFICIENTS;  // a run beyond the block's end
+                if (!bad && !found.broken) ++found.blocks;
+                coefficient = 0;
+                if (++block == scan.unit) block = 0;
+            }
+            if (bad) found.broken = 1;
+        }
+        state = {place(reader), block * COEFFICIENTS + coefficient};
+    }
+    tally = found;
+    return state;
+}
+
+__device__ static void make_codes(const Scan& scan, Codes& codes) {
+    EACH(table, 0, TABLES) {
+        int code = 0, value = 0;
+        for (int length = 1; length <= LONGEST; ++length) {  // C.2
+            codes.first_code[table][length] = code;
+            codes.first_value[table][length] = value;
+            code = (code + scan.counts[table][length - 1]) * 2;
+            value += scan.counts[table][length - 1];
+        }
+    }
+    SYNC;
+    EACH(i, 0, TABLES << LOOK_BITS) {
+        int table = i >> LOOK_BITS, bits = i & ((1 << LOOK_BITS) - 1);
+        codes.steps[table][bits] =
+            (unsigned short)find_step(scan, codes, table, bits << (LONGEST - LOOK_BITS), 1, LOOK_BITS);
+    }
+    SYNC;
+}
+
+// First byte of a piece: not one that belongs to the byte before.
+__device__ static unsigned begin_of(const unsigned char* data, unsigned length, unsigned at) {
+    while (at > 0 && at < length && data[at - 1] == 0xFF) ++at;
+    return at;
+}
+
+__device__ static bool differ(const State& one, const State& other) {
+    return one.at != other.at || one.where != other.where;
+}
+
+// Blocks before the first gap: a piece whose start is not known, a piece that is broken, or an interval that is too short.
+__device__ static unsigned count_blocks(
+    const Scan& scan, const State* starts, const State* ends, const Tally* tallies, int pieces) {
+    unsigned restarts = 0, blocks = 0;
+    for (int i = 0; i < pieces; ++i) {
+        const Tally& tally = tallies[i];
+        if (i > 0 && differ(starts[i], ends[i - 1])) break;
+        if (tally.restarts > 0) {
+            blocks += tally.head;
+            if (blocks < scan.interval || tally.first != (restarts & 7)) break;
+            restarts += tally.restarts;
+            blocks = 0;
+        }
+        blocks += tally.blocks;
+        if (tally.broken) break;
+    }
+    return min(restarts * scan.interval + min(blocks, scan.interval), scan.needed);
+}
+
+// Writes the number of blocks found in each scan, at most those that it needs. Pieces have `least_piece` bytes or more. A scan
+// can be made such that no thread synchronises, and flat areas are such by chance: decoding takes as long as with one thread
+// then. So threads decode about `most_again` bytes again, and then only the blocks count that are surely right.
+extern "C" __global__ void entropy(
+    const Scan* scans, const unsigned char* bytes, int* blocks, unsigned least_piece, unsigned most_again) {
+    SHARED Scan scan;
+    SHARED Codes codes;
+    SHARED State starts[MOST_PIECES], ends[MOST_PIECES];
+    SHARED Tally tallies[MOST_PIECES];
+    SHARED bool stale[MOST_PIECES];
+    SHARED int changed;
+    EACH(i, 0, (int)(sizeof(Scan) / sizeof(unsigned))) ((unsigned*)&scan)[i] = ((const unsigned*)(scans + blockIdx.x))[i];
+    SYNC;
+    make_codes(scan, codes);
+    const unsigned char* data = bytes + scan.offset;
+    int pieces = (int)min(max(scan.length / least_piece, 1u), (unsigned)MOST_PIECES);
+    unsigned size = scan.length / pieces + 1;
+
+    EACH(i, 0, pieces) {
+        unsigned begin = min(i * size, scan.length);
+        starts[i] = {begin_of(data, scan.length, begin > WARM_UP ? begin - WARM_UP : 0) * 8, 0};
+        if (i > 0) starts[i] = decode(scan, codes, data, starts[i], begin, tallies[i]);
+        ends[i] = decode(scan, codes, data, starts[i], min(begin + size, scan.length), tallies[i]);
+    }
+    SYNC;
+    for (unsigned round = 0; round < LEAST_ROUNDS || round * size < most_again; ++round) {
+        ONE changed = 0;
+        SYNC;
+        EACH(i, 1, pieces) {
+            stale[i] = differ(starts[i], ends[i - 1]);
+            if (stale[i]) {
+                starts[i] = ends[i - 1];
+                changed = 1;
+            }
+        }
+        SYNC;
+        if (!changed) break;
+        EACH(i, 1, pieces) {
+            if (stale[i]) ends[i] = decode(scan, codes, data, starts[i], min((i + 1) * size, scan.length), tallies[i]);
+        }
+        SYNC;
+    }
+    ONE blocks[blockIdx.x] = (int)count_blocks(scan, starts, ends, tallies, pieces);
+}
