@@ -49,6 +49,12 @@ class Decoding:
             decoded = self.decoder.decode(jpegs, sizes, self.stream)
             return [None if one is None else self._read(one) for one in decoded]
 
+    def doubtful_of(self, jpegs: list[bytes], sizes: list[tuple[int, int]]) -> list[int]:
+        with self.context.active():
+            self.decoder.decode(jpegs, sizes, self.stream)
+            self.stream.synchronize()
+            return self.decoder.doubtful()
+
     def _read(self, picture: DecodedPicture) -> np.ndarray[Any, Any]:
         pixels = np.empty((picture.height, picture.width, 3), np.uint8)
         self.context.driver.memcpy_dtoh_async(pixels, picture.address, self.stream)
@@ -88,6 +94,28 @@ def test_one_that_cannot_be_decoded_fails_alone(cuda: Cuda, decode: Decoding) ->
         assert pixels is None or np.abs(pixels.astype(int) - by_opencv(data)).mean() < 2
     if cuda.fake:
         assert cuda.fake.nvjpeg.calls[-4:] == [3, 1, 1, 1]
+
+
+def test_scans_that_are_cut_off_are_told(decode: Decoding) -> None:
+    whole = [jpeg(size) for size in SIZES]
+    cut = [data[: (data.index(b"\xff\xda") + 14 + len(data)) // 2] + b"\xff\xd9" for data in whole]
+    for jpegs, doubtful in (
+        ([whole[0], cut[1], whole[2], cut[3]], [1, 3]),
+        (whole, []),
+        (cut, [0, 1, 2, 3]),
+        ([b"no", cut[1], whole[2], whole[3]], [1]),
+    ):
+        assert decode.doubtful_of(jpegs, SIZES) == doubtful
+        with decode.context.active():
+            assert decode.decoder.doubtful() == [], "told once"
+
+
+def test_a_jpeg_whose_scan_cannot_be_checked_is_not_decoded(decode: Decoding) -> None:
+    data = jpeg((64, 48))
+    first, scan = data.index(b"\xff\xc4"), data.index(b"\xff\xda")
+    without_tables = data[:first] + data[scan:]  # as in motion JPEG
+    assert by_opencv(without_tables).shape == (48, 64, 3)
+    assert [one is None for one in decode([without_tables, data], [(64, 48)] * 2)] == [True, False]
 
 
 def test_no_room_for_the_pixels_leaves_them_to_the_cpu(

@@ -19,8 +19,8 @@ from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.errors import AzaionError, OutOfMemoryError, UndecodablePictureError
-from azaion_engine.pictures.codec import PictureLimits
-from azaion_engine.pictures.gpu import loader, nvjpeg
+from azaion_engine.pictures.codec import PictureLimits, decode
+from azaion_engine.pictures.gpu import entropy_kernel, loader, nvjpeg
 from azaion_engine.pictures.prepared import JpegPicture
 from tests.azaion_engine.conftest import MODELS, Cuda
 
@@ -48,6 +48,12 @@ def without_table(jpeg: bytes) -> bytes:
     """Breaks a JPEG behind its valid header: no component has its quantisation table."""
     numbers = jpeg.index(b"\xff\xdb") + 4
     return jpeg[:numbers] + b"\x03" + jpeg[numbers + 1 :]
+
+
+def cut(jpeg: bytes, share: float = 0.5) -> bytes:
+    """Drops the end of a JPEG's data, but not its end marker, so that its header and its last bytes look whole."""
+    scan = jpeg.rindex(b"\xff\xda") + 14
+    return jpeg[: scan + int((len(jpeg) - scan) * share)] + b"\xff\xd9"
 
 
 MIXED: dict[str, bytes] = {
@@ -215,6 +221,70 @@ def test_a_damaged_scan_fails_alone_and_as_on_the_cpu(open_detector: Any, expect
     with pytest.raises(UndecodablePictureError, match="picture 1"):
         detector.detect([MIXED["plain"], damaged])
     assert isinstance(detector.infer([detector.prepare(damaged)])[0], UndecodablePictureError)
+
+
+CUT = ["plain", "4:4:4, tall", "4:2:2", "grey", "of the network's size", "orientation 1", "orientation 6"]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_cut_scans_are_refused_as_on_the_cpu_and_harm_no_neighbour(
+    open_detector: Any, expected: Any, share: float
+) -> None:
+    detector = open_detector()
+    given = [(name, broken) for name in CUT for broken in (False, True)]
+    prepared = [detector.prepare(cut(MIXED[name], share) if broken else MIXED[name]) for name, broken in given]
+    assert all(isinstance(one, JpegPicture) for one in prepared), "the GPU gets them"
+    for start in (0, 1):  # begins with a whole one, and with a cut one
+        for (name, broken), found in zip(given[start:], detector.infer(prepared[start:]), strict=True):
+            if not broken:
+                assert_same_rows(found, expected[name], name)
+                continue
+            with pytest.raises(UndecodablePictureError) as on_cpu:
+                decode(cut(MIXED[name], share))
+            assert isinstance(found, UndecodablePictureError), name
+            assert str(found) == str(on_cpu.value)
+
+
+def test_a_batch_of_cut_scans_has_no_rows_and_the_next_one_has(open_detector: Any, expected: Any) -> None:
+    detector = open_detector()
+    found = detector.infer([detector.prepare(cut(MIXED[name])) for name in CUT])
+    assert [type(one) for one in found] == [UndecodablePictureError] * len(CUT)
+    for name, rows in zip(CUT, detector.infer([detector.prepare(MIXED[name]) for name in CUT]), strict=True):
+        assert_same_rows(rows, expected[name], name)
+
+
+def test_damage_that_the_cpu_passes_over_gives_the_rows_of_the_cpu(
+    open_detector: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, noise = MIXED["4:4:4, tall"], bytes(np.random.default_rng(2).integers(1, 255, 60, np.uint8))
+    middle = len(whole) * 2 // 3
+    damaged = whole[:middle] + noise + whole[middle + len(noise) :]
+    with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as cpu:
+        rows = cpu.infer([cpu.prepare(damaged)])[0]
+    on_cpu = []
+    monkeypatch.setattr(loader, "decode", lambda data, limits: on_cpu.append(data) or decode(data, limits))
+    detector = open_detector()
+    found = detector.infer([detector.prepare(one) for one in (MIXED["grey"], damaged, whole)])
+    assert on_cpu == [damaged]
+    assert_same_rows(found[0], expected["grey"], "grey")
+    assert_same_rows(found[1], rows, "damaged")
+    assert_same_rows(found[2], expected["4:4:4, tall"], "whole")
+
+
+def test_scans_that_the_gpu_gives_up_on_are_decoded_on_the_cpu(
+    open_detector: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = open_detector()
+    monkeypatch.setattr(entropy_kernel, "LEAST_PIECE", 1)
+    monkeypatch.setattr(entropy_kernel, "MOST_AGAIN", 0)
+    on_cpu = []
+    monkeypatch.setattr(loader, "decode", lambda data, limits: on_cpu.append(data) or decode(data, limits))
+    given = {**MIXED, "cut": cut(MIXED["plain"])}
+    found = dict(zip(given, detector.infer([detector.prepare(data) for data in given.values()]), strict=True))
+    assert isinstance(found.pop("cut"), UndecodablePictureError)
+    assert len(on_cpu) > len(MIXED) // 2, "pieces of a few bytes never synchronise"
+    for name, rows in found.items():
+        assert_same_rows(rows, expected[name], name)
 
 
 @pytest.mark.parametrize("spoil", [lambda jpeg: jpeg[:-20], lambda jpeg: b"", lambda jpeg: b"no picture", lambda j: j])

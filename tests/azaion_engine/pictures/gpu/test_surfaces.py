@@ -29,7 +29,7 @@ from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, 
 from azaion_engine.results.detections import Detections
 from azaion_engine.tiling.settings import Tiles, tiles_of
 from tests.azaion_engine.conftest import MODELS, Cuda
-from tests.azaion_engine.pictures.gpu.test_loader import assert_same_rows, encode, scene, without_table
+from tests.azaion_engine.pictures.gpu.test_loader import assert_same_rows, cut, encode, scene, without_table
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -159,9 +159,14 @@ def loaded(detector: Detector, picture: PreparedPicture) -> np.ndarray[Any, Any]
 def test_a_damaged_picture_is_refused_as_on_the_cpu_and_leaves_nothing(open_detector: Any) -> None:
     good = encode(scene(1, *SIZE))
     detector = open_detector()
-    found = list(detector.detect_each([good, without_table(good), good[:-20], good], tiles=TILES))
-    assert [isinstance(one, UndecodablePictureError) for one in found] == [False, True, True, False]
-    assert_same_boxes(found[0], found[3])
+    assert detector._hold(EncodedPicture(cut(good))) is None, "its pixels may be another picture's"
+    given = [good, without_table(good), cut(good), good[:-20], good]
+    found = list(detector.detect_each(given, tiles=TILES))
+    assert [isinstance(one, UndecodablePictureError) for one in found] == [False, True, True, True, False]
+    with pytest.raises(UndecodablePictureError) as on_cpu:
+        EncodedPicture(cut(good)).decode()
+    assert str(found[2]) == str(on_cpu.value)
+    assert_same_boxes(found[0], found[4])
     assert not pool_of(detector)._held
 
 

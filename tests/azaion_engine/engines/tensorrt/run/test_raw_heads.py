@@ -12,6 +12,7 @@ from azaion_engine import Detector
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.engines.tensorrt.run import selection_graph
+from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.heads.base import Head, Keypoints
 from azaion_engine.heads.choice import Choice
 from azaion_engine.heads.oriented import OrientedYolo
@@ -21,7 +22,7 @@ from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import ArrayPicture, PictureForm, PixelPicture, PreparedBatch, Selection
 from benchmarks.library import raw_head
 from tests.azaion_engine.conftest import Cuda
-from tests.azaion_engine.pictures.gpu.test_loader import MIXED
+from tests.azaion_engine.pictures.gpu.test_loader import MIXED, cut
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
 
@@ -123,6 +124,19 @@ def test_encoded_pictures_are_answered_with_their_own_confidence(make_engine: Ca
             assert not isinstance(dense, Exception)
             assert (sparse[:, 4] > 0.5).sum() < (dense[:, 4] > 0.01).sum()
             assert ((sparse[:, 4] >= 0.5) | (sparse[:, 4] == 0)).all()
+
+
+def test_a_cut_scan_takes_no_rows_from_its_neighbours(make_engine: Callable[..., TensorRTEngine]) -> None:
+    engine = make_engine("raw")
+    engine.choice = CHOICE
+    with Detector(engine, confidence=0.01) as detector:
+        whole = [detector.prepare(MIXED[name]) for name in ("plain", "grey", "4:2:2")]
+        [plain, grey, other] = detector.infer(whole)
+        broken = detector.prepare(cut(MIXED["plain"]))
+        found = detector.infer([broken, whole[0], broken, whole[1], whole[2], broken])
+        assert [isinstance(one, UndecodablePictureError) for one in found] == [True, False, True, False, False, True]
+        for rows, expected in zip((found[1], found[3], found[4]), (plain, grey, other), strict=True):
+            np.testing.assert_allclose(rows, expected, atol=1e-2)
 
 
 def test_more_boxes_than_the_gpu_has_room_for_are_selected_on_the_cpu(
