@@ -157,6 +157,7 @@ class EntropyKernel:
         host[: offsets[0]] = b"".join([one.record for one in jpegs])
         table = self._memory.host[: offsets[0]].view(SCAN)
         table["offset"], table["length"] = offsets, lengths
+        self._needed = table["needed"].astype(np.int64)
         if memory is self._memory:
             for one, offset, length in zip(jpegs, offsets, lengths, strict=True):
                 host[offset : offset + length] = memoryview(one.jpeg)[one.start :]
@@ -166,18 +167,8 @@ class EntropyKernel:
             for one, offset in zip(jpegs, offsets, strict=True):
                 scan = np.frombuffer(one.jpeg, np.uint8)[one.start :]
                 self._driver.memcpy_htod_async(memory.address + offset, scan, self._stream)
-        self._function(
-            np.uint64(memory.address),
-            np.uint64(memory.address),
-            np.uint64(self._blocks.address),
-            np.uint32(LEAST_PIECE),
-            np.uint32(MOST_AGAIN),
-            block=(THREADS, 1, 1),
-            grid=(count, 1, 1),
-            stream=self._stream,
-        )
+        self._launch(memory.address, count)
         self._blocks.download(count, self._stream)
-        self._needed = table["needed"].astype(np.int64)
 
     def whole(self) -> NDArray[np.bool_]:
         """Waits for the batch of `start`.
@@ -197,6 +188,18 @@ class EntropyKernel:
             self._stream = None  # while the context is active: PyCUDA would leak it
         self._memory.free()
         self._blocks.free()
+
+    def _launch(self, memory: int, count: int) -> None:
+        self._function(
+            np.uint64(memory),
+            np.uint64(memory),
+            np.uint64(self._blocks.address),
+            np.uint32(LEAST_PIECE),
+            np.uint32(MOST_AGAIN),
+            block=(THREADS, 1, 1),
+            grid=(count, 1, 1),
+            stream=self._stream,
+        )
 
     def _finish(self) -> None:
         """Waits for the stream, which then reads none of the memory."""
