@@ -145,12 +145,17 @@ __device__ static unsigned find_step(
     return 0;
 }
 
-__device__ static void count_restart(Tally& tally, unsigned number, unsigned interval) {
+// `padded`: at most padding was between the last block and the marker.
+__device__ static void count_restart(Tally& tally, unsigned number, bool padded, unsigned interval) {
     if (tally.broken) return;
+    if (!padded) {
+        tally.broken = 1;
+        return;
+    }
     if (tally.restarts == 0) {
         tally.head = tally.blocks;
         tally.first = number;
-    } else if (tally.blocks < interval || number != ((tally.first + tally.restarts) & 7)) {
+    } else if (tally.blocks != interval || number != ((tally.first + tally.restarts) & 7)) {
         tally.broken = 1;
         return;
     }
@@ -176,12 +181,13 @@ __device__ static State decode(
             if (bad) step = LONGEST | (coefficient == 0 ? 1 : COEFFICIENTS) << 8;
             int bits = step & 255, done = step >> 8;
             if (bits > reader.bits) {  // its last bits come behind a marker, or behind the end
+                bool padded = coefficient == 0 && reader.bits < 8;
                 int number = pass_restart(reader);
                 if (number < 0) {
                     tally = found;
                     return {OVER, 0};
                 }
-                count_restart(found, number, scan.interval);
+                count_restart(found, number, padded, scan.interval);
                 block = coefficient = 0;
                 continue;
             }
@@ -230,7 +236,7 @@ __device__ static bool differ(const State& one, const State& other) {
     return one.at != other.at || one.where != other.where;
 }
 
-// Blocks before the first gap: a piece whose start is not known, a piece that is broken, or an interval that is too short.
+// Blocks before the first gap: a piece whose start is not known, a piece that is broken, or an interval that is not whole.
 __device__ static unsigned count_blocks(
     const Scan& scan, const State* starts, const State* ends, const Tally* tallies, int pieces) {
     unsigned restarts = 0, blocks = 0;
@@ -239,7 +245,7 @@ __device__ static unsigned count_blocks(
         if (i > 0 && differ(starts[i], ends[i - 1])) break;
         if (tally.restarts > 0) {
             blocks += tally.head;
-            if (blocks < scan.interval || tally.first != (restarts & 7)) break;
+            if (blocks != scan.interval || tally.first != (restarts & 7)) break;
             restarts += tally.restarts;
             blocks = 0;
         }

@@ -143,20 +143,22 @@ def intervals_of(scan: bytes) -> Iterator[tuple[int, str]]:
     yield number, "".join(bits)
 
 
-def blocks_in(bits: str, coding: HuffmanScan) -> tuple[int, bool]:
-    """Returns the blocks of an interval, and whether it is free of what no encoder writes."""
+def blocks_in(bits: str, coding: HuffmanScan) -> tuple[int, bool, bool]:
+    """Returns the blocks of an interval; whether it is free of what no encoder writes; whether only padding is left."""
     at = blocks = coefficient = 0
     while True:
         dc, ac = coding.pattern[blocks % len(coding.pattern)]
         codes = codes_of(coding.ac[ac] if coefficient else coding.dc[dc])
         length = next((n for n in range(1, 17) if bits[at : at + n] in codes), 0)
+        left = len(bits) - at
+        padded = coefficient == 0 and left < 8
         if not length:
-            return blocks, len(bits) - at < 16
+            return blocks, left < 16, padded
         value = codes[bits[at : at + length]]
         run, size = value >> 4, value & 15
         at += length + size
         if at > len(bits):
-            return blocks, True
+            return blocks, True, padded
         if not coefficient:
             coefficient = 1
         elif size or run == 15:
@@ -164,7 +166,7 @@ def blocks_in(bits: str, coding: HuffmanScan) -> tuple[int, bool]:
         else:
             coefficient = 64
         if coefficient > 64:
-            return blocks, False
+            return blocks, False, False
         if coefficient == 64:
             blocks, coefficient = blocks + 1, 0
 
@@ -175,9 +177,9 @@ def plain_count(coding: HuffmanScan, scan: bytes) -> int:
     for index, (number, bits) in enumerate(intervals_of(scan)):
         if index and number != (index - 1) % 8:
             break
-        blocks, right = blocks_in(bits, coding)
+        blocks, right, padded = blocks_in(bits, coding)
         total = index * interval + min(blocks, interval)
-        if not right or blocks < interval:
+        if not right or not padded or blocks != interval:
             break
     return min(total, coding.blocks)
 
@@ -367,7 +369,7 @@ def test_the_blocks_before_the_first_mistake_count(count: Count, bits: str, bloc
     ("intervals", "numbers", "blocks"),
     [
         ([3, 3, 2], [0, 1], 8),
-        ([4, 3, 2], [0, 1], 8),
+        ([4, 3, 2], [0, 1], 3),
         ([3, 2, 3], [0, 1], 5),
         ([3, 3, 1], [0, 1], 7),
         ([3, 3, 2], [0, 2], 6),
@@ -386,6 +388,16 @@ def test_every_interval_needs_its_blocks_and_its_marker(
         scan += bytes([0xFF, 0xD0 + number]) + packed(length * BLOCK)
     assert plain_count(coding, scan + END) == blocks
     assert counts_of(count, coding, scan + END) == {blocks}
+
+
+@pytest.mark.parametrize(
+    ("end", "blocks"), [("1", 8), ("11", 8), ("01", 3), ("1" * 10, 3), ("1" * 8 + "0" * 20, 3)]
+)
+def test_before_a_restart_marker_is_padding_only(count: Count, end: str, blocks: int) -> None:
+    coding = HAND._replace(interval=3)
+    scan = packed(3 * BLOCK + end) + b"\xff\xd0" + packed(3 * BLOCK) + b"\xff\xd1" + packed(2 * BLOCK) + END
+    assert plain_count(coding, scan) == blocks
+    assert counts_of(count, coding, scan) == {blocks}
 
 
 def test_tables_that_repeat_within_a_unit_are_a_shorter_unit() -> None:
