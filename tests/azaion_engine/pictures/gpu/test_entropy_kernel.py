@@ -66,12 +66,18 @@ def count_as_cpp(scans: Sequence[tuple[HuffmanScan, bytes]], least_piece: int, m
     return found
 
 
+@cache
+def module_on_gpu() -> Any:
+    """Loads the kernel once: the driver compiles it."""
+    return cuda_context(0).driver.module_from_buffer(PTX.read_bytes() + b"\0")
+
+
 def count_on_gpu(scans: Sequence[tuple[HuffmanScan, bytes]], least_piece: int, most_again: int) -> list[int]:
     table, data = buffer_of(scans)
     context = cuda_context(0)
     with context.active():
         stream = make_stream(context.driver)
-        kernel = context.driver.module_from_buffer(PTX.read_bytes() + b"\0").get_function("entropy")
+        kernel = module_on_gpu().get_function("entropy")
         arrays = [table.view(np.uint8), np.frombuffer(data, np.uint8), np.full(len(scans), -1, np.int32)]
         buffers = [DeviceBuffer(context.driver, array.shape, array.dtype) for array in arrays]
         for array, buffer in zip(arrays, buffers, strict=True):
