@@ -21,6 +21,7 @@ static const Index blockDim = {1, 1, 1};
 #define __float2int_rn(value) ((int)lrintf(value))
 #define __fmaf_rn fmaf
 static int atomicAdd(int* counter, int value) { int before = *counter; *counter += value; return before; }
+static int atomicMin(int* least, int value) { int before = *least; *least = min(before, value); return before; }
 #include SOURCE
 """
 

@@ -17,7 +17,7 @@ struct Scan {
     unsigned interval;          // blocks from one restart marker to the next, at most `needed`
     unsigned unit;              // blocks from which on the tables repeat
     unsigned tables;            // two bits for each block of a unit, the first one's are lowest: its DC table, its AC table
-    unsigned unused;
+    unsigned flat;              // bytes after which the data of flat units repeat
     unsigned char counts[TABLES][LONGEST];  // codes of each length (BITS, B.2.4.2): of both DC tables, then both AC tables
     unsigned char values[TABLES][256];      // of the codes in order (HUFFVAL)
 };
@@ -28,6 +28,7 @@ enum {
     LOOK_BITS = 9,  // codes up to this length are looked up
     WARM_UP = 96,   // bytes before a piece where its thread begins to decode
     LEAST_ROUNDS = 4,
+    SAME_BYTES = 16,  // that make a flat area likely
 };
 #define OVER 0xFFFFFFFFu  // the place of a state behind the last bit
 
@@ -236,6 +237,18 @@ __device__ static bool differ(const State& one, const State& other) {
     return one.at != other.at || one.where != other.where;
 }
 
+// The state near another byte, if the bytes are the same there and all between is one flat area. A guess may stay wrong in such
+// an area to its end, because the codes repeat. OVER: the bytes are others.
+__device__ static State repeat(const Scan& scan, const unsigned char* data, State state, unsigned begin) {
+    unsigned from = state.at / 8;
+    if (state.at == OVER || from >= begin) return {OVER, 0};
+    unsigned at = from + (begin - from + scan.flat - 1) / scan.flat * scan.flat;
+    if (at + SAME_BYTES > scan.length) return {OVER, 0};
+    for (unsigned i = 0; i < SAME_BYTES; ++i)
+        if (data[at + i] != data[from + i]) return {OVER, 0};
+    return {at * 8 + state.at % 8, state.where};
+}
+
 // Blocks before the first gap: a piece whose start is not known, a piece that is broken, or an interval that is not whole.
 __device__ static unsigned count_blocks(
     const Scan& scan, const State* starts, const State* ends, const Tally* tallies, int pieces) {
@@ -256,8 +269,8 @@ __device__ static unsigned count_blocks(
 }
 
 // Writes the number of blocks found in each scan, at most those that it needs. Pieces have `least_piece` bytes or more. A scan
-// can be made such that no thread synchronises, and flat areas are such by chance: decoding takes as long as with one thread
-// then. So threads decode about `most_again` bytes again, and then only the blocks count that are surely right.
+// can be made such that no thread synchronises: decoding takes as long as with one thread then. So threads decode about
+// `most_again` bytes again, and then only the blocks count that are surely right.
 extern "C" __global__ void entropy(
     const Scan* scans, const unsigned char* bytes, int* blocks, unsigned least_piece, unsigned most_again) {
     SHARED Scan scan;
@@ -265,7 +278,7 @@ extern "C" __global__ void entropy(
     SHARED State starts[MOST_PIECES], ends[MOST_PIECES];
     SHARED Tally tallies[MOST_PIECES];
     SHARED bool stale[MOST_PIECES];
-    SHARED int changed;
+    SHARED int front;  // the first piece whose start was wrong
     EACH(i, 0, (int)(sizeof(Scan) / sizeof(unsigned))) ((unsigned*)&scan)[i] = ((const unsigned*)(scans + blockIdx.x))[i];
     SYNC;
     make_codes(scan, codes);
@@ -281,17 +294,27 @@ extern "C" __global__ void entropy(
     }
     SYNC;
     for (unsigned round = 0; round < LEAST_ROUNDS || round * size < most_again; ++round) {
-        ONE changed = 0;
+        ONE front = pieces;
         SYNC;
         EACH(i, 1, pieces) {
             stale[i] = differ(starts[i], ends[i - 1]);
             if (stale[i]) {
                 starts[i] = ends[i - 1];
-                changed = 1;
+                atomicMin(&front, i);
             }
         }
         SYNC;
-        if (!changed) break;
+        if (front == pieces) break;
+        if (round % 2 == 1) {
+            EACH(i, front + 1, pieces) {
+                State guess = repeat(scan, data, starts[front], i * size);
+                if (guess.at != OVER) {
+                    starts[i] = guess;
+                    stale[i] = true;
+                }
+            }
+            SYNC;
+        }
         EACH(i, 1, pieces) {
             if (stale[i]) ends[i] = decode(scan, codes, data, starts[i], min((i + 1) * size, scan.length), tallies[i]);
         }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
+from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from azaion_engine.cuda.context import make_stream
 from azaion_engine.cuda.memory import DeviceBuffer, DeviceMemory
 from azaion_engine.pictures.readers.jpeg.header import JpegHeader, read_jpeg_header
-from azaion_engine.pictures.readers.jpeg.huffman import HuffmanScan, read_huffman_scan
+from azaion_engine.pictures.readers.jpeg.huffman import HuffmanScan, HuffmanTable, read_huffman_scan
 
 PTX = Path(__file__).with_name("entropy.ptx")
 
@@ -26,7 +28,7 @@ SCAN = np.dtype(
         ("interval", np.uint32),
         ("unit", np.uint32),
         ("tables", np.uint32),
-        ("unused", np.uint32),
+        ("flat", np.uint32),
         ("counts", np.uint8, (4, 16)),
         ("values", np.uint8, (4, 256)),
     ]
@@ -41,7 +43,7 @@ LEAST_PIECE = 256
 
 MOST_AGAIN = 64 * 1024
 """Bytes of a scan that threads decode again, one after the other, before they leave it to the CPU; encoders' scans take
-less than a tenth, unless large areas of a picture are of one colour."""
+some hundred to some thousand."""
 
 _ALIGNMENT = 16
 """Each scan begins at a multiple of this many bytes; the kernel reads words of 4."""
@@ -99,12 +101,24 @@ def pack(scan: HuffmanScan) -> bytes:
     count = len(scan.pattern)
     unit = next(n for n in range(1, count + 1) if scan.pattern[:n] * (count // n) == scan.pattern)
     record["unit"] = unit
+    record["flat"] = _flat_bits(scan) // gcd(_flat_bits(scan), 8)
     record["tables"] = sum((dc | ac << 1) << 2 * i for i, (dc, ac) in enumerate(scan.pattern[:unit]))
     for first, tables in ((0, scan.dc), (2, scan.ac)):
         for number, table in enumerate(tables, first):
             record["counts"][0, number] = np.frombuffer(table.counts, np.uint8)
             record["values"][0, number, : len(table.values)] = np.frombuffer(table.values, np.uint8)
     return record.tobytes()
+
+
+def _flat_bits(scan: HuffmanScan) -> int:
+    """Returns the bits of a unit that has the colour of the one before."""
+    return sum(_length(scan.dc[dc]) + _length(scan.ac[ac]) for dc, ac in scan.pattern)
+
+
+def _length(table: HuffmanTable) -> int:
+    """Returns the length of the code for 0: no difference, or the end of a block; 1 if there is none."""
+    last = list(accumulate(table.counts))
+    return bisect_right(last, table.values.index(0)) + 1 if 0 in table.values else 1
 
 
 class EntropyKernel:

@@ -396,9 +396,7 @@ def test_every_interval_needs_its_blocks_and_its_marker(
     assert counts_of(count, coding, scan + END) == {blocks}
 
 
-@pytest.mark.parametrize(
-    ("end", "blocks"), [("1", 8), ("11", 8), ("01", 3), ("1" * 10, 3), ("1" * 8 + "0" * 20, 3)]
-)
+@pytest.mark.parametrize(("end", "blocks"), [("1", 8), ("11", 8), ("01", 3), ("1" * 10, 3), ("1" * 8 + "0" * 20, 3)])
 def test_before_a_restart_marker_is_padding_only(count: Count, end: str, blocks: int) -> None:
     coding = HAND._replace(interval=3)
     scan = packed(3 * BLOCK + end) + b"\xff\xd0" + packed(3 * BLOCK) + b"\xff\xd1" + packed(2 * BLOCK) + END
@@ -414,7 +412,7 @@ def test_tables_that_repeat_within_a_unit_are_a_shorter_unit() -> None:
         (((0, 0), (0, 0), (0, 0), (0, 0), (1, 1), (1, 1)), 6),
         (((0, 0), (0, 0), (1, 1), (0, 0)), 4),
     ):
-        [record] = np.frombuffer(pack(HAND._replace(pattern=pattern)), SCAN)
+        [record] = np.frombuffer(pack(HAND._replace(dc=HAND.dc * 2, ac=HAND.ac * 2, pattern=pattern)), SCAN)
         assert record["unit"] == unit
         assert [(int(record["tables"]) >> 2 * i & 1, int(record["tables"]) >> 2 * i + 1 & 1) for i in range(unit)] == [
             *pattern[:unit]
@@ -431,6 +429,38 @@ def test_a_scan_that_no_thread_synchronises_in_is_given_up(count: Count) -> None
     assert count([(coding, scan)], 128, ENOUGH) == [600]
     [found] = count([(coding, scan)], 128, 1024)
     assert 0 < found < 600
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("sampling", [0, 1, 2, "L"])
+def test_threads_in_flat_areas_synchronise_soon(count: Count, sampling: Any, optimize: bool) -> None:
+    pixels = np.full((1000, 1200, 3), (250, 249, 251), np.uint8)
+    pixels[:120] = scene(1200, 120, 10)
+    jpeg = (
+        encode(pixels[..., 0], optimize=optimize)
+        if sampling == "L"
+        else encode(pixels, optimize=optimize, subsampling=sampling)
+    )
+    coding, scan = split(jpeg)
+    assert count([(coding, scan)], LEAST_PIECE, 8 * LEAST_PIECE) == [coding.blocks]
+
+
+@pytest.mark.parametrize(
+    ("kind", "repeats"),
+    [
+        ("4:2:0", 4 * (2 + 4) + 2 * (2 + 2)),
+        ("4:2:2", 2 * (2 + 4) + 2 * (2 + 2)),
+        ("4:4:4", 2 + 4 + 2 * (2 + 2)),
+        ("grey", 2 + 4),
+    ],
+)
+def test_the_data_of_flat_units_repeat_as_the_usual_tables_say(kind: str, repeats: int) -> None:
+    """Bits of the codes for no difference and for the end of a block, of T.81's tables K.3 to K.6."""
+    coding, _ = split(KINDS[kind])
+    [record] = np.frombuffer(pack(coding), SCAN)
+    assert record["flat"] * 8 == np.lcm(repeats, 8)
+    nothing = HuffmanTable(bytes(16), b"")
+    assert np.frombuffer(pack(HAND._replace(dc=(nothing,), ac=(nothing,))), SCAN)["flat"][0] == 1
 
 
 def test_scans_of_a_batch_do_not_mix(count: Count) -> None:
