@@ -227,10 +227,9 @@ __device__ static void make_codes(const Scan& scan, Codes& codes) {
     SYNC;
 }
 
-// First byte of a piece: not one that belongs to the byte before.
+// Where a thread begins that is to begin at a byte: behind it if it belongs to the byte before.
 __device__ static unsigned begin_of(const unsigned char* data, unsigned length, unsigned at) {
-    while (at > 0 && at < length && data[at - 1] == 0xFF) ++at;
-    return at;
+    return at > 0 && at < length && data[at - 1] == 0xFF ? at + 1 : at;
 }
 
 __device__ static bool differ(const State& one, const State& other) {

@@ -24,6 +24,10 @@ _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in 
 """Sampling factors that T.81 allows, horizontal and vertical in one byte."""
 _MOST_SEGMENTS = 4096
 """Maximum segments read; profiles and previews of a large picture take some hundreds."""
+_MOST_TABLE_BYTES = 4096
+"""Bytes of Huffman tables that are kept; all eight that a scan can choose from take at most 2,184 (T.81, B.2.4.2)."""
+_MOST_SCAN_BYTES = 16
+"""Bytes of a scan's header that are kept: more than any has that fits a frame of up to four components."""
 _HARDWARE_SAMPLING = ((1, 1), (2, 1), (1, 2), (2, 2))
 """Luma samples per chroma sample across and down: 4:4:4, 4:2:2, 4:4:0, 4:2:0, as nvJPEG's hardware takes them."""
 
@@ -39,8 +43,9 @@ class JpegHeader(NamedTuple):
         scans_all: Whether the first scan contains all components: a sequential JPEG then has no other.
         plain: Whether no segment can affect orientation or colour: no EXIF, no Adobe marker, nothing unknown.
         restart_interval: Units (MCUs) from one restart marker to the next; 0: there are none.
-        tables: Contents of the segments with Huffman tables, in order.
-        scan_header: Contents of the first scan's header, which names the tables of each component.
+        tables: Contents of the segments with Huffman tables, in order; none if they are too long, since headers are
+            remembered.
+        scan_header: Contents of the first scan's header, which names the tables of each component; 16 bytes at most.
     """
 
     width: int
@@ -94,7 +99,9 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
             if frame is None:
                 return None
             scans_all = start < end and data[start] == len(frame.components)
-            return JpegHeader(*frame[:3], end, scans_all, plain, interval, tuple(tables), bytes(data[start:end]))
+            kept = tuple(tables) if sum(map(len, tables)) <= _MOST_TABLE_BYTES else ()
+            scan_header = bytes(data[start : min(end, start + _MOST_SCAN_BYTES)])
+            return JpegHeader(*frame[:3], end, scans_all, plain, interval, kept, scan_header)
         if marker in _FRAMES:
             if marker not in _SEQUENTIAL or frame is not None:
                 return None

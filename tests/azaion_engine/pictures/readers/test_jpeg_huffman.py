@@ -138,6 +138,20 @@ def test_three_tables_of_a_kind_are_too_many() -> None:
     assert read(data[:last] + b"\x21" + data[last + 1 :]) is None
 
 
+def test_tables_and_scan_headers_that_are_too_long_are_not_kept() -> None:
+    bodies = header_of(JPEG).tables
+    assert read(with_tables(*bodies * 9)) is not None
+    for many in (bodies * 100, (bytes(60000), *bodies)):
+        data = with_tables(*many)
+        assert header_of(data).tables == ()
+        assert read(data) is None
+        assert EncodedPicture(data).read_hardware_header() is None
+    begin, scan = JPEG.index(SCAN), header_of(JPEG).scan
+    data = JPEG[:begin] + SCAN + (60000).to_bytes(2, "big") + JPEG[begin + 4 : scan] + bytes(59988) + JPEG[scan:]
+    assert len(header_of(data).scan_header) == 16
+    assert read(data) is None
+
+
 def test_a_view_has_the_header_of_its_bytes() -> None:
     for data in (JPEG, JPEG[:2] + b"\xff\xfe\x20\x02" + bytes(0x2000) + JPEG[2:]):
         assert header_of(memoryview(data)) == header_of(data)
