@@ -53,7 +53,8 @@ def test_engines_are_closed_within_a_bound_of_the_gpu_s_memory_and_opened_anew(
             by_number.close()
             used = gpu.usage().memory_used_bytes
             assert used is not None
-            part = (used + max(sizes) * 1.5) / gpu.memory_bytes
+            # The first one's growth has the CUDA context in it, which stays.
+            part = (used + min(size for size in sizes if size > 0) * 1.5) / gpu.memory_bytes
             by_memory = ModelCache(names, open_model, 4, 10, GpuMemory(gpu, part))
             for name in names * 2:
                 assert await found(by_memory, name) == first[name]

@@ -12,7 +12,7 @@ _HARMLESS = frozenset((0xE0, 0xDB, 0xC4, 0xDD, 0xFE))
 _SEQUENTIAL = (0xC0, 0xC1)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Markers that begin a frame, one for each kind of JPEG."""
-_SCAN, _RESTART_INTERVAL, _HUFFMAN_TABLES = 0xDA, 0xDD, 0xC4
+_SCAN, _RESTART_INTERVAL, _HUFFMAN_TABLES, _QUANTISATION_TABLES = 0xDA, 0xDD, 0xC4, 0xDB
 _SCAN_MARKER, END_MARKER = b"\xff\xda", b"\xff\xd9"
 _KNOWN_BYTES = 2048
 """Bytes of a header that is remembered: frame and tables take 600, and what more there is differs."""
@@ -24,6 +24,8 @@ _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in 
 """Sampling factors that T.81 allows, horizontal and vertical in one byte."""
 _MOST_SEGMENTS = 4096
 """Maximum segments read; profiles and previews of a large picture take some hundreds."""
+_LARGEST_QUANTISER = 3
+"""Quantisation tables have the numbers 0…3 (T.81, B.2.4.1)."""
 _MOST_TABLE_BYTES = 4096
 """Bytes of Huffman tables that are kept; all eight that a scan can choose from take at most 2,184 (T.81, B.2.4.2)."""
 _MOST_SCAN_BYTES = 16
@@ -46,6 +48,7 @@ class JpegHeader(NamedTuple):
         tables: Contents of the segments with Huffman tables, in order; none if they are too long, since headers are
             remembered.
         scan_header: Contents of the first scan's header, which names the tables of each component; 16 bytes at most.
+        quantised: Whether every component's quantisation table is there.
     """
 
     width: int
@@ -57,6 +60,7 @@ class JpegHeader(NamedTuple):
     restart_interval: int = 0
     tables: tuple[bytes, ...] = ()
     scan_header: bytes = b""
+    quantised: bool = False
 
     @property
     def mode(self) -> str:
@@ -65,7 +69,12 @@ class JpegHeader(NamedTuple):
 
     @property
     def suits_hardware(self) -> bool:
-        """Whether a hardware decoder takes its components: grey, or YCbCr with common subsampling."""
+        """Whether a hardware decoder takes its components: grey, or YCbCr with common subsampling.
+
+        Without a quantisation table nvJPEG takes it, too, and makes some picture of it, where libjpeg refuses it.
+        """
+        if not self.quantised:
+            return False
         if len(self.components) == 1:
             return True
         # Without Adobe's marker, three components are YCbCr unless their identifiers are "RGB" (libjpeg, jdapimin.c).
@@ -94,6 +103,7 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
     frame: JpegHeader | None = None
     plain, interval = True, 0
     tables: list[bytes] = []
+    quantisers, needed = set[int](), set[int]()
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             if frame is None:
@@ -101,17 +111,21 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
             scans_all = start < end and data[start] == len(frame.components)
             kept = tuple(tables) if sum(map(len, tables)) <= _MOST_TABLE_BYTES else ()
             scan_header = bytes(data[start : min(end, start + _MOST_SCAN_BYTES)])
-            return JpegHeader(*frame[:3], end, scans_all, plain, interval, kept, scan_header)
+            quantised = quantisers >= needed
+            return JpegHeader(*frame[:3], end, scans_all, plain, interval, kept, scan_header, quantised)
         if marker in _FRAMES:
             if marker not in _SEQUENTIAL or frame is not None:
                 return None
             frame = _read_frame(bytes(data[start:end]))
             if frame is None:
                 return None
+            needed.update(data[start + _FRAME.size + 2 : end : 3])
         elif marker == _RESTART_INTERVAL:
             interval = int.from_bytes(data[start : start + 2], "big")
         elif marker == _HUFFMAN_TABLES:
             tables.append(bytes(data[start:end]))
+        elif marker == _QUANTISATION_TABLES:
+            quantisers.update(_quantisers(bytes(data[start:end])))
         elif marker not in _HARMLESS:
             plain = False
     return None
@@ -131,6 +145,16 @@ def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
         if end < start or end > len(data):
             return
         yield data[at + 1], start, end
+        at = end
+
+
+def _quantisers(body: bytes) -> Iterator[int]:
+    """Yields the numbers of the whole tables of a segment (T.81, B.2.4.1)."""
+    at = 0
+    while at < len(body):
+        end = at + 1 + (128 if body[at] >> 4 else 64)
+        if end <= len(body) and body[at] & 15 <= _LARGEST_QUANTISER:
+            yield body[at] & 15
         at = end
 
 

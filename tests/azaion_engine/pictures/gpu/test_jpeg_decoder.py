@@ -13,7 +13,8 @@ from PIL import Image
 
 from azaion_engine.cuda.context import cuda_context, make_stream
 from azaion_engine.errors import MissingDependencyError
-from azaion_engine.pictures.gpu import nvjpeg
+from azaion_engine.pictures.gpu import jpeg_decoder, nvjpeg
+from azaion_engine.pictures.gpu.entropy_kernel import checked_jpeg
 from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder
 from tests.azaion_engine.conftest import Cuda
 
@@ -84,10 +85,12 @@ def test_a_picture_of_another_size_than_checked_gets_no_memory(decode: Decoding)
     assert decode([b"", b"no"], [(1, 1)] * 2) == [None, None]
 
 
-def test_one_that_cannot_be_decoded_fails_alone(cuda: Cuda, decode: Decoding) -> None:
+def test_one_that_cannot_be_decoded_fails_alone(cuda: Cuda, decode: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
     jpegs = [jpeg((64, 48)), jpeg((64, 48)), jpeg((200, 140))]
-    number = jpegs[1].index(b"\xff\xdb") + 4
-    jpegs[1] = jpegs[1][:number] + b"\x03" + jpegs[1][number + 1 :]  # its luma has no quantisation table
+    counts = jpegs[1].index(b"\xff\xc4") + 5
+    jpegs[1] = jpegs[1][:counts] + b"\xff" + jpegs[1][counts + 1 :]  # its Huffman table has 255 codes of one bit
+    # As if the check of scans took it: else nvJPEG would not get it.
+    monkeypatch.setattr(jpeg_decoder, "checked_jpeg", lambda data: checked_jpeg(data) or checked_jpeg(jpegs[0]))
     found = decode(jpegs, [(64, 48), (64, 48), (200, 140)])
     assert [one is None for one in found] == [False, True, False]
     for data, pixels in zip(jpegs, found, strict=True):

@@ -6,6 +6,7 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -20,7 +21,8 @@ from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
 from azaion_engine.errors import AzaionError, OutOfMemoryError, UndecodablePictureError
 from azaion_engine.pictures.codec import PictureLimits, decode
-from azaion_engine.pictures.gpu import entropy_kernel, loader, nvjpeg
+from azaion_engine.pictures.gpu import entropy_kernel, jpeg_decoder, loader, nvjpeg
+from azaion_engine.pictures.gpu.entropy_kernel import checked_jpeg
 from azaion_engine.pictures.prepared import JpegPicture
 from tests.azaion_engine.conftest import MODELS, Cuda
 
@@ -209,18 +211,26 @@ def test_a_gpu_without_decoding_hardware_decodes_on_its_multiprocessors(
     assert cuda.fake.decoded == before + 1
 
 
-def test_a_damaged_scan_fails_alone_and_as_on_the_cpu(open_detector: Any, expected: Any) -> None:
-    detector, damaged = open_detector(), without_table(MIXED["plain"])
-    with Detector(OnnxEngine(MODELS["wide"][0])) as cpu, pytest.raises(UndecodablePictureError):
-        cpu.prepare(damaged)
+def test_what_nvjpeg_refuses_is_refused_alone_and_as_on_the_cpu(
+    open_detector: Any, expected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = MIXED["plain"]
+    counts = plain.index(b"\xff\xc4") + 5
+    damaged = plain[:counts] + b"\xff" + plain[counts + 1 :]  # its Huffman table has 255 codes of one bit
+    with pytest.raises(UndecodablePictureError) as on_cpu:
+        decode(damaged)
+    # As if the check of scans took it: else nvJPEG would not get it.
+    monkeypatch.setattr(jpeg_decoder, "checked_jpeg", lambda data: checked_jpeg(data) or checked_jpeg(plain))
+    detector = open_detector()
     order = ["plain", "damaged", "PNG", "grey"]
-    found = detector.infer([detector.prepare({**MIXED, "damaged": damaged}[name]) for name in order])
+    prepared = [detector.prepare(MIXED[name.replace("damaged", "plain")]) for name in order]
+    prepared[1] = replace(prepared[1], jpeg=damaged)
+    found = detector.infer(prepared)
     assert isinstance(found[1], UndecodablePictureError)
+    assert str(found[1]) == str(on_cpu.value)
     for name in ("plain", "PNG", "grey"):
         assert_same_rows(found[order.index(name)], expected[name], name)
-    with pytest.raises(UndecodablePictureError, match="picture 1"):
-        detector.detect([MIXED["plain"], damaged])
-    assert isinstance(detector.infer([detector.prepare(damaged)])[0], UndecodablePictureError)
+    assert isinstance(detector.infer(prepared[1:2])[0], UndecodablePictureError)
 
 
 CUT = ["plain", "4:4:4, tall", "4:2:2", "grey", "of the network's size", "orientation 1", "orientation 6"]

@@ -154,3 +154,35 @@ def test_the_bytes_of_a_scan_marker_in_a_comment_mislead_nobody(before: int) -> 
     plain, found = read_jpeg_header(data), read_jpeg_header(with_comment)
     assert plain is not None
     assert found == plain._replace(scan=plain.scan + len(text) + 4)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("number", [1, 2])
+def test_without_a_quantisation_table_hardware_does_not_get_it_and_the_cpu_refuses_it(
+    number: int, marked: bool
+) -> None:
+    data = MARKED["EXIF"] if marked else PLAIN["4:2:0"]
+    assert read_hardware_jpeg(data) is not None
+    place = -1
+    for _ in range(number):  # Pillow writes luma's table, then chroma's
+        place = data.index(b"\xff\xdb", place + 1)
+    for broken in (
+        data[: place + 4] + b"\x03" + data[place + 5 :],  # another number
+        data[: place + 4] + b"\x11" + data[place + 5 :],  # of 16 bits, hence too short
+        data[:place] + data[place + 2 + int.from_bytes(data[place + 2 : place + 4], "big") :],
+    ):
+        assert read_hardware_jpeg(broken) is None
+        with pytest.raises(UndecodablePictureError):
+            decode(broken)
+
+
+def test_quantisation_tables_are_found_in_one_segment_and_of_16_bits() -> None:
+    data = PLAIN["4:4:4"]
+    first = data.index(b"\xff\xdb")
+    second = data.index(b"\xff\xdb", first + 1)
+    luma, chroma = data[first + 5 : first + 69], data[second + 5 : second + 69]
+    body = b"\x00" + luma + b"\x11" + bytes(b for value in chroma for b in (0, value))
+    together = b"\xff\xdb" + (2 + len(body)).to_bytes(2, "big") + body
+    joined = data[:first] + together + data[second + 69 :]
+    assert read_hardware_jpeg(joined) is not None
+    np.testing.assert_array_equal(decode(joined), decode(data))
