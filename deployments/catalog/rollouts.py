@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from azaion_engine.errors import InvalidParameterError
@@ -56,6 +57,7 @@ class Rollouts:
         self._records = records
         self._handle_of = handle_of
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ordered: set[str] = set()
 
     def record_of(self, model: str) -> Record:
         """Returns the record of a model."""
@@ -88,11 +90,11 @@ class Rollouts:
                 f"the model {model!r} is rarely used: no two versions of it are in memory, which a canary and a "
                 "comparison need; deploy the file alone"
             )
-        self._refuse_if_busy(model)
-        cache_dir = self._applications.settings[model].cache_dir
-        version = await asyncio.to_thread(read_version, file, cache_dir)
-        serving = await asyncio.to_thread(keep, self.record_of(model).wanted.serving, cache_dir)
-        await self._bring(model, version, serving, share, trial)
+        with self._order(model):
+            cache_dir = self._applications.settings[model].cache_dir
+            version = await asyncio.to_thread(read_version, file, cache_dir)
+            serving = await asyncio.to_thread(keep, self.record_of(model).wanted.serving, cache_dir)
+            await self._bring(model, version, serving, share, trial)
         return version
 
     async def promote(self, model: str) -> Version:
@@ -127,7 +129,8 @@ class Rollouts:
             return record.wanted.serving
         if record.before is None:
             raise InvalidParameterError(f"the model {model!r} has no version before the one that serves")
-        await self._bring(model, record.before, record.wanted.serving, 0.0, None)
+        with self._order(model):
+            await self._bring(model, record.before, record.wanted.serving, 0.0, None)
         return record.before
 
     async def resume(self) -> None:
@@ -163,7 +166,6 @@ class Rollouts:
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
         state = (await asyncio.to_thread(self._applications.states))[model]
-        self._refuse_if_busy(model)  # nothing is awaited from here until it is: of two orders one is refused
         record = self.record_of(model)
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
@@ -266,14 +268,25 @@ class Rollouts:
         handle = self._handle_of(self._applications.application_of(next(iter(models))))
         await asyncio.wait_for(handle.broadcast("keep", serving).results_async(return_exceptions=True), ANSWER_S)
 
-    def _refuse_if_busy(self, model: str) -> None:
+    @contextmanager
+    def _order(self, model: str) -> Iterator[None]:
+        """Keeps other orders away until this one is written down: its version and the serving one are read before that.
+
+        Raises:
+            InvalidParameterError: Another one is on its way.
+        """
         candidate = self.record_of(model).wanted.candidate
         if candidate is not None:
             raise InvalidParameterError(
                 f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
             )
-        if model in self._tasks:
+        if model in self._tasks or model in self._ordered:
             raise InvalidParameterError(f"the replicas of {model!r} are switching to another version; try again")
+        self._ordered.add(model)
+        try:
+            yield
+        finally:
+            self._ordered.discard(model)
 
     def _put(self, model: str, record: Record) -> None:
         self._records.put(self._applications.record_name_of(model), record)

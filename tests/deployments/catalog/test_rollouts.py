@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from deployments.catalog import rollouts as rollouts_module
+from deployments.catalog.kept import read_version
 from deployments.catalog.rollouts import described
 from deployments.settings import ApplicationSettings
-from deployments.versions.version import Trial, Wanted
+from deployments.versions.version import Trial, Version, Wanted
 from tests.azaion_engine.models import make_detector
 from tests.deployments.catalogued import CataloguedReplica, catalogued
 
@@ -221,6 +223,36 @@ def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, file
         assert sorted(type(each).__name__ for each in done) == ["InvalidParameterError", "Version"]
         await settled(held)
         assert [state for _, state in states(held)] == ["retired", "serving"]
+
+    run(scenario())
+
+
+def test_an_order_is_refused_while_another_one_reads_its_file_however_long_that_takes(
+    held: CataloguedReplica, files: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, first = threading.Event(), threading.Event()
+
+    def read(file: str, cache_dir: Path | None) -> Version:
+        if file == str(files[1]):
+            first.set()
+            assert slow.wait(30)
+        return read_version(file, cache_dir)
+
+    monkeypatch.setattr(rollouts_module, "read_version", read)
+
+    async def scenario() -> None:
+        order = asyncio.create_task(held.rollouts.deploy("cars", str(files[1])))
+        await asyncio.to_thread(first.wait, 30)
+        for refused in (held.rollouts.deploy("cars", str(files[2])), held.rollouts.deploy("cars", "no.onnx")):
+            with pytest.raises(InvalidParameterError, match="try again"):
+                await refused
+        slow.set()
+        version = await order
+        await settled(held)
+        assert held.rollouts.record_of("cars").wanted.serving.id == version.id
+        with pytest.raises(ConfigurationError):
+            await held.rollouts.deploy("cars", "no.onnx")
+        await held.rollouts.deploy("cars", str(files[2]))  # an order that failed keeps nobody away
 
     run(scenario())
 
