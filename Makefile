@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-without-ray test-with-ray test-at-once fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
+.PHONY: help serve test test-without-ray test-with-ray fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,7 +51,9 @@ $(TRITON)/.made: tests/deployments/frontends/open_inference/triton_requirements.
 serve: $(VENV)/.serve$(EXTRA)  ## the service and its page on port 8000 (on a GPU: EXTRA=gpu CONFIG=configs/one_gpu.yaml)
 	$(BIN)/azaion serve $(CONFIG)
 
-test: test-without-ray test-with-ray  ## install the test extra and run the tests, those without Ray first
+# Both halves beside each other: those with Ray wait for processes most of the time. In turns: make test-without-ray test-with-ray.
+test: $(VENV)/.test $(TRITON)/.made  ## install the test extra and run the tests (eleven minutes on two cores)
+	$(MAKE) --jobs 2 --output-sync=target --keep-going WORKERS=1 test-without-ray test-with-ray
 
 WORKERS ?= 2
 
@@ -64,9 +66,6 @@ test-without-ray: $(VENV)/.test
 test-with-ray: $(VENV)/.test $(TRITON)/.made
 	TRITON_PYTHON=$(abspath $(TRITON))/bin/python $(BIN)/python -m pytest -m 'ray and not gpu and not quantize' --ignore=tests/azaion_engine tests
 
-test-at-once: $(VENV)/.test $(TRITON)/.made  ## both halves of `make test` beside each other: sooner, where nothing else runs
-	$(MAKE) --jobs 2 --output-sync=target --keep-going WORKERS=1 test-without-ray test-with-ray
-
 FUZZ ?= --count 100000
 
 fuzz: $(VENV)/.test  ## 100,000 mutated pictures (FUZZ="--seconds 60": fewer) and 5,000 requests, bounds held on each
@@ -77,7 +76,7 @@ chaos: $(VENV)/.test  ## kill, pause, replace and stop under load, in both modes
 	$(BIN)/python -m tests.chaos
 	$(BIN)/python -m tests.chaos.cluster  # --gcs-losses 2 where redis-server is installed
 
-batch-kills: $(VENV)/.test  ## kill `azaion batch` 50 times at random moments: every picture once (half an hour)
+batch-kills: $(VENV)/.test  ## kill `azaion batch` 50 times at random moments: every picture once (three minutes)
 	AZAION_BATCH_KILLS=50 $(BIN)/python -m pytest --timeout 3600 tests/azaion_batch/test_on_ray.py -k killed
 
 soak: $(VENV)/.test  ## twenty minutes of load with a fault every thirty seconds: memory, queue and answers
