@@ -1,0 +1,44 @@
+"""benchmarks.gpu.host: lanes, and what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import host
+from benchmarks.gpu.host import Lane, lanes_of, missing, visible_gpus
+
+
+def test_each_gpu_has_an_equal_share_of_the_cores() -> None:
+    assert lanes_of(["0", "1"], range(5)) == [Lane(("0",), (0, 1)), Lane(("1",), (2, 3))]
+    assert lanes_of(["3"], [4, 5]) == [Lane(("3",), (4, 5))]
+
+
+def test_without_a_gpu_there_is_one_lane() -> None:
+    assert lanes_of([], [0, 1]) == [Lane((), (0, 1))]
+
+
+def test_gpus_without_a_core_of_their_own_share_them() -> None:
+    assert [lane.cores for lane in lanes_of(["0", "1", "2"], [0, 1])] == [(0, 1)] * 3
+
+
+def test_hidden_gpus_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
+    assert visible_gpus() == ["2", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert missing(needs_gpu=False) == []
+    assert missing(needs_gpu=False, root=tmp_path) == list(host.PATHS)
+    monkeypatch.setattr(host, "MODULES", ("json", "no_such_module_of_ours"))
+    monkeypatch.setattr(host, "GPU_MODULES", ())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(host, "_missing_tensorrt", lambda: ["TensorRT (not installed)"])
+    assert missing(needs_gpu=True) == [
+        "no_such_module_of_ours (No module named 'no_such_module_of_ours')",
+        "TensorRT (not installed)",
+        "a GPU that NVML sees",
+    ]
