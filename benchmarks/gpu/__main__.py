@@ -17,12 +17,13 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from benchmarks.gpu.files import Files
-from benchmarks.gpu.host import Lane, lanes_of, missing, visible_gpus
+from benchmarks.gpu.host import Lane, lanes_of, missing, ordered_cores, visible_gpus
 from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.steps import Step, chosen, cpu_steps, gpu_steps
 from benchmarks.records.machine import machine
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the steps; returns the exit code."""
+    begun = time.monotonic()
     made = parser()
     options = made.parse_args(arguments)
     if options.model and not options.model.is_file():
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gpus = [str(index) for index in range(options.gpus or 1)]
     if on_gpu and not 1 <= (options.gpus or len(gpus)) <= len(gpus):
         made.error(f"--gpus {options.gpus}: this machine shows {len(gpus)}")
-    lanes = lanes_of(gpus[: options.gpus], sorted(os.sched_getaffinity(0)))
+    lanes = lanes_of(gpus[: options.gpus], ordered_cores(os.sched_getaffinity(0)))
     files = Files(options.out.resolve(), options.model and options.model.resolve(), options.engine)
     steps = gpu_steps(files, sum(len(lane.gpus) for lane in lanes)) if on_gpu else cpu_steps(files)
     try:
@@ -72,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(plan_of(steps, lanes)))
         return 0
     files.write()
-    runner = Runner(
-        steps, lanes, files.out, options.limit, {"machine": machine()}, lambda line: print(line, flush=True)
-    )
+    about = {"machine": machine()}
+    left = options.limit - (time.monotonic() - begun)
+    runner = Runner(steps, lanes, files.out, left, about, lambda line: print(line, flush=True))
     stopped_by: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,15 @@ ROOT = Path(__file__).parents[2]
 MODULES = ("ray", "httpx", "yaml", "onnx", "psutil", "pytest", "pytest_timeout", "hypothesis")
 """What the steps import beside the library, with or without a GPU."""
 GPU_MODULES = ("pycuda.driver", "pynvml")
-PATHS = ("docs/openapi.json", "demo/training/evaluate.py", "tests/chaos/gpu.py", "azaion_engine/data/demo.onnx")
-"""What a copy of the project may lack."""
+PATHS = (
+    "docs/openapi.json",
+    "demo/training/evaluate.py",
+    "tests/chaos/gpu.py",
+    "azaion_engine/data/demo.onnx",
+    "deployments/frontends/open_inference/generated/grpc_service_pb2.py",
+)
+"""What a copy of the project may lack; git ignores the last."""
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,29 @@ def lanes_of(gpus: Sequence[str], cores: Sequence[int]) -> list[Lane]:
     ]
 
 
+def ordered_cores(cores: Iterable[int], cpus: Path = _CPUS) -> list[int]:
+    """Returns cores so that the threads of one physical core, and the cores of one socket, are neighbours.
+
+    Linux may number the second threads after all the first ones: halves by number would share every physical core.
+
+    Args:
+        cores: Indices of CPU cores.
+        cpus: Folder of sysfs with `cpuN/topology`; what it does not tell is taken as 0.
+    """
+
+    def place(core: int) -> tuple[int, int, int]:
+        return _topology(cpus, core, "physical_package_id"), _topology(cpus, core, "core_id"), core
+
+    return sorted(cores, key=place)
+
+
+def _topology(cpus: Path, core: int, name: str) -> int:
+    try:
+        return int((cpus / f"cpu{core}" / "topology" / name).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def visible_gpus() -> list[str]:
     """Returns the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; empty without a driver."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -71,10 +101,19 @@ def missing(needs_gpu: bool, root: Path = ROOT) -> list[str]:
             importlib.import_module(name)
         except (ImportError, OSError) as error:  # OSError: a library that it needs
             found.append(f"{name} ({error})")
+    if haproxy := _missing_haproxy():
+        found.append(haproxy)
     if needs_gpu:
         found += _missing_tensorrt()
         found += [] if visible_gpus() else ["a GPU that NVML sees"]
     return found
+
+
+def _missing_haproxy() -> str:
+    """Returns why there is no HAProxy, behind which `tests.chaos` puts its service; empty if there is one."""
+    from deployments.cluster.haproxy import missing_haproxy
+
+    return missing_haproxy(os.environ)
 
 
 def _missing_tensorrt() -> list[str]:

@@ -133,7 +133,7 @@ class Runner:
         if step.gpus > self._gpus:
             return f"needs {step.gpus} GPUs, here {self._gpus}"
         left = self._end - time.monotonic()
-        if left < step.seconds + GRACE_S:
+        if left < step.seconds + GRACE_S * len(self._lanes):  # the steps of all lanes may have to be killed
             return f"may take {step.seconds:.0f} s, {max(0.0, left):.0f} s are left"
         return ""
 

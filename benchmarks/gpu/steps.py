@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
     rates = ("plan_rates",)
     both_plans = ("plan_rates", "plan_raw")
     batch = ("--pictures", "20000", "--workers", "1,2" if gpus > 1 else "1", *_batch_settings(files))
-    steps = [
+    return [
         *_model_steps(files),
         _plan("plan_chaos", files, files.chaos, CHAOS, 120),
         _pytest("pytest_library", 300, "tests/azaion_engine"),
@@ -80,8 +79,6 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
             replace(_two_gpus(files, 300, "--cache", str(files.cache)), gpus=2, needs=("plan_chaos",))
         ),
     ]  # fmt: skip
-    # A measurement whose module has not been merged yet.
-    return [step for step in steps if step.name != "entropy_time" or find_spec(step.module)]
 
 
 def cpu_steps(files: Files) -> list[Step]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import host
-from benchmarks.gpu.host import Lane, lanes_of, missing, visible_gpus
+from benchmarks.gpu.host import Lane, lanes_of, missing, ordered_cores, visible_gpus
 
 
 def test_each_gpu_has_an_equal_share_of_the_cores() -> None:
@@ -23,6 +23,16 @@ def test_gpus_without_a_core_of_their_own_share_them() -> None:
     assert [lane.cores for lane in lanes_of(["0", "1", "2"], [0, 1])] == [(0, 1)] * 3
 
 
+def test_halves_share_no_physical_core(tmp_path: Path) -> None:
+    for number, (socket, core) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)] * 2):  # second threads come last
+        topology = tmp_path / f"cpu{number}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{socket}\n")
+        (topology / "core_id").write_text(f"{core}\n")
+    assert ordered_cores(range(8), tmp_path) == [0, 4, 1, 5, 2, 6, 3, 7]
+    assert ordered_cores([3, 1], tmp_path / "none") == [1, 3]
+
+
 def test_hidden_gpus_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
     assert visible_gpus() == ["2", "3"]
@@ -36,9 +46,11 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(host, "MODULES", ("json", "no_such_module_of_ours"))
     monkeypatch.setattr(host, "GPU_MODULES", ())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(host, "_missing_haproxy", lambda: "no HAProxy")
     monkeypatch.setattr(host, "_missing_tensorrt", lambda: ["TensorRT (not installed)"])
     assert missing(needs_gpu=True) == [
         "no_such_module_of_ours (No module named 'no_such_module_of_ours')",
+        "no HAProxy",
         "TensorRT (not installed)",
         "a GPU that NVML sees",
     ]
