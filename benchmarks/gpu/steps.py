@@ -20,7 +20,7 @@ class Step:
     Attributes:
         name: Of its files, `NAME.txt` and `NAME.json`.
         command: What follows the interpreter: `-m`, the module and its arguments.
-        seconds: Its time limit, about twice what an H200's host takes.
+        seconds: Its time limit.
         needs: Names of steps that must have succeeded before: they make its model or its plan.
         gpus: GPUs that the host must have.
         is_alone: Whether nothing runs beside it, so that it has every GPU and every core.
