@@ -2,10 +2,11 @@
 
     python -m benchmarks.gpu --out DIR [--steps NAME ...] [--limit SECONDS] [--gpus N] [--model FILE.onnx]
 
-Each step has its output in DIR/NAME.txt and its record in DIR/NAME.json; DIR/steps.json tells how each went. First come
-models, plans (in DIR/cache) and tests, then measurements, which find their plans there. With several GPUs, steps run
-side by side: each has a GPU and an equal share of the cores for itself. A step that fails, or takes too long, ends
-alone. What was made before in the same DIR is not made again. `--engine onnx` tries the commands where there is no GPU.
+Each step has its output in DIR/NAME.txt and its record in DIR/NAME.json; DIR/steps-TIME.json tells how each went. First
+come models, plans (in DIR/cache) and tests, then measurements, which find their plans there. With several GPUs, steps
+run side by side: each has a GPU and an equal share of the cores for itself. After a step that fails, or takes too long,
+the others go on. What an earlier run made in the same DIR is not made again. `--engine onnx` tries the commands where
+there is no GPU.
 
 Ends with 1 if a step failed, 2 if something is missing on this machine, 130 or 143 after Ctrl-C or SIGTERM.
 """
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gpus = visible_gpus() if on_gpu else []
     if options.dry_run and on_gpu and not gpus:
         gpus = [str(index) for index in range(options.gpus or 1)]
-    if on_gpu and not 1 <= (options.gpus or len(gpus)) <= len(gpus):
+    if options.gpus is not None and on_gpu and not 1 <= options.gpus <= len(gpus):
         made.error(f"--gpus {options.gpus}: this machine shows {len(gpus)}")
     lanes = lanes_of(gpus[: options.gpus], ordered_cores(os.sched_getaffinity(0)))
     files = Files(options.out.resolve(), options.model and options.model.resolve(), options.engine)
@@ -74,9 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(plan_of(steps, lanes)))
         return 0
     files.write()
-    about = {"machine": machine()}
     left = options.limit - (time.monotonic() - begun)
-    runner = Runner(steps, lanes, files.out, left, about, lambda line: print(line, flush=True))
+    runner = Runner(
+        steps, lanes, files.out, left, files.steps_record, {"machine": machine()}, lambda line: print(line, flush=True)
+    )
     stopped_by: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -91,8 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plan_of(steps: Sequence[Step], lanes: Sequence[Lane]) -> list[str]:
     """Returns the lines of `--dry-run`."""
-    lines = [f"lane {index}: GPUs {', '.join(lane.gpus) or 'none'}; {len(lane.cores)} cores" for index, lane in
-             enumerate(lanes)]  # fmt: skip
+    lines = [f"a lane: GPU {', '.join(lane.gpus) or 'none'}, {len(lane.cores)} cores" for lane in lanes]
     for step in steps:
         where = "alone" if step.is_alone else "one lane"
         needs = f", needs {', '.join(step.needs)}" if step.needs else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,11 @@ class Files:
         """Serve configuration of the tutorial."""
         return self.out / "configs" / "mine.yaml"
 
+    @property
+    def steps_record(self) -> Path:
+        """The record of how the steps of this run went; each run has its own, named by the second (UTC)."""
+        return self.out / f"steps-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.json"
+
     def record(self, name: str) -> Path:
         """Returns where the record of a step goes."""
         return self.out / f"{name}.json"
@@ -102,9 +108,9 @@ class Files:
         configs: dict[Path, dict[str, Any]] = {
             self.rates_config: {"model": str(self.lively), **engine, **one_gpu, **self.rates},
             self.swap_config: {**engine, **one_gpu, "models": {"demo": {"model": str(self.demo), **quick}}},
-            # Without `engine`: on a GPU, the service takes it by itself.
+            # Without `engine`: on a GPU, the service takes it by itself. The tutorial's box needs its size.
             self.mine: {
-                "model": str(self.demo), "cache_dir": str(self.cache), **quick, "confidence": 0.5, "max_queue": 64,
+                "model": str(self.demo), "cache_dir": str(self.cache), **QUICK, "confidence": 0.5, "max_queue": 64,
             },
         }  # fmt: skip
         for path, args in configs.items():

@@ -19,8 +19,8 @@ GRACE_S = 10.0
 MARK = "AZAION_GPU_RECORD"
 """Environment variable that every process of a step has, those too that left its process group."""
 _TAIL_BYTES = 8192
-_LINE = 140
-"""Characters of an output's last line that are told."""
+_HEAD, _TAIL = 60, 80
+"""Characters told of the beginning and of the end of an output's last line."""
 
 
 class StepProcess:
@@ -98,7 +98,8 @@ class StepProcess:
             file.seek(max(0, self._output.stat().st_size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
         said = [line.strip() for line in lines if any(character.isalnum() for character in line)]
-        return said[-1][:_LINE] if said else ""
+        line = said[-1] if said else ""
+        return line if len(line) <= _HEAD + _TAIL else f"{line[:_HEAD]} … {line[-_TAIL:]}"
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):

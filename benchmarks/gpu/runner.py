@@ -58,6 +58,7 @@ class Runner:
         lanes: Sequence[Lane],
         out: Path,
         limit_s: float,
+        record: Path | None = None,
         about: dict[str, Any] | None = None,
         tell: Callable[[str], object] = print,
     ) -> None:
@@ -66,9 +67,10 @@ class Runner:
         Args:
             steps: What to run; the steps that one needs come before it.
             lanes: Parts of the host; a step that is alone takes them all.
-            out: Folder of the outputs and of `steps.json`.
+            out: Folder of the outputs.
             limit_s: Seconds after which nothing runs any more.
-            about: What `steps.json` says of the machine.
+            record: File that tells how each step went; default: `steps.json` in that folder.
+            about: What it says of the machine.
             tell: Gets a line for each step that is over.
 
         Raises:
@@ -83,7 +85,8 @@ class Runner:
         self._commands = {step.name: list(step.command) for step in steps}
         self._lanes = list(lanes)
         self._gpus = sum(len(lane.gpus) for lane in lanes)
-        self._out, self._about, self._tell = out, about or {}, tell
+        self._out, self._record = out, record or out / "steps.json"
+        self._about, self._tell = about or {}, tell
         self._end = time.monotonic() + limit_s
         self._stopped = False
 
@@ -179,4 +182,4 @@ class Runner:
         self.outcomes.append(outcome)
         self._tell(outcome.told())
         steps = [{**asdict(one), "command": self._commands[one.name]} for one in self.outcomes]
-        (self._out / "steps.json").write_text(json.dumps({**self._about, "steps": steps}, indent=1) + "\n")
+        self._record.write_text(json.dumps({**self._about, "steps": steps}, indent=1) + "\n")

@@ -49,6 +49,17 @@ def test_an_unknown_step_is_refused_by_name(tmp_path: Path, capsys: pytest.Captu
     assert "no step 'swop' here, there are plan_chaos, " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("gpus", ["0", "3"])
+def test_gpus_that_are_not_here_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gpus: str
+) -> None:
+    monkeypatch.setattr(command, "missing", lambda needs_gpu: [])
+    monkeypatch.setattr(command, "visible_gpus", lambda: ["0", "1"])
+    with pytest.raises(SystemExit):
+        command.main(["--out", str(tmp_path), "--gpus", gpus])
+    assert f"--gpus {gpus}: this machine shows 2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("code", "ends_with"), [("", 0), ("raise SystemExit(4)", 1)])
 def test_it_ends_with_1_if_a_step_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str, ends_with: int
@@ -62,7 +73,7 @@ def test_it_ends_with_1_if_a_step_failed(
         for number, handler in before.items():
             signal.signal(number, handler)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]
-    assert (tmp_path / "steps.json").exists()
+    assert len([*tmp_path.glob("steps-*.json")]) == 1
 
 
 @pytest.mark.parametrize(("number", "ends_with"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -131,9 +131,11 @@ def test_what_was_made_before_is_not_made_again_and_half_a_file_is_removed(tmp_p
     assert not half.exists()
 
 
-def test_steps_json_has_every_outcome(tmp_path: Path) -> None:
-    Runner([step("a"), step("b", gpus=9)], [LANE], tmp_path, 600, {"machine": {"gpu": None}}, lambda line: None).run()
-    record = json.loads((tmp_path / "steps.json").read_text())
+def test_the_record_of_a_run_has_every_outcome(tmp_path: Path) -> None:
+    path = tmp_path / "steps-now.json"
+    steps = [step("a"), step("b", gpus=9)]
+    Runner(steps, [LANE], tmp_path, 600, path, {"machine": {"gpu": None}}, lambda line: None).run()
+    record = json.loads(path.read_text())
     assert record["machine"] == {"gpu": None}
     assert [(one["name"], one["exit_code"], one["command"]) for one in record["steps"]] == [
         ("b", None, ["-c", "print('b')"]),
