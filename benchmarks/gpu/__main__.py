@@ -55,25 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.model and not options.model.is_file():
         made.error(f"no such file: {options.model}")
     on_gpu = options.engine == "tensorrt"
-    lacks = [] if options.dry_run else missing(on_gpu)
-    if lacks:
-        print(f"missing: {'; '.join(lacks)}", file=sys.stderr)
-        return 2
     gpus = visible_gpus() if on_gpu else []
     if options.dry_run and on_gpu and not gpus:
         gpus = [str(index) for index in range(options.gpus or 1)]
-    if options.gpus is not None and on_gpu and not 1 <= options.gpus <= len(gpus):
-        made.error(f"--gpus {options.gpus}: this machine shows {len(gpus)}")
-    lanes = lanes_of(gpus[: options.gpus], ordered_cores(os.sched_getaffinity(0)))
+    used = gpus[: options.gpus]
     files = Files(options.out.resolve(), options.model and options.model.resolve(), options.engine)
-    steps = gpu_steps(files, sum(len(lane.gpus) for lane in lanes)) if on_gpu else cpu_steps(files)
+    steps = gpu_steps(files, len(used)) if on_gpu else cpu_steps(files)
     try:
         steps = chosen(steps, options.steps) if options.steps else steps
     except ValueError as error:
         made.error(str(error))
+    lanes = lanes_of(used, ordered_cores(os.sched_getaffinity(0)))
     if options.dry_run:
         print("\n".join(plan_of(steps, lanes)))
         return 0
+    if lacks := missing([step.module for step in steps], on_gpu):
+        print(f"missing: {'; '.join(lacks)}", file=sys.stderr)
+        return 2
+    if options.gpus is not None and on_gpu and not 1 <= options.gpus <= len(gpus):
+        made.error(f"--gpus {options.gpus}: this machine shows {len(gpus)}")
     files.write()
     left = options.limit - (time.monotonic() - begun)
     runner = Runner(

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 """Folder of the project, in which every step runs."""
-MODULES = ("ray", "httpx", "yaml", "onnx", "psutil", "pytest", "pytest_timeout", "hypothesis")
-"""What the steps import beside the library, with or without a GPU."""
-GPU_MODULES = ("pycuda.driver", "pynvml")
+_IMPORTS = ("import ray", "import azaion_cli.app", "import benchmarks.service.swap")
+"""What steps start in processes of their own."""
+_GPU_IMPORTS = (
+    "import pycuda.driver",
+    "import pynvml",
+    "from azaion_engine.engines.tensorrt import installed; installed.load()",
+)
+_PYTEST_IMPORTS = ("import pytest_timeout", "import hypothesis")
+_TRY = """
+import sys
+for statement in sys.argv[1:]:
+    try:
+        exec(statement)
+    except Exception as error:
+        print(f"{statement}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+"""
 PATHS = (
     "docs/openapi.json",
     "demo/training/evaluate.py",
@@ -88,25 +102,31 @@ def visible_gpus() -> list[str]:
         return []
 
 
-def missing(needs_gpu: bool, root: Path = ROOT) -> list[str]:
+def missing(modules: Iterable[str], needs_gpu: bool, root: Path = ROOT) -> list[str]:
     """Returns what this machine lacks, each in a few words.
 
     Args:
+        modules: What the steps run with `-m`; each is imported, in another process.
         needs_gpu: Whether the steps need a GPU.
         root: Folder of the project.
     """
+    named = dict.fromkeys(modules)
+    imports = [*_IMPORTS, *(_GPU_IMPORTS if needs_gpu else ()), *(_PYTEST_IMPORTS if "pytest" in named else ())]
     found = [path for path in PATHS if not (root / path).exists()]
-    for name in (*MODULES, *(GPU_MODULES if needs_gpu else ())):
-        try:
-            importlib.import_module(name)
-        except (ImportError, OSError) as error:  # OSError: a library that it needs
-            found.append(f"{name} ({error})")
+    found += failing([*imports, *(f"import {name}" for name in named)])
     if haproxy := _missing_haproxy():
         found.append(haproxy)
-    if needs_gpu:
-        found += _missing_tensorrt()
-        found += [] if visible_gpus() else ["a GPU that NVML sees"]
+    if needs_gpu and not visible_gpus():
+        found.append("a GPU that NVML sees")
     return found
+
+
+def failing(statements: Sequence[str]) -> list[str]:
+    """Runs statements of Python in one other process; returns those that fail, each with its error's first line."""
+    command = [sys.executable, "-c", _TRY, *statements]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    crash = [f"imports end with {done.returncode}: {done.stderr[-200:].strip()}"] if done.returncode else []
+    return done.stdout.splitlines() + crash
 
 
 def _missing_haproxy() -> str:
@@ -114,14 +134,3 @@ def _missing_haproxy() -> str:
     from deployments.cluster.haproxy import missing_haproxy
 
     return missing_haproxy(os.environ)
-
-
-def _missing_tensorrt() -> list[str]:
-    from azaion_engine.engines.tensorrt import installed
-    from azaion_engine.errors import MissingDependencyError
-
-    try:
-        installed.load()
-    except MissingDependencyError as error:
-        return [f"TensorRT ({error})"]
-    return []

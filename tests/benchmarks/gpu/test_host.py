@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import host
+from benchmarks.gpu.files import Files
 from benchmarks.gpu.host import Lane, lanes_of, missing, ordered_cores, visible_gpus
+from benchmarks.gpu.steps import cpu_steps
 
 
 def test_each_gpu_has_an_equal_share_of_the_cores() -> None:
@@ -41,16 +43,30 @@ def test_hidden_gpus_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert missing(needs_gpu=False) == []
-    assert missing(needs_gpu=False, root=tmp_path) == list(host.PATHS)
-    monkeypatch.setattr(host, "MODULES", ("json", "no_such_module_of_ours"))
-    monkeypatch.setattr(host, "GPU_MODULES", ())
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(host, "_missing_haproxy", lambda: "no HAProxy")
-    monkeypatch.setattr(host, "_missing_tensorrt", lambda: ["TensorRT (not installed)"])
-    assert missing(needs_gpu=True) == [
-        "no_such_module_of_ours (No module named 'no_such_module_of_ours')",
+    monkeypatch.setattr(host, "_GPU_IMPORTS", ("import json", "raise OSError('libnvinfer.so: not found')"))
+    assert missing(["no_such_module_of_ours"], needs_gpu=True, root=tmp_path) == [
+        *host.PATHS,
+        "raise OSError('libnvinfer.so: not found'): libnvinfer.so: not found",
+        "import no_such_module_of_ours: No module named 'no_such_module_of_ours'",
         "no HAProxy",
-        "TensorRT (not installed)",
         "a GPU that NVML sees",
     ]
+
+
+def test_every_step_without_a_gpu_can_be_imported_here(tmp_path: Path) -> None:
+    steps = cpu_steps(Files(tmp_path, engine="onnx"))
+    assert missing([step.module for step in steps], needs_gpu=False) == []
+
+
+def test_an_import_that_crashes_is_told() -> None:
+    [told] = host.failing(["import os; os._exit(7)"])
+    assert told.startswith("imports end with 7")
+
+
+def test_pytest_is_asked_for_only_where_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_IMPORTS", ())
+    monkeypatch.setattr(host, "_PYTEST_IMPORTS", ("import no_such_plugin",))
+    assert missing(["json"], needs_gpu=False) == []
+    assert missing(["pytest"], needs_gpu=False) == ["import no_such_plugin: No module named 'no_such_plugin'"]

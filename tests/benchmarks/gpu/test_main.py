@@ -20,7 +20,7 @@ INTERRUPTED = """
 import sys
 from benchmarks.gpu import __main__ as command
 from tests.benchmarks.gpu.made import SLEEP, step
-command.missing = lambda needs_gpu: []
+command.missing = lambda modules, needs_gpu: []
 command.cpu_steps = lambda files: [step("done"), step("sleeping", SLEEP), step("later")]
 sys.exit(command.main(["--out", sys.argv[1], "--engine", "onnx"]))
 """
@@ -37,7 +37,7 @@ def test_a_dry_run_prints_every_command_and_starts_nothing(tmp_path: Path, capsy
 def test_what_is_missing_is_one_line_before_anything_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "missing", lambda needs_gpu: ["pycuda", "a GPU"])
+    monkeypatch.setattr(command, "missing", lambda modules, needs_gpu: ["pycuda", "a GPU"])
     assert command.main(["--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == "missing: pycuda; a GPU\n"
     assert not (tmp_path / "out").exists()
@@ -53,7 +53,7 @@ def test_an_unknown_step_is_refused_by_name(tmp_path: Path, capsys: pytest.Captu
 def test_gpus_that_are_not_here_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gpus: str
 ) -> None:
-    monkeypatch.setattr(command, "missing", lambda needs_gpu: [])
+    monkeypatch.setattr(command, "missing", lambda modules, needs_gpu: [])
     monkeypatch.setattr(command, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(SystemExit):
         command.main(["--out", str(tmp_path), "--gpus", gpus])
@@ -64,7 +64,7 @@ def test_gpus_that_are_not_here_are_refused(
 def test_it_ends_with_1_if_a_step_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str, ends_with: int
 ) -> None:
-    monkeypatch.setattr(command, "missing", lambda needs_gpu: [])
+    monkeypatch.setattr(command, "missing", lambda modules, needs_gpu: [])
     monkeypatch.setattr(command, "cpu_steps", lambda files: [step("first", code), step("second")])
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
