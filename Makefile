@@ -11,7 +11,7 @@ TRITON ?= .venv-triton
 SYSTEM_PYTHON ?= /usr/bin/python3
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-without-ray test-with-ray fuzz chaos batch-kills soak attack test-gpu quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
+.PHONY: help serve test test-without-ray test-with-ray fuzz chaos batch-kills soak attack test-gpu gpu-records quantize-test image-test bench peers wrk zoo ptx lint format openapi reference docs smoke dist dist-check licences audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -87,6 +87,11 @@ attack: $(VENV)/.test  ## what good clients keep of their rate and p99 under a d
 
 test-gpu:  ## the tests that need a GPU, with the TensorRT and PyCUDA of the Python at hand
 	$(PYTHON) -m pytest -m gpu
+
+OUT ?= build/gpu
+
+gpu-records:  ## tests and measurements that need a GPU, into OUT=DIR (RECORDS_ARGS="--limit 600 --steps swap": some of them)
+	$(PYTHON) -m benchmarks.gpu --out $(OUT) $(RECORDS_ARGS)
 
 .venv-quantize/.made: pyproject.toml
 	$(PYTHON) -m venv .venv-quantize
