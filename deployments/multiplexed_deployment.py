@@ -193,7 +193,8 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             InvalidRequestError: The message names no model, or another one than Serve's `multiplexed_model_id`.
             UnknownModelError: No such model.
             BadInputError: As `OpenInferenceGrpc.received`.
-            ModelUnavailableError: As `hold`, like OverloadedError.
+            ModelUnavailableError: As `hold`.
+            OverloadedError: As `hold` and `hold_message`.
         """
         key = self.key_of(method, grpc_context)
         named = named_model(method, data)
@@ -205,6 +206,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
                 yield
                 return
             self._check_named(named, known)
+            self.hold_message(data)  # it waits for its model, whose bound is not known before
             async with self.hold() as waited_s:
                 add_trailing(grpc_context, load_timing(waited_s) if waited_s else {})
                 yield

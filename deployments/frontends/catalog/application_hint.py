@@ -25,12 +25,14 @@ class ApplicationHint(OpenInferenceGrpc):
             BadInputError: As `OpenInferenceGrpc.received`.
         """
         with await self.admitted(self.key_of(method, grpc_context), pictures=False):
-            model = "NAME"
+            model, told = "NAME", "a model NAME"
             if named := named_model(method, data):
                 model = self.catalog.of_protocol(named)
                 self.catalog.settings_of(model)
+                told = repr(model)
             application = self.catalog.applications.application_of(model)
             raise UnknownModelError(
-                f"the catalogue answers no gRPC: for {model!r}, name `application: {application}` in the metadata"
+                f"the catalogue answers no gRPC: the metadata must name the application of {told}, "
+                f"`application: {application}`"
             )
         yield  # never reached: it makes this a context manager

@@ -59,7 +59,10 @@ def named_model(method: str, data: bytes) -> str | None:
 
     Raises:
         InvalidRequestError: It is no message.
+        PictureTooLargeError: It is large, and requests of the method have no tensors.
     """
+    if method != "ModelInfer":
+        _check_size(len(data), WORTH_A_THREAD)
     service, _ = _protocol()
     fields = service.methods_by_name[method].input_type.fields_by_name
     field = fields.get("model_name") or fields.get("name")
@@ -232,6 +235,15 @@ class OpenInferenceGrpc:
         if guard is None or key is None:
             return nullcontext()
         return await guard.admit(key, pictures)
+
+    def hold_message(self, data: bytes) -> None:
+        """Counts a message among the bodies that are held until their requests are over.
+
+        Raises:
+            OverloadedError: As `Reception.hold_body`.
+        """
+        if (record := current_request.get()) is not None:
+            self.reception.hold_body(record, len(data))
 
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:

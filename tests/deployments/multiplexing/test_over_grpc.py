@@ -203,17 +203,43 @@ def test_a_load_that_takes_longer_than_the_timeout_is_unavailable_and_the_next_c
     asked(run, scenario, "cars", opener=open_late, each={"timeout_s": 0.3})
 
 
+def test_a_message_that_waits_for_its_model_counts_among_the_bodies_that_are_held(run: Run) -> None:
+    may_open = threading.Event()
+
+    def open_late(settings: ServiceSettings) -> Detector:
+        may_open.wait(20)
+        return open_stand_in(settings)
+
+    async def scenario(held: Multiplexed) -> None:
+        message = infer("cars")
+        waiting = asyncio.create_task(held.call("ModelInfer", message))
+        while not held.opened:
+            await asyncio.sleep(0.01)
+        assert held.replica.reception.held_bytes == message.ByteSize()
+        may_open.set()
+        assert (await waiting)[1].code is None
+        assert held.replica.reception.held_bytes == 0
+
+    asked(run, scenario, "cars", opener=open_late)
+
+
 def test_a_message_is_bounded_by_the_model_that_it_names_or_by_little_if_by_none(run: Run) -> None:
     async def scenario(held: Multiplexed) -> None:
         large = Input(name="images", datatype="FP32", shape=[1], contents={"fp32_contents": [0.0] * 2_000_000})
         _, context = await held.call("ModelInfer", protocol.ModelInferRequest(model_name="cars_raw", inputs=[large]))
         assert code(context) == "INVALID_ARGUMENT"
         assert "fp32_contents has more than the 49152 numbers that the model takes" in context.details
-        _, context = await held.call("RepositoryIndex", protocol.RepositoryIndexRequest(repository_name="x" * 100_000))
-        assert code(context) == "INVALID_ARGUMENT"
-        assert "at most 65536 are accepted" in context.details
+        opened = len(held.opened)
+        for method, large in (
+            ("RepositoryIndex", protocol.RepositoryIndexRequest(repository_name="x" * 100_000)),
+            ("ModelReady", protocol.ModelReadyRequest(name="ships", version="x" * 100_000)),
+        ):
+            _, context = await held.call(method, large)
+            assert code(context) == "INVALID_ARGUMENT"
+            assert "at most 65536 are accepted" in context.details
+        assert len(held.opened) == opened
 
-    asked(run, scenario, "cars")
+    asked(run, scenario, "cars", "ships")
 
 
 def test_http_on_the_route_of_the_application_finds_nothing(run: Run) -> None:

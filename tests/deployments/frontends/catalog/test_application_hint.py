@@ -40,7 +40,7 @@ def test_a_message_that_names_a_model_is_told_its_application(run: Run, model: s
     ):
         code, details = refused(run, method, message)
         assert code == "NOT_FOUND"
-        assert f"name `application: {application}` in the metadata" in details
+        assert f"the application of '{model.removesuffix('_raw')}', `application: {application}`" in details
 
 
 def test_an_unknown_model_is_told_those_that_there_are(run: Run) -> None:
