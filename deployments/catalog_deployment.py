@@ -16,6 +16,7 @@ from deployments.catalog.catalog import Catalog
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.catalog.rollouts import Rollouts
 from deployments.cluster.grpc_host import keep_internal_on_loopback
+from deployments.frontends.catalog.application_hint import ApplicationHint
 from deployments.frontends.catalog.asgi import create_catalog_api
 from deployments.reception import Reception
 from deployments.settings import ApplicationSettings
@@ -25,7 +26,7 @@ from deployments.watching.log import RequestLog
 
 @serve.deployment
 @serve.ingress(create_catalog_api)
-class CatalogDeployment:
+class CatalogDeployment(ApplicationHint):
     """The only replica of a catalogue.
 
     Attributes:

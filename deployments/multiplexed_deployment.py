@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from ray import serve
+from starlette.requests import Request
+from starlette.responses import Response
 
+from azaion_engine.errors import quote
 from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from azaion_engine.system.cores import available_cores
@@ -20,12 +23,16 @@ from deployments.access.ledger_actor import quotas_of
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.cluster.grpc_host import keep_internal_on_loopback
 from deployments.deployment import OpenDetector
-from deployments.errors import UnknownModelError
+from deployments.errors import InvalidRequestError, UnknownModelError
 from deployments.front import open_front
 from deployments.frontends.asgi import create_multiplexed_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
-from deployments.frontends.open_inference.repository import ModelRepository
-from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking
+from deployments.frontends.key_check import refusal
+from deployments.frontends.loading import load_timing
+from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing, named_model
+from deployments.frontends.open_inference.repository import ModelRepository, SharedRepository
+from deployments.frontends.safe_headers import SAFE_HEADERS
+from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking, is_for
 from deployments.multiplexing.cache_metrics import CacheMetrics
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.multiplexing.memory_bound import GpuMemory
@@ -33,7 +40,7 @@ from deployments.multiplexing.model_cache import ModelCache
 from deployments.placement import replicas_here
 from deployments.reception import Reception
 from deployments.service import DetectorService
-from deployments.settings import RarelyUsedSettings, ServiceSettings
+from deployments.settings import RarelyUsedSettings, ServiceSettings, model_of_protocol
 from deployments.versions.version import Report, Trial, Version, Wanted
 from deployments.watching.log import show_library_log
 from deployments.watching.metrics import watched_gpu
@@ -64,12 +71,12 @@ class RareModels(NamedTuple):
 
 
 @serve.deployment
-class MultiplexedDeployment:
+class MultiplexedDeployment(OpenInferenceGrpc):
     """One replica: the models that it has loaded, and the frontends that call them.
 
-    Its requests come from the catalogue, which names the model as Serve's multiplexing does: Serve prefers a replica
-    that has had the model. What is in memory is the cache's to say, by number and by the GPU's memory, and requests in
-    progress keep their model, which Serve's own cache would close.
+    Its HTTP requests come from the catalogue, which names the model as Serve's multiplexing does: Serve prefers a
+    replica that has had the model. A gRPC message names its model itself. What is in memory is the cache's to say, by
+    number and by the GPU's memory, and requests in progress keep their model, which Serve's own cache would close.
     """
 
     def __init__(self, rare: RareModels, replicas: int, open_detector: OpenDetector) -> None:
@@ -90,7 +97,8 @@ class MultiplexedDeployment:
         self._threads, self._memory = cores, memory
         self._open_detector = open_detector
         self._decode_threads = rare.replicas.decode_threads or cores
-        self._catalog = serve.get_replica_context().app_name.rpartition(".")[0]
+        self._application = serve.get_replica_context().app_name
+        self._catalog = self._application.rpartition(".")[0]
         self._records = Records(RayKeyValue())
         gpu = watched_gpu()
         guard = _open_guard(rare, self._catalog)
@@ -112,19 +120,23 @@ class MultiplexedDeployment:
         self._assign = serve.multiplexed(max_num_models_per_replica=rare.rarely_used.loaded)(_assigned())
 
     @property
-    def reception(self) -> Reception:
+    def reception(self) -> Reception:  # type: ignore[override]
         """What every request passes first."""
         return self._front.reception
 
     @property
-    def service(self) -> DetectorService:
+    def service(self) -> DetectorService:  # type: ignore[override]
         """The service of the model of this request."""
         return asked_service()
 
     @property
-    def repository(self) -> ModelRepository:
+    def repository(self) -> ModelRepository:  # type: ignore[override]
         """The models of the Open Inference Protocol of this request."""
-        return self.repository_of(self.service)
+        if asked_model() is not None:
+            return self.repository_of(self.service)
+        services = {each.detector.model_name: each for each in self._cache.services}
+        loaded = [self.repository_of(services[name]) for name in self._rare.models if name in services and is_for(name)]
+        return SharedRepository(list(self._rare.models), loaded)
 
     def pick(self) -> DetectorService:
         """Returns the service of the model of this request."""
@@ -147,6 +159,8 @@ class MultiplexedDeployment:
             ModelUnavailableError: As `ModelCache.hold`, like OverloadedError.
         """
         model = asked_model()
+        assert model is not None  # a request of no model holds none
+        await self._assign(model)
         async with self._cache.hold(model, self._rare.models[model].timeout_s) as held:
             self._metrics.request(model)
             with asking(Asked(model, held.service)):
@@ -157,9 +171,45 @@ class MultiplexedDeployment:
         model = serve.get_multiplexed_model_id()
         if model not in self._rare.models:
             raise UnknownModelError(f"no model {model!r} is loaded on demand here")
-        await self._assign(model)
         with asking(Asked(model)):
             return await answer_call(self._app, call)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers HTTP on the application's own route, without which Serve would not pass gRPC on: there is nothing."""
+        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+        error = UnknownModelError("no model has this route: GET /models has the path of each")
+        answer = refusal(error, path)
+        answer.headers.update(SAFE_HEADERS)
+        return answer
+
+    @asynccontextmanager
+    async def received(self, method: str, data: bytes, grpc_context: Any) -> AsyncIterator[None]:
+        """Admits a gRPC request, and holds the model that its message names until it is answered.
+
+        As over HTTP, a model is loaded for known keys only, and an answer that waited for it says so, in the trailing
+        metadata `server-timing`. What is about no model loads none.
+
+        Raises:
+            InvalidRequestError: The message names no model, or another one than Serve's `multiplexed_model_id`.
+            UnknownModelError: No such model.
+            BadInputError: As `OpenInferenceGrpc.received`.
+            ModelUnavailableError: As `hold`.
+            OverloadedError: As `hold` and `hold_message`.
+        """
+        key = self.key_of(method, grpc_context)
+        named = named_model(method, data)
+        model = model_of_protocol(named or "", self._rare.models)
+        known = model if model in self._rare.models else None
+        asked = Asked(known, models=None if key is None else key.models)
+        with asking(asked), await self.admitted(key, pictures=method == "ModelInfer"):
+            if named is None or (not named and method == "ModelStatistics"):
+                yield
+                return
+            self._check_named(named, known)
+            self.hold_message(data)  # it waits for its model, whose bound is not known before
+            async with self.hold() as waited_s:
+                add_trailing(grpc_context, load_timing(waited_s) if waited_s else {})
+                yield
 
     async def reports(self) -> dict[str, CacheReport]:
         """Returns the state of every model in this replica."""
@@ -202,6 +252,20 @@ class MultiplexedDeployment:
         if hasattr(self, "_cache"):
             self._cache.close()
             self._front.close()
+
+    def _check_named(self, named: str, model: str | None) -> None:
+        served = f"served by the application {self._application}: {', '.join(self._rare.models)}"
+        if not named:
+            raise InvalidRequestError(f"the message names no model; {served}")
+        if model is None:
+            others = f"other models have applications of their own, {self._catalog}.NAME"
+            raise UnknownModelError(f"unknown model {quote(named)}; {served}; {others}")
+        told = serve.get_multiplexed_model_id()
+        if told and model_of_protocol(told, self._rare.models) != model:
+            raise InvalidRequestError(
+                f"the message names the model {quote(named)}, the metadata multiplexed_model_id {quote(told)}: "
+                "expected the same"
+            )
 
     def _checked(self, model: str, version: Version) -> Report:
         key = (model, version.id)

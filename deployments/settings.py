@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,17 @@ RARELY_USED = "rarely_used"
 
 _OF_REPLICAS = ("num_gpus", "replicas_per_gpu", "cpu_replicas", "autoscale")
 """Keys about the replicas, which models that are rarely used share."""
+
+
+def model_of_protocol(name: str, models: Collection[str]) -> str:
+    """Returns the model that a name of the Open Inference Protocol belongs to: its own, or with `_raw`.
+
+    Args:
+        name: The name; returned as it is if it belongs to none.
+        models: The names of all models.
+    """
+    base = name.removesuffix(RAW)
+    return base if name not in models and base in models else name
 
 
 class Autoscale(BaseModel):

@@ -38,7 +38,7 @@ class Guard:
     """The keys of one replica and their limits; used from one event loop."""
 
     def __init__(
-        self, keys: KeysFile, max_queue: int, quotas: Quotas, model: str | Callable[[], str] | None = None
+        self, keys: KeysFile, max_queue: int, quotas: Quotas, model: str | Callable[[], str | None] | None = None
     ) -> None:
         """Creates a guard.
 

@@ -231,13 +231,17 @@ class ModelApplications:
         self._serve.run(self._build(settings, version=version), name, self.route_of(model))
 
     def _deploy_rare(self) -> None:
-        """Deploys the application of all models that are rarely used; without a route, as it cannot have several."""
+        """Deploys the application of all models that are rarely used.
+
+        Serve gives one route to an application, and gRPC to those with a route; its HTTP answers nothing but 404.
+        """
         assert self._build_rare is not None
         assert self._rare_settings is not None
         records = [self._records.get(self.record_name_of(name)) for name in sorted(self.rare)]
         told = [self._rare_settings, *(self.settings[name] for name in sorted(self.rare))]
         version = _name_of(told, sum(record.deployments for record in records if record is not None))
-        self._serve.run(self._build_rare(version=version), self.application_of(next(iter(self.rare))), None)
+        name = self.application_of(next(iter(self.rare)))
+        self._serve.run(self._build_rare(version=version), name, self._prefix + RARELY_USED)
 
     def states(self) -> dict[str, ModelState]:
         """Returns the state of every model; asks Serve's controller, but not more often than every `FRESH_S`."""

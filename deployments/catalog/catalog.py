@@ -11,7 +11,7 @@ from deployments.catalog.applications import ModelApplications, ModelState
 from deployments.catalog.rollouts import Rollouts, described
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.multiplexing.cache_report import CacheReport
-from deployments.settings import RAW, ServiceSettings
+from deployments.settings import ServiceSettings, model_of_protocol
 
 CARD_S = 2.0
 """Seconds for a replica to answer the card of its model."""
@@ -57,8 +57,7 @@ class Catalog:
         Raises:
             UnknownModelError: There is no such model.
         """
-        base = name.removesuffix(RAW)
-        return base if name not in self.names and base in self.names else name
+        return model_of_protocol(name, self.names)
 
     async def states(self) -> dict[str, ModelState]:
         """Returns the state of every model."""

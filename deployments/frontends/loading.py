@@ -46,12 +46,17 @@ class Loading:
             await self._app(scope, receive, _timed(send, waited_s) if waited_s else send)
 
 
+def load_timing(waited_s: float) -> dict[str, str]:
+    """Returns the header of an answer that waited for its model."""
+    return {"Server-Timing": f"load;dur={waited_s * 1000:.3f}"}
+
+
 def _timed(send: Send, waited_s: float) -> Send:
-    timing = (b"server-timing", f"load;dur={waited_s * 1000:.3f}".encode())
+    timing = [(name.lower().encode(), value.encode()) for name, value in load_timing(waited_s).items()]
 
     async def send_timed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], timing]}
+            message = {**message, "headers": [*message["headers"], *timing]}
         await send(message)
 
     return send_timed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -14,12 +14,14 @@ class Asked(NamedTuple):
     """What a request is about.
 
     Attributes:
-        model: Name of the model.
+        model: Name of the model; None: of no model in particular.
         service: Answers it; None until the model is loaded.
+        models: The only models that its key is for; None: all.
     """
 
-    model: str
+    model: str | None
     service: DetectorService | None = None
+    models: Collection[str] | None = None
 
 
 _current: ContextVar[Asked] = ContextVar("asked")
@@ -35,13 +37,19 @@ def asking(asked: Asked) -> Iterator[None]:
         _current.reset(token)
 
 
-def asked_model() -> str:
-    """Returns the name of the model of the current request."""
+def asked_model() -> str | None:
+    """Returns the name of the model of the current request; None if it is about none in particular."""
     return _current.get().model
+
+
+def is_for(model: str) -> bool:
+    """Returns whether the key of the current request is for a model."""
+    models = _current.get().models
+    return models is None or model in models
 
 
 def asked_service() -> DetectorService:
     """Returns the service of the current request, whose model is loaded."""
     service = _current.get().service
-    assert service is not None  # `Loading` has set it
+    assert service is not None  # whoever holds the model has set it
     return service

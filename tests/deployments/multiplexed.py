@@ -19,6 +19,7 @@ from deployments.catalog.records import Records
 from deployments.frontends.forwarded import HttpAnswer, HttpCall
 from deployments.settings import ApplicationSettings, ServiceSettings
 from tests.deployments.catalogued import DictStore
+from tests.deployments.in_process import GrpcContext
 from tests.stand_in import grey_picture, open_stand_in
 
 _model: ContextVar[str] = ContextVar("model", default="")
@@ -73,6 +74,23 @@ class Multiplexed:
             call = HttpCall(method, f"/models/{model}", path, b"", given, body if method == "POST" else b"")
             answer: HttpAnswer = await self.replica.answer(call)
             return answer
+        finally:
+            _model.reset(token)
+
+    async def call(self, method: str, message: Any, model_id: str = "", **metadata: str) -> tuple[Any, GrpcContext]:
+        """Calls a method over gRPC; returns its answer, and what a client learns beside it.
+
+        Args:
+            method: Its name.
+            message: The request, or its bytes.
+            model_id: Serve's `multiplexed_model_id`.
+            **metadata: Of the call.
+        """
+        data = message if isinstance(message, bytes) else message.SerializeToString()
+        context = GrpcContext(**metadata)
+        token = _model.set(model_id)
+        try:
+            return await getattr(self.replica, method)(data, context), context
         finally:
             _model.reset(token)
 

@@ -7,8 +7,8 @@ imported where they are used: a clone that was never installed lacks them, and s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -17,7 +17,7 @@ from deployments.batching.deadline import Deadline
 from deployments.errors import InvalidRequestError
 from deployments.frontends.failures import Failure, explain
 from deployments.frontends.open_inference import grpc_codec
-from deployments.frontends.open_inference.bounds.message_parts import check_parts
+from deployments.frontends.open_inference.bounds.message_parts import check_parts, text_of
 from deployments.frontends.open_inference.messages import protocol_status
 from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
 from deployments.watching.record import RequestRecord, current_request
@@ -25,6 +25,7 @@ from deployments.watching.request_id import safe_id
 from deployments.watching.tracing import export_if_traced
 
 if TYPE_CHECKING:  # Serve's gRPC proxies import this module too, and need neither OpenCV nor the engines
+    from deployments.access.keys import Key
     from deployments.frontends.open_inference.repository import ModelRepository
     from deployments.reception import Reception
     from deployments.service import DetectorService
@@ -44,6 +45,35 @@ _GRPC_CODES = {
     504: "DEADLINE_EXCEEDED",
 }
 """Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
+
+
+def named_model(method: str, data: bytes) -> str | None:
+    """Returns the model that a request names, before it is parsed.
+
+    Args:
+        method: Name of the method.
+        data: The request.
+
+    Returns:
+        The name, empty if it is missing; None if requests of the method name none.
+
+    Raises:
+        InvalidRequestError: It is no message.
+        PictureTooLargeError: It is large, and requests of the method have no tensors.
+    """
+    if method != "ModelInfer":
+        _check_size(len(data), WORTH_A_THREAD)
+    service, _ = _protocol()
+    fields = service.methods_by_name[method].input_type.fields_by_name
+    field = fields.get("model_name") or fields.get("name")
+    return None if field is None else text_of(data, field.number)
+
+
+def add_trailing(grpc_context: Any, headers: Mapping[str, str]) -> None:
+    """Adds HTTP's headers to the metadata that end the answer."""
+    if headers:
+        more = [(name.lower(), value) for name, value in headers.items()]
+        grpc_context.set_trailing_metadata([*grpc_context.trailing_metadata(), *more])
 
 
 def grpc_code_of(failure: Failure) -> str:
@@ -110,7 +140,7 @@ def _rpc(method: Method) -> Any:
         service, messages = _protocol()
         kind = getattr(messages, service.methods_by_name[method.__name__].output_type.name)
         try:
-            with await self.admitted(method.__name__, grpc_context):
+            async with self.received(method.__name__, request, grpc_context):
                 result = await method(self, await self.parse(method.__name__, request))
         except Exception as error:
             import grpc
@@ -122,10 +152,7 @@ def _rpc(method: Method) -> Any:
             # Set, not raised: Serve would log a traceback for a client's mistake, in two processes.
             grpc_context.set_code(grpc.StatusCode[grpc_code_of(failure)])
             grpc_context.set_details(failure.message)
-            if failure.headers:
-                sent = grpc_context.trailing_metadata()
-                more = [(name.lower(), value) for name, value in failure.headers.items()]
-                grpc_context.set_trailing_metadata([*sent, *more])
+            add_trailing(grpc_context, failure.headers)
             return kind()
         if isinstance(result, dict):
             from google.protobuf.json_format import ParseDict
@@ -160,29 +187,63 @@ class OpenInferenceGrpc:
             InvalidRequestError: It is no message of the method.
         """
         limits = [model.limits for model in self.repository.models.values()]
-        _check_size(len(data), max(limit.binary_bytes for limit in limits))
-        most = max(limit.values for limit in limits)
+        _check_size(len(data), max((limit.binary_bytes for limit in limits), default=WORTH_A_THREAD))
+        most = max((limit.values for limit in limits), default=0)
         service, messages = _protocol()
         kind = getattr(messages, service.methods_by_name[method].input_type.name)
         if len(data) > WORTH_A_THREAD:
             return await self.service.convert(_parsed, kind, data, most)
         return _parsed(kind, data, most)
 
-    async def admitted(self, method: str, grpc_context: Any) -> AbstractContextManager[object]:
-        """Asks for a key, in the metadata `authorization` or `x-api-key`; enter the result for the call's duration.
+    @asynccontextmanager
+    async def received(self, method: str, data: bytes, grpc_context: Any) -> AsyncIterator[None]:
+        """Admits a request, which is parsed and answered in the block.
+
+        Args:
+            method: Name of the method.
+            data: The request, not parsed.
+            grpc_context: Serve's.
+
+        Raises:
+            BadInputError: As `key_of` and `admitted`.
+        """
+        with await self.admitted(self.key_of(method, grpc_context), pictures=method == "ModelInfer"):
+            yield
+
+    def key_of(self, method: str, grpc_context: Any) -> Key | None:
+        """Returns the key in the metadata `authorization` or `x-api-key`; None if none is needed.
 
         Raises:
             UnauthorizedError: There is no key, or an unknown one.
-            BadInputError: As `Guard.key_of` and `Guard.admit`.
         """
         guard = self.reception.guard
         if guard is None or method in _OPEN:
-            return nullcontext()
+            return None
         metadata = dict(grpc_context.invocation_metadata())
         key = guard.key_of(_text(metadata.get("authorization")), _text(metadata.get("x-api-key")))
         if (record := current_request.get()) is not None:
             record.key = key.name
-        return await guard.admit(key, pictures=method == "ModelInfer")
+        return key
+
+    async def admitted(self, key: Key | None, pictures: bool) -> AbstractContextManager[object]:
+        """Admits a key, if one is needed, as `Guard.admit`; enter the result for the call's duration.
+
+        Raises:
+            BadInputError: As `Guard.admit`.
+        """
+        guard = self.reception.guard
+        if guard is None or key is None:
+            return nullcontext()
+        return await guard.admit(key, pictures)
+
+    def hold_message(self, data: bytes) -> None:
+        """Counts a message among the bodies that are held until their requests are over.
+
+        Raises:
+            OverloadedError: As `Reception.hold_body`.
+        """
+        if (record := current_request.get()) is not None:
+            self.reception.hold_body(record, len(data))
 
     @_rpc
     async def ServerLive(self, request: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from azaion_engine.errors import AzaionError, quote
@@ -11,6 +12,7 @@ from deployments.frontends.open_inference.model import VERSION, OpenModel
 from deployments.frontends.open_inference.picture_model import PictureModel
 from deployments.frontends.open_inference.raw_model import RawModel
 from deployments.service import DetectorService
+from deployments.settings import RAW
 
 EXTENSIONS = ["binary_tensor_data", "model_configuration", "parameters", "statistics"]
 """Triton's extensions that are supported."""
@@ -54,7 +56,7 @@ class ModelRepository:
 
     def index(self) -> list[dict[str, str]]:
         """Returns Triton's list of models: name, version and state."""
-        return [{"name": name, "version": VERSION, "state": "READY", "reason": ""} for name in self.models]
+        return [_entry(name) for name in self.models]
 
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Returns Triton's `ModelStatisticsResponse` of one model, or of all if no name is given.
@@ -66,3 +68,33 @@ class ModelRepository:
         return {
             "model_stats": [{"name": m.name, "version": VERSION, **m.statistics.to_dict()} for m in models],
         }
+
+
+class SharedRepository(ModelRepository):
+    """What a replica that loads models on demand says of them all; it has no model that could be run."""
+
+    def __init__(self, names: Sequence[str], loaded: Sequence[ModelRepository]) -> None:
+        """Loads nothing.
+
+        Args:
+            names: The names of all models, without those of their raw inputs.
+            loaded: The repositories of those that are loaded.
+        """
+        self.models = {}
+        self._names, self._loaded = names, loaded
+
+    def ready(self) -> bool:
+        """Returns True: a model that is not loaded is served, too."""
+        return True
+
+    def index(self) -> list[dict[str, str]]:
+        """Returns Triton's list of models, loaded or not."""
+        return [_entry(each) for name in self._names for each in (name, name + RAW)]
+
+    def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
+        """Returns Triton's `ModelStatisticsResponse` of all models that are loaded."""
+        return {"model_stats": [entry for each in self._loaded for entry in each.statistics()["model_stats"]]}
+
+
+def _entry(name: str) -> dict[str, str]:
+    return {"name": name, "version": VERSION, "state": "READY", "reason": ""}

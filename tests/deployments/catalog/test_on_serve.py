@@ -26,7 +26,7 @@ from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.app import build_catalog
 from deployments.settings import ApplicationSettings
 from tests.azaion_engine.models import make_detector
-from tests.deployments.frontends.open_inference.grpc_calls import Input, call, protocol
+from tests.deployments.frontends.open_inference.grpc_calls import Input, call, call_and_trailing, fails, protocol
 from tests.deployments.frontends.page.browser import Visit, open_chromium
 from tests.running_serve import Deployed, RunningServe
 
@@ -245,6 +245,35 @@ def test_a_call_over_grpc_names_the_application_of_its_model(service: Service, r
             answer = call(channel, "ModelInfer", app, model_name=name, inputs=[tensor])
             assert answer.model_name == name
             assert answer.parameters["version"].string_param == service.version(file)
+
+
+def test_models_that_are_rarely_used_are_loaded_by_calls_over_grpc_to_the_application_that_they_share(
+    service: Service, running_serve: RunningServe
+) -> None:
+    app = Deployed(None, "", "several._rarely_used")
+    contents = protocol.InferTensorContents(bytes_contents=[PICTURE])
+    inputs = [Input(name="picture", datatype="BYTES", shape=[1], contents=contents)]
+    with grpc.insecure_channel(running_serve.grpc_address) as channel:
+        call(channel, "ModelReady", app, name=RARE[1])  # so that the first one is not in memory
+        for name, model_id in ((RARE[0], ""), (RARE[1], RARE[1])):
+            answer, trailing = call_and_trailing(
+                channel, "ModelInfer", app, model_id=model_id, model_name=name, inputs=inputs
+            )
+            assert answer.model_name == name
+            assert answer.parameters["version"].string_param == service.version(SERVED[name])
+            assert trailing["server-timing"].startswith("load;dur=")
+            assert service.models()[name]["loaded"]
+            _, trailing = call_and_trailing(channel, "ModelReady", app, name=name)
+            assert "server-timing" not in trailing
+        index = call(channel, "RepositoryIndex", app)
+        assert [each.name for each in index.models] == [each for name in RARE for each in (name, f"{name}_raw")]
+        words = fails(grpc.StatusCode.INVALID_ARGUMENT, channel, "ModelReady", app, model_id="boats", name="kites")
+        assert "expected the same" in words
+        words = fails(grpc.StatusCode.NOT_FOUND, channel, "ModelReady", app, name="cars")
+        assert "several.NAME" in words
+        words = fails(grpc.StatusCode.NOT_FOUND, channel, "ModelReady", Deployed(None, "", "several"), name="boats")
+        assert "`application: several._rarely_used`" in words
+    assert service.http.get("/models/_rarely_used/detect").status_code == 404
 
 
 def test_the_example_asks_each_model_that_is_served(service: Service, tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ def test_models_that_are_rarely_used_have_one_application_in_common_and_records_
     held.begin(with_rare(files[0], tmp_path, rarely_used=True))
     assert held.serve.runs == ["several.cars", "several._rarely_used"]
     assert held.serve.running.keys() == {"several.cars", "several._rarely_used"}
-    assert held.serve.running["several._rarely_used"][1] is None  # no route of its own
+    assert held.serve.running["several._rarely_used"][1] == "/models/_rarely_used"  # Serve passes gRPC to routes only
     assert held.applications.route_of("boats") == "/models/boats"
     assert [entry.state for entry in held.rollouts.record_of("boats").history] == ["serving"]
     built = held.serve.running["several._rarely_used"][0]

@@ -1,4 +1,4 @@
-"""Message parts: bounds what parsing a protobuf message allocates.
+"""Message parts: bounds what parsing a protobuf message allocates, and reads a text of one that is not parsed yet.
 
 A parser allocates about 100 bytes for each submessage and 16 for each text, even if they are empty and took 2 bytes of
 the message. Wire format: https://protobuf.dev/programming-guides/encoding/
@@ -6,6 +6,7 @@ the message. Wire format: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from deployments.errors import InvalidRequestError
@@ -32,30 +33,55 @@ def check_parts(descriptor: Any, data: bytes, most_values: int) -> None:
     waiting: list[tuple[Any, int, int]] = [(descriptor, 0, len(data))]
     while waiting:
         kind, at, end = waiting.pop()
-        while at < end:
+        for number, wire, start, stop in _fields(data, at, end, MOST_PARTS - parts):
             parts += 1
-            if parts > MOST_PARTS:
-                raise InvalidRequestError(f"the message has more than the {MOST_PARTS} fields accepted")
-            key, at = _varint(data, at, end)
-            wire = key & 7
-            if wire == _VARINT:
-                _, at = _varint(data, at, end)
-                continue
-            if wire == _LENGTH:
-                length, at = _varint(data, at, end)
-            elif wire in (_FIXED32, _FIXED64):
-                length = 4 if wire == _FIXED32 else 8
-            else:  # groups, which the protocol has not, and numbers of no type
-                raise _malformed()
-            if length > end - at:
-                raise _malformed()
-            field = kind.fields_by_number.get(key >> 3) if kind is not None else None
+            field = kind.fields_by_number.get(number) if kind is not None else None
             if field is not None and wire == _LENGTH:
                 if field.message_type is not None:
-                    waiting.append((field.message_type, at, at + length))
+                    waiting.append((field.message_type, start, stop))
                 elif field.cpp_type != field.CPPTYPE_STRING:
-                    _check_packed(field, length, most_values)
-            at += length
+                    _check_packed(field, stop - start, most_values)
+
+
+def text_of(data: bytes, number: int) -> str:
+    """Returns a text of a message that is not parsed: its last one, as a parser does; empty if there is none.
+
+    Args:
+        data: The message.
+        number: Number of the field.
+
+    Raises:
+        InvalidRequestError: As `check_parts`, of the message's own fields.
+    """
+    text = b""
+    for found, wire, start, stop in _fields(data, 0, len(data), MOST_PARTS):
+        if found == number and wire == _LENGTH:
+            text = data[start:stop]
+    return text.decode(errors="replace")
+
+
+def _fields(data: bytes, at: int, end: int, most: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields number, wire type, begin and end of the content of each field between two offsets."""
+    for _ in range(most):
+        if at >= end:
+            return
+        key, at = _varint(data, at, end)
+        wire = key & 7
+        if wire == _VARINT:
+            _, stop = _varint(data, at, end)
+            length = stop - at
+        elif wire == _LENGTH:
+            length, at = _varint(data, at, end)
+        elif wire in (_FIXED32, _FIXED64):
+            length = 4 if wire == _FIXED32 else 8
+        else:  # groups, which the protocol has not, and numbers of no type
+            raise _malformed()
+        if length > end - at:
+            raise _malformed()
+        yield key >> 3, wire, at, at + length
+        at += length
+    if at < end:
+        raise InvalidRequestError(f"the message has more than the {MOST_PARTS} fields accepted")
 
 
 def _check_packed(field: Any, length: int, most_values: int) -> None:

@@ -12,8 +12,13 @@ from tests.stand_in import grey_picture
 Input = protocol.ModelInferRequest.InferInputTensor
 
 
-def call(channel, method: str, app: Deployed | None, request_id: str = "", **fields):
+def call(channel, method: str, app: Deployed | None, request_id: str = "", model_id: str = "", **fields):
     """Calls a method; its metadata name the application where there are several."""
+    return call_and_trailing(channel, method, app, request_id, model_id, **fields)[0]
+
+
+def call_and_trailing(channel, method: str, app: Deployed | None, request_id: str = "", model_id: str = "", **fields):
+    """Calls a method; returns its answer and the trailing metadata, name → value."""
     service = protocol.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     described = service.methods_by_name[method]
     rpc = channel.unary_unary(
@@ -23,7 +28,10 @@ def call(channel, method: str, app: Deployed | None, request_id: str = "", **fie
     )
     metadata = (("application", app.name),) if app else ()
     metadata += (("request_id", request_id),) if request_id else ()
-    return rpc(getattr(protocol, described.input_type.name)(**fields), timeout=30, metadata=metadata)
+    metadata += (("multiplexed_model_id", model_id),) if model_id else ()
+    message = getattr(protocol, described.input_type.name)(**fields)
+    answer, made = rpc.with_call(message, timeout=30, metadata=metadata)
+    return answer, dict(made.trailing_metadata() or ())
 
 
 def fails(code: grpc.StatusCode, channel, method: str, app: Deployed | None, **fields) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.errors import InvalidRequestError
-from deployments.frontends.open_inference.bounds.message_parts import MOST_PARTS, check_parts
+from deployments.frontends.open_inference.bounds.message_parts import MOST_PARTS, check_parts, text_of
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
 
 Request = protocol.ModelInferRequest
@@ -70,3 +70,19 @@ def test_what_protobuf_refuses_is_refused_and_nothing_else_happens(data):
 @given(st.text(), st.lists(st.integers(0, 2**60)))
 def test_what_protobuf_wrote_passes(name, shape):
     check(Request(inputs=[Input(name=name, shape=shape)]).SerializeToString(), 1000)
+
+
+@given(st.text(), st.text(), st.integers(0, 3))
+def test_a_text_is_read_from_a_message_that_is_not_parsed_as_a_parser_reads_it(first, last, inputs):
+    tensors = [Input(name="no", shape=[1, 2])] * inputs
+    message = Request(model_name=first, id="i", inputs=tensors, raw_input_contents=[b"x" * 1000])
+    data = message.SerializeToString() + Request(model_name=last).SerializeToString()
+    assert text_of(data, 1) == Request.FromString(data).model_name
+    assert text_of(data, 3) == "i"
+    assert text_of(data, 2) == ""
+
+
+@pytest.mark.parametrize("data", [b"\x0a\x05ab", b"\xff\xff\xff", b"\x0b", b"\x12\x00" * (MOST_PARTS + 1)])
+def test_no_text_is_read_from_what_is_no_message_or_has_too_many_parts(data):
+    with pytest.raises(InvalidRequestError):
+        text_of(data, 1)
