@@ -11,7 +11,7 @@ from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredB
 from azaion_engine.heads.recognition.by_shape import read_rtdetr
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import ANTIALIASED, IMAGENET, RF_DETR, STRETCHED, Reading
-from azaion_engine.pictures.input_form import layout_of
+from azaion_engine.pictures.input_form import DEFAULT_FORM, layout_of
 
 
 def read_ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
@@ -124,6 +124,10 @@ def read_apart(evidence: Evidence) -> list[Reading]:
     if not classes and len(rest) == 2 and box.shape[-1] == 4 and _is_nchw(evidence):
         pairs = [(rest[:1], rest[1:]), (rest[1:], rest[:1])]  # floats without a name: one run tells which are whole
     readings = []
+    candidates = evidence.is_candidates(box.shape[rank - 1])
+    family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
+    if candidates:
+        family = "boxes, scores and classes of every candidate, as Qualcomm AI Hub gives them"
     for scores, classes in pairs:
         if len(classes) != 1 or (box.shape[-1] == 4) != (len(scores) == 1):
             return []
@@ -133,10 +137,11 @@ def read_apart(evidence: Evidence) -> list[Reading]:
             classes[0].name,
             counts[0].name if counts and rank == 2 else "",
             batched=rank == 2,
+            selective=candidates,
             class_offset=evidence.settings.class_offset,
         )
-        family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
-        first = Reading(head, family, STRETCHED, certain=False, missing=("input",))
+        form = DEFAULT_FORM if candidates else STRETCHED  # only YOLO has a candidate for each cell
+        first = Reading(head, family, form, certain=False, missing=("input",))
         readings += [first, replace(first, head=replace(head, relative=True))]
     return readings
 

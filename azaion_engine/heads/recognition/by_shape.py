@@ -13,6 +13,7 @@ from azaion_engine.heads.end_to_end import (
     INDEXED,
     INDEXED_CLASS,
     STRAIGHT,
+    CandidateRows,
     EndToEnd,
 )
 from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
@@ -38,8 +39,11 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         certain = bool(known) or _is_segmenting(evidence)
         return [replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes)]
     if p in {3 * count for count in anchors} and q >= 6:
+        # Columns of two kinds have one class: DeepStream-Yolo's rows, and YOLOv5's candidates.
+        readings = read_rows(evidence, tensor) if q == 6 and not evidence.of_yolo else []
         classes = count_classes(evidence, tensor, q - 5)
-        return [Reading(ObjectnessYolo(tensor.name, classes, offset), "YOLOv5 or YOLOv7", assumes=assumes)]
+        head = ObjectnessYolo(tensor.name, classes, offset)
+        return [*readings, Reading(head, "YOLOv5 or YOLOv7", certain=evidence.of_yolo, assumes=assumes)]
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
@@ -78,16 +82,19 @@ def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: expected {6 + points.columns} columns: a box, "
             f"confidence, class, {_in_words(points)}; `task: detect` takes the boxes alone"
         )
-    head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2], keypoints=points)
+    _, count, columns = tensor.shape
+    kind = CandidateRows if evidence.is_candidates(count) else EndToEnd
+    head = kind(tensor.name, evidence.settings.class_offset, columns, keypoints=points)
     if points is not None:
         return [Reading(head, f"end-to-end rows with {points.count} keypoints", assumes=not evidence.of_yolo)]
     if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
         return [Reading(head, "end-to-end rows")]
     others = read_rtdetr(evidence, tensor) if evidence.settings.head is None else []
+    family = "rows of every candidate" if head.selective else "end-to-end rows"
     return [
-        Reading(head, "end-to-end rows", missing=("input",)),
+        Reading(head, family, missing=("input",)),
         *(
-            Reading(changed, f"end-to-end rows {words}", missing=("input",))
+            Reading(changed, f"{family} {words}", missing=("input",))
             for words, changed in (
                 ("of corners in 0..1", replace(head, relative=True)),
                 ("that begin with class and confidence", replace(head, order=CLASS_FIRST)),

@@ -16,7 +16,7 @@ BGR_255 = InputForm(colour="bgr", scale=1.0, fit="top_left")
 
 _KEYS = {
     "input": "`input` (colour: rgb or bgr; scale: 1/255 or 1; mean; std; fit: letterbox, top_left or stretch), "
-    "e.g. `input: {colour: bgr, scale: 1}`; `input: {colour: rgb}` for RGB 0..1 in a letterbox",
+    "e.g. `input: {colour: bgr, scale: 1}`; `input: {colour: rgb}` alone is FORM",
     "background": "`background` (none: a sigmoid for each class; last or first: that class is the background, and "
     "`logits` are a softmax)",
 }
@@ -46,4 +46,5 @@ class Reading:
     def refusal(self, evidence: Evidence) -> str:
         """Returns the message that names the missing keys."""
         keys = " and ".join(_KEYS[key] for key in self.missing if not evidence.given([key]))
+        keys = keys.replace("FORM", evidence.form(self.form).describe())
         return f"{evidence.outputs_in_words()}: {self.family}; the file does not say enough, set {keys}"

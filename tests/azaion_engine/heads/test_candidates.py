@@ -1,0 +1,80 @@
+"""Exports that give every candidate as rows, or as boxes, scores and classes: they are suppressed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from azaion_engine.detector import Detector
+from azaion_engine.errors import ModelError
+from azaion_engine.heads.base import corners
+from tests.azaion_engine import signatures as s
+
+Outputs = dict[str, NDArray[Any]]
+
+RGB: dict[str, Any] = {"input": {"colour": "rgb"}}
+
+
+def candidate_rows(count: int, classes: int = 3) -> NDArray[np.float32]:
+    """Rows of every candidate `[1, count, 6]`, as DeepStream-Yolo's exports give them; one object has two."""
+    made = s.candidates(count, classes)[0]
+    columns = [corners(made[:, :4]), made[:, 4:].max(axis=1), made[:, 4:].argmax(axis=1)]
+    return np.column_stack(columns).astype(np.float32)[None]
+
+
+def apart(count: int, keep_last: bool = False) -> Outputs:
+    rows = candidate_rows(count)
+    last = slice(4, 5) if keep_last else 4
+    return {
+        "boxes": rows[..., :4].copy(),
+        "scores": rows[..., last].copy(),
+        "class_idx": rows[..., 5].astype(np.uint8),
+    }
+
+
+CASES: dict[str, Outputs] = {
+    "DeepStream-Yolo, a row for each cell": {"output": candidate_rows(s.CELLS)},
+    "DeepStream-Yolo, three rows for each cell": {"output": candidate_rows(3 * s.CELLS)},
+    "the same, two classes": {"output": candidate_rows(3 * s.CELLS, 2)},
+    "Qualcomm AI Hub": apart(s.CELLS),
+    "DeepStream-Yolo, older": apart(3 * s.CELLS, keep_last=True),
+}
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+@pytest.mark.parametrize("outputs", CASES.values(), ids=CASES)
+def test_an_object_of_several_candidates_is_answered_once(outputs: Outputs, is_open: bool, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    shapes = {name: ["b", "n", *value.shape[2:]] for name, value in outputs.items()} if is_open else {}
+    path.write_bytes(s.make_model(outputs, shapes=shapes))
+    with pytest.raises(ModelError, match=r"`input: \{colour: rgb\}` alone is RGB 0..1, "):
+        Detector.open(model=str(path), engine="onnx")
+    with Detector.open(model=str(path), engine="onnx", **RGB) as detector:
+        assert detector.engine.choice.head.selective
+        assert "letterbox" in detector.engine.choice.form.describe()
+        [found] = detector.detect([s.picture()])
+        both = detector.detect(s.picture(), iou=0.99)[0]
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
+    assert found.class_ids.tolist() == s.CLASSES.tolist()
+    assert len(both.boxes) == 3
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_the_form_that_a_refusal_names_is_that_of_its_advice(fit: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    outputs: dict[str, Outputs] = {
+        "letterbox": {"out": s.rows()},
+        "stretch": {"boxes": s.BOXES[None], "scores": s.CONFIDENCES[None], "labels": s.CLASSES[None]},
+    }
+    path.write_bytes(s.make_model(outputs[fit]))
+    with pytest.raises(ModelError) as refused:
+        Detector.open(model=str(path), engine="onnx")
+    with Detector.open(model=str(path), engine="onnx", **RGB) as detector:
+        form = detector.engine.choice.form
+    assert form.fit == fit
+    assert f"`input: {{colour: rgb}}` alone is {form.describe()}" in str(refused.value)
