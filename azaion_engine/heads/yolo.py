@@ -18,6 +18,9 @@ _ULTRALYTICS_IOU, _YOLOV5_IOU = 0.7, 0.45
 _PIXELS = 2.0
 """Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
 
+_CORNERS = 0.9
+"""Share of candidates that end after they begin, if they are corners: of centres and sizes it is well below half."""
+
 _COMMON = 0.25
 """Score of a class that half of the candidates never reach: there are thousands, and few objects."""
 
@@ -61,7 +64,7 @@ class RawYolo(OneOutputHead):
             return "a score is high for most candidates, so it is an angle (`task: obb`) or a keypoint"
         if self.keypoints is not None and self.keypoints.values == 3 and not is_share(columns[6 + self.classes :: 3]):
             return "a keypoint's visibility is not within 0 to 1"
-        return _contradicts(columns[:4], scores)
+        return contradiction_of_candidates(columns[:4], scores, size)
 
     def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
         columns = one if self.last else one.T
@@ -125,7 +128,7 @@ class ObjectnessYolo(OneOutputHead):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         [one] = self._decoded(outputs[self.output][:1], size)
-        return _contradicts(one[:, :4].T, one[:, 4 : 5 + self.classes])
+        return contradiction_of_candidates(one[:, :4].T, one[:, 4 : 5 + self.classes], size)
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         if output.ndim != 3 or output.shape[2] < 5 + self.classes:
@@ -160,9 +163,28 @@ class Yolov6(ObjectnessYolo):
         return super().contradicts(outputs, size)
 
 
-def _contradicts(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> str:
+def contradiction_of_candidates(boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int]) -> str:
+    """Returns why candidates cannot be boxes over the whole network input; empty if they can.
+
+    Args:
+        boxes: float32 `[4, n]`, expected to be centre x, centre y, width, height in pixels.
+        scores: What is expected to be within 0…1, of any shape.
+        size: (height, width) of the network input, in pixels.
+    """
     if not is_share(scores):
         return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
-    if boxes.size and np.abs(boxes).max() <= _PIXELS:
+    if not boxes.size:
+        return ""
+    if np.abs(boxes).max() <= _PIXELS:
         return "no coordinate is above 2, expected pixels"
+    if not reaches_across(boxes, size):
+        return "centres are not in pixels"
+    # Candidates lie all over the picture, so most centres are further right and down than their boxes are large.
+    if (boxes[2:] >= boxes[:2]).all(axis=0).mean() > _CORNERS:
+        return "columns 2 and 3 are never below 0 and 1, so they are corners, not sizes"
     return ""
+
+
+def reaches_across(boxes: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether centres `[2 or more, n]` reach beyond the middle of the network input, which offsets in cells do not."""
+    return bool(np.abs(boxes[:2]).max() > max(size) / 2)

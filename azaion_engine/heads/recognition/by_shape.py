@@ -146,9 +146,11 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
             Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
         ]
-    if known == q - 4 or (not known and "Softmax" in evidence.operators and "Exp" not in evidence.operators):
+    if known == q - 4 or (not known and "Exp" not in evidence.operators):
         raw = Reading(RawYolo(name, q - 4, False, offset), "Ultralytics' raw head, transposed", assumes=assumes)
-        readings = [one for one in readings if not isinstance(one.head, Yolox | UndecodedYolox)]
+        # YOLOX's decoding has exponentials, and its network no softmax.
+        others = (Yolox, UndecodedYolox) if known or "Softmax" in evidence.operators else (Yolox,)
+        readings = [one for one in readings if type(one.head) not in others]
         readings.append(replace(raw, certain=False))
     return readings
 

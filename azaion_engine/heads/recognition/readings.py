@@ -39,10 +39,21 @@ def read_signature(evidence: Evidence) -> list[Reading]:
         for tensor in evidence.tensors
         for reading in by_shape.read_tensor(evidence, tensor)
         if isinstance(reading.head, EndToEnd) or not is_part(evidence, tensor)
+        if not (reading.head.selective and _is_auxiliary(evidence, tensor))
     ]
     found = found or by_shape.read_flat(evidence)
     unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
     return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]
+
+
+def _is_auxiliary(evidence: Evidence, tensor: TensorInfo) -> bool:
+    """Whether another output of the same shape follows: YOLOv9's branches for training come before its own.
+
+    Source: WongKinYiu/yolov9, `models/yolo.py`, `DualDDetect` and `TripleDDetect`, and `detect_dual.py`, which takes
+    the last.
+    """
+    later = evidence.tensors[evidence.tensors.index(tensor) + 1 :]
+    return any(other.shape == tensor.shape for other in later)
 
 
 # --- by the user's key --------------------------------------------------------------------------

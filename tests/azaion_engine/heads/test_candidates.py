@@ -78,3 +78,29 @@ def test_the_form_that_a_refusal_names_is_that_of_its_advice(fit: str, tmp_path:
         form = detector.engine.choice.form
     assert form.fit == fit
     assert f"`input: {{colour: rgb}}` alone is {form.describe()}" in str(refused.value)
+
+
+def of(*outputs: NDArray[np.float32], **metadata: str) -> bytes:
+    named = {f"output{number}": np.ascontiguousarray(output) for number, output in enumerate(outputs)}
+    return s.make_model(named, metadata=metadata)
+
+
+def detect(path: Path, model: bytes) -> Any:
+    path.write_bytes(model)
+    with Detector.open(model=str(path), engine="onnx") as detector:
+        return detector.detect([s.picture()])[0]
+
+
+@pytest.mark.parametrize("metadata", [{}, {"stride": "32", "names": str(s.NAMES)}], ids=["without", "of YOLOv9"])
+def test_the_last_of_yolov9_s_branches_is_answered(metadata: dict[str, str], tmp_path: Path) -> None:
+    auxiliary = s.candidates(s.CELLS, 3)
+    auxiliary[..., :2] += 3
+    outputs = [made.transpose(0, 2, 1) for made in (auxiliary, s.candidates(s.CELLS, 3))]
+    found = detect(tmp_path / "model.onnx", of(*outputs, **metadata))
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def test_a_raw_head_of_any_network_is_not_taken_for_yolox_which_decodes_by_exponentials(tmp_path: Path) -> None:
+    found = detect(tmp_path / "model.onnx", of(s.candidates(s.CELLS, 3)))
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    assert found.class_ids.tolist() == s.CLASSES.tolist()
