@@ -141,7 +141,7 @@ def read_apart(evidence: Evidence) -> list[Reading]:
             class_offset=evidence.settings.class_offset,
         )
         form = DEFAULT_FORM if candidates else STRETCHED  # only YOLO has a candidate for each cell
-        first = Reading(head, family, form, certain=False, missing=("input",))
+        first = Reading(head, family, form, certain=False, missing=("input", *_order_key(evidence)))
         readings += [first, replace(first, head=replace(head, relative=True))]
     return readings
 
@@ -169,7 +169,8 @@ def read_scored(evidence: Evidence) -> list[Reading]:
         transposed,
     )
     family = "boxes with a score for each class, as SSD gives them"
-    first = Reading(head, family, STRETCHED, certain=False, missing=("background", "input"))
+    missing = ("background", "input", *_order_key(evidence))
+    first = Reading(head, family, STRETCHED, certain=False, missing=missing)
     return [
         replace(
             first,
@@ -189,6 +190,11 @@ def _has_rank(tensor: TensorInfo, rank: int) -> bool:
 def _is_nchw(evidence: Evidence) -> bool:
     """Whether it is no model of TensorFlow, whose boxes begin with y."""
     return layout_of(evidence.signature.picture.shape) == "nchw"
+
+
+def _order_key(evidence: Evidence) -> tuple[str, ...]:
+    """The key that says that boxes begin with x, where a model may be TensorFlow's: no run shows which it is."""
+    return () if _is_nchw(evidence) else ("head",)
 
 
 def _named(tensors: Sequence[TensorInfo], *words: str) -> list[TensorInfo]:
