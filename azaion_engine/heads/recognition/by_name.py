@@ -33,7 +33,11 @@ def read_target_sizes(evidence: Evidence) -> list[Reading]:
         return []
     boxes, scores, labels = evidence.full("boxes", "scores", "labels")
     head = NamedOutputs(boxes, scores, labels, class_offset=evidence.settings.class_offset)
-    return [Reading(head, "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`", ANTIALIASED, assumes=True)]
+    # DEIMv2 takes ImageNet's normalisation where its backbone is DINOv3, a transformer (`tools/inference/torch_inf.py`,
+    # `vit_backbone`); all others take 0..1.
+    missing = () if _sees_by_convolutions(evidence) else ("input",)
+    family = "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`"
+    return [Reading(head, family, ANTIALIASED, assumes=True, missing=missing)]
 
 
 def read_efficient_nms(evidence: Evidence) -> list[Reading]:
@@ -99,7 +103,12 @@ def detr_head(evidence: Evidence, logits: str, boxes: str) -> Detr:
 
 def _is_deformable(evidence: Evidence) -> bool:
     count = evidence.operators.get
-    return bool(count("GridSample", 0) and count("TopK", 0) and 2 * count("Conv", 0) >= count("MatMul", 0))
+    return bool(count("GridSample", 0) and count("TopK", 0) and _sees_by_convolutions(evidence))
+
+
+def _sees_by_convolutions(evidence: Evidence) -> bool:
+    """Whether the backbone is a convolutional network; the encoder and decoder of a DETR have few MatMul beside it."""
+    return 2 * evidence.operators.get("Conv", 0) >= evidence.operators.get("MatMul", 0)
 
 
 # --- boxes, scores and classes apart ------------------------------------------------------------

@@ -56,7 +56,9 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             )
         return read_rows(evidence, tensor)
     if 0 < p <= MOST_ROWS and q >= 5:
-        readings = [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
+        # Without metadata it may be any DETR's boxes and scores together, of other pictures.
+        missing = () if evidence.of_yolo else ("input",)
+        readings = [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
         if q == 7 and not evidence.of_yolo:
             readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
         return readings
