@@ -36,7 +36,7 @@ class UndecodedYolox(ObjectnessYolo):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        if reaches_across(outputs[self.output][0].T, size):
+        if reaches_across(outputs[self.output][0], size):
             return "centres are in pixels"
         return super().contradicts(outputs, size)
 

@@ -19,7 +19,7 @@ from azaion_engine.heads.end_to_end import (
 from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
 from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
-from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
+from azaion_engine.heads.yolo import Coding, ObjectnessYolo, RawYolo, Yolov6
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 
 MOST_ROWS = 1000
@@ -37,13 +37,13 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     anchors = evidence.anchors
     if _is_raw(evidence, p, q):
         certain = bool(known) or _is_segmenting(evidence)
-        return [replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes)]
+        return of_codings(evidence, replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes))
     if p in {3 * count for count in anchors} and q >= 6:
         # Columns of two kinds have one class: DeepStream-Yolo's rows, and YOLOv5's candidates.
         readings = read_rows(evidence, tensor) if q == 6 and not evidence.of_yolo else []
         classes = count_classes(evidence, tensor, q - 5)
         head = ObjectnessYolo(tensor.name, classes, offset)
-        return [*readings, Reading(head, "YOLOv5 or YOLOv7", certain=evidence.of_yolo, assumes=assumes)]
+        return [*readings, *of_codings(evidence, Reading(head, "YOLOv5 or YOLOv7", assumes=assumes))]
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
@@ -142,7 +142,7 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     readings = read_rows(evidence, tensor) if q == 6 else []
     if q >= 6 and known in (0, q - 5):
         levels = evidence.anchors[count]
-        undecoded = UndecodedYolox(name, q - 5, offset, levels)
+        undecoded = UndecodedYolox(name, q - 5, offset, strides=levels)
         readings += [
             Reading(Yolov6(name, q - 5, offset), "YOLOv6", assumes=assumes),
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
@@ -153,8 +153,33 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         # YOLOX's decoding has exponentials, and its network no softmax.
         others = (Yolox, UndecodedYolox) if known or "Softmax" in evidence.operators else (Yolox,)
         readings = [one for one in readings if type(one.head) not in others]
-        readings.append(replace(raw, certain=False))
+        # Offsets in cells and logarithms look like boxes in 0..1.
+        is_decoded = not any(isinstance(one.head, UndecodedYolox) for one in readings)
+        readings += of_codings(evidence, replace(raw, certain=False), relative=is_decoded)
     return readings
+
+
+def of_codings(evidence: Evidence, reading: Reading, relative: bool = True) -> list[Reading]:
+    """Readings of a raw head's coordinates: centres in pixels; without metadata any other coding that a run shows.
+
+    Args:
+        evidence: What is known of the model.
+        reading: That of centres in pixels.
+        relative: Whether they may be in 0..1.
+    """
+    if evidence.of_yolo or not isinstance(reading.head, RawYolo | ObjectnessYolo):
+        return [reading]
+    codings = {
+        "": Coding(),
+        ", boxes in 0..1": Coding(relative=True),
+        ", corners": Coding(cornered=True),
+        ", corners in 0..1": Coding(relative=True, cornered=True),
+    }
+    return [
+        replace(reading, head=replace(reading.head, coding=coding), family=reading.family + words, certain=False)
+        for words, coding in codings.items()
+        if relative or not coding.relative
+    ]
 
 
 def read_raw_yolo(evidence: Evidence, tensor: TensorInfo, last: bool = True) -> Reading:

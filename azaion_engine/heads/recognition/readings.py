@@ -103,13 +103,15 @@ def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading
         return by_shape.read_rows(evidence, tensor) if is_rows else []
     if key == "yolo":
         last = q >= p
-        return [by_shape.read_raw_yolo(evidence, tensor, last)] if (p if last else q) > 4 else []
+        if (p if last else q) <= 4:
+            return []
+        return by_shape.of_codings(evidence, by_shape.read_raw_yolo(evidence, tensor, last))
     if q < 6:
         return []
     classes = by_shape.count_classes(evidence, tensor, q - 5)
     if key == "yolov5":
-        return [Reading(ObjectnessYolo(name, classes, offset), "YOLOv5 or YOLOv7")]
+        return by_shape.of_codings(evidence, Reading(ObjectnessYolo(name, classes, offset), "YOLOv5 or YOLOv7"))
     if key == "yolox":
         return [Reading(Yolox(name, classes, offset), "YOLOX, decoded", BGR_255, assumes=True)]
     levels = evidence.anchors.get(p, (8, 16, 32))
-    return [Reading(UndecodedYolox(name, classes, offset, levels), "YOLOX, undecoded", BGR_255, assumes=True)]
+    return [Reading(UndecodedYolox(name, classes, offset, strides=levels), "YOLOX, undecoded", BGR_255, assumes=True)]

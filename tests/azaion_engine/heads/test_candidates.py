@@ -104,3 +104,33 @@ def test_a_raw_head_of_any_network_is_not_taken_for_yolox_which_decodes_by_expon
     found = detect(tmp_path / "model.onnx", of(s.candidates(s.CELLS, 3)))
     np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
     assert found.class_ids.tolist() == s.CLASSES.tolist()
+
+
+@pytest.mark.parametrize("cornered", [False, True])
+@pytest.mark.parametrize("is_relative", [False, True])
+@pytest.mark.parametrize("head", ["yolo", "yolo, transposed", "yolov5"])
+def test_a_run_shows_what_the_coordinates_of_candidates_are(
+    head: str, is_relative: bool, cornered: bool, tmp_path: Path
+) -> None:
+    made = s.candidates(3 * s.CELLS, 3, 0.95) if head == "yolov5" else s.candidates(s.CELLS, 3)
+    if cornered:
+        made[0, :, :4] = corners(made[0, :, :4])
+    if is_relative:
+        made[0, :, :4] = s.relative(made[0, :, :4])
+    operators = ["Softmax"] if head == "yolo, transposed" else []
+    output = np.ascontiguousarray(made.transpose(0, 2, 1) if head == "yolo" else made)
+    found = detect(tmp_path / "model.onnx", s.make_model({"output": output}, operators=operators))
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["yolo", "yolov5"])
+def test_a_run_shows_the_coordinates_of_the_head_that_the_user_names(key: str, tmp_path: Path) -> None:
+    made = s.candidates(500, 3, None if key == "yolo" else 0.95)
+    made[0, :, :4] = s.relative(made[0, :, :4])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(of(made))
+    with Detector.open(model=str(path), engine="onnx", head=key) as detector:
+        assert detector.engine.choice.head.raw_layout() is None  # the GPU's kernel reads centres in pixels
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
