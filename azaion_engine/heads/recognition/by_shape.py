@@ -160,14 +160,17 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
 
 
 def of_codings(evidence: Evidence, reading: Reading, relative: bool = True) -> list[Reading]:
-    """Readings of a raw head's coordinates: centres in pixels; without metadata any other coding that a run shows.
+    """Readings of a raw head's coordinates: centres in pixels, or any other coding that a run shows.
+
+    Metadata of Ultralytics' kind mean the former, unless the user names the head.
 
     Args:
         evidence: What is known of the model.
         reading: That of centres in pixels.
         relative: Whether they may be in 0..1.
     """
-    if evidence.of_yolo or not isinstance(reading.head, RawYolo | ObjectnessYolo):
+    told = evidence.of_yolo and evidence.settings.head is None
+    if told or not isinstance(reading.head, RawYolo | ObjectnessYolo):
         return [reading]
     codings = {
         "": Coding(),

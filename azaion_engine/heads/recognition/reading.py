@@ -49,4 +49,6 @@ class Reading:
         """Returns the message that names the missing keys."""
         keys = " and ".join(_KEYS[key] for key in self.missing if not evidence.given([key]))
         keys = keys.replace("FORM", evidence.form(self.form).describe()).replace("NAME", self.head.name)
+        if not self.certain and "head" not in self.missing:
+            keys += "; or the key `head` if it is something else"
         return f"{evidence.outputs_in_words()}: {self.family}; the file does not say enough, set {keys}"

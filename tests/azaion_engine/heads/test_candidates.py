@@ -16,6 +16,9 @@ from tests.azaion_engine import signatures as s
 
 Outputs = dict[str, NDArray[Any]]
 
+NAMED = {"stride": "32", "names": str(s.NAMES)}
+"""Metadata of YOLOv5 and YOLOv9."""
+
 RGB: dict[str, Any] = {"input": {"colour": "rgb"}}
 
 
@@ -91,7 +94,7 @@ def detect(path: Path, model: bytes) -> Any:
         return detector.detect([s.picture()])[0]
 
 
-@pytest.mark.parametrize("metadata", [{}, {"stride": "32", "names": str(s.NAMES)}], ids=["without", "of YOLOv9"])
+@pytest.mark.parametrize("metadata", [{}, NAMED], ids=["without metadata", "with metadata"])
 def test_the_last_of_yolov9_s_branches_is_answered(metadata: dict[str, str], tmp_path: Path) -> None:
     auxiliary = s.candidates(s.CELLS, 3)
     auxiliary[..., :2] += 3
@@ -124,12 +127,17 @@ def test_a_run_shows_what_the_coordinates_of_candidates_are(
     np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
 
 
+@pytest.mark.parametrize("metadata", [{}, NAMED], ids=["without metadata", "with metadata"])
 @pytest.mark.parametrize("key", ["yolo", "yolov5"])
-def test_a_run_shows_the_coordinates_of_the_head_that_the_user_names(key: str, tmp_path: Path) -> None:
-    made = s.candidates(500, 3, None if key == "yolo" else 0.95)
+def test_a_run_shows_the_coordinates_of_the_head_that_the_user_names(
+    key: str, metadata: dict[str, str], tmp_path: Path
+) -> None:
+    made = s.candidates(3 * s.CELLS if metadata else 500, 3, None if key == "yolo" else 0.95)
     made[0, :, :4] = s.relative(made[0, :, :4])
     path = tmp_path / "model.onnx"
-    path.write_bytes(of(made))
+    path.write_bytes(of(made.transpose(0, 2, 1) if metadata and key == "yolo" else made, **metadata))
+    with pytest.raises(ModelError, match="the key `head`"):
+        detect(path, path.read_bytes())
     with Detector.open(model=str(path), engine="onnx", head=key) as detector:
         assert detector.engine.choice.head.raw_layout() is None  # the GPU's kernel reads centres in pixels
         [found] = detector.detect([s.picture()])
