@@ -51,7 +51,7 @@ class NamedOutputs(Head):
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         batched: As in `Head`: without, the outputs have no batch dimension.
         selective: As in `Head`: the network gives every candidate and has suppressed none, as Qualcomm AI Hub's YOLO
-            (quic/ai-hub-models, `models/_shared/yolo`) and older exports of DeepStream-Yolo.
+            (quic/ai-hub-models, `qai_hub_models/models/_shared/yolo`) and older exports of DeepStream-Yolo.
         class_offset: Added to class ids.
     """
 
