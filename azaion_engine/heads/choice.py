@@ -91,7 +91,8 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
     faults = [reading.head.contradicts(answer, signature.network) for reading in readings]
     fitting = [reading for reading, fault in zip(readings, faults, strict=True) if not fault]
     if not fitting:
-        tried = "; ".join(f"not {r.family}: {fault}" for r, fault in zip(readings, faults, strict=True))
+        first = {fault: r.family for r, fault in zip(reversed(readings), reversed(faults), strict=True)}
+        tried = "; ".join(f"not {first[fault]}: {fault}" for fault in dict.fromkeys(faults))
         raise ModelError(f"{evidence.outputs_in_words()}, tried on a sample picture: {tried}; {evidence.advice()}")
     if len({reading.family for reading in fitting}) > 1 and not fitting[0].certain:
         families = " or ".join(f"{r.family} (head: {r.head.name})" for r in fitting)

@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, are_corners, is_share, scale_of
+from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, are_corners, is_share, scale_of, wanted
+from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
 _PIXELS = 2.0
 """Boxes none of whose coordinates is above this are not in pixels."""
+
+CANDIDATES_IOU = 0.45
+"""Threshold of the boxes of a model that gives one for each candidate, where the caller names none."""
 
 STRAIGHT = (0, 1, 2, 3, 4, 5)
 CLASS_FIRST = (2, 3, 4, 5, 1, 0)
@@ -88,6 +92,29 @@ class EndToEnd(OneOutputHead):
         if not fault and not is_usual and not ((rows[:, 4] > 0) & (rows[:, 4] < 1)).any():
             return "no confidence lies between 0 and 1"  # an empty answer shows nothing, and 0 and 1 can be classes
         return fault
+
+
+@dataclass(frozen=True)
+class CandidateRows(EndToEnd):
+    """Rows of every candidate, which the network has not suppressed.
+
+    Source: marcoslucianops/DeepStream-Yolo, `utils/export_*.py`, class `DeepStreamOutput`; the IoU is that of its
+    `config_infer_primary_*.txt`, `nms-iou-threshold`.
+    """
+
+    selective = True
+
+    def rows(
+        self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
+    ) -> list[NDArray[np.float32]]:
+        """See `Head.rows`."""
+        pictures = zip(super().rows(outputs, size, selections), selections, strict=True)
+        return [self._suppressed(rows, selection) for rows, selection in pictures]
+
+    def _suppressed(self, rows: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+        rows = rows[rows[:, 4] >= wanted(selection).confidence]
+        points = None if self.keypoints is None else rows[:, 6:]
+        return select(rows[:, :4], rows[:, 4], rows[:, 5], selection, CANDIDATES_IOU, points)
 
 
 def contradiction_of(rows: NDArray[np.float32]) -> str:

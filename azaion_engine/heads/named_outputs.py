@@ -23,6 +23,7 @@ from azaion_engine.heads.base import (
     wanted,
 )
 from azaion_engine.heads.detr import confident
+from azaion_engine.heads.end_to_end import CANDIDATES_IOU
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -49,6 +50,8 @@ class NamedOutputs(Head):
         order: Order of a box's coordinates.
         relative: Whether coordinates are in 0…1 of the network input, not in pixels.
         batched: As in `Head`: without, the outputs have no batch dimension.
+        selective: As in `Head`: the network gives every candidate and has suppressed none, as Qualcomm AI Hub's YOLO
+            (quic/ai-hub-models, `qai_hub_models/models/_shared/yolo`) and older exports of DeepStream-Yolo.
         class_offset: Added to class ids.
     """
 
@@ -59,6 +62,7 @@ class NamedOutputs(Head):
     order: Order = "xyxy"
     relative: bool = False
     batched: bool = True
+    selective: bool = False
     class_offset: int = 0
     name = "named_outputs"
 
@@ -72,9 +76,10 @@ class NamedOutputs(Head):
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
         factors = scale_of(size) if self.relative else np.float32(1)
+        pictures = zip(self._parts(outputs), selections, strict=True)
         return [
-            confident(boxes * factors, scores, classes + self.class_offset, selection)
-            for (boxes, scores, classes), selection in zip(self._parts(outputs), selections, strict=True)
+            self._rows(boxes * factors, scores, classes + self.class_offset, selection)
+            for (boxes, scores, classes), selection in pictures
         ]
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
@@ -87,6 +92,18 @@ class NamedOutputs(Head):
         if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
         return "" if are_corners(boxes, scores) else CENTRED
+
+    def _rows(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        classes: NDArray[np.float32],
+        selection: Selection | None,
+    ) -> NDArray[np.float32]:
+        if not self.selective:
+            return confident(boxes, scores, classes, selection)
+        kept = scores >= wanted(selection).confidence
+        return select(boxes[kept], scores[kept], classes[kept], selection, CANDIDATES_IOU)
 
     def _parts(self, outputs: Outputs) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
         """Returns boxes `[k, 4]`, confidences and classes `[k]` of each picture."""

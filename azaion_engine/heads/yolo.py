@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, RawLayout, corners, is_share, wanted
+from azaion_engine.heads.base import (
+    Keypoints,
+    OneOutputHead,
+    Outputs,
+    RawLayout,
+    corners,
+    is_share,
+    scale_of,
+    wanted,
+)
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -18,8 +27,35 @@ _ULTRALYTICS_IOU, _YOLOV5_IOU = 0.7, 0.45
 _PIXELS = 2.0
 """Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
 
+_CORNERS = 0.9
+"""Share of candidates that end after they begin, if they are corners: of centres and sizes it is well below half."""
+
 _COMMON = 0.25
 """Score of a class that half of the candidates never reach: there are thousands, and few objects."""
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What the four coordinates of a candidate are.
+
+    Attributes:
+        relative: Whether they are in 0…1 of the network input, as in YOLO's exports through TensorFlow (ultralytics and
+            yolov5, `export.py`); else in pixels.
+        cornered: Whether they are x1, y1, x2, y2; else centre x, centre y, width, height.
+    """
+
+    relative: bool = False
+    cornered: bool = False
+
+    def to_corners(self, boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Converts boxes `[n, 4]` to x1, y1, x2, y2 in pixels of a network input of (height, width)."""
+        if self.relative:
+            boxes = boxes * scale_of(size)
+        return boxes if self.cornered else corners(boxes)
+
+
+CENTRES = Coding()
+"""The usual coding: centre and size in pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +70,7 @@ class RawYolo(OneOutputHead):
         last: Whether candidates are the last dimension (`[b, 4+nc, N]`) or the middle one (`[b, N, 4+nc]`).
         class_offset: Added to class ids.
         keypoints: Keypoints behind the classes; None: none, or they are not wanted.
+        coding: What the coordinates are.
     """
 
     output: str
@@ -41,6 +78,7 @@ class RawYolo(OneOutputHead):
     last: bool = True
     class_offset: int = 0
     keypoints: Keypoints | None = None
+    coding: Coding = CENTRES
     name = "yolo"
     selective = True
 
@@ -49,7 +87,7 @@ class RawYolo(OneOutputHead):
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
         return [
-            self._rows(self._columns(one), selection)
+            self._rows(self._columns(one), size, selection)
             for one, selection in zip(outputs[self.output], selections, strict=True)
         ]
 
@@ -61,7 +99,7 @@ class RawYolo(OneOutputHead):
             return "a score is high for most candidates, so it is an angle (`task: obb`) or a keypoint"
         if self.keypoints is not None and self.keypoints.values == 3 and not is_share(columns[6 + self.classes :: 3]):
             return "a keypoint's visibility is not within 0 to 1"
-        return _contradicts(columns[:4], scores)
+        return contradiction_of_candidates(columns[:4].T, scores, size, self.coding)
 
     def _columns(self, one: NDArray[np.float32]) -> NDArray[np.float32]:
         columns = one if self.last else one.T
@@ -70,22 +108,26 @@ class RawYolo(OneOutputHead):
             raise ModelError(f"output {self.output!r} has {len(columns)} columns, expected {least} or more")
         return columns
 
-    def _rows(self, columns: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+    def _rows(
+        self, columns: NDArray[np.float32], size: tuple[int, int], selection: Selection | None
+    ) -> NDArray[np.float32]:
         scores = columns[4 : 4 + self.classes]
         # One pass over all scores, then only candidates that can be kept.
         [kept] = (scores.max(axis=0) >= wanted(selection).confidence).nonzero()
         scores = scores[:, kept]
         classes = scores.argmax(axis=0)
         confidences = scores[classes, np.arange(len(kept))]
-        boxes = corners(columns[:4, kept].T)
+        boxes = self.coding.to_corners(columns[:4, kept].T, size)
         points = None
         if self.keypoints is not None:
             first = 4 + self.classes
             points = self.keypoints.to_rows(columns[first : first + self.keypoints.columns, kept].T)
         return select(boxes, confidences, classes + self.class_offset, selection, _ULTRALYTICS_IOU, points)
 
-    def raw_layout(self) -> RawLayout:
+    def raw_layout(self) -> RawLayout | None:
         """See `Head.raw_layout`."""
+        if self.coding != CENTRES:
+            return None
         return RawLayout(
             self.output,
             not self.last,
@@ -107,11 +149,13 @@ class ObjectnessYolo(OneOutputHead):
         output: Name of the output, `[b, N, 5+nc]`.
         classes: Number of classes; what follows them is ignored.
         class_offset: Added to class ids.
+        coding: What the coordinates are.
     """
 
     output: str
     classes: int
     class_offset: int = 0
+    coding: Coding = CENTRES
     name = "yolov5"
     selective = True
 
@@ -120,30 +164,34 @@ class ObjectnessYolo(OneOutputHead):
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
         decoded = self._decoded(outputs[self.output], size)
-        return [self._rows(one, selection) for one, selection in zip(decoded, selections, strict=True)]
+        return [self._rows(one, size, selection) for one, selection in zip(decoded, selections, strict=True)]
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         [one] = self._decoded(outputs[self.output][:1], size)
-        return _contradicts(one[:, :4].T, one[:, 4 : 5 + self.classes])
+        return contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         if output.ndim != 3 or output.shape[2] < 5 + self.classes:
             raise ModelError(f"output {self.output!r} is {list(output.shape)}, expected [batch, n, {5 + self.classes}]")
         return output
 
-    def _rows(self, one: NDArray[np.float32], selection: Selection | None) -> NDArray[np.float32]:
+    def _rows(
+        self, one: NDArray[np.float32], size: tuple[int, int], selection: Selection | None
+    ) -> NDArray[np.float32]:
         least = wanted(selection).confidence
         candidates = one[one[:, 4] >= least]
         scores = candidates[:, 5 : 5 + self.classes] * candidates[:, 4:5]
         classes = scores.argmax(axis=1)
         confidences = scores[np.arange(len(scores)), classes]
         kept = confidences >= least
-        boxes = corners(candidates[kept, :4])
+        boxes = self.coding.to_corners(candidates[kept, :4], size)
         return select(boxes, confidences[kept], classes[kept] + self.class_offset, selection, _YOLOV5_IOU)
 
     def raw_layout(self) -> RawLayout | None:
         """See `Head.raw_layout`."""
+        if self.coding != CENTRES:
+            return None
         return RawLayout(
             self.output, True, self.classes, objectness=True, iou=_YOLOV5_IOU, class_offset=self.class_offset
         )
@@ -160,9 +208,37 @@ class Yolov6(ObjectnessYolo):
         return super().contradicts(outputs, size)
 
 
-def _contradicts(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> str:
+def contradiction_of_candidates(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int], coding: Coding
+) -> str:
+    """Returns why candidates cannot be boxes over the whole network input; empty if they can.
+
+    Args:
+        boxes: float32 `[n, 4]`, as the network gives them.
+        scores: What is expected to be within 0…1, of any shape.
+        size: (height, width) of the network input, in pixels.
+        coding: What the boxes are expected to be.
+    """
     if not is_share(scores):
         return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
-    if boxes.size and np.abs(boxes).max() <= _PIXELS:
-        return "no coordinate is above 2, expected pixels"
+    if not boxes.size:
+        return ""
+    if (np.abs(boxes).max() <= _PIXELS) != coding.relative:
+        return "coordinates are above 2, expected 0 to 1" if coding.relative else "no coordinate is above 2, not pixels"
+    if coding.relative:
+        boxes = boxes * scale_of(size)
+    if not reaches_across(boxes, size):
+        return "centres are not in pixels"
+    # Candidates lie all over the picture, so most centres are further right and down than their boxes are large.
+    if ((boxes[:, 2:] >= boxes[:, :2]).all(axis=1).mean() > _CORNERS) != coding.cornered:
+        return (
+            "columns 2 and 3 are below 0 and 1, so they are sizes, not corners"
+            if coding.cornered
+            else "columns 2 and 3 are never below 0 and 1, so they are corners, not sizes"
+        )
     return ""
+
+
+def reaches_across(boxes: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether centres `[n, 2 or more]` reach beyond the middle of the network input; offsets in cells do not."""
+    return bool(np.abs(boxes[:, :2]).max() > max(size) / 2)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Outputs, RawLayout
-from azaion_engine.heads.yolo import ObjectnessYolo
+from azaion_engine.heads.yolo import ObjectnessYolo, reaches_across
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,6 @@ class Yolox(ObjectnessYolo):
     """YOLOX's head as exported with `--decode_in_inference`: YOLOv5's columns, one candidate per cell."""
 
     name = "yolox"
-
-    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
-        """See `Head.contradicts`."""
-        if not _reaches_across(outputs[self.output][0], size):
-            return "centres are not in pixels"
-        return super().contradicts(outputs, size)
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class UndecodedYolox(ObjectnessYolo):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        if _reaches_across(outputs[self.output][0], size):
+        if reaches_across(outputs[self.output][0], size):
             return "centres are in pixels"
         return super().contradicts(outputs, size)
 
@@ -60,11 +54,6 @@ class UndecodedYolox(ObjectnessYolo):
         decoded[:, :, :2] = (output[:, :, :2] + cells) * strides
         decoded[:, :, 2:4] = np.exp(output[:, :, 2:4]) * strides
         return decoded
-
-
-def _reaches_across(candidates: NDArray[np.float32], size: tuple[int, int]) -> bool:
-    """Whether centres reach beyond the middle of the network input, which offsets in cells never do."""
-    return bool(np.abs(candidates[:, :2]).max() > max(size) / 2)
 
 
 @lru_cache(maxsize=8)

@@ -86,7 +86,8 @@ def make_model(
             nodes.append(helper.make_node("Tile", ["sizes", "repeats"], ["both"]))
             nodes.append(helper.make_node("Unsqueeze", ["both", "axis"], ["factors"]))
             nodes.append(helper.make_node("Mul", [last, "factors"], [name]))
-    nodes += [node for operator in operators for node in _without_effect(operator, weights)]
+    for number, operator in enumerate(operators):
+        nodes += _without_effect(operator, f"unused_{operator}_{number}", weights)
     inputs = [helper.make_tensor_value_info("images", input_type, input_shape)]
     if target_sizes:
         inputs.append(helper.make_tensor_value_info("orig_target_sizes", TensorProto.INT64, ["batch", 2]))
@@ -109,8 +110,7 @@ def make_model(
     return bytes(model.SerializeToString())
 
 
-def _without_effect(operator: str, weights: list[onnx.TensorProto]) -> list[onnx.NodeProto]:
-    name = f"unused_{operator}"
+def _without_effect(operator: str, name: str, weights: list[onnx.TensorProto]) -> list[onnx.NodeProto]:
     if operator == "GridSample":
         weights.append(numpy_helper.from_array(np.zeros((1, 1, 1, 2), np.float32), f"{name}_grid"))
         weights.append(numpy_helper.from_array(np.zeros((1, 1, 2, 2), np.float32), f"{name}_data"))
@@ -119,8 +119,8 @@ def _without_effect(operator: str, weights: list[onnx.TensorProto]) -> list[onnx
     if operator == "TopK":
         weights.append(numpy_helper.from_array(np.array([1], np.int64), f"{name}_k"))
         return [helper.make_node("TopK", [f"{name}_data", f"{name}_k"], [name, f"{name}_indices"])]
-    if operator == "Conv":
-        return [helper.make_node("Conv", [f"{name}_data", f"{name}_data"], [name])]
+    if operator in ("Conv", "MatMul"):
+        return [helper.make_node(operator, [f"{name}_data", f"{name}_data"], [name])]
     return [helper.make_node(operator, [f"{name}_data"], [name])]
 
 

@@ -11,7 +11,7 @@ from azaion_engine.heads.named_outputs import NamedOutputs, PluginBoxes, ScoredB
 from azaion_engine.heads.recognition.by_shape import read_rtdetr
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import ANTIALIASED, IMAGENET, RF_DETR, STRETCHED, Reading
-from azaion_engine.pictures.input_form import layout_of
+from azaion_engine.pictures.input_form import DEFAULT_FORM, layout_of
 
 
 def read_ultralytics_rtdetr(evidence: Evidence) -> list[Reading]:
@@ -33,7 +33,11 @@ def read_target_sizes(evidence: Evidence) -> list[Reading]:
         return []
     boxes, scores, labels = evidence.full("boxes", "scores", "labels")
     head = NamedOutputs(boxes, scores, labels, class_offset=evidence.settings.class_offset)
-    return [Reading(head, "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`", ANTIALIASED, assumes=True)]
+    # DEIMv2 takes ImageNet's normalisation where its backbone is DINOv3, a transformer (`tools/inference/torch_inf.py`,
+    # `vit_backbone`); all others take 0..1.
+    missing = () if _sees_by_convolutions(evidence) else ("input",)
+    family = "RT-DETRv2, D-FINE or DEIM with `orig_target_sizes`"
+    return [Reading(head, family, ANTIALIASED, assumes=True, missing=missing)]
 
 
 def read_efficient_nms(evidence: Evidence) -> list[Reading]:
@@ -99,7 +103,12 @@ def detr_head(evidence: Evidence, logits: str, boxes: str) -> Detr:
 
 def _is_deformable(evidence: Evidence) -> bool:
     count = evidence.operators.get
-    return bool(count("GridSample", 0) and count("TopK", 0) and 2 * count("Conv", 0) >= count("MatMul", 0))
+    return bool(count("GridSample", 0) and count("TopK", 0) and _sees_by_convolutions(evidence))
+
+
+def _sees_by_convolutions(evidence: Evidence) -> bool:
+    """Whether the backbone is a convolutional network; the encoder and decoder of a DETR have few MatMul beside it."""
+    return 2 * evidence.operators.get("Conv", 0) >= evidence.operators.get("MatMul", 0)
 
 
 # --- boxes, scores and classes apart ------------------------------------------------------------
@@ -124,6 +133,10 @@ def read_apart(evidence: Evidence) -> list[Reading]:
     if not classes and len(rest) == 2 and box.shape[-1] == 4 and _is_nchw(evidence):
         pairs = [(rest[:1], rest[1:]), (rest[1:], rest[:1])]  # floats without a name: one run tells which are whole
     readings = []
+    candidates = evidence.is_candidates(box.shape[rank - 1])
+    family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
+    if candidates:
+        family = "boxes, scores and classes of every candidate, as Qualcomm AI Hub gives them"
     for scores, classes in pairs:
         if len(classes) != 1 or (box.shape[-1] == 4) != (len(scores) == 1):
             return []
@@ -133,10 +146,11 @@ def read_apart(evidence: Evidence) -> list[Reading]:
             classes[0].name,
             counts[0].name if counts and rank == 2 else "",
             batched=rank == 2,
+            selective=candidates,
             class_offset=evidence.settings.class_offset,
         )
-        family = "boxes, scores and classes apart, as mmdeploy and torchvision give them"
-        first = Reading(head, family, STRETCHED, certain=False, missing=("input",))
+        form = DEFAULT_FORM if candidates else STRETCHED  # only YOLO has a candidate for each cell
+        first = Reading(head, family, form, certain=False, missing=("input", *_order_key(evidence)))
         readings += [first, replace(first, head=replace(head, relative=True))]
     return readings
 
@@ -164,7 +178,8 @@ def read_scored(evidence: Evidence) -> list[Reading]:
         transposed,
     )
     family = "boxes with a score for each class, as SSD gives them"
-    first = Reading(head, family, STRETCHED, certain=False, missing=("background", "input"))
+    missing = ("background", "input", *_order_key(evidence))
+    first = Reading(head, family, STRETCHED, certain=False, missing=missing)
     return [
         replace(
             first,
@@ -184,6 +199,11 @@ def _has_rank(tensor: TensorInfo, rank: int) -> bool:
 def _is_nchw(evidence: Evidence) -> bool:
     """Whether it is no model of TensorFlow, whose boxes begin with y."""
     return layout_of(evidence.signature.picture.shape) == "nchw"
+
+
+def _order_key(evidence: Evidence) -> tuple[str, ...]:
+    """The key that says that boxes begin with x, where a model may be TensorFlow's: no run shows which it is."""
+    return () if _is_nchw(evidence) else ("head",)
 
 
 def _named(tensors: Sequence[TensorInfo], *words: str) -> list[TensorInfo]:

@@ -13,12 +13,13 @@ from azaion_engine.heads.end_to_end import (
     INDEXED,
     INDEXED_CLASS,
     STRAIGHT,
+    CandidateRows,
     EndToEnd,
 )
 from azaion_engine.heads.oriented import OrientedRows, OrientedYolo
 from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 from azaion_engine.heads.recognition.reading import BGR_255, STRETCHED, Reading
-from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo, Yolov6
+from azaion_engine.heads.yolo import Coding, ObjectnessYolo, RawYolo, Yolov6
 from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 
 MOST_ROWS = 1000
@@ -36,10 +37,13 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     anchors = evidence.anchors
     if _is_raw(evidence, p, q):
         certain = bool(known) or _is_segmenting(evidence)
-        return [replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes)]
+        return of_codings(evidence, replace(read_raw_yolo(evidence, tensor), certain=certain, assumes=assumes))
     if p in {3 * count for count in anchors} and q >= 6:
+        # Columns of two kinds have one class: DeepStream-Yolo's rows, and YOLOv5's candidates.
+        readings = read_rows(evidence, tensor) if q == 6 and not evidence.of_yolo else []
         classes = count_classes(evidence, tensor, q - 5)
-        return [Reading(ObjectnessYolo(tensor.name, classes, offset), "YOLOv5 or YOLOv7", assumes=assumes)]
+        head = ObjectnessYolo(tensor.name, classes, offset)
+        return [*readings, *of_codings(evidence, Reading(head, "YOLOv5 or YOLOv7", assumes=assumes))]
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
@@ -52,7 +56,9 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             )
         return read_rows(evidence, tensor)
     if 0 < p <= MOST_ROWS and q >= 5:
-        readings = [replace(one, certain=False, assumes=True) for one in read_rtdetr(evidence, tensor)]
+        # Without metadata it may be any DETR's boxes and scores together, of other pictures.
+        missing = () if evidence.of_yolo else ("input",)
+        readings = [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
         if q == 7 and not evidence.of_yolo:
             readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
         return readings
@@ -78,16 +84,19 @@ def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: expected {6 + points.columns} columns: a box, "
             f"confidence, class, {_in_words(points)}; `task: detect` takes the boxes alone"
         )
-    head = EndToEnd(tensor.name, evidence.settings.class_offset, tensor.shape[2], keypoints=points)
+    _, count, columns = tensor.shape
+    kind = CandidateRows if evidence.is_candidates(count) else EndToEnd
+    head = kind(tensor.name, evidence.settings.class_offset, columns, keypoints=points)
     if points is not None:
         return [Reading(head, f"end-to-end rows with {points.count} keypoints", assumes=not evidence.of_yolo)]
     if evidence.of_yolo:  # RT-DETR's six columns were found by its metadata and its GridSample
         return [Reading(head, "end-to-end rows")]
     others = read_rtdetr(evidence, tensor) if evidence.settings.head is None else []
+    family = "rows of every candidate" if head.selective else "end-to-end rows"
     return [
-        Reading(head, "end-to-end rows", missing=("input",)),
+        Reading(head, family, missing=("input",)),
         *(
-            Reading(changed, f"end-to-end rows {words}", missing=("input",))
+            Reading(changed, f"{family} {words}", missing=("input",))
             for words, changed in (
                 ("of corners in 0..1", replace(head, relative=True)),
                 ("that begin with class and confidence", replace(head, order=CLASS_FIRST)),
@@ -133,17 +142,47 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     readings = read_rows(evidence, tensor) if q == 6 else []
     if q >= 6 and known in (0, q - 5):
         levels = evidence.anchors[count]
-        undecoded = UndecodedYolox(name, q - 5, offset, levels)
+        undecoded = UndecodedYolox(name, q - 5, offset, strides=levels)
         readings += [
             Reading(Yolov6(name, q - 5, offset), "YOLOv6", assumes=assumes),
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
             Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
         ]
-    if known == q - 4 or (not known and "Softmax" in evidence.operators and "Exp" not in evidence.operators):
+    if known == q - 4 or (not known and "Exp" not in evidence.operators):
         raw = Reading(RawYolo(name, q - 4, False, offset), "Ultralytics' raw head, transposed", assumes=assumes)
-        readings = [one for one in readings if not isinstance(one.head, Yolox | UndecodedYolox)]
-        readings.append(replace(raw, certain=False))
+        # YOLOX's decoding has exponentials, and its network no softmax.
+        others = (Yolox, UndecodedYolox) if known or "Softmax" in evidence.operators else (Yolox,)
+        readings = [one for one in readings if type(one.head) not in others]
+        # Offsets in cells and logarithms look like boxes in 0..1.
+        is_decoded = not any(isinstance(one.head, UndecodedYolox) for one in readings)
+        readings += of_codings(evidence, replace(raw, certain=False), relative=is_decoded)
     return readings
+
+
+def of_codings(evidence: Evidence, reading: Reading, relative: bool = True) -> list[Reading]:
+    """Readings of a raw head's coordinates: centres in pixels, or any other coding that a run shows.
+
+    Metadata of Ultralytics' kind mean the former, unless the user names the head.
+
+    Args:
+        evidence: What is known of the model.
+        reading: That of centres in pixels.
+        relative: Whether they may be in 0..1.
+    """
+    told = evidence.of_yolo and evidence.settings.head is None
+    if told or not isinstance(reading.head, RawYolo | ObjectnessYolo):
+        return [reading]
+    codings = {
+        "": Coding(),
+        ", boxes in 0..1": Coding(relative=True),
+        ", corners": Coding(cornered=True),
+        ", corners in 0..1": Coding(relative=True, cornered=True),
+    }
+    return [
+        replace(reading, head=replace(reading.head, coding=coding), family=reading.family + words, certain=False)
+        for words, coding in codings.items()
+        if relative or not coding.relative
+    ]
 
 
 def read_raw_yolo(evidence: Evidence, tensor: TensorInfo, last: bool = True) -> Reading:

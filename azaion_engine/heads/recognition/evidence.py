@@ -91,6 +91,10 @@ class Evidence:
         height, width = self.signature.network
         return {sum((height // s) * (width // s) for s in levels): levels for levels in reversed(_LEVELS)}
 
+    def is_candidates(self, count: int) -> bool:
+        """Whether so many boxes are one for each cell, or three, so that nothing has suppressed them yet."""
+        return any(count in (cells, 3 * cells) for cells in self.anchors)
+
     @property
     def tensors(self) -> list[TensorInfo]:
         """Outputs that can be candidates or rows: three dimensions."""

@@ -16,9 +16,11 @@ BGR_255 = InputForm(colour="bgr", scale=1.0, fit="top_left")
 
 _KEYS = {
     "input": "`input` (colour: rgb or bgr; scale: 1/255 or 1; mean; std; fit: letterbox, top_left or stretch), "
-    "e.g. `input: {colour: bgr, scale: 1}`; `input: {colour: rgb}` for RGB 0..1 in a letterbox",
+    "e.g. `input: {colour: bgr, scale: 1}`; `input: {colour: rgb}` alone is FORM",
     "background": "`background` (none: a sigmoid for each class; last or first: that class is the background, and "
     "`logits` are a softmax)",
+    "head": "`head: NAME` if boxes are x1, y1, x2, y2 (TensorFlow's begin with y: swap them within the export, or name "
+    "the outputs detection_boxes, detection_scores and detection_classes)",
 }
 
 
@@ -46,4 +48,7 @@ class Reading:
     def refusal(self, evidence: Evidence) -> str:
         """Returns the message that names the missing keys."""
         keys = " and ".join(_KEYS[key] for key in self.missing if not evidence.given([key]))
+        keys = keys.replace("FORM", evidence.form(self.form).describe()).replace("NAME", self.head.name)
+        if not self.certain and "head" not in self.missing:
+            keys += "; or the key `head` if it is something else"
         return f"{evidence.outputs_in_words()}: {self.family}; the file does not say enough, set {keys}"

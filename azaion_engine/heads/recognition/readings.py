@@ -39,10 +39,21 @@ def read_signature(evidence: Evidence) -> list[Reading]:
         for tensor in evidence.tensors
         for reading in by_shape.read_tensor(evidence, tensor)
         if isinstance(reading.head, EndToEnd) or not is_part(evidence, tensor)
+        if not (reading.head.selective and _is_auxiliary(evidence, tensor))
     ]
     found = found or by_shape.read_flat(evidence)
     unknown = [tensor.name for tensor in evidence.signature.outputs if not tensor.shape]
     return found or [Reading(EndToEnd(name), "an output of unknown shape", certain=False) for name in unknown]
+
+
+def _is_auxiliary(evidence: Evidence, tensor: TensorInfo) -> bool:
+    """Whether another output of the same shape follows: YOLOv9's branches for training come before its own.
+
+    Source: WongKinYiu/yolov9, `models/yolo.py`, `DualDDetect` and `TripleDDetect`, and `detect_dual.py`, which takes
+    the last.
+    """
+    later = evidence.tensors[evidence.tensors.index(tensor) + 1 :]
+    return any(other.shape == tensor.shape for other in later)
 
 
 # --- by the user's key --------------------------------------------------------------------------
@@ -92,13 +103,15 @@ def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading
         return by_shape.read_rows(evidence, tensor) if is_rows else []
     if key == "yolo":
         last = q >= p
-        return [by_shape.read_raw_yolo(evidence, tensor, last)] if (p if last else q) > 4 else []
+        if (p if last else q) <= 4:
+            return []
+        return by_shape.of_codings(evidence, by_shape.read_raw_yolo(evidence, tensor, last))
     if q < 6:
         return []
     classes = by_shape.count_classes(evidence, tensor, q - 5)
     if key == "yolov5":
-        return [Reading(ObjectnessYolo(name, classes, offset), "YOLOv5 or YOLOv7")]
+        return by_shape.of_codings(evidence, Reading(ObjectnessYolo(name, classes, offset), "YOLOv5 or YOLOv7"))
     if key == "yolox":
         return [Reading(Yolox(name, classes, offset), "YOLOX, decoded", BGR_255, assumes=True)]
     levels = evidence.anchors.get(p, (8, 16, 32))
-    return [Reading(UndecodedYolox(name, classes, offset, levels), "YOLOX, undecoded", BGR_255, assumes=True)]
+    return [Reading(UndecodedYolox(name, classes, offset, strides=levels), "YOLOX, undecoded", BGR_255, assumes=True)]

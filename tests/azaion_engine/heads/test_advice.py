@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from azaion_engine.detector import Detector
 from azaion_engine.errors import ConfigurationError, ModelError
@@ -156,3 +157,27 @@ def test_detr_s_pictures_are_averaged_where_they_shrink_if_the_user_says_so(tmp_
     assert inputs[0] is not None
     assert inputs[1] is not None
     assert np.abs(inputs[0] - inputs[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("y_first", [False, True])
+@pytest.mark.parametrize("head", ["named_outputs", "scored_boxes"])
+def test_boxes_of_tensorflow_are_not_taken_for_corners_that_begin_with_x(
+    head: str, y_first: bool, tmp_path: Path
+) -> None:
+    boxes = s.relative(s.BOXES)[None][..., [1, 0, 3, 2] if y_first else [0, 1, 2, 3]]
+    outputs = {"boxes": boxes, "scores": s.CONFIDENCES[None], "classes": s.CLASSES[None].astype(np.float32)}
+    if head == "scored_boxes":
+        outputs = {"boxes": boxes, "scores": np.array([[[0.1, 0.9], [0.6, 0.1]]], np.float32)}
+    path = tmp_path / "model.onnx"
+    interleaved = {"input_shape": [1, s.HEIGHT, s.WIDTH, 3], "input_type": TensorProto.UINT8}
+    path.write_bytes(
+        s.make_model({name: np.ascontiguousarray(value) for name, value in outputs.items()}, **interleaved)
+    )
+    settings = {"background": "none", "input": {"fit": "stretch"}}
+    assert f"`head: {head}` if boxes are x1, y1, x2, y2" in refusal(path, **settings)
+    if not y_first:
+        assert_right(detect(path, **settings, head=head))
+    elif head == "named_outputs":
+        names = {f"detection_{name}": np.ascontiguousarray(value) for name, value in outputs.items()}
+        path.write_bytes(s.make_model(names, **interleaved))
+        assert_right(detect(path, **settings))

@@ -152,7 +152,7 @@ def test_what_the_metadata_does_not_say_is_told_and_the_advice_gives_the_boxes(
 def test_columns_that_are_no_visibility_contradict_keypoints() -> None:
     head = RawYolo("o", 1, keypoints=Keypoints(2))
     outputs = {"o": np.zeros((1, 11, 126), np.float32)}
-    outputs["o"][0, :4] = 20
+    outputs["o"][0, :2], outputs["o"][0, 2:4] = 60, 20
     assert head.contradicts(outputs, (64, 96)) == ""
     outputs["o"][0, 10, 3] = 40
     assert "visibility" in head.contradicts(outputs, (64, 96))

@@ -253,6 +253,13 @@ CASES = {
         {"input": {"fit": "stretch"}},
         "RGB 0..1, stretch,",
     ),
+    "boxes and scores of queries without metadata": Case(
+        lambda: s.make_model({"out": rtdetr(False)}),
+        "rtdetr",
+        ("input",),
+        {"input": {"fit": "stretch"}},
+        "RGB 0..1, stretch,",
+    ),
     "RT-DETR of transformers": Case(
         lambda: queried(("logits", "pred_boxes"), 3, operators=["GridSample", "TopK", "Conv"]),
         "detr",
@@ -281,6 +288,13 @@ CASES = {
         lambda: s.make_model(apart_with_labels(), target_sizes=True),
         "named_outputs",
         form="RGB 0..1, stretch antialiased",
+    ),
+    "DEIMv2 with a transformer as its backbone": Case(
+        lambda: s.make_model(apart_with_labels(), target_sizes=True, operators=["Conv", *["MatMul"] * 3]),
+        "named_outputs",
+        ("input",),
+        {"input": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}},
+        "minus (0.485, 0.456, 0.406) over (0.229, 0.224, 0.225), stretch antialiased",
     ),
     "EfficientNMS": Case(lambda: s.make_model(efficient_nms(9)), "named_outputs"),
     "EfficientNMS in 0..1": Case(lambda: s.make_model(efficient_nms(9, s.relative(s.BOXES))), "named_outputs"),
