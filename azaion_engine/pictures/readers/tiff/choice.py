@@ -17,7 +17,7 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
 
     Raises:
         UnsupportedPictureError: Its samples are of a kind that is not accepted; the message names it.
-        UndecodablePictureError: Strips or tiles are missing.
+        UndecodablePictureError: Strips, tiles or colours of the palette are missing.
     """
     layout = directory.layout
     if tags.DNG_VERSION in layout.values or layout.one(tags.SUBFILE_TYPE, 0) & 1:
@@ -30,8 +30,12 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
     if bytewise and eight and layout.photometric in (tags.YCBCR, _LAB):
         _check_complete(directory)
         return OpencvReader(directory.data, layout.width, layout.height, tags.COLOURS[layout.photometric])
-    if {5, 6} & set(layout.kinds) or max(layout.bits) > 16:
+    bits = max(layout.bits)
+    deep_palette = layout.photometric == tags.PALETTE and bits > 8  # Pillow takes its numbers for grey
+    if {5, 6} & set(layout.kinds) or bits > 16 or deep_palette:
         raise UnsupportedPictureError(f"given a TIFF with {layout.describe()}, which is not accepted")
+    if layout.photometric == tags.PALETTE and len(layout.values.get(tags.COLOUR_MAP, ())) < 3 << bits:
+        raise tags.damaged("colours of its palette are missing")
     return None
 
 
