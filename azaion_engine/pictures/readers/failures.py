@@ -13,7 +13,6 @@ from azaion_engine.errors import (
     UndecodablePictureError,
 )
 
-
 _NO_HEADER = ("not identified by this driver", "unpack_from requires")
 """Beginnings of Pillow's messages where its plug-in of the format finds no size in the header."""
 
