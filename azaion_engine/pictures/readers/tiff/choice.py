@@ -5,6 +5,7 @@ from __future__ import annotations
 from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_directory import TiffDirectory
+from azaion_engine.pictures.bounds.tiff_pieces import check_number
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.opencv_reader import OpencvReader
 from azaion_engine.pictures.readers.tiff.samples import TiffSamples
@@ -25,6 +26,7 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
         raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
     if layout.is_deep:
         return TiffSamples(directory.data, layout)
+    check_number(layout)
     bytewise = layout.one(tags.COMPRESSION, 1) in tags.BYTEWISE
     eight = set(layout.bits) == {8} and layout.samples == 3
     if bytewise and eight and layout.photometric in (tags.YCBCR, _LAB):
