@@ -87,8 +87,11 @@ def pillow_image_bytes(image: Image.Image, limits: PictureLimits) -> int:
 
 
 def is_deep_colour(data: bytes) -> bool:
-    """Returns whether a file is a PNG with colours of 16 bits: header chunk, PNG third edition, section 11.2.1."""
-    return data.startswith(b"\x89PNG") and len(data) > 25 and data[24] == 16 and data[25] in (2, 6)
+    """Returns whether a file is a PNG of 16 bits with colours or alpha: header chunk, PNG third edition, 11.2.1.
+
+    Of these Pillow keeps the high bytes only.
+    """
+    return data.startswith(b"\x89PNG") and len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6)
 
 
 def _uses_high_bits(high_bytes: NDArray[np.uint8]) -> bool:

@@ -61,7 +61,7 @@ def pillow_bytes(
     Args:
         width: In pixels.
         height: In pixels.
-        mode: Pillow's mode of the stored pixels; `RGB;16` for a PNG with colours of 16 bits.
+        mode: Pillow's mode of the stored pixels; `RGB;16` for a PNG of 16 bits with colours or alpha.
         encoded: Bytes of the encoded picture, which is copied.
         turned: Whether the picture is then turned upright.
         coefficients: Whether it is a JPEG of several scans, whose coefficients are all kept: 2 bytes each.

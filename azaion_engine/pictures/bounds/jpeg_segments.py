@@ -11,7 +11,8 @@ MOST_SCANS = 32
 """Maximum scans of one picture: encoders write 1 to 15, and each is a pass over the whole picture."""
 
 MOST_SEGMENTS = 1 << 12
-"""Maximum segments before the first scan; profiles and previews of a large picture take some hundreds."""
+"""Maximum segments before the first scan, a run of fill bytes or junk being one; profiles and previews of a large
+picture take some hundreds."""
 
 _SCAN, _END, _JFIF, _EXIF, _ADOBE, _COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xFE
 _FRAMES = {
@@ -21,8 +22,12 @@ _FRAMES = {
     0xF7: "JPEG-LS",
 }
 """Markers that begin a frame, with the names of the kinds that are not decoded (T.81, B.1.1.3; T.87, C.1.1)."""
-_DROPPED = frozenset((*range(0xE0, 0xF0), _COMMENT)) - {_ADOBE}
-"""Application segments and comments (ITU-T T.81, B.2.4). Adobe's tells the colours, and the first JFIF one too."""
+_DROPPED = frozenset((*range(0xE0, 0xF0), _COMMENT))
+"""Application segments and comments (ITU-T T.81, B.2.4)."""
+_COLOURS = {_JFIF: (b"JFIF\0", 14), _ADOBE: (b"Adobe", 12)}
+"""Application segments that tell the colours: what they begin with, and the bytes from which on libjpeg heeds them
+(jdmarker.c); one of the same marker and another content, e.g. JFXX, says nothing."""
+_FILLS = re.compile(rb"\xff+(?=\xff)")
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers that no length follows (T.81, B.1.1.3)."""
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -57,13 +62,17 @@ def needed_segments(data: bytes) -> JpegSegments:
     """
     kept: list[tuple[int, int]] = [(0, 2)]
     exif = b""
-    seen: set[int] = set()
+    seen_jfif = False
     at = 2
     for _ in range(MOST_SEGMENTS):
         if at + 1 >= len(data):
             break
-        if data[at] != 0xFF or data[at + 1] == 0xFF:  # what decoders skip: junk and fill bytes
-            at += 1
+        if data[at] != 0xFF:  # what decoders skip: junk
+            found = data.find(b"\xff", at, at + _STEP)
+            at = found if found >= 0 else at + _STEP
+            continue
+        if fills := _FILLS.match(data, at, at + _STEP):
+            at = fills.end()
             continue
         marker = data[at + 1]
         if marker in _ALONE or marker == 0x00:
@@ -78,10 +87,11 @@ def needed_segments(data: bytes) -> JpegSegments:
             _check_frame(marker, data[at + 4 : end])
         if marker == _EXIF and not exif and data.startswith(b"Exif\0\0", at + 4):
             exif = data[at + 4 : end]
-        if marker not in _DROPPED or (marker == _JFIF and marker not in seen):
+        tells = _tells_colours(marker, data, at + 4, end)
+        if marker not in _DROPPED or (tells and not (marker == _JFIF and seen_jfif)):
             start, last = kept[-1]
             kept[-1:] = [(start, end)] if last == at else [(start, last), (at, end)]
-        seen.add(marker)
+        seen_jfif |= tells and marker == _JFIF
         at = end
     else:
         raise UndecodablePictureError(f"the JPEG has more than the {MOST_SEGMENTS} pieces accepted in its header")
@@ -91,10 +101,17 @@ def needed_segments(data: bytes) -> JpegSegments:
     return JpegSegments(b"".join([*(data[start:end] for start, end in kept), memoryview(data)[at:]]), exif, scan)
 
 
+def _tells_colours(marker: int, data: bytes, start: int, end: int) -> bool:
+    prefix, least = _COLOURS.get(marker, (b"", 0))
+    return bool(prefix) and end - start >= least and data.startswith(prefix, start)
+
+
 def _check_frame(marker: int, frame: bytes) -> None:
     kind = _FRAMES[marker]
     if kind is None and frame[:1] not in (b"\x08", b""):
         kind = f"JPEG of {frame[0]} bits a sample"
+    if kind is None and frame[1:3] == b"\0\0":  # T.81, B.2.5: the segment DNL behind the first scan tells it
+        kind = "JPEG without a height in its header"
     if kind is not None:
         raise UnsupportedPictureError(f"given a {kind}; accepted are baseline and progressive JPEGs of 8 bits a sample")
 

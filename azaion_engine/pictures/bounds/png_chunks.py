@@ -16,12 +16,17 @@ _CRC_BYTES = 4
 _NEEDED = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
 """The critical chunks (PNG, third edition, section 11.2). Ancillary ones change no sample that is kept: alpha and
 colour profiles are ignored."""
+_ONCE = frozenset((b"IHDR", b"PLTE"))
 _APPLE = b"CgBI"
 """Chunk before the header: pixels are then compressed without zlib's header, and stored as BGR."""
 _EXIF, _TEXTS = b"eXIf", (b"tEXt", b"zTXt")
 _PROFILE = b"Raw profile type exif\0"
 """Keyword of ImageMagick's text chunk, used for EXIF before the chunk eXIf existed."""
 _MOST_PROFILE_BYTES = 1 << 20
+
+
+_COLOUR_AT, _PALETTE_COLOUR = 25, 3
+"""Offset of the header's colour type, and that of pictures with a palette (section 11.2.1)."""
 
 
 class PngChunks(NamedTuple):
@@ -43,12 +48,14 @@ def needed_chunks(data: bytes) -> PngChunks:
         data: A file that begins with PNG's signature; what is malformed stays, for the decoder to refuse.
 
     Raises:
-        UndecodablePictureError: There are more than `MOST_CHUNKS` chunks.
+        UndecodablePictureError: There are more than `MOST_CHUNKS` chunks, two headers or two palettes; or the palette
+            is missing, which Pillow would fill in.
         UnsupportedPictureError: Apple's variant.
     """
     kept: list[tuple[int, int]] = [(0, 8)]
     exif, profile = b"", b""
     at = 8
+    found: set[bytes] = set()
     for _ in range(MOST_CHUNKS):
         if at + _HEAD.size > len(data):
             break
@@ -56,6 +63,13 @@ def needed_chunks(data: bytes) -> PngChunks:
         body, end = at + _HEAD.size, at + _HEAD.size + length + _CRC_BYTES
         if name == _APPLE:
             raise UnsupportedPictureError("given a PNG as Xcode rewrites it for iOS (CgBI), which is no valid PNG")
+        if name in _ONCE and name in found:
+            raise _damaged(f"it has two chunks {name.decode()}")
+        if name == b"PLTE" and (length == 0 or length % 3):
+            raise _damaged(f"its palette has {length} bytes, not three for each colour")
+        if name == b"IDAT" and data[_COLOUR_AT] == _PALETTE_COLOUR and b"PLTE" not in found:
+            raise _damaged("its palette is missing")
+        found.add(name if name in _NEEDED else b"")
         if name in _NEEDED or not (name.isalpha() and name[:1].islower()):
             start, last = kept[-1]
             kept[-1:] = [(start, end)] if last == at else [(start, last), (at, end)]
@@ -70,6 +84,10 @@ def needed_chunks(data: bytes) -> PngChunks:
         raise UndecodablePictureError(f"the PNG has more than the {MOST_CHUNKS} pieces accepted")
     lean = data if len(kept) == 1 and at >= len(data) else b"".join([data[start:end] for start, end in kept])
     return PngChunks(lean, exif or profile)
+
+
+def _damaged(why: str) -> UndecodablePictureError:
+    return UndecodablePictureError(f"the PNG is damaged or truncated: {why}")
 
 
 def _profile(name: bytes, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""PNG rows: whether a file's compressed data hold every row that its header announces."""
+"""PNG rows: whether a file's compressed data are undamaged and hold every row that its header announces."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ _PIECE = 1 << 20
 
 
 def check_rows(image: Image.Image, data: bytes) -> None:
-    """Refuses a picture whose compressed data end before its last row: Pillow leaves the missing rows black.
+    """Refuses a picture whose compressed data are damaged or end before its last row.
 
+    Pillow checks no chunk of pixels, nor zlib's checksum where it has all rows before, and leaves missing rows black.
     Inflates once more, into nothing, and only an interlaced picture or one whose last row is black.
 
     Args:
@@ -30,8 +31,10 @@ def check_rows(image: Image.Image, data: bytes) -> None:
         data: The file, without chunks that its pixels do not need.
 
     Raises:
-        UndecodablePictureError: Rows are missing.
+        UndecodablePictureError: Rows are missing, or the checksum of a chunk of pixels is wrong.
     """
+    if not _has_right_checksums(data):
+        raise UndecodablePictureError("the PNG is damaged or truncated: a checksum of its compressed data is wrong")
     last_row = image.crop((0, image.height - 1, image.width, image.height))
     if not data[_INTERLACED_AT] and last_row.getbbox(alpha_only=False) is not None:
         return
@@ -55,6 +58,15 @@ def _row_bytes(data: bytes) -> int:
     return total
 
 
+def _has_right_checksums(data: bytes) -> bool:
+    """Returns whether all IDAT chunks have the checksum that they announce (section 5.3)."""
+    view = memoryview(data)
+    for start, end in _pieces(data):
+        if zlib.crc32(view[start - 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return False
+    return True
+
+
 def _inflated_bytes(data: bytes, most: int) -> int:
     """Counts what the IDAT chunks inflate to, up to `most` bytes."""
     inflater = zlib.decompressobj()
@@ -67,9 +79,14 @@ def _inflated_bytes(data: bytes, most: int) -> int:
 
 
 def _compressed(data: bytes) -> Iterator[bytes]:
+    return (data[start:end] for start, end in _pieces(data))
+
+
+def _pieces(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yields begin and end of the content of each IDAT chunk."""
     at = 8
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         if name == b"IDAT":
-            yield data[at + 8 : at + 8 + length]
+            yield at + 8, at + 8 + length
         at += 12 + length

@@ -14,12 +14,14 @@ from azaion_engine.errors import UndecodablePictureError
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANES, PREDICTOR = 273, 277, 278, 279, 284, 317
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT = 322, 323, 324, 325, 339
-SUBFILE_TYPE, DNG_VERSION, GDAL_NODATA = 254, 50706, 42113
+SUBFILE_TYPE, COLOUR_MAP, DNG_VERSION, GDAL_NODATA = 254, 320, 50706, 42113
 
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 """Values of the tag SampleFormat; 5 and 6 are complex numbers."""
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 
+_LOW_BITS_FIRST = 2
+"""FillOrder whose bytes are mirrored."""
 JPEGS = (6, 7)
 BYTEWISE = frozenset((1, 5, 8, 32773, 32946, 50000))
 """None, LZW, Deflate twice, PackBits and Zstandard: they compress bytes, whatever samples these form."""
@@ -33,7 +35,7 @@ _NAMES = {
     50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL", 65000: "Kodak raw",
 }  # fmt: skip
 COLOURS = {
-    3: "palette", 4: "transparency mask", 5: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab",
+    PALETTE: "palette", 4: "transparency mask", 5: "CMYK", YCBCR: "YCbCr", 8: "CIELab", 9: "ICCLab", 10: "ITULab",
     32803: "colour filter array of a camera", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw of a camera",
 }  # fmt: skip
 _KINDS = {UNSIGNED: "unsigned", SIGNED: "signed", FLOAT: "float", VOID: "untyped", 5: "complex", 6: "complex"}
@@ -105,8 +107,10 @@ class TiffLayout:
         if others or other_kinds or self.photometric > RGB or self.one(COMPRESSION, 1) not in BYTEWISE:
             return False
         if kind in (UNSIGNED, VOID):
-            plain = kind == UNSIGNED and (
-                self.samples == 1 or (self.photometric == RGB and self.samples in (3, 4)) or bits < 8
+            plain = bits < 8 or (
+                kind == UNSIGNED
+                and (self.samples == 1 or (self.photometric == RGB and self.samples in (3, 4)))
+                and self.one(FILL_ORDER, 1) != _LOW_BITS_FIRST  # Pillow knows some of these only
             )
             return 8 < bits <= 16 or bits in (32, 64) or (bits == 8 and not plain)
         return (kind == SIGNED and bits in (8, 16, 32, 64)) or (kind == FLOAT and bits in (16, 32, 64))

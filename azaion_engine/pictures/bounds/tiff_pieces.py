@@ -13,6 +13,8 @@ from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 
 _NEW_JPEG, _UNCOMPRESSED = 7, 1
+_SEPARATE = 2
+"""Planes in pieces of their own."""
 _END = b"\xff\xd9"
 _PADDING = 256
 """Bytes in which a JPEG's end marker is looked for: writers pad pieces to even or aligned sizes."""
@@ -35,6 +37,26 @@ def check_filled(data: bytes, layout: TiffLayout) -> None:
             _check_jpeg(memoryview(data)[offset : offset + length], rows, columns)
     elif compression == _UNCOMPRESSED:
         _check_uncompressed(layout)
+
+
+def check_number(layout: TiffLayout) -> None:
+    """Refuses fewer pieces than the picture needs (TIFF 6.0, sections 3 and 15): Pillow leaves their place black.
+
+    Raises:
+        UndecodablePictureError: As said.
+    """
+    values, one = layout.values, layout.one
+    planes = layout.samples if one(tags.PLANES, 1) == _SEPARATE else 1
+    if tags.TILE_OFFSETS in values:
+        across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
+        needed = -(-layout.width // across) * -(-layout.height // down) if across and down else 0
+        found = len(values[tags.TILE_OFFSETS])
+    else:
+        rows = one(tags.ROWS, layout.height)
+        needed = -(-layout.height // rows) if rows else 1
+        found = len(values.get(tags.STRIP_OFFSETS, ()))
+    if 0 < found < needed * planes:
+        raise tags.damaged(f"it has {found} strips or tiles of {needed * planes}")
 
 
 def _pieces(layout: TiffLayout) -> Iterator[tuple[int, int, int, int]]:

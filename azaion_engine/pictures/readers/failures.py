@@ -13,6 +13,9 @@ from azaion_engine.errors import (
     UndecodablePictureError,
 )
 
+_NO_HEADER = ("not identified by this driver", "unpack_from requires")
+"""Beginnings of Pillow's messages where its plug-in of the format finds no size in the header."""
+
 
 def _allocatable(needed: int) -> bool:
     try:
@@ -40,4 +43,7 @@ def failed(name: str, error: BaseException, needed: int) -> AzaionError:
         return OutOfMemoryError(f"no memory was left to decode the {name}; try again later")
     if isinstance(error, Image.DecompressionBombError):
         return PictureTooLargeError(f"the {name} has more pixels than Pillow is set to accept: {error}")
-    return UndecodablePictureError(f"the {name} is damaged or truncated: {str(error)[:QUOTED] or type(error).__name__}")
+    reason = str(error)[:QUOTED] or type(error).__name__
+    if reason.startswith(_NO_HEADER):
+        reason = "its header is cut off or not valid"
+    return UndecodablePictureError(f"the {name} is damaged or truncated: {reason}")

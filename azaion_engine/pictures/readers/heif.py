@@ -14,6 +14,7 @@ from azaion_engine.errors import PictureTooLargeError, UnsupportedPictureError
 from azaion_engine.extras import import_if_installed
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.iso_boxes import claimed_sizes
+from azaion_engine.pictures.readers.iso_items import check_written
 
 _PIXEL_BYTES = {"AVIF": 20, "HEIC": 20}
 """Bytes a pixel: planes of up to 16 bits, their RGB, Pillow's copies of it, the result (measured: SECURITY.md)."""
@@ -33,7 +34,7 @@ class HeifReader(PixelReader):
 
         Raises:
             UnsupportedPictureError: What decodes it is not installed.
-            UndecodablePictureError: It claims no size.
+            UndecodablePictureError: It claims no size, or its pixels were never written to their end.
             PictureTooLargeError: It claims more pixels.
             Exception: Of any type, on damaged files, as the decoder.
         """
@@ -45,6 +46,7 @@ class HeifReader(PixelReader):
             raise PictureTooLargeError(
                 f"the picture has {width}×{height} = {width * height} pixels, at most {max_pixels} are accepted"
             )
+        check_written(data)
         self._image = opener(io.BytesIO(data))
         self._name = name
         self.width, self.height = self._image.size

@@ -27,7 +27,7 @@ def claimed_sizes(data: bytes) -> list[tuple[int, int]]:
     """
     sizes = [
         (int.from_bytes(data[start + 4 : start + 8], "big"), int.from_bytes(data[start + 8 : start + 12], "big"))
-        for name, start, end in _boxes(data, 0, len(data))
+        for name, start, end in boxes(data, 0, len(data))
         if name == _SIZES and end >= start + 12
     ]
     if not sizes:
@@ -35,8 +35,17 @@ def claimed_sizes(data: bytes) -> list[tuple[int, int]]:
     return sizes
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, and begin and end of the content, of each box on the way to the sizes."""
+def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yields name, and begin and end of the content, of each box on the way to the sizes.
+
+    Args:
+        data: The file.
+        start: Where the first box begins.
+        end: Where the last one ends.
+
+    Raises:
+        UndecodablePictureError: There are more than `MOST_BOXES`, or one that matters is cut off.
+    """
     left = MOST_BOXES
     ranges = [(start, end)]
     while ranges:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from base64 import b64encode
 
 import numpy as np
 import pytest
@@ -93,6 +94,32 @@ def test_no_bytes_are_an_empty_body() -> None:
         (b"data:image/png;base64,iVBOR", "data URL"),
         (b'--x\r\nContent-Disposition: form-data; name="file"\r\n', "multipart"),
         (b"RIFF\0\0\0\0AVI LIST", "AVI"),
+        (b"P5\n91 63\n255\n", "Netpbm"),
+        (b"Pf 9 9 -1 ", "Netpbm"),
+        (b"\0\0\2" + bytes(40) + b"\0\0\0\0\0\0\0\0TRUEVISION-XFILE.\0", "TGA"),
+        (bytes(128) + b"DICM" + bytes(9), "DICOM"),
+        (b"a.jpg".ljust(257, b"\0") + b"ustar\0", "tar archive"),
+        (b"BZh91AY&SY", "bzip2"),
+        (b"\xfd7zXZ\0\0\4", "xz archive"),
+        (b"II\xbc\x01\x20\0\0\0", "JPEG XR"),
+        (b"SIMPLE  =                    T", "FITS"),
+        (b"#?RADIANCE\n", "Radiance"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS"),
+        (b"<head><title>404", "HTML"),
+        (b"\r\n<!-- cached --><html>", "HTML"),
+        ("hello".encode("utf-16"), "UTF-16"),
+        (b'["a"]', "JSON"),
+        (b"https://example.org/a.jpg", "URL"),
+        (b"HTTP/1.1 200 OK\r\n\r\n\xff\xd8\xff", "HTTP response"),
+        (b"\xff\xd8\xff\xe0".decode("latin-1").encode(), "converted to UTF-8"),
+        (b"\xff\xd8\xff\xe0".decode("utf-8", "replace").encode(), "converted to UTF-8"),
+        (b"\x89PNG\n\x1a\n\0\0\0\rIHDR", "line ends"),
+        (b64encode(b"RIFF\x24\1\0\0WEBPVP8 "), "base64"),
+        (b64encode(b"II*\0\x08\0\0\0"), "base64"),
+        (b64encode(b"MM\0*\0\0\0\x08"), "base64"),
+        (b64encode(b"\0\0\0\x20ftypavif"), "base64"),
+        (b'"' + b64encode(b"\xff\xd8\xff\xe0") + b'"', "base64"),
+        (b"Pf, a German sigh", "no picture"),
         (b"BMW is a car maker, not a bitmap", "no picture"),
         (b"hello", "no picture"),
         (b"\0", "no picture"),
@@ -103,6 +130,18 @@ def test_other_files_are_named_and_what_is_accepted_is_said(data: bytes, word: s
         decode(data)
     assert "JPEG, PNG, WebP, BMP, TIFF" in str(caught.value)
     assert caught.value.code == "not_a_picture"
+
+
+@pytest.mark.parametrize("data", [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_a_file_that_ends_in_its_header_is_said_to(data: bytes) -> None:
+    with pytest.raises(UndecodablePictureError, match="header is cut off"):
+        decode(data)
+
+
+def test_a_bmp_with_os2s_short_header_is_called_a_bmp() -> None:
+    data = b"BM" + struct.pack("<IHHI", 66, 0, 0, 30) + struct.pack("<IIIHH", 16, 4, 3, 1, 24) + bytes(36)
+    with pytest.raises(UnsupportedPictureError, match="BMP"):
+        decode(data)
 
 
 def strip_tiff(picture: np.ndarray, planes: int, sample_format: int = 1) -> bytes:
@@ -192,7 +231,7 @@ def test_pillows_own_state_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "piece", [b"\xff\xe5\0\x02", b"\xff\xfe\0\x02", b"\xff", b"\0"], ids=["APP5", "COM", "fill", "junk"]
+    "piece", [b"\xff\xe5\0\x02", b"\xff\xfe\0\x02", b"\xff\0"], ids=["APP5", "COM", "fill and junk in turn"]
 )
 def test_a_jpeg_whose_header_has_no_end_is_refused_before_it_costs_seconds(piece: bytes) -> None:
     jpeg = encode(corners(), "JPEG")

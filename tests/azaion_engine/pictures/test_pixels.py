@@ -124,6 +124,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
         assert np.array_equal(picture, np.repeat(RAMP_8[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+def test_12_bits_in_16_are_stretched_with_and_without_alpha(colour: int) -> None:
+    grey = np.tile(np.arange(0, 4096, 16, dtype=np.uint16), (8, 1))
+    bands = {0: [grey], 2: [grey] * 3, 4: [grey, grey[:, ::-1]], 6: [grey] * 3 + [grey[:, ::-1]]}[colour]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in np.dstack(bands))
+    assert close(decode(raw_png(256, 8, 16, colour, rows)), np.arange(256)[None, :, None], 1)
+
+
 def test_16_bit_white_is_zero_is_inverted() -> None:
     assert np.array_equal(decode(raw_tiff(RAMP, 0))[..., 0], 255 - RAMP_8)
 

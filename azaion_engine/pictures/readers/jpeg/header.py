@@ -24,8 +24,10 @@ _SAMPLINGS = frozenset(across << 4 | down for across in range(1, 5) for down in 
 """Sampling factors that T.81 allows, horizontal and vertical in one byte."""
 _MOST_SEGMENTS = 4096
 """Maximum segments read; profiles and previews of a large picture take some hundreds."""
-_LARGEST_QUANTISER = 3
-"""Quantisation tables have the numbers 0…3 (T.81, B.2.4.1)."""
+_QUANTISERS = frozenset(range(4))
+"""First byte of a usual quantisation table: 8 bits a value, and its number (T.81, B.2.4.1)."""
+_QUANTISER_BYTES = 1 + 64
+_CUT_QUANTISER = -1
 _MOST_TABLE_BYTES = 4096
 """Bytes of Huffman tables that are kept; all eight that a scan can choose from take at most 2,184 (T.81, B.2.4.2)."""
 _MOST_SCAN_BYTES = 16
@@ -48,7 +50,7 @@ class JpegHeader(NamedTuple):
         tables: Contents of the segments with Huffman tables, in order; none if they are too long, since headers are
             remembered.
         scan_header: Contents of the first scan's header, which names the tables of each component; 16 bytes at most.
-        quantised: Whether every component's quantisation table is there.
+        quantised: Whether every component's quantisation table is there, once, and all tables are of 8 bits and whole.
     """
 
     width: int
@@ -71,7 +73,8 @@ class JpegHeader(NamedTuple):
     def suits_hardware(self) -> bool:
         """Whether a hardware decoder takes its components: grey, or YCbCr with common subsampling.
 
-        Without a quantisation table nvJPEG takes it, too, and makes some picture of it, where libjpeg refuses it.
+        Without a quantisation table nvJPEG takes it, too, and makes some picture of it, where libjpeg refuses it; what
+        it makes of the unusual ones that libjpeg accepts is not known.
         """
         if not self.quantised:
             return False
@@ -103,7 +106,8 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
     frame: JpegHeader | None = None
     plain, interval = True, 0
     tables: list[bytes] = []
-    quantisers, needed = set[int](), set[int]()
+    quantisers: list[int] = []
+    needed = set[int]()
     for marker, start, end in _segments(data):
         if marker == _SCAN:
             if frame is None:
@@ -111,7 +115,7 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
             scans_all = start < end and data[start] == len(frame.components)
             kept = tuple(tables) if sum(map(len, tables)) <= _MOST_TABLE_BYTES else ()
             scan_header = bytes(data[start : min(end, start + _MOST_SCAN_BYTES)])
-            quantised = quantisers >= needed
+            quantised = needed <= set(quantisers) <= _QUANTISERS and len(set(quantisers)) == len(quantisers)
             return JpegHeader(*frame[:3], end, scans_all, plain, interval, kept, scan_header, quantised)
         if marker in _FRAMES:
             if marker not in _SEQUENTIAL or frame is not None:
@@ -125,7 +129,7 @@ def _read(data: bytes | memoryview) -> JpegHeader | None:
         elif marker == _HUFFMAN_TABLES:
             tables.append(bytes(data[start:end]))
         elif marker == _QUANTISATION_TABLES:
-            quantisers.update(_quantisers(bytes(data[start:end])))
+            quantisers.extend(_quantisers(bytes(data[start:end])))
         elif marker not in _HARMLESS:
             plain = False
     return None
@@ -149,13 +153,10 @@ def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
 
 
 def _quantisers(body: bytes) -> Iterator[int]:
-    """Yields the numbers of the whole tables of a segment (T.81, B.2.4.1)."""
-    at = 0
-    while at < len(body):
-        end = at + 1 + (128 if body[at] >> 4 else 64)
-        if end <= len(body) and body[at] & 15 <= _LARGEST_QUANTISER:
-            yield body[at] & 15
-        at = end
+    """Yields the first byte of each table of a segment, `_CUT_QUANTISER` for one that is not whole."""
+    for at in range(0, len(body), _QUANTISER_BYTES):
+        table = body[at : at + _QUANTISER_BYTES]
+        yield table[0] if len(table) == _QUANTISER_BYTES and 0 not in table[1:] else _CUT_QUANTISER
 
 
 def _read_frame(body: bytes) -> JpegHeader | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_directory import TiffDirectory
+from azaion_engine.pictures.bounds.tiff_pieces import check_number
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.opencv_reader import OpencvReader
 from azaion_engine.pictures.readers.tiff.samples import TiffSamples
@@ -17,7 +18,7 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
 
     Raises:
         UnsupportedPictureError: Its samples are of a kind that is not accepted; the message names it.
-        UndecodablePictureError: Strips or tiles are missing.
+        UndecodablePictureError: Strips, tiles or colours of the palette are missing.
     """
     layout = directory.layout
     if tags.DNG_VERSION in layout.values or layout.one(tags.SUBFILE_TYPE, 0) & 1:
@@ -25,13 +26,18 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
         raise UnsupportedPictureError("given a camera raw file or a TIFF that begins with a thumbnail")
     if layout.is_deep:
         return TiffSamples(directory.data, layout)
+    check_number(layout)
     bytewise = layout.one(tags.COMPRESSION, 1) in tags.BYTEWISE
     eight = set(layout.bits) == {8} and layout.samples == 3
     if bytewise and eight and layout.photometric in (tags.YCBCR, _LAB):
         _check_complete(directory)
         return OpencvReader(directory.data, layout.width, layout.height, tags.COLOURS[layout.photometric])
-    if {5, 6} & set(layout.kinds) or max(layout.bits) > 16:
+    bits = max(layout.bits)
+    deep_palette = layout.photometric == tags.PALETTE and bits > 8  # Pillow takes its numbers for grey
+    if {5, 6} & set(layout.kinds) or bits > 16 or deep_palette:
         raise UnsupportedPictureError(f"given a TIFF with {layout.describe()}, which is not accepted")
+    if layout.photometric == tags.PALETTE and len(layout.values.get(tags.COLOUR_MAP, ())) < 3 << bits:
+        raise tags.damaged("colours of its palette are missing")
     return None
 
 

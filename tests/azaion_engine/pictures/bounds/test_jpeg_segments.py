@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import jpeg_segments
 from azaion_engine.pictures.bounds.jpeg_segments import MOST_SCANS, find_scans, needed_segments
+from azaion_engine.pictures.codec import decode
 from tests.azaion_engine.pictures.picture_files import corners, encode, exif
 
 
@@ -32,6 +34,36 @@ def test_what_tells_the_colours_stays() -> None:
     jpeg = encode(corners(), "JPEG", subsampling=0)
     adobe = segment(0xEE, b"Adobe\0d\0\0\0\0\0")
     assert adobe in needed_segments(jpeg[:20] + adobe + jpeg[20:]).data
+
+
+def test_the_jfif_segment_tells_the_colours_even_behind_another_of_its_marker() -> None:
+    jpeg = encode(corners(), "JPEG", subsampling=0)
+    jfif, rest = jpeg[2:20], jpeg[20:]
+    rgb = segment(0xEE, b"Adobe\0d\0\0\0\0\0")  # JFIF has the last word: YCbCr
+    for other in (b"JFXX\0\x13" + bytes(10), b"AVI1" + bytes(10), b"JFIF\0"):
+        found = decode(jpeg[:2] + segment(0xE0, other) + jfif + rgb + rest)
+        np.testing.assert_array_equal(found, decode(jpeg))
+
+
+def test_segments_too_short_to_tell_the_colours_are_left_out() -> None:
+    jpeg = encode(corners(), "JPEG")
+    for short in (segment(0xEE, b"Adobe\0"), segment(0xE0, b"JFIF\0")):
+        with_exif = jpeg[:2] + short + segment(0xE1, exif(1)) + jpeg[20:]
+        np.testing.assert_array_equal(decode(with_exif), decode(jpeg))
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\0"], ids=["fill", "junk"])
+def test_a_run_of_fill_bytes_or_junk_is_one_piece(piece: bytes) -> None:
+    jpeg = encode(corners(), "JPEG")
+    assert needed_segments(jpeg[:20] + piece * 1_000_000 + jpeg[20:]).data == jpeg
+
+
+def test_a_jpeg_whose_height_comes_behind_its_scan_is_unsupported_and_not_called_damaged() -> None:
+    jpeg = encode(corners(), "JPEG")
+    at = jpeg.index(b"\xff\xc0") + 5
+    late = jpeg[:at] + b"\0\0" + jpeg[at + 2 : -2] + b"\xff\xdc\0\4" + jpeg[at : at + 2] + b"\xff\xd9"
+    with pytest.raises(UnsupportedPictureError, match="without a height"):
+        decode(late)
 
 
 @given(st.binary(max_size=60))

@@ -52,6 +52,28 @@ def test_a_chunk_more_than_accepted_is_refused() -> None:
         needed_chunks(png[:33] + chunk * (fits + 1) + png[33:])
 
 
+@pytest.mark.parametrize("case", ["none", "empty", "cut", "late", "twice"])
+def test_a_palette_that_is_not_right_is_not_filled_in(case: str) -> None:
+    png = encode(Image.fromarray(corners()).convert("P"), "PNG")
+    start, end = png.index(b"PLTE") - 4, png.index(b"IDAT") - 4
+    palette, pixels = png[start:end], png[end:-12]
+    broken = {
+        "none": pixels,
+        "empty": png_chunk(b"PLTE", b"") + pixels,
+        "cut": png_chunk(b"PLTE", bytes(31)) + pixels,
+        "late": pixels + palette,
+        "twice": palette + palette + pixels,
+    }[case]
+    with pytest.raises(UndecodablePictureError, match=r"palette|PLTE"):
+        decode(png[:start] + broken + png[-12:])
+
+
+def test_two_headers_are_refused() -> None:
+    png = encode(corners(), "PNG")
+    with pytest.raises(UndecodablePictureError, match="IHDR"):
+        decode(png[:33] + png[8:])
+
+
 @given(st.binary(max_size=60))
 def test_any_chunks_are_read_without_an_error(body: bytes) -> None:
     needed_chunks(b"\x89PNG\r\n\x1a\n" + body)

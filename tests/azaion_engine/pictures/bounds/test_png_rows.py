@@ -83,3 +83,14 @@ def test_the_bottom_of_a_large_dark_picture_costs_no_memory() -> None:
     dark[:2000] = 90
     encoded = cv2.imencode(".png", dark)[1].tobytes()
     np.testing.assert_array_equal(EncodedPicture(encoded).decode(), dark)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.7, 0.9, 0.99])
+def test_flipped_bits_are_refused_even_where_pillow_checks_nothing(share: float) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
+    whole = encode(Image.fromarray(cv2.GaussianBlur(noise, (0, 0), 2)), "PNG")
+    start, end = whole.index(b"IDAT") + 4, len(whole) - 20
+    for at in range(int((end - start) * share), int((end - start) * share) + 20):
+        damaged = bytearray(whole)
+        damaged[start + at] ^= 16
+        assert is_refused(bytes(damaged)), at

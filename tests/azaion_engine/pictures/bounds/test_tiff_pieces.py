@@ -85,3 +85,11 @@ def test_an_uncompressed_piece_that_reaches_into_the_next_is_refused(tile: int, 
     assert len(edited) == number
     with pytest.raises(UndecodablePictureError, match="a strip or tile has"):
         EncodedPicture(bytes(edited)).decode()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_fewer_strips_than_the_height_needs_are_refused(deep: bool) -> None:
+    whole = tiff(PICTURE.astype(np.uint16) * 257 if deep else PICTURE, rows=40)
+    np.testing.assert_array_equal(EncodedPicture(whole).decode(), PICTURE)
+    with pytest.raises(UndecodablePictureError, match=r"missing|1 strips or tiles of 2"):
+        EncodedPicture(with_value(whole, tags.HEIGHT, 80)).decode()

@@ -176,13 +176,29 @@ def test_without_a_quantisation_table_hardware_does_not_get_it_and_the_cpu_refus
             decode(broken)
 
 
-def test_quantisation_tables_are_found_in_one_segment_and_of_16_bits() -> None:
+def test_quantisation_tables_are_found_in_one_segment_and_unusual_ones_are_left_to_the_cpu() -> None:
     data = PLAIN["4:4:4"]
     first = data.index(b"\xff\xdb")
     second = data.index(b"\xff\xdb", first + 1)
     luma, chroma = data[first + 5 : first + 69], data[second + 5 : second + 69]
-    body = b"\x00" + luma + b"\x11" + bytes(b for value in chroma for b in (0, value))
-    together = b"\xff\xdb" + (2 + len(body)).to_bytes(2, "big") + body
-    joined = data[:first] + together + data[second + 69 :]
-    assert read_hardware_jpeg(joined) is not None
-    np.testing.assert_array_equal(decode(joined), decode(data))
+    wide = bytes(b for value in chroma for b in (0, value))
+
+    def joined(body: bytes) -> bytes:
+        together = b"\xff\xdb" + (2 + len(body)).to_bytes(2, "big") + body
+        return data[:first] + together + data[second + 69 :]
+
+    usual = b"\x00" + luma + b"\x01" + chroma
+    assert read_hardware_jpeg(joined(usual)) is not None
+    for body in (usual, b"\x00" + luma + b"\x11" + wide, b"\x01" + luma + usual):  # of 16 bits; defined twice
+        np.testing.assert_array_equal(decode(joined(body)), decode(data))
+        assert body == usual or read_hardware_jpeg(joined(body)) is None
+
+
+@pytest.mark.parametrize("body", [b"\x02" + bytes(range(1, 60)), b"\x04" + b"\1" * 64])
+def test_with_a_quantisation_table_that_libjpeg_refuses_hardware_does_not_get_it(body: bytes) -> None:
+    data = PLAIN["4:4:4"]
+    first = data.index(b"\xff\xdb")
+    broken = data[:first] + b"\xff\xdb" + (2 + len(body)).to_bytes(2, "big") + body + data[first:]
+    assert read_hardware_jpeg(broken) is None
+    with pytest.raises(UndecodablePictureError):
+        decode(broken)

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, features
 
 from azaion_engine.errors import PictureError, PictureTooLargeError, UndecodablePictureError, UnsupportedPictureError
@@ -16,6 +18,7 @@ from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.formats import sniff
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.pictures.readers.iso_boxes import MOST_BOXES, claimed_sizes
+from azaion_engine.pictures.readers.iso_items import check_written
 from azaion_engine.pictures.readers.jpeg_xl import JpegXlReader
 from tests.azaion_engine.pictures.picture_files import BLUE, GREEN, RED, WHITE, close, corners, encode, exif
 
@@ -78,6 +81,28 @@ def test_a_cut_file_is_damaged_and_bytes_behind_the_end_do_no_harm(make, name: s
     with pytest.raises(UndecodablePictureError):
         decode(data[: len(data) * 3 // 4])
     assert np.array_equal(decode(data + bytes(100)), decode(data))
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_file_that_was_never_written_to_its_end_is_damaged(make, name: str, share: float) -> None:
+    data = make(np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    written = int(len(data) * share)
+    with pytest.raises(UndecodablePictureError):
+        decode(data[:written] + bytes(len(data) - written))
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_flat_pictures_and_exif_that_ends_with_zeros_are_whole(make) -> None:
+    for level in (0, 128, 255):
+        assert close(decode(make(np.full((700, 900, 3), level, np.uint8))), level)
+    assert close(decode(make(corners(96, 64), exif=exif(1) + bytes(500)))[8, 8], RED)
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"iloc", b"iinf"]))
+def test_any_bytes_as_places_of_items_are_left_to_the_decoder(body: bytes, name: bytes) -> None:
+    inner = (8 + len(body)).to_bytes(4, "big") + name + body
+    check_written((12 + len(inner)).to_bytes(4, "big") + b"meta" + bytes(4) + inner)
 
 
 def test_orientations_are_applied_once() -> None:

@@ -120,3 +120,25 @@ def test_a_cut_deep_tiff_is_damaged() -> None:
 
 def test_white_is_zero_is_inverted_at_every_depth() -> None:
     assert decode(tiff(RAMP.astype(np.float32), photometric=0))[0, 0, 0] == 255
+
+
+@pytest.mark.parametrize("bands", [1, 3, 4])
+@pytest.mark.parametrize("white", [0, 1])
+def test_bytes_with_their_low_bits_first_show_the_picture(bands: int, white: int) -> None:
+    picture = np.stack([np.roll(GREY, 9 * band, axis=1) for band in range(bands)], axis=-1).astype(np.uint8)
+    mirrored = np.packbits(np.unpackbits(picture), bitorder="little").reshape(picture.shape)
+    extra: dict[int, tuple[int, ...]] = {338: (2,)} if bands == 4 else {}
+    data = tiff(mirrored, photometric=white if bands == 1 else 2, more={266: (2,), **extra})
+    expected = np.repeat(picture, 3, axis=2) if bands == 1 else picture[..., :3]
+    np.testing.assert_array_equal(decode(data), 255 - expected if bands == 1 and white == 0 else expected)
+
+
+def test_numbers_of_a_palette_are_not_taken_for_grey() -> None:
+    colours = tuple(range(0, 65536, 256)) * 3
+    picture = GREY.astype(np.uint8)
+    assert np.array_equal(decode(tiff(picture, photometric=3, more={320: colours}))[..., 0], picture)
+    for some in ({}, {320: colours[:-3]}):
+        with pytest.raises(UndecodablePictureError, match="palette are missing"):
+            decode(tiff(picture, photometric=3, more=some))
+    with pytest.raises(UnsupportedPictureError, match="16 bits, unsigned, palette"):
+        decode(tiff(samples_of("u2"), photometric=3, more={320: colours}))
