@@ -11,6 +11,7 @@ from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import Reading
 from azaion_engine.heads.recognition.readings import read_signature
 from azaion_engine.heads.recognition.unread import refusal_of
+from azaion_engine.heads.yolo import ObjectnessYolo, RawYolo
 from azaion_engine.pictures.input_form import DEFAULT_FORM, InputForm
 from azaion_engine.settings import DetectorSettings
 
@@ -90,6 +91,9 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
         return _choice((usable or readings)[0], evidence, settled=certain)
     faults = [reading.head.contradicts(answer, signature.network) for reading in readings]
     fitting = [reading for reading, fault in zip(readings, faults, strict=True) if not fault]
+    if not fitting and settings.head in (RawYolo.name, ObjectnessYolo.name):
+        # The user says what it is; the run was to show only how its boxes are coded.
+        return _choice(readings[0], evidence, settled=True)
     if not fitting:
         first = {fault: r.family for r, fault in zip(reversed(readings), reversed(faults), strict=True)}
         tried = "; ".join(f"not {first[fault]}: {fault}" for fault in dict.fromkeys(faults))
