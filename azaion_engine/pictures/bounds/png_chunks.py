@@ -25,7 +25,7 @@ _PROFILE = b"Raw profile type exif\0"
 _MOST_PROFILE_BYTES = 1 << 20
 
 
-_COLOUR_AT, _PALETTE_COLOUR = 25, 3
+_COLOUR_AT, _PALETTE_COLOUR = 25, b"\3"
 """Offset of the header's colour type, and that of pictures with a palette (section 11.2.1)."""
 
 
@@ -67,7 +67,7 @@ def needed_chunks(data: bytes) -> PngChunks:
             raise _damaged(f"it has two chunks {name.decode()}")
         if name == b"PLTE" and (length == 0 or length % 3):
             raise _damaged(f"its palette has {length} bytes, not three for each colour")
-        if name == b"IDAT" and data[_COLOUR_AT] == _PALETTE_COLOUR and b"PLTE" not in found:
+        if name == b"IDAT" and data.startswith(_PALETTE_COLOUR, _COLOUR_AT) and b"PLTE" not in found:
             raise _damaged("its palette is missing")
         found.add(name if name in _NEEDED else b"")
         if name in _NEEDED or not (name.isalpha() and name[:1].islower()):

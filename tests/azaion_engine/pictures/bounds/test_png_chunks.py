@@ -79,6 +79,13 @@ def test_any_chunks_are_read_without_an_error(body: bytes) -> None:
     needed_chunks(b"\x89PNG\r\n\x1a\n" + body)
 
 
+@pytest.mark.parametrize("length", range(8, 46))
+def test_pixels_before_any_header_are_refused_however_short_the_file_is(length: int) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IDAT", bytes(30))
+    with pytest.raises(UndecodablePictureError):
+        decode(data[:length])
+
+
 def test_a_chunk_that_ends_beyond_the_file_is_left_to_the_decoder() -> None:
     png = encode(corners(), "PNG")
     cut = png[:33] + struct.pack(">I4s", 2**31, b"IDAT")
