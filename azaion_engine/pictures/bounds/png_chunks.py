@@ -23,8 +23,6 @@ _EXIF, _TEXTS = b"eXIf", (b"tEXt", b"zTXt")
 _PROFILE = b"Raw profile type exif\0"
 """Keyword of ImageMagick's text chunk, used for EXIF before the chunk eXIf existed."""
 _MOST_PROFILE_BYTES = 1 << 20
-
-
 _COLOUR_AT, _PALETTE_COLOUR = 25, b"\3"
 """Offset of the header's colour type, and that of pictures with a palette (section 11.2.1)."""
 
@@ -63,13 +61,14 @@ def needed_chunks(data: bytes) -> PngChunks:
         body, end = at + _HEAD.size, at + _HEAD.size + length + _CRC_BYTES
         if name == _APPLE:
             raise UnsupportedPictureError("given a PNG as Xcode rewrites it for iOS (CgBI), which is no valid PNG")
-        if name in _ONCE and name in found:
-            raise _damaged(f"it has two chunks {name.decode()}")
+        if name in _ONCE:
+            if name in found:
+                raise damaged(f"it has two chunks {name.decode()}")
+            found.add(name)
         if name == b"PLTE" and (length == 0 or length % 3):
-            raise _damaged(f"its palette has {length} bytes, not three for each colour")
+            raise damaged(f"its palette has {length} bytes, not three for each colour")
         if name == b"IDAT" and data.startswith(_PALETTE_COLOUR, _COLOUR_AT) and b"PLTE" not in found:
-            raise _damaged("its palette is missing")
-        found.add(name if name in _NEEDED else b"")
+            raise damaged("its palette is missing")
         if name in _NEEDED or not (name.isalpha() and name[:1].islower()):
             start, last = kept[-1]
             kept[-1:] = [(start, end)] if last == at else [(start, last), (at, end)]
@@ -86,7 +85,12 @@ def needed_chunks(data: bytes) -> PngChunks:
     return PngChunks(lean, exif or profile)
 
 
-def _damaged(why: str) -> UndecodablePictureError:
+def damaged(why: str) -> UndecodablePictureError:
+    """Returns the error of a PNG whose chunks cannot make up a whole picture.
+
+    Args:
+        why: What is wrong with them.
+    """
     return UndecodablePictureError(f"the PNG is damaged or truncated: {why}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.pictures.bounds.png_chunks import damaged
 
 _IHDR = struct.Struct(">II5B")
 _IHDR_AT, _INTERLACED_AT = 16, 28
@@ -34,16 +34,14 @@ def check_rows(image: Image.Image, data: bytes) -> None:
         UndecodablePictureError: Rows are missing, or the checksum of a chunk of pixels is wrong.
     """
     if not _has_right_checksums(data):
-        raise UndecodablePictureError("the PNG is damaged or truncated: a checksum of its compressed data is wrong")
+        raise damaged("a checksum of its compressed data is wrong")
     last_row = image.crop((0, image.height - 1, image.width, image.height))
     if not data[_INTERLACED_AT] and last_row.getbbox(alpha_only=False) is not None:
         return
     expected = _row_bytes(data)
     found = _inflated_bytes(data, expected)
     if found < expected:
-        raise UndecodablePictureError(
-            f"the PNG is damaged or truncated: its compressed data hold {found} bytes of the {expected} of its rows"
-        )
+        raise damaged(f"its compressed data hold {found} bytes of the {expected} of its rows")
 
 
 def _row_bytes(data: bytes) -> int:
@@ -71,15 +69,12 @@ def _inflated_bytes(data: bytes, most: int) -> int:
     """Counts what the IDAT chunks inflate to, up to `most` bytes."""
     inflater = zlib.decompressobj()
     total = 0
-    for piece in _compressed(data):
+    for start, end in _pieces(data):
+        piece = data[start:end]
         while piece and not inflater.eof and total < most:
             total += len(inflater.decompress(piece, _PIECE))
             piece = inflater.unconsumed_tail
     return total
-
-
-def _compressed(data: bytes) -> Iterator[bytes]:
-    return (data[start:end] for start, end in _pieces(data))
 
 
 def _pieces(data: bytes) -> Iterator[tuple[int, int]]:

@@ -28,16 +28,8 @@ _NEEDED = frozenset(
     (
         *(tags.SUBFILE_TYPE, tags.WIDTH, tags.HEIGHT, tags.BITS, tags.COMPRESSION, tags.PHOTOMETRIC, tags.FILL_ORDER),
         *(tags.STRIP_OFFSETS, tags.SAMPLES, tags.ROWS, tags.STRIP_BYTES, tags.PLANES),
-        *(
-            292,
-            293,
-            tags.PREDICTOR,
-            tags.COLOUR_MAP,
-            332,
-            338,
-            tags.SAMPLE_FORMAT,
-            347,
-        ),  # fax, palette, inks, JPEG tables
+        *(292, 293, tags.PREDICTOR, 332, 338, tags.SAMPLE_FORMAT, 347),  # fax, inks, JPEG tables
+        tags.COLOUR_MAP,
         *(tags.TILE_WIDTH, tags.TILE_HEIGHT, tags.TILE_OFFSETS, tags.TILE_BYTES),
         *(512, 513, 514, 515, 519, 520, 521),  # JPEG's tables of TIFF 6.0
         *(529, 530, 531, 532, tags.DNG_VERSION),  # YCbCr
