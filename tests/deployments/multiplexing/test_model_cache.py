@@ -206,7 +206,7 @@ def test_a_cancelled_request_leaves_no_user_behind(run: Run) -> None:
         waiting = [asyncio.create_task(models.ask("a")) for _ in range(5)]
         await asyncio.sleep(0.05)
         models.may_open.set()
-        entry = models.cache._entries["a"]
+        entry = models.cache._models["a"]
         await until(lambda: entry.service is not None)
         for task in waiting:
             task.cancel()
