@@ -29,7 +29,8 @@ from deployments.frontends.asgi import create_multiplexed_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.key_check import refusal
 from deployments.frontends.loading import load_timing
-from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing, named_model
+from deployments.frontends.open_inference.grpc_messages import named_model
+from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing
 from deployments.frontends.open_inference.repository import ModelRepository, SharedRepository
 from deployments.frontends.safe_headers import SAFE_HEADERS
 from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking, is_for
