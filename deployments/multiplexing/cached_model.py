@@ -88,7 +88,7 @@ class CachedModel:
         if self.began is None:
             state = "waits until another model is loaded"
         else:
-            state = f"is being loaded since {time.monotonic() - self.began:.0f} s"
+            state = f"has been loading for {time.monotonic() - self.began:.0f} s"
         last = "" if self.load_s is None else f", which took {self.load_s:.0f} s the last time"
         return ModelUnavailableError(
             f"the model {self.name!r} is rarely used and {state}{last}; "

@@ -124,7 +124,7 @@ class Versions:
             try:
                 self._candidate.check_health()
             except AzaionError as error:
-                logger.warning("the candidate answers no more: %s", error)
+                logger.warning("the candidate gets no more requests, its engine has failed: %s", error)
                 for entry in self._entries.values():
                     if entry.service is self._candidate:
                         entry.report = Report(state="failed", message=str(error))

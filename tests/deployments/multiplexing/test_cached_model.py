@@ -40,7 +40,7 @@ def test_a_request_is_told_how_long_opening_takes(model: CachedModel, monkeypatc
     model.load_s, model.began = 30.0, 990.0
     refused = model.waited_error(2.5)
     assert str(refused) == (
-        "the model 'cars' is rarely used and is being loaded since 10 s, which took 30 s the last time; "
+        "the model 'cars' is rarely used and has been loading for 10 s, which took 30 s the last time; "
         "this request waited 2.5 s, try again later"
     )
     assert refused.retry_after_s == 20
