@@ -151,7 +151,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             return await answer_call(self._app, call)
 
     async def __call__(self, request: Request) -> Response:
-        """Answers HTTP on the application's own route, without which Serve would not pass gRPC on: there is nothing."""
+        """Refuses HTTP on the application's own route, which it has because Serve passes gRPC to routes only."""
         path = request.url.path.removeprefix(request.scope.get("root_path", ""))
         error = UnknownModelError("no model has this route: GET /models has the path of each")
         answer = refusal(error, path)
@@ -182,7 +182,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
                 yield
                 return
             self._check_named(named, known)
-            self.hold_message(data)  # it waits for its model, whose bound is not known before
+            self.hold_message(data)  # while it waits: the bounds of its model are not known before
             async with self.hold() as waited_s:
                 add_trailing(grpc_context, load_timing(waited_s) if waited_s else {})
                 yield
@@ -270,7 +270,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
 
 def _assigned() -> Callable[[str], Any]:
     async def assigned(model: str) -> str:
-        """Is all that Serve keeps of a model: that this replica has had it."""
+        """Returns the name: Serve keeps it, and prefers a replica that has had the model."""
         return model
 
     return assigned

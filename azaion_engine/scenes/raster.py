@@ -206,7 +206,7 @@ def overviews_show_scene(dataset: DatasetReader) -> bool:
         with environment(), translated():
             whole = [dataset.read(1, window=Window(x, y, min(_PROBE, width), min(_PROBE, height))) for x, y in places]
     except UndecodablePictureError:
-        return True  # whoever reads the scene tells it
+        return True  # the error comes when the scene is read
     return all((part == small[0][0, 0]).all() for part in whole)
 
 
@@ -230,7 +230,7 @@ def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns rasterio's errors into ours and silences its word on files without a map.
+    """Turns rasterio's errors into ours and silences its warning about files without a map.
 
     Raises:
         UnsupportedPictureError: GDAL was built without the file's compression.
