@@ -7,9 +7,6 @@ from collections.abc import Callable
 
 from deployments.versions.version import Report, Version
 
-_LONGEST = 500
-"""Characters of an error that are kept."""
-
 
 class VersionChecks:
     """The checks of one replica; used from one event loop."""
@@ -43,5 +40,5 @@ class VersionChecks:
         try:
             await asyncio.to_thread(self._check, model, version)
         except Exception as error:
-            report = Report(state="failed", message=str(error)[:_LONGEST] or type(error).__name__)
+            report = Report.of_error(error)
         self._reports[model, version.id] = report
