@@ -70,7 +70,7 @@ class Signature:
         metadata: The file's `metadata_props`.
         network: (height, width) of the network input, in pixels, as it will run.
         operators: How many nodes the graph has of each operator.
-        classes: Number of class names in the metadata; 0 if there are none.
+        classes: Number of classes by the names in the metadata, the largest id and 1; 0 if there are none.
         suppression: What a plugin did that was taken out of the model.
     """
 

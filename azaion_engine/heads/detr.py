@@ -73,8 +73,12 @@ class Detr(Head):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        boxes = outputs[self.boxes]
-        return "" if is_share(boxes) else f"boxes reach from {boxes.min():.3g} to {boxes.max():.3g}, expected 0 to 1"
+        logits, boxes = outputs[self.logits][0], outputs[self.boxes][0]
+        if not is_share(boxes):
+            return f"boxes reach from {boxes.min():.3g} to {boxes.max():.3g}, expected 0 to 1"
+        if logits.size and is_share(logits):
+            return f"{self.logits!r} are within 0 to 1, so they are scores already, not logits (`head: scored_boxes`)"
+        return ""
 
     def _rows(
         self, logits: NDArray[np.float32], boxes: NDArray[np.float32], selection: Selection | None

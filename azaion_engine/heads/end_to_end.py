@@ -88,7 +88,7 @@ class EndToEnd(OneOutputHead):
             fault = "in some rows x2 or y2 is below x1 or y1"
         else:
             fault = contradiction_of(rows * np.concatenate([scale_of(size), np.ones(2, np.float32)]))
-        is_usual = (self.flat or self.order == STRAIGHT) and not self.relative
+        is_usual = (self.order == STRAIGHT or (self.flat and not rows.any())) and not self.relative
         if not fault and not is_usual and not ((rows[:, 4] > 0) & (rows[:, 4] < 1)).any():
             return "no confidence lies between 0 and 1"  # an empty answer shows nothing, and 0 and 1 can be classes
         return fault

@@ -100,7 +100,7 @@ class RawYolo(OneOutputHead):
         columns = self._columns(outputs[self.output][0])
         scores = columns[4 : 4 + self.classes]
         if scores.size and np.median(scores.max(axis=0)) > _COMMON:
-            return "most candidates have a high score: an angle (`task: obb`), a keypoint, or a class beside an objectness"
+            return "most candidates have a high score: an angle (`task: obb`), a keypoint, a class beside an objectness"
         if self.keypoints is not None and self.keypoints.values == 3 and not is_share(columns[6 + self.classes :: 3]):
             return "a keypoint's visibility is not within 0 to 1"
         return contradiction_of_candidates(columns[:4].T, scores, size, self.coding)

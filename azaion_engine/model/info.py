@@ -135,7 +135,7 @@ class ModelInfo:
             metadata=self.metadata,
             network=(height, width),
             operators=self.operators,
-            classes=len(self.names),
+            classes=max(self.names, default=-1) + 1,  # ids may have holes
             suppression=self.suppression,
         )
 

@@ -117,3 +117,38 @@ def test_the_rows_that_a_refusal_asks_for_are_read(tmp_path: Path) -> None:
     with Detector.open(model=str(path), input={"colour": "rgb"}) as detector:
         [found] = detector.detect([s.picture()])
     np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def numbered(*columns: NDArray[Any]) -> NDArray[np.float32]:
+    """The number of the picture, then these columns, a row for each object."""
+    return np.column_stack([np.zeros(2), *columns]).astype(np.float32)
+
+
+def test_classes_are_not_taken_for_confidences(tmp_path: Path) -> None:
+    # As PINTO's model zoo has them: picture, class and corners; scores apart.
+    rows, scores = numbered(s.CLASSES, s.BOXES), s.CONFIDENCES[:, None]
+    for dtype in (np.int64, np.float32):
+        for one in (rows, rows * np.array([1, 0, 1, 1, 1, 1])):  # only the first class
+            outputs = {"batchno_classid_x1y1x2y2": one.astype(dtype), "score": scores}
+            assert "`head`" in refusal(outputs, tmp_path, input={"colour": "rgb"})
+
+
+def test_rows_without_a_batch_are_those_of_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    rows = numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)
+    path.write_bytes(s.make_model({"output": rows}, shapes={"output": ["n", 7]}, input_shape=[4, 3, 64, 96]))
+    with pytest.raises(ModelError, match="fixed to 4, export it with a batch of 1"):
+        Detector.open(model=str(path), engine="onnx", input={"colour": "rgb"})
+
+
+@pytest.mark.parametrize("classes", [3, 8])
+def test_scores_beside_boxes_are_not_taken_for_queries(classes: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    boxes = s.candidates(s.CELLS, 1)[0].T[None, :4].copy()
+    outputs = {"boxes": boxes, "scores": shares(1, classes, s.CELLS)}
+    assert "scores and distances or offsets apart" in refusal(outputs, tmp_path)
+    # As ultralytics' file is cut by those who suppress boxes themselves; its metadata stays.
+    metadata = {**s.METADATA, "names": str(dict(enumerate("abcdefgh"[:classes])))}
+    path.write_bytes(s.make_model(outputs, metadata=metadata))
+    with pytest.raises(ModelError, match=r"no known detection head|4 classes, but the metadata names class 7"):
+        Detector.open(model=str(path), engine="onnx")
