@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, are_corners, is_share, scale_of, wanted
+from azaion_engine.heads.base import (
+    CROWDED,
+    Keypoints,
+    OneOutputHead,
+    Outputs,
+    are_corners,
+    are_crowded,
+    is_share,
+    scale_of,
+    wanted,
+)
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -81,7 +91,7 @@ class EndToEnd(OneOutputHead):
             return "column 0 is not 0, the number of a lone picture"
         rows = rows[:, list(self.order)]
         if not self.relative:
-            fault = contradiction_of(rows)
+            fault = contradiction_of(rows) or (CROWDED if are_crowded(rows[rows[:, 4] > 0], size) else "")
         elif np.abs(rows[:, :4]).max(initial=0) > _PIXELS:
             fault = "coordinates are above 2"
         elif (rows[:, 2:4] < rows[:, :2])[rows[:, 4] > 0].any():  # else they can be centres and sizes

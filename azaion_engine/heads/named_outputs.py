@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import (
+    CROWDED,
     Head,
     Outputs,
     PluginSuppression,
     are_corners,
+    are_crowded,
     corners,
     is_share,
     is_whole,
@@ -92,7 +94,9 @@ class NamedOutputs(Head):
         boxes, scores = boxes[scores > 0], scores[scores > 0]  # without filler, whose corners are 0 or -1
         if self.relative is not None and boxes.size and self.relative != _are_relative(boxes):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        return "" if are_corners(boxes, scores) else CENTRED
+        if not are_corners(boxes, scores):
+            return CENTRED
+        return CROWDED if are_crowded(self._in_pixels(boxes, scores, size), size) else ""
 
     def _in_pixels(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int]
@@ -130,7 +134,9 @@ class NamedOutputs(Head):
             boxes = boxes[..., [1, 0, 3, 2]]
         parts = list(zip(boxes, scores, classes, strict=True))
         if self.count:
-            counts = outputs[self.count].reshape(len(boxes)).astype(np.intp)
+            counts = outputs[self.count].reshape(-1).astype(np.intp)
+            if len(counts) != len(boxes):
+                raise ModelError(f"output {self.count!r} has {len(counts)} numbers for {len(boxes)} pictures")
             parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
         return [(b[c != -1], s[c != -1], c[c != -1]) for b, s, c in parts]
 

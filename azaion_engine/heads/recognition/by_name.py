@@ -122,7 +122,7 @@ def read_apart(evidence: Evidence) -> list[Reading]:
         return []
     box = found[0]
     rank = len(box.shape) - 1
-    counts = [t for t in outputs if t is not box and ("num" in t.name.lower() or "count" in t.name.lower())]
+    counts = [t for t in _named(outputs, "num", "count") if t is not box and t.shape[1:] in ((), (1,))]
     rest = [t for t in outputs if t is not box and t not in counts and _has_rank(t, rank)]
     # Not the picture's size, which detectron2 gives as well.
     rest = [t for t in rest if t.shape[rank - 1] == box.shape[rank - 1]] or rest

@@ -124,6 +124,43 @@ def numbered(*columns: NDArray[Any]) -> NDArray[np.float32]:
     return np.column_stack([np.zeros(2), *columns]).astype(np.float32)
 
 
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_cells_of_a_map_are_not_taken_for_pixels(is_apart: bool, tmp_path: Path) -> None:
+    # CenterNet's most confident cells, most of them of nearly no confidence, and all over the picture.
+    corners = np.random.default_rng(1).uniform([0, 0], [80, 50], (100, 2))
+    boxes = np.concatenate([corners, corners + 12], axis=1)
+    scores = np.linspace(0.9, 0.001, 100)
+    classes = np.arange(100) % 3
+
+    def outputs(stride: int) -> Outputs:
+        if is_apart:
+            return {"boxes": (boxes[None] / stride).astype(np.float32), "scores": scores[None], "labels": classes[None]}
+        return {"dets": np.column_stack([boxes / stride, scores, classes]).astype(np.float32)[None]}
+
+    assert "in cells of a map" in refusal(outputs(4), tmp_path, input={"colour": "rgb"})
+    (tmp_path / "model.onnx").write_bytes(s.make_model(outputs(1)))
+    with Detector.open(model=str(tmp_path / "model.onnx"), input={"colour": "rgb"}) as detector:
+        assert len(detector.detect(s.picture(), confidence=0.5)[0].boxes) > 10
+
+
+def test_numbers_of_each_class_are_not_the_number_of_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    outputs = {
+        "boxes": s.BOXES[None],
+        "scores": s.CONFIDENCES[None],
+        "labels": s.CLASSES[None],
+        "num_per_class": np.ones((1, 3), np.int32),
+    }
+    path.write_bytes(s.make_model(outputs))
+    with Detector.open(model=str(path), input={"colour": "rgb"}) as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    # Names that say what they are.
+    names = ("det_boxes", "det_scores", "det_classes", "num_dets")
+    named = dict(zip(names, outputs.values(), strict=True))
+    assert "has 3 numbers for 1 pictures" in refusal(named, tmp_path)
+
+
 def test_classes_are_not_taken_for_confidences(tmp_path: Path) -> None:
     # As PINTO's model zoo has them: picture, class and corners; scores apart.
     rows, scores = numbered(s.CLASSES, s.BOXES), s.CONFIDENCES[:, None]
