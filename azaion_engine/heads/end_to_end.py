@@ -86,6 +86,8 @@ class EndToEnd(OneOutputHead):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
+        if outputs[self.output].ndim != 3:
+            return "the file does not say that its rows have no batch"
         rows = outputs[self.output][0]
         if self.order in (INDEXED, INDEXED_CLASS) and rows[:, 0].any():
             return "column 0 is not 0, the number of a lone picture"

@@ -248,4 +248,4 @@ def contradiction_of_candidates(
 
 def reaches_across(boxes: NDArray[np.float32], size: tuple[int, int]) -> bool:
     """Whether centres `[n, 2 or more]` reach beyond the middle of the network input; offsets in cells do not."""
-    return bool(np.abs(boxes[:, :2]).max() > max(size) / 2)
+    return bool(np.abs(boxes[:, :2]).max(initial=0) > max(size) / 2)

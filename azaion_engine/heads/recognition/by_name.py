@@ -78,7 +78,7 @@ def read_detr(evidence: Evidence) -> list[Reading]:
     for logits, boxes in (("logits", "pred_boxes"), ("pred_logits", "pred_boxes"), ("labels", "dets")):
         if not evidence.has_all(logits, boxes) or len(evidence.outputs[logits].shape) != 3:
             continue
-        if evidence.outputs[boxes].shape[-1] not in (4, -1):
+        if evidence.outputs[boxes].shape[-1:] not in ((4,), (-1,)):
             continue
         # A run shows whether the scores are logits: some exports have made shares of them.
         head = detr_head(evidence, *evidence.full(logits, boxes))

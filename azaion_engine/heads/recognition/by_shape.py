@@ -25,6 +25,9 @@ from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 MOST_ROWS = 1000
 """Most rows of a head that has suppressed its boxes; raw heads have more candidates."""
 
+_QUERIES = 100
+"""Fewest queries of a DETR with more classes than queries: DETR's own. Where both are less, candidates come last."""
+
 _MASKS = 32
 """Prototypes of masks, and coefficients of them for each box, in all of Ultralytics' segmentation models."""
 
@@ -61,7 +64,7 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         # Without metadata it may be any DETR's boxes and scores together, of other pictures.
         missing = () if evidence.of_yolo else ("input",)
         readings = []
-        if known in (0, q - 4):
+        if known in (0, q - 4) and (q <= p or p >= _QUERIES):
             readings += [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
         if q == 7 and not evidence.of_yolo:
             readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
@@ -222,7 +225,8 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
     Raises:
         ModelError: It has them, and the user has not said that the boxes alone are wanted.
     """
-    known = evidence.classes or (columns - _MASKS if _is_segmenting(evidence) else columns)
+    masked = columns > _MASKS and _is_segmenting(evidence)
+    known = evidence.classes or (columns - _MASKS if masked else columns)
     if columns == known:
         return columns
     if columns < known:
@@ -293,6 +297,8 @@ def _is_segmenting(evidence: Evidence) -> bool:
 def read_rtdetr(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     """Ultralytics' RT-DETR: a score for each class, or score and class."""
     columns, offset = tensor.shape[2], evidence.settings.class_offset
+    if 0 <= columns < 5:
+        return []
     family = "Ultralytics' RT-DETR"
     ranked = Reading(UltralyticsRtDetr(tensor.name, True, offset), family, STRETCHED)
     scores = Reading(UltralyticsRtDetr(tensor.name, False, offset), family, STRETCHED)

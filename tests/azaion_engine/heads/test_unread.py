@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -189,3 +190,42 @@ def test_scores_beside_boxes_are_not_taken_for_queries(classes: int, tmp_path: P
     path.write_bytes(s.make_model(outputs, metadata=metadata))
     with pytest.raises(ModelError, match=r"no known detection head|4 classes, but the metadata names class 7"):
         Detector.open(model=str(path), engine="onnx")
+
+
+ODD: dict[str, tuple[Outputs, dict[str, list[str]], dict[str, Any]]] = {
+    "one row whose shape is not said": ({"out": numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)[:1]}, {"out": []}, {}),
+    "boxes whose shape is not said": (
+        {"logits": s.queries(3)[0], "pred_boxes": shares(1, 10)},
+        {"pred_boxes": []},
+        {"background": "none"},
+    ),
+    "queries whose boxes and scores are apart": (
+        {"logits": s.queries(3)[0], "pred_boxes": s.queries(3)[1]},
+        {},
+        {"head": "rtdetr"},
+    ),
+    "no candidate": ({"b": shares(1, 0, 8), "a": shares(1, 378, 6)}, {"b": ["n", "m", "k"]}, {"head": "yolox_raw"}),
+    "few candidates beside maps": (
+        {"a": shares(1, 8, 5), "b": shares(1, 32, 16, 24)},
+        {},
+        {"head": "yolo", "task": "detect"},
+    ),
+    "more candidates than a DETR has classes, and few rows": ({"out": shares(1, 7, 500)}, {}, {}),
+}
+
+
+@pytest.mark.parametrize(("outputs", "shapes", "settings"), ODD.values(), ids=ODD)
+def test_odd_shapes_are_refused_in_words(
+    outputs: Outputs, shapes: dict[str, list[str]], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    model = onnx.load_model_from_string(s.make_model(outputs, shapes={k: v for k, v in shapes.items() if v}))
+    for output in model.graph.output:
+        if shapes.get(output.name) == []:
+            output.type.tensor_type.ClearField("shape")
+    path.write_bytes(model.SerializeToString())
+    with (
+        pytest.raises(ModelError),
+        Detector.open(model=str(path), **{"input": {"colour": "rgb"}, **settings}) as detector,
+    ):
+        detector.detect([s.picture()])
