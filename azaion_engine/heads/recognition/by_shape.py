@@ -76,11 +76,11 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
 
 def _is_raw(evidence: Evidence, p: int, q: int) -> bool:
     """Whether `[batch, p, q]` has a column p for each box side and class, and a candidate q for each cell."""
-    if p < 5:
+    if p < 5 or p < 4 + evidence.classes:
         return False
     # With class names the number of columns tells, whatever the strides.
     told = evidence.of_yolo and (p == 4 + evidence.classes or evidence.task in ("segment", "pose"))
-    return q in evidence.anchors or (told and q > p) or (q < 0 and p != 300 and p >= 4 + evidence.classes)
+    return q in evidence.anchors or (told and q > p) or (q < 0 and p != 300)
 
 
 def read_rows(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:

@@ -724,7 +724,7 @@ def test_names_with_holes_tell_the_number_of_classes_by_the_largest(names: str, 
 def test_names_of_more_classes_than_there_are_columns_are_refused(names: str, tmp_path: Path) -> None:
     metadata = {**s.METADATA, "names": names}
     case = Case(lambda: s.make_model({"o": transposed(s.candidates(N, 3))}, metadata=metadata), "")
-    with pytest.raises(ModelError, match="3 classes, but the metadata names class 3; ids begin with 0"):
+    with pytest.raises(ModelError, match="3 classes at most, but the metadata names class 3; ids begin with 0"):
         Detector.open(model=save(tmp_path, case), engine="onnx")
 
 
