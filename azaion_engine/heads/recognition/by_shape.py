@@ -25,9 +25,6 @@ from azaion_engine.heads.yolox import UndecodedYolox, Yolox
 MOST_ROWS = 1000
 """Most rows of a head that has suppressed its boxes; raw heads have more candidates."""
 
-_QUERIES = 100
-"""Fewest queries of a DETR with more classes than queries: DETR's own. Where both are less, candidates come last."""
-
 _MASKS = 32
 """Prototypes of masks, and coefficients of them for each box, in all of Ultralytics' segmentation models."""
 
@@ -64,7 +61,7 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         # Without metadata it may be any DETR's boxes and scores together, of other pictures.
         missing = () if evidence.of_yolo else ("input",)
         readings = []
-        if known in (0, q - 4) and (q <= p or p >= _QUERIES):
+        if known in (0, q - 4):
             readings += [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
         if q == 7 and not evidence.of_yolo:
             readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
