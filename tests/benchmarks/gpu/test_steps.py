@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import shlex
 import subprocess
 import sys
@@ -87,12 +88,19 @@ def test_azaion_build_and_pytest_take_their_arguments(files: Files) -> None:
     for step in tests:
         folders = [word for word in step.command if word.startswith("tests/")]
         assert folders
-        assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
+        assert [folder for folder in folders if not (ROOT / folder).exists()] == []
         options = [word for word in step.command if word not in folders]
         without_tests = [sys.executable, *options, "tests/benchmarks/gpu/made.py"]
         done = subprocess.run(without_tests, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 5, done.stdout + done.stderr
     assert len(tests) == 2
+
+
+def test_every_file_with_tests_for_a_gpu_is_run(files: Files) -> None:
+    run = [ROOT / word for step in gpu_steps(files, 2) for word in step.command if word.startswith("tests/")]
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if re.search(r"mark\.gpu|import .*\bCuda\b", path.read_text()):
+            assert any(path.is_relative_to(folder) for folder in run), path
 
 
 def test_measurements_load_the_plans_that_were_built(files: Files) -> None:
