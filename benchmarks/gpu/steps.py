@@ -84,7 +84,7 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
             uses_ray=True,
         ),
         replace(_tutorial(files, 180), needs=("plan_demo",)),
-        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 300, *batch, needs=rates)),
+        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 420, *batch, needs=rates)),
         _on_the_whole_host(replace(_swap(files, 240), needs=("plan_demo",))),
         _on_the_whole_host(
             replace(_two_gpus(files, 300, "--cache", str(files.cache)), gpus=2, needs=("plan_chaos",))
