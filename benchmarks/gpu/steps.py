@@ -37,6 +37,7 @@ class Step:
         is_alone: Whether nothing runs beside it, so that it has every GPU and every core.
         uses_ray: Whether it starts Ray; a host has one Ray at a time.
         makes: File that it makes, if it need not run again once that is there.
+        is_kept: Whether it need not run again after a success in an earlier run: its plan is in the cache.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Step:
     is_alone: bool = False
     uses_ray: bool = False
     makes: Path | None = None
+    is_kept: bool = False
 
     @property
     def module(self) -> str:
@@ -68,11 +70,11 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
     batch = ("--pictures", "20000", "--workers", "1,2" if gpus > 1 else "1", *_batch_settings(files))
     return [
         *_model_steps(files),
-        _plan("plan_chaos", files, files.chaos, CHAOS, 120),
+        _plan("plan_chaos", files, files.chaos, CHAOS, 240),
         _pytest("pytest_library", 450, *_LIBRARY_TESTS),
-        _plan("plan_demo", files, files.demo, QUICK, 120),
-        _plan("plan_rates", files, files.lively, files.rates, 300, ("lively",) if files.model else ()),
-        *([_plan("plan_raw", files, files.raw, files.rates, 300, ("twin",))] if files.model else []),
+        _plan("plan_demo", files, files.demo, QUICK, 240),
+        _plan("plan_rates", files, files.lively, files.rates, 480, ("lively",) if files.model else ()),
+        *([_plan("plan_raw", files, files.raw, files.rates, 480, ("twin",))] if files.model else []),
         replace(_pytest("pytest_service", 360, *_SERVICE_TESTS), uses_ray=True),
         _measured("in_process", files, "benchmarks.library.in_process", 90, str(files.rates_config), needs=rates),
         _measured("gpu_tiles", files, "benchmarks.library.gpu_tiles", 180, *_tiles_settings(files), needs=rates),
@@ -163,7 +165,7 @@ def _model_steps(files: Files) -> list[Step]:
 def _plan(
     name: str, files: Files, model: Path, settings: Mapping[str, Any], seconds: float, needs: tuple[str, ...] = ()
 ) -> Step:
-    return Step(name, build_command(model, files.cache, settings), seconds, needs)
+    return Step(name, build_command(model, files.cache, settings), seconds, needs, is_kept=True)
 
 
 def _pytest(name: str, seconds: float, *folders: str) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -168,6 +169,16 @@ def test_models_of_other_content_have_other_names(tmp_path: Path) -> None:
     model.write_bytes(b"two")
     assert Files(tmp_path, model).lively != one
     assert one.name.startswith("yolo-")
+
+
+def test_what_earlier_runs_built_is_read_from_their_records(files: Files) -> None:
+    files.out.mkdir()
+    built, failed = ({"command": ["-m", name], "exit_code": code} for name, code in (("built", 0), ("failed", 1)))
+    (files.out / "steps-1.json").write_text(json.dumps({"steps": [built, failed]}))
+    (files.out / "steps-2.json").write_text('{"steps": [{"comm')
+    assert files.succeeded() == {("-m", "built")}
+    plans = {step.name for step in gpu_steps(files, 2) if step.is_kept}
+    assert plans == {"plan_chaos", "plan_demo", "plan_rates", "plan_raw"}
 
 
 def test_a_chosen_step_brings_what_it_needs(files: Files) -> None:
