@@ -77,8 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files.write()
     left = options.limit - (time.monotonic() - begun)
     runner = Runner(
-        steps, lanes, files.out, left, files.steps_record, {"machine": machine()}, lambda line: print(line, flush=True)
-    )
+        steps, lanes, files.out, left, files.steps_record, {"machine": machine()}, lambda line: print(line, flush=True),
+        files.succeeded(),
+    )  # fmt: skip
     stopped_by: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -95,6 +97,15 @@ class Files:
     def record(self, name: str) -> Path:
         """Returns where the record of a step goes."""
         return self.out / f"{name}.json"
+
+    def succeeded(self) -> set[tuple[str, ...]]:
+        """Returns the commands that ended well in earlier runs, as their records tell."""
+        commands = set()
+        for path in self.out.glob("steps-*.json"):
+            with suppress(ValueError):  # its run was killed while it wrote
+                steps = json.loads(path.read_text())["steps"]
+                commands |= {tuple(step["command"]) for step in steps if step["exit_code"] == 0}
+        return commands
 
     def write(self) -> None:
         """Writes the demo and the configurations, each time with free ports."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Runner:
         record: Path | None = None,
         about: dict[str, Any] | None = None,
         tell: Callable[[str], object] = print,
+        succeeded: Container[tuple[str, ...]] = (),
     ) -> None:
         """Starts nothing yet.
 
@@ -72,6 +73,7 @@ class Runner:
             record: File that tells how each step went; default: `steps.json` in that folder.
             about: What it says of the machine.
             tell: Gets a line for each step that is over.
+            succeeded: Commands that ended well in earlier runs.
 
         Raises:
             ValueError: A step needs one that does not come before it.
@@ -86,7 +88,7 @@ class Runner:
         self._lanes = list(lanes)
         self._gpus = sum(len(lane.gpus) for lane in lanes)
         self._out, self._record = out, record or out / "steps.json"
-        self._about, self._tell = about or {}, tell
+        self._about, self._tell, self._succeeded = about or {}, tell, succeeded
         self._end = time.monotonic() + limit_s
         self._stopped = False
 
@@ -113,19 +115,24 @@ class Runner:
 
     def _start_some(self) -> None:
         for step in list(self._waiting):
-            reason = self._obstacle(step)
-            if reason:
+            if made := self._made_before(step):
+                self._waiting.remove(step)
+                self._note(Outcome(step.name, 0, 0.0, made))
+            elif reason := self._obstacle(step):
                 self._waiting.remove(step)
                 self._leave_out(step, reason)
-            elif step.makes and step.makes.exists():
-                self._waiting.remove(step)
-                self._note(Outcome(step.name, 0, 0.0, f"made before: {step.makes.name}"))
             elif self._may_start(step):
                 self._waiting.remove(step)
                 lanes = self._free_lanes()
                 taken = lanes if step.is_alone else lanes[:1]
                 (self._out / f"{step.name}.json").unlink(missing_ok=True)  # an earlier run's is not this one's
                 self._running.append(StepProcess(step, taken, self._out / f"{step.name}.txt"))
+
+    def _made_before(self, step: Step) -> str:
+        """Returns why a step need not run; empty if it must."""
+        if step.makes is not None and step.makes.exists():
+            return f"made before: {step.makes.name}"
+        return "made before: its plan" if step.is_kept and step.command in self._succeeded else ""
 
     def _obstacle(self, step: Step) -> str:
         """Returns why a step can never start; empty if it can."""

@@ -10,6 +10,17 @@ from typing import Any
 from azaion_engine.model.file import SAMPLES
 from benchmarks.gpu.files import CHAOS, QUICK, Files
 
+_LAST_TEST_S = 150.0
+"""Time limit of one test, and of the last one beyond the session's."""
+_LIBRARY_TESTS = (
+    "tests/azaion_engine/cuda",
+    "tests/azaion_engine/engines",
+    "tests/azaion_engine/heads/gpu",
+    "tests/azaion_engine/pictures/gpu",
+    "tests/benchmarks/library/test_entropy_time.py",
+)
+_SERVICE_TESTS = ("tests/azaion_batch/test_on_gpu.py", "tests/deployments/multiplexing", "tests/deployments/versions")
+"""What has tests for a GPU: other tests import what a GPU host may lack, as a browser, and none would run then."""
 _SAMPLE = Path(__file__).parents[2] / "azaion_engine" / "data" / SAMPLES[0]
 
 
@@ -26,6 +37,7 @@ class Step:
         is_alone: Whether nothing runs beside it, so that it has every GPU and every core.
         uses_ray: Whether it starts Ray; a host has one Ray at a time.
         makes: File that it makes, if it need not run again once that is there.
+        is_kept: Whether it need not run again after a success in an earlier run: its plan is in the cache.
     """
 
     name: str
@@ -36,6 +48,7 @@ class Step:
     is_alone: bool = False
     uses_ray: bool = False
     makes: Path | None = None
+    is_kept: bool = False
 
     @property
     def module(self) -> str:
@@ -57,12 +70,12 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
     batch = ("--pictures", "20000", "--workers", "1,2" if gpus > 1 else "1", *_batch_settings(files))
     return [
         *_model_steps(files),
-        _plan("plan_chaos", files, files.chaos, CHAOS, 120),
-        _pytest("pytest_library", 300, "tests/azaion_engine"),
-        _plan("plan_demo", files, files.demo, QUICK, 120),
-        _plan("plan_rates", files, files.lively, files.rates, 300, ("lively",) if files.model else ()),
-        *([_plan("plan_raw", files, files.raw, files.rates, 300, ("twin",))] if files.model else []),
-        replace(_pytest("pytest_service", 300, "tests/azaion_batch", "tests/deployments"), uses_ray=True),
+        _plan("plan_chaos", files, files.chaos, CHAOS, 240),
+        _pytest("pytest_library", 450, *_LIBRARY_TESTS),
+        _plan("plan_demo", files, files.demo, QUICK, 240),
+        _plan("plan_rates", files, files.lively, files.rates, 480, ("lively",) if files.model else ()),
+        *([_plan("plan_raw", files, files.raw, files.rates, 480, ("twin",))] if files.model else []),
+        replace(_pytest("pytest_service", 360, *_SERVICE_TESTS), uses_ray=True),
         _measured("in_process", files, "benchmarks.library.in_process", 90, str(files.rates_config), needs=rates),
         _measured("gpu_tiles", files, "benchmarks.library.gpu_tiles", 180, *_tiles_settings(files), needs=rates),
         *([_raw_head(files, 120, "--cache", str(files.cache), needs=both_plans)] if files.model else []),
@@ -73,7 +86,7 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
             uses_ray=True,
         ),
         replace(_tutorial(files, 180), needs=("plan_demo",)),
-        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 300, *batch, needs=rates)),
+        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 420, *batch, needs=rates)),
         _on_the_whole_host(replace(_swap(files, 240), needs=("plan_demo",))),
         _on_the_whole_host(
             replace(_two_gpus(files, 300, "--cache", str(files.cache)), gpus=2, needs=("plan_chaos",))
@@ -152,13 +165,14 @@ def _model_steps(files: Files) -> list[Step]:
 def _plan(
     name: str, files: Files, model: Path, settings: Mapping[str, Any], seconds: float, needs: tuple[str, ...] = ()
 ) -> Step:
-    return Step(name, build_command(model, files.cache, settings), seconds, needs)
+    return Step(name, build_command(model, files.cache, settings), seconds, needs, is_kept=True)
 
 
 def _pytest(name: str, seconds: float, *folders: str) -> Step:
-    return Step(
-        name, ("-m", "pytest", "-m", "gpu", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", *folders), seconds
-    )
+    # Its own timeout comes first: pytest then tells the failures so far. Of one that hangs, `-v` has told the name.
+    timeouts = (f"--session-timeout={seconds - _LAST_TEST_S:g}", f"--timeout={_LAST_TEST_S:g}")
+    options = ("-m", "gpu", "-v", *timeouts, "-p", "no:xdist", "-p", "no:cacheprovider")
+    return Step(name, ("-m", "pytest", *options, *folders), seconds)
 
 
 def _measured(

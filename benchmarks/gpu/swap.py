@@ -48,7 +48,8 @@ def main() -> int:
         code = subprocess.run(command, check=False).returncode
     if options.json.exists():
         record = json.loads(options.json.read_text())
-        print(json.dumps({key: record[key] for key in ("deployed", "build_s", "answers", "lost", "wrong", "told")}))
+        told = {key: record[key] for key in ("deployed", "build_s", "answers", "lost", "wrong", "told")}
+        print(json.dumps({**told, "p99_ms": {name: one.get("p99_ms") for name, one in record["phases"].items()}}))
     return code
 
 

@@ -151,6 +151,12 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
         thread.join()
 
 
+def ratios_of(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """Returns the median of each ratio over the rounds that have it."""
+    names = dict.fromkeys(key for turn in rounds for key in turn if key.startswith("ratio_"))
+    return {name: statistics.median(turn[name] for turn in rounds if name in turn) for name in names}
+
+
 def _spilled() -> float:
     """Returns how much Ray's object store has spilled to disk, in MB."""
     import ray
@@ -179,30 +185,32 @@ def main() -> None:
     settings = DetectorSettings(
         **{key: yaml.safe_load(value) for key, _, value in (s.partition("=") for s in given.settings)}
     )
-    rounds: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
-        make_folder(folder, given.pictures, given.size, given.size)
-        for number in range(given.rounds):
-            turn: dict[str, Any] = {"pipeline_rate": pipeline_rate(settings, folder, given.seconds)}
-            for workers in map(int, given.workers.split(",")):
-                run = RunSettings(workers=workers, part_pictures=given.part_pictures)
-                turn[f"workers_{workers}"] = job_rates(settings, folder, run)
-                turn[f"ratio_{workers}"] = turn[f"workers_{workers}"]["rate"] / turn["pipeline_rate"]
-            rounds.append(turn)
-            print(f"round {number + 1}: {json.dumps(turn)}", flush=True)
-    ratios = {key: statistics.median(turn[key] for turn in rounds) for key in rounds[0] if key.startswith("ratio_")}
-    record = {
+    record: dict[str, Any] = {
         "machine": machine(),
         "settings": settings.model_dump(mode="json", exclude_defaults=True),
         "pictures": given.pictures,
         "size": given.size,
         "part_pictures": given.part_pictures,
-        "rounds": rounds,
-        **ratios,
+        "rounds": [],
     }
-    given.json.write_text(json.dumps(record, indent=2) + "\n")
-    print(json.dumps(ratios))
+
+    def keep(turn: dict[str, Any], **found: Any) -> None:
+        turn |= found
+        given.json.write_text(json.dumps(record | ratios_of(record["rounds"]), indent=2) + "\n")
+        print(f"round {len(record['rounds'])}: {json.dumps(found)}", flush=True)
+
+    with tempfile.TemporaryDirectory(dir=given.folder) as name:
+        folder = Path(name)
+        make_folder(folder, given.pictures, given.size, given.size)
+        for _ in range(given.rounds):
+            turn: dict[str, Any] = {}
+            record["rounds"].append(turn)
+            keep(turn, pipeline_rate=pipeline_rate(settings, folder, given.seconds))
+            for workers in map(int, given.workers.split(",")):
+                job = job_rates(settings, folder, RunSettings(workers=workers, part_pictures=given.part_pictures))
+                ratio = job["rate"] / turn["pipeline_rate"]
+                keep(turn, **{f"workers_{workers}": job, f"ratio_{workers}": ratio})
+    print(json.dumps(ratios_of(record["rounds"])))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,9 @@ def test_scenes_in_shares_are_what_detect_scene_finds_on_this_gpu(tiny: Path, tm
     folder.mkdir()
     for index in range(3):
         write_tiff(folder / f"{index}.tif", noise(height=3000 + index, width=4000), compress="deflate")
-    settings = on_gpu(tiny, tmp_path).model_copy(update={"max_picture_pixels": 10_000, "tiles": Tiles(size=256)})
-    entries = find_entries([str(folder)], Search(limits=PictureLimits(1 << 20, 10_000)))
+    # Smaller than the scenes, larger than their windows.
+    settings = on_gpu(tiny, tmp_path).model_copy(update={"max_picture_pixels": 100_000, "tiles": Tiles(size=256)})
+    entries = find_entries([str(folder)], Search(limits=PictureLimits(1 << 20, settings.max_picture_pixels)))
     out = tmp_path / "out"
     with (
         planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(), entries) as job,

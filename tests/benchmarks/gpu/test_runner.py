@@ -131,6 +131,25 @@ def test_what_was_made_before_is_not_made_again_and_half_a_file_is_removed(tmp_p
     assert not half.exists()
 
 
+def test_what_was_made_before_needs_no_time(tmp_path: Path) -> None:
+    made = tmp_path / "model.onnx"
+    made.write_text("made")
+    steps = [
+        step("model", seconds=9000, makes=made),
+        step("plan", "raise SystemExit(1)", seconds=9000, needs=("model",), is_kept=True),
+        step("measured", "", needs=("plan",)),
+    ]
+    Runner(steps, [LANE], tmp_path, 200, tell=lambda line: None, succeeded={steps[1].command}).run()
+    outcomes = json.loads((tmp_path / "steps.json").read_text())["steps"]
+    assert [(one["name"], one["exit_code"]) for one in outcomes] == [("model", 0), ("plan", 0), ("measured", 0)]
+
+
+def test_a_measurement_runs_again(tmp_path: Path) -> None:
+    again = step("measured", "raise SystemExit(1)")
+    [outcome] = Runner([again], [LANE], tmp_path, 200, tell=lambda line: None, succeeded={again.command}).run()
+    assert outcome.failed
+
+
 def test_the_record_of_a_run_has_every_outcome(tmp_path: Path) -> None:
     path = tmp_path / "steps-now.json"
     steps = [step("a"), step("b", gpus=9)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 import shlex
 import subprocess
 import sys
@@ -87,12 +89,19 @@ def test_azaion_build_and_pytest_take_their_arguments(files: Files) -> None:
     for step in tests:
         folders = [word for word in step.command if word.startswith("tests/")]
         assert folders
-        assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
+        assert [folder for folder in folders if not (ROOT / folder).exists()] == []
         options = [word for word in step.command if word not in folders]
         without_tests = [sys.executable, *options, "tests/benchmarks/gpu/made.py"]
         done = subprocess.run(without_tests, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 5, done.stdout + done.stderr
     assert len(tests) == 2
+
+
+def test_every_file_with_tests_for_a_gpu_is_run(files: Files) -> None:
+    run = [ROOT / word for step in gpu_steps(files, 2) for word in step.command if word.startswith("tests/")]
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if re.search(r"mark\.gpu|import .*\bCuda\b", path.read_text()):
+            assert any(path.is_relative_to(folder) for folder in run), path
 
 
 def test_measurements_load_the_plans_that_were_built(files: Files) -> None:
@@ -160,6 +169,16 @@ def test_models_of_other_content_have_other_names(tmp_path: Path) -> None:
     model.write_bytes(b"two")
     assert Files(tmp_path, model).lively != one
     assert one.name.startswith("yolo-")
+
+
+def test_what_earlier_runs_built_is_read_from_their_records(files: Files) -> None:
+    files.out.mkdir()
+    built, failed = ({"command": ["-m", name], "exit_code": code} for name, code in (("built", 0), ("failed", 1)))
+    (files.out / "steps-1.json").write_text(json.dumps({"steps": [built, failed]}))
+    (files.out / "steps-2.json").write_text('{"steps": [{"comm')
+    assert files.succeeded() == {("-m", "built")}
+    plans = {step.name for step in gpu_steps(files, 2) if step.is_kept}
+    assert plans == {"plan_chaos", "plan_demo", "plan_rates", "plan_raw"}
 
 
 def test_a_chosen_step_brings_what_it_needs(files: Files) -> None:
