@@ -117,14 +117,21 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
     if engine == "tensorrt" and not gpus:
         raise ConfigurationError("engine: tensorrt cannot be used here: this Ray has no GPU")
     cores = min(int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0)) if nodes else 1
+    # What others hold is not waited for.
+    free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
     if gpus:
         each = max(1, int(max(node.get("GPU", 0) for node in nodes)))
         threads = max(2, cores // each)
-        return Workers(min(wanted or gpus, gpus), 1, 1, threads, len(nodes))
+        return Workers(min(wanted or gpus, gpus), min(1, _share(free / each, WRITES_OF_GPU)), 1, threads, len(nodes))
     most = wanted or len(nodes)
-    each_machine = -(-most // len(nodes))
-    # What others hold is not waited for. Room stays for all tasks, by Ray's counts: Ray Data reserves it from the first
-    # stage to the last, and where none is left for writing, no part is written until all is read.
-    free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
-    each = max(0.01, floor(256 * (free / each_machine - (READS + WRITES) * TASK_CPUS)) / 256)
-    return Workers(most, each, 0, max(1, cores // each_machine), len(nodes))
+    each = -(-most // len(nodes))
+    return Workers(most, _share(free / each, WRITES), 0, max(1, cores // each), len(nodes))
+
+
+def _share(cores: float, writes: int) -> float:
+    """Returns the cores that Ray counts for a worker, of those that it has with its tasks.
+
+    Room stays for all tasks, by Ray's counts: Ray Data reserves it from the first stage to the last, and where none is
+    left for writing, no part is written until all is read; where none is left for reading, nothing ever begins.
+    """
+    return max(0.01, floor(256 * (cores - (READS + writes) * TASK_CPUS)) / 256)

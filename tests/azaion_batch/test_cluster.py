@@ -22,6 +22,8 @@ from azaion_engine.settings import EngineChoice
         ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], "auto", None, Workers(4, 1, 1, 8, 2)),
         ([{"CPU": 16, "GPU": 2}], "auto", 1, Workers(1, 1, 1, 8, 1)),
         ([{"CPU": 16, "GPU": 2}], "auto", 9, Workers(2, 1, 1, 8, 1)),
+        ([{"CPU": 1, "GPU": 1}], "auto", None, Workers(1, 0.375, 1, 2, 1)),
+        ([{"CPU": 2, "GPU": 2}], "auto", None, Workers(2, 0.375, 1, 2, 1)),
         ([{"CPU": 16, "GPU": 2}], "onnx", None, Workers(1, 15.8125, 0, 16, 1)),
         ([{"CPU": 2}], "auto", None, Workers(1, 1.8125, 0, 2, 1)),
         ([{"CPU": 8}, {"CPU": 4}], "auto", 4, Workers(4, 1.8125, 0, 2, 2)),
