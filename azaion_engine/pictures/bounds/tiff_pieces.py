@@ -15,10 +15,7 @@ from azaion_engine.errors import UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 
-NEW_JPEG = 7
-_UNCOMPRESSED, _OLD_JPEG = 1, 6
-_SEPARATE = 2
-"""Planes in pieces of their own."""
+_UNCOMPRESSED = 1
 _END = b"\xff\xd9"
 _PADDING = 256
 """Bytes in which a JPEG's end marker is looked for: writers pad pieces to even or aligned sizes."""
@@ -59,7 +56,7 @@ def check_filled(data: bytes, layout: TiffLayout) -> None:
         UndecodablePictureError: The others.
     """
     compression = layout.one(tags.COMPRESSION, _UNCOMPRESSED)
-    if compression == _OLD_JPEG:  # its strips are not where its data are
+    if compression == tags.OLD_JPEG:  # its strips are not where its data are
         return
     found = list(pieces(layout))
     absent = sum(not piece.offset for piece in found)
@@ -72,7 +69,7 @@ def check_filled(data: bytes, layout: TiffLayout) -> None:
         _check_uncompressed(found, len(data), layout)
     elif any(piece.offset + piece.length > len(data) for piece in found):
         raise tags.damaged("its strips or tiles are cut off")
-    if compression == NEW_JPEG:
+    if compression == tags.JPEG:
         for piece in found:
             _check_jpeg(memoryview(data)[piece.offset : piece.offset + piece.length], piece.rows, piece.columns)
 
@@ -84,7 +81,7 @@ def check_number(layout: TiffLayout) -> None:
         UndecodablePictureError: As said.
     """
     values, one = layout.values, layout.one
-    planes = layout.samples if one(tags.PLANES, 1) == _SEPARATE else 1
+    planes = layout.samples if one(tags.PLANES, 1) == tags.SEPARATE else 1
     if tags.TILE_OFFSETS in values:
         across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
         needed = -(-layout.width // across) * -(-layout.height // down) if across and down else 0
@@ -108,7 +105,7 @@ def pieces(layout: TiffLayout) -> Iterator[Piece]:
     columns = layout.one(tags.TILE_WIDTH, 0) if tiled else layout.width
     down = max(1, -(-layout.height // rows)) if rows else 1
     across = max(1, -(-layout.width // columns)) if columns else 1
-    planes = layout.samples if layout.one(tags.PLANES, 1) == _SEPARATE else 1
+    planes = layout.samples if layout.one(tags.PLANES, 1) == tags.SEPARATE else 1
     for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
         plane, at = divmod(number, down * across)
         if plane >= planes:
@@ -143,7 +140,7 @@ def _frame_size(piece: memoryview) -> tuple[int, int] | None:
 
 def _check_uncompressed(found: list[Piece], size: int, layout: TiffLayout) -> None:
     bits = sum(layout.bits) if len(layout.bits) == layout.samples else layout.samples * layout.bits[0]
-    if layout.one(tags.PLANES, 1) == _SEPARATE:
+    if layout.one(tags.PLANES, 1) == tags.SEPARATE:
         bits = max(layout.bits)
     if layout.photometric == tags.YCBCR:  # its colours may be stored for fewer pixels
         return
