@@ -29,6 +29,7 @@ from azaion_engine.pictures.readers.jpeg.huffman import read_huffman_scan
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
+from azaion_engine.pictures.readers.tiff.checksums import check_picture
 from azaion_engine.pictures.readers.tiff.jpeg_scans import check_scans
 
 _JPEG_END_MARKER = b"\xff\xd9"
@@ -192,6 +193,8 @@ class EncodedPicture:
                 elif opened.layout is not None:
                     check_scans(opened.pillow, opened.data, opened.layout)
                 picture = to_rgb(opened.pillow, opened.data)
+                if opened.layout is not None:
+                    check_picture(opened.pillow, picture, opened.data, opened.layout)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)
         except AzaionError:

@@ -47,6 +47,11 @@ class Piece(NamedTuple):
     rows: int
     columns: int
 
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture in it."""
+        return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
+
 
 def check_filled(data: bytes, layout: TiffLayout) -> None:
     """Refuses pieces that were never written, reach beyond the end or into the next, or are cut or too small JPEGs.
