@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, UndecodablePictureError
 from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
 from azaion_engine.pictures.bounds.jpeg_entropy import has_blank
 from azaion_engine.pictures.bounds.jpeg_segments import find_scans
@@ -31,6 +31,7 @@ from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_su
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
 from azaion_engine.pictures.readers.tiff.checksums import check_picture
 from azaion_engine.pictures.readers.tiff.jpeg_scans import check_scans
+from azaion_engine.pictures.readers.webp_frame import is_whole
 
 _JPEG_END_MARKER = b"\xff\xd9"
 
@@ -187,6 +188,8 @@ class EncodedPicture:
             elif header.format == "JPEG":
                 picture = self._decode_jpeg(opened)
             else:
+                if header.format == "WebP" and not is_whole(opened.data):
+                    raise UndecodablePictureError("the WebP is damaged or truncated: a part of its data is overwritten")
                 opened.pillow.load()
                 if header.format == "PNG":
                     check_rows(opened.pillow, opened.data)
