@@ -147,11 +147,11 @@ def _check_uncompressed(found: list[Piece], size: int, layout: TiffLayout) -> No
     bits = sum(layout.bits) if len(layout.bits) == layout.samples else layout.samples * layout.bits[0]
     if layout.one(tags.PLANES, 1) == tags.SEPARATE:
         bits = max(layout.bits)
-    if layout.photometric == tags.YCBCR:  # its colours may be stored for fewer pixels
-        return
     end = Piece(size, 0, 0, 0, 0, 0, 0)
     for piece, following in itertools.pairwise([*sorted(found), end]):
         needed = piece.rows * ((piece.columns * bits + 7) // 8)
+        if layout.photometric == tags.YCBCR:  # its colours may be stored for fewer pixels
+            needed = piece.length
         if piece.offset + needed > size:
             raise tags.damaged("its strips or tiles are cut off")
         if 0 < piece.length < needed and piece.offset < following.offset < piece.offset + needed:
