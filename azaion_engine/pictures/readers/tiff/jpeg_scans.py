@@ -5,6 +5,7 @@ libtiff fills in what is missing, and only warns, which Pillow does not pass on.
 
 from __future__ import annotations
 
+import zlib
 from itertools import islice
 
 from PIL import Image
@@ -48,13 +49,14 @@ def check_scans(image: Image.Image, data: bytes, layout: TiffLayout) -> None:
     if not isinstance(tables, bytes) or not tables.startswith(_START):
         tables = _START
     separate = layout.one(tags.PLANES, 1) == tags.SEPARATE
-    suspects: dict[bytes, None] = {}  # where there is nothing to be seen, many pieces are the same
+    suspects: dict[int, memoryview] = {}  # where there is nothing to be seen, many pieces are the same
     for piece in pieces(layout):
         end = piece.offset + piece.length
         if has_blank(data, piece.offset, end) or _is_filled(image, piece, separate):
-            suspects[data[piece.offset : end]] = None
-    for jpeg in islice(suspects, _MOST_SUSPECTS):
-        if not _is_whole(tables.removesuffix(END_MARKER) + jpeg.removeprefix(_START)):
+            jpeg = memoryview(data)[piece.offset : end]
+            suspects[zlib.crc32(jpeg)] = jpeg
+    for jpeg in islice(suspects.values(), _MOST_SUSPECTS):
+        if not _is_whole(b"".join([tables.removesuffix(END_MARKER), jpeg[len(_START) :]])):
             raise tags.damaged("data are missing for a part of the pixels of a JPEG in it")
 
 
@@ -66,8 +68,8 @@ def _is_filled(image: Image.Image, piece: Piece, separate: bool) -> bool:
     return _FILLED.issuperset(levels[piece.plane : piece.plane + 1] if separate else levels)
 
 
-def _is_whole(jpeg: bytes) -> bool:
-    data, _, first = needed_segments(jpeg)
+def _is_whole(data: bytes) -> bool:
+    data, _, first = needed_segments(data)
     scans = find_scans(data, first)
     whole = bool(scans) and is_not_cut(data, scans[-1][1], _NOT_KNOWN)
     return whole and all(is_read_to_its_end(data, *scan) for scan in scans if has_blank(data, *scan))
