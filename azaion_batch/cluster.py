@@ -17,9 +17,9 @@ from azaion_engine.settings import EngineChoice
 _OWN_RAY = {
     # Ray's name for a node that is no part of a cluster of several: its address is 127.0.0.1, and its ports are there.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Else it prints what Ray Data then takes care of, such as a worker that died.
+    # Without it Ray prints errors that Ray Data handles, such as a worker that died.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
-    # Else it ends processes that are idle for a second, beyond one a core, and reading and writing wait for new ones.
+    # Without it Ray ends idle processes beyond one a core after a second, and reading and writing wait for new ones.
     "RAY_num_workers_soft_limit": str(max(16, os.cpu_count() or 1)),
 }
 """Environment of a Ray of a job's own; Ray reads it when it is imported."""

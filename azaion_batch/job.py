@@ -25,8 +25,8 @@ from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.model.file import ModelFile
 
 _PASSES = ((CALLS, 2), (1, 1))
-"""Chunks at once in a worker, and times that a chunk is tried again after its worker died. A chunk that kills workers
-takes those beside it along: what the first pass leaves out, the second does one by one."""
+"""Of each pass: chunks at once in a worker, and retries of a chunk whose worker died. A chunk that kills its worker
+fails those beside it, too: the second pass does what the first left out, one by one."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _left(out: Place, chunks: list[Chunk], run: RunSettings) -> list[Chunk]:
         again = [chunk for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)]
         done -= {chunk.id for chunk in again}
         read -= {name for chunk in again for name in chunk.windows}  # all: the scene may be another file by now
-    # The windows of a scene that is whole are needed no more.
+    # The windows of a merged scene are not needed any more.
     needed = {name for chunk in chunks if chunk.id not in done for name in chunk.windows} - read
     done |= {chunk.id for chunk in chunks if chunk.kind == "windows" and chunk.id not in needed}
     return [chunk for chunk in chunks if chunk.id not in done]

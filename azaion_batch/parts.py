@@ -13,7 +13,7 @@ from azaion_batch.storage import Place
 
 _SUFFIX = ".parquet"
 _TOLD = 8
-"""Failures of a part that are told by name while the job runs; its rows have all of them."""
+"""Maximum failures of a part that are reported while the job runs; its rows have all of them."""
 
 
 class Part(NamedTuple):
@@ -89,13 +89,13 @@ def place_of(out: Place, name: str, folder: str = PARTS) -> Place:
 
 def written(out: Place, folder: str = PARTS) -> set[str]:
     """Returns the names of the parts that are there; raises OSError."""
-    # An empty one is what some disks leave of a file after a power cut.
+    # Some disks leave an empty file after a power cut.
     names = (file.path.rpartition("/")[2] for file in (out / folder).files(recursive=False) if file.size)
     return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
 
 def remove_leftovers(out: Place) -> None:
-    """Removes what writers that were killed left on a disk under temporary names; a bucket shows nothing of them."""
+    """Removes the temporary files of writers that were killed; a bucket has none."""
     if out.is_local:
         for folder in (PARTS, WINDOWS):
             for path in Path(out.path, folder).glob(".azaion-*.part"):

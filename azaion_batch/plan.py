@@ -21,7 +21,7 @@ PLANS = "plan"
 PARTS = "parts"
 """Folder of the parts."""
 WINDOWS = "windows"
-"""Folder of the parts whose rows are windows of scenes, which `PARTS` has, or will have, whole."""
+"""Folder of the parts with the rows of scenes' windows; the merged scenes go to `PARTS`."""
 
 _NAME = re.compile("[0-9a-f]{32}")
 _ALONE = ("video",)
@@ -82,7 +82,7 @@ def planned(out: Place, key: str) -> list[Chunk]:
                 chunks += [Chunk.from_line(line) for line in place.read().decode().splitlines()]
             except (ValueError, KeyError, TypeError) as error:
                 raise ConfigurationError(f"{place.address} is damaged: {error}; remove it and run again") from error
-    # Once a scene was detected by one worker: it is planned anew, under the same name.
+    # Plans of older releases have whole scenes, for one worker each: they are planned anew, under the same names.
     return [chunk for chunk in chunks if str(chunk.kind) != "scene"]
 
 
@@ -113,7 +113,7 @@ def extend(
     made += _cut_scenes(key, scenes, run, shares)
     if made:
         text = "".join(f"{chunk.to_line()}\n" for chunk in made)
-        # The number keeps the order of the runs; the hash, two runs at once in a bucket apart.
+        # The number orders the runs; the hash tells two runs apart that write to a bucket at once.
         number = sum(1 for _ in (out / PLANS).files(recursive=False))
         (out / PLANS / f"{key}-{number:06d}-{key_of(text)[:8]}.jsonl").write(text.encode())
     return made

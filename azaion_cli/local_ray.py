@@ -18,7 +18,7 @@ from deployments.cluster.grpc_host import is_loopback
 _PROC = Path("/proc")
 _FLAG = b"--gcs-address="
 _INHERITED = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")
-"""Variables of Ray's processes without which nobody connects to them."""
+"""Variables of Ray's processes that a client needs to connect to them."""
 
 
 class LocalRay(NamedTuple):
@@ -53,7 +53,7 @@ def ray_to_join(environment: Mapping[str, str], proc: Path = _PROC) -> LocalRay:
 
 
 def _with_loopback(ray: LocalRay) -> LocalRay:
-    """Adds what keeps Ray from taking 127.0.0.1 for this machine's own address, on which such a Ray does not listen."""
+    """Adds the variables with which Ray keeps to 127.0.0.1: such a Ray does not listen on the machine's own address."""
     if not is_loopback(ray.address.rpartition(":")[0]):
         return ray
     return ray._replace(environment={**RAY_ON_LOOPBACK, **ray.environment})

@@ -17,6 +17,8 @@ EITHER_MODE = {
     # A proxy, or a HAProxy, that failed three checks is replaced: after seconds, not half a minute.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+    # One that starts has a minute, in three checks, not 15 s: on a busy machine with a cold disk it takes 20 s.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # `serve shutdown` ends the proxies after the last replica, not with it.
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "deployments.cluster.ending:let_proxies_end_last",
 }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.engines.base import InferenceEngine
+from azaion_engine.heads.proof import Proof
 from azaion_engine.model.file import SAMPLES, sample_picture
 from azaion_engine.pictures.prepared import Selection
 
@@ -22,6 +23,16 @@ def rows_of_samples(engine: InferenceEngine, confidence: float) -> list[NDArray[
     """Runs the samples one by one and returns the rows of each, at or above a confidence where the head selects."""
     wanted = [Selection(confidence)]
     return [engine.run_arrays(_input_of(engine, name)[None], wanted)[0] for name in SAMPLES]
+
+
+def check_on_sample(engine: InferenceEngine, confidence: float) -> None:
+    """Answers the first sample as a user's picture would be: metadata may promise what the network does not give.
+
+    Raises:
+        AzaionError: The runtime failed, or the answer is no list of boxes.
+    """
+    rows = engine.run_arrays(_input_of(engine, SAMPLES[0])[None], [Selection(confidence)])
+    Proof().check(rows, engine.choice.head.oriented)
 
 
 def _input_of(engine: InferenceEngine, name: str) -> NDArray[Any]:

@@ -19,7 +19,8 @@ from deployments.catalog_deployment import CatalogDeployment
 from deployments.cluster.grpc_host import is_loopback
 from deployments.cluster.token import check_token
 from deployments.deployment import Catalogued, DetectorDeployment, OpenDetector
-from deployments.multiplexed_deployment import MultiplexedDeployment, RareModels
+from deployments.multiplexed_deployment import MultiplexedDeployment
+from deployments.multiplexing.rare_models import RareModels
 from deployments.placement import WHOLE_MACHINE, Share, replicas_for_each_gpu, share_of_a_gpu, share_of_each
 from deployments.settings import ApplicationSettings, ServiceSettings
 from deployments.versions.checking import check_model

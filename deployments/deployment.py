@@ -27,7 +27,7 @@ from deployments.front import Front
 from deployments.frontends.asgi import create_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
-from deployments.frontends.open_inference.repository import ModelRepository
+from deployments.frontends.open_inference.repository import ModelRepository, Repositories
 from deployments.placement import replicas_here
 from deployments.service import DetectorService
 from deployments.settings import ServiceSettings
@@ -93,7 +93,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         service = self._open(settings, guard=guard)
         self._versions = Versions(version, service, self, 2 * settings.timeout_s + 5)
         self.reception = service.reception
-        self._repositories: dict[DetectorService, ModelRepository] = {}
+        self._repositories = Repositories(lambda: self._versions.services)
         freeze_garbage()
         logger.info(
             "ready in %.1f s: %s on %s, input %s, batches of %d",
@@ -120,12 +120,7 @@ class DetectorDeployment(OpenInferenceGrpc):
 
     def repository_of(self, service: DetectorService) -> ModelRepository:
         """Returns the models of the Open Inference Protocol of a version."""
-        found = self._repositories.get(service)
-        if found is None:
-            still = self._versions.services
-            self._repositories = {known: each for known, each in self._repositories.items() if known in still}
-            found = self._repositories[service] = ModelRepository(service)
-        return found
+        return self._repositories.of(service)
 
     async def follow(self, wanted: Wanted, trial: Trial | None = None) -> tuple[str, dict[str, Report]]:
         """Serves what is wanted, as `Versions.follow`; returns the version that serves too."""

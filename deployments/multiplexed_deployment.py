@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray import serve
 from starlette.requests import Request
@@ -29,45 +29,26 @@ from deployments.frontends.asgi import create_multiplexed_api
 from deployments.frontends.forwarded import HttpAnswer, HttpCall, answer_call
 from deployments.frontends.key_check import refusal
 from deployments.frontends.loading import load_timing
-from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing, named_model
-from deployments.frontends.open_inference.repository import ModelRepository, SharedRepository
+from deployments.frontends.open_inference.grpc_messages import named_model
+from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing
+from deployments.frontends.open_inference.repository import ModelRepository, Repositories, SharedRepository
 from deployments.frontends.safe_headers import SAFE_HEADERS
 from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking, is_for
 from deployments.multiplexing.cache_metrics import CacheMetrics
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.multiplexing.memory_bound import GpuMemory
 from deployments.multiplexing.model_cache import ModelCache
+from deployments.multiplexing.rare_models import RareModels
 from deployments.placement import replicas_here
 from deployments.reception import Reception
 from deployments.service import DetectorService
-from deployments.settings import RarelyUsedSettings, ServiceSettings, model_of_protocol
+from deployments.settings import ServiceSettings, model_of_protocol
 from deployments.versions.version import Report, Trial, Version, Wanted
+from deployments.versions.version_checks import VersionChecks
 from deployments.watching.log import show_library_log
 from deployments.watching.metrics import watched_gpu
 
 logger = logging.getLogger("ray.serve")
-
-CheckModel = Callable[[ServiceSettings], None]
-
-
-class RareModels(NamedTuple):
-    """The models that are rarely used.
-
-    Attributes:
-        models: Name → settings.
-        replicas: Settings of the replicas that they share.
-        rarely_used: How many of them are loaded at a time.
-        sharing: Number of models in memory at a time, of these and of all others, which share it.
-        all_replicas: Number of replicas of all models of the service, at most; they keep the limits of keys together.
-        check: Opens a new version in a process of its own, and raises an AzaionError if it is refused; None in tests.
-    """
-
-    models: Mapping[str, ServiceSettings]
-    replicas: ServiceSettings
-    rarely_used: RarelyUsedSettings
-    sharing: int
-    all_replicas: int
-    check: CheckModel | None
 
 
 @serve.deployment
@@ -112,9 +93,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             GpuMemory(gpu, rare.rarely_used.gpu_memory) if gpu is not None else None,
             self._metrics.event,
         )
-        self._repositories: dict[DetectorService, ModelRepository] = {}
+        self._repositories = Repositories(lambda: self._cache.services)
         self._wanted: dict[str, str] = {}
-        self._checks: dict[tuple[str, str], Report] = {}
+        self._checks = VersionChecks(self._check)
         self._tasks: set[asyncio.Task[None]] = set()
         self._app = create_multiplexed_api()
         self._assign = serve.multiplexed(max_num_models_per_replica=rare.rarely_used.loaded)(_assigned())
@@ -144,12 +125,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
 
     def repository_of(self, service: DetectorService) -> ModelRepository:
         """Returns the models of the Open Inference Protocol of a service."""
-        known = self._repositories.get(service)
-        if known is None:
-            held = self._cache.services
-            self._repositories = {each: found for each, found in self._repositories.items() if each in held}
-            known = self._repositories[service] = ModelRepository(service)
-        return known
+        return self._repositories.of(service)
 
     @asynccontextmanager
     async def hold(self) -> AsyncIterator[float]:
@@ -175,7 +151,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             return await answer_call(self._app, call)
 
     async def __call__(self, request: Request) -> Response:
-        """Answers HTTP on the application's own route, without which Serve would not pass gRPC on: there is nothing."""
+        """Refuses HTTP on the application's own route, which it has because Serve passes gRPC to routes only."""
         path = request.url.path.removeprefix(request.scope.get("root_path", ""))
         error = UnknownModelError("no model has this route: GET /models has the path of each")
         answer = refusal(error, path)
@@ -206,7 +182,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
                 yield
                 return
             self._check_named(named, known)
-            self.hold_message(data)  # it waits for its model, whose bound is not known before
+            self.hold_message(data)  # while it waits: the bounds of its model are not known before
             async with self.hold() as waited_s:
                 add_trailing(grpc_context, load_timing(waited_s) if waited_s else {})
                 yield
@@ -230,9 +206,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         await self.keep({model: serving})
         reports = {serving: Report(state="open")}
         if wanted.candidate is not None:
-            reports[wanted.candidate.id] = self._checked(model, wanted.candidate)
+            reports[wanted.candidate.id] = self._checks.report(model, wanted.candidate)
         else:
-            self._checks = {key: each for key, each in self._checks.items() if key[0] != model}
+            self._checks.forget(model)
         return serving, reports
 
     async def keep(self, serving: Mapping[str, str]) -> None:
@@ -241,7 +217,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         for model, version in serving.items():
             stale = loaded.get(model) not in (None, version)
             if stale or self._wanted.get(model, version) != version:  # what could not be loaded is tried anew, too
-                self._begin(self._cache.drop(model, keep=version))
+                task = asyncio.get_running_loop().create_task(self._cache.drop(model, keep=version))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             self._wanted[model] = version
 
     async def check_health(self) -> None:
@@ -267,26 +245,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
                 "expected the same"
             )
 
-    def _checked(self, model: str, version: Version) -> Report:
-        key = (model, version.id)
-        if key not in self._checks:
-            self._checks[key] = Report(state="opening")
-            self._begin(self._check(model, version))
-        return self._checks[key]
-
-    async def _check(self, model: str, version: Version) -> None:
-        report = Report(state="open")
+    def _check(self, model: str, version: Version) -> None:
         if self._rare.check is not None:
-            try:
-                await asyncio.to_thread(self._rare.check, self._settings(model, version))
-            except Exception as error:
-                report = Report(state="failed", message=str(error)[:500] or type(error).__name__)
-        self._checks[model, version.id] = report
-
-    def _begin(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._rare.check(self._settings(model, version))
 
     def _settings(self, model: str, version: Version) -> ServiceSettings:
         settings = version.applied_to(self._rare.models[model])
@@ -309,7 +270,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
 
 def _assigned() -> Callable[[str], Any]:
     async def assigned(model: str) -> str:
-        """Is all that Serve keeps of a model: that this replica has had it."""
+        """Returns the name: Serve keeps it, and prefers a replica that has had the model."""
         return model
 
     return assigned

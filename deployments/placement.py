@@ -61,7 +61,7 @@ class Share(NamedTuple):
 
 
 WHOLE_MACHINE = Share(1, 1.0, 1)
-"""Of the only model."""
+"""Share of a model that is served alone."""
 
 
 def share_of_each(models: Sequence[ServiceSettings], resources: Mapping[str, float]) -> Share:

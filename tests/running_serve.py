@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from ray.serve import Application
 from ray.serve._private import client as serve_client
 from ray.serve.handle import DeploymentHandle
 
+from azaion_cli.throughput import EITHER_MODE
 from deployments.answer import Answer
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
@@ -26,6 +28,8 @@ POLL_S = 0.1
 second on average."""
 DRAIN_POLL_S = 0.1
 """Seconds between two looks of a replica that ends at what it still answers; Serve's own are two."""
+READY_TIMEOUT = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
+"""Serve's own 15 s for a proxy's start are too few for a busy machine that reads Ray from a cold disk."""
 Opener = Callable[[ServiceSettings], Any]
 """Opens the detector of a replica."""
 
@@ -167,6 +171,7 @@ def start_ray(**options: Any) -> None:
     """
     end_ray()
     serve_client.CLIENT_POLLING_INTERVAL_S = POLL_S
+    os.environ.setdefault(READY_TIMEOUT, EITHER_MODE[READY_TIMEOUT])
     options = {"include_dashboard": False, "log_to_driver": False, **options}
     try:
         ray.init(**options)

@@ -45,7 +45,7 @@ class Entry:
 
     @property
     def identity(self) -> str:
-        """What tells it from others: its address as it is, where `source` is a text that every output can hold."""
+        """Its exact address, by which it is known; `source` is the same as a text that every output can hold."""
         return f"{self.place.address}#{self.row}"
 
     def to_json(self) -> list[Any]:

@@ -17,7 +17,7 @@ _SAME: dict[str, tuple[Status, str]] = {
     "TensorRT": ("warning", "install one version, or give the nodes separate cache_dirs: each builds its own engine"),
     "TensorRT-RTX": ("warning", "install one version, or give the nodes separate cache_dirs: each builds its own"),
 }
-"""What is to be the same everywhere, how bad it is otherwise, and the advice."""
+"""Programs whose version must be the same on every node; the status if it is not, and the advice."""
 
 
 @dataclass(frozen=True)

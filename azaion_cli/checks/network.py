@@ -61,9 +61,9 @@ def _token(ours: list[Listener], open_: list[Listener]) -> Check:
         return Check(name, "ok", "no Ray runs here; `azaion serve` starts it with a token")
     without = _without_token(daemons)
     if not without:
-        return Check(name, "ok", "on: only who has it gives Ray commands")
+        return Check(name, "ok", "on: Ray takes no commands without it")
     if any(each in open_ for each in without):
-        return Check(name, "problem", "off: whoever reaches this machine's ports can run code on it", REMEDY)
+        return Check(name, "problem", "off: anyone who reaches this machine's ports can run code on it", REMEDY)
     return Check(name, "warning", "off: every user of this machine can run code in it", REMEDY)
 
 

@@ -124,7 +124,7 @@ def report_of_node(cache_dir: str | None, seconds: float) -> dict[str, Any]:
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     if ran.returncode:
         lines = [line for line in ran.stderr.splitlines() if line.strip()] or ["it wrote nothing"]
-        raise RuntimeError(f"the look at this node ended with {ran.returncode}: {lines[-1].strip()}")
+        raise RuntimeError(f"the check of this node ended with status {ran.returncode}: {lines[-1].strip()}")
     report: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])  # libraries may have written lines before it
     return report
 

@@ -81,11 +81,11 @@ class Gpu:
                 # For a MIG slice, NVML reports the usage of the whole GPU around it.
                 used = int(memory.used) if int(memory.total) < _PARENT * self.memory_bytes else None
             except nvml.NVMLError as error:
-                logger.debug("NVML does not tell the memory of %s: %s", self.pci_bus_id, error)
+                logger.debug("NVML does not report the memory of %s: %s", self.pci_bus_id, error)
             try:
                 utilization = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
             except nvml.NVMLError as error:
-                logger.debug("NVML does not tell the utilization of %s: %s", self.pci_bus_id, error)
+                logger.debug("NVML does not report the utilization of %s: %s", self.pci_bus_id, error)
             return GpuUsage(used, utilization)
 
 
@@ -188,11 +188,11 @@ def _ask_nvml(pci_bus_id: str) -> tuple[str | None, int | None]:
         try:
             uuid = str(nvml.nvmlDeviceGetUUID(handle))
         except nvml.NVMLError as error:
-            logger.debug("NVML does not tell the UUID of %s: %s", pci_bus_id, error)
+            logger.debug("NVML does not report the UUID of %s: %s", pci_bus_id, error)
         try:
             memory = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
         except nvml.NVMLError as error:
-            logger.debug("NVML does not tell the memory of %s: %s", pci_bus_id, error)
+            logger.debug("NVML does not report the memory of %s: %s", pci_bus_id, error)
         return uuid, memory
 
 

@@ -1,4 +1,4 @@
-"""Live streams: cameras by address or device number; of each the newest frame, the others are let go."""
+"""Live streams: cameras by address or device number; yields the newest frame of each and drops the others."""
 
 from __future__ import annotations
 

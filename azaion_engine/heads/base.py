@@ -70,7 +70,7 @@ class Signature:
         metadata: The file's `metadata_props`.
         network: (height, width) of the network input, in pixels, as it will run.
         operators: How many nodes the graph has of each operator.
-        classes: Number of class names in the metadata; 0 if there are none.
+        classes: Number of classes by the names in the metadata, the largest id and 1; 0 if there are none.
         suppression: What a plugin did that was taken out of the model.
     """
 
@@ -277,3 +277,18 @@ def are_corners(boxes: NDArray[np.float32], confidences: NDArray[np.float32]) ->
     if likely.size:
         return bool(likely.mean() <= _INVERTED)
     return bool(inverted.size == 0 or inverted.mean() <= 0.5)
+
+
+CROWDED = "of many boxes none reaches beyond the middle of the picture, so they are in cells of a map, not pixels"
+"""Fault of boxes that `are_crowded`, as CenterNet's are before they are multiplied by its stride of 4."""
+
+_MANY = 50
+
+
+def are_crowded(boxes: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Whether there are many boxes, `[n, 4 or more]` of corners, all in the first quarter of the network input.
+
+    Those of nearly no confidence lie all over it, so that this is no chance.
+    """
+    height, width = size
+    return len(boxes) >= _MANY and bool(boxes[:, 2].max() <= width / 2 and boxes[:, 3].max() <= height / 2)

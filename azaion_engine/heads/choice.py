@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from azaion_engine.errors import ConfigurationError, ModelError
 from azaion_engine.heads.base import Head, Outputs, Signature
 from azaion_engine.heads.end_to_end import EndToEnd
+from azaion_engine.heads.proof import Proof
 from azaion_engine.heads.recognition.evidence import Evidence
 from azaion_engine.heads.recognition.reading import Reading
 from azaion_engine.heads.recognition.readings import read_signature
@@ -93,6 +94,7 @@ def choose(signature: Signature, settings: DetectorSettings | None = None, answe
     fitting = [reading for reading, fault in zip(readings, faults, strict=True) if not fault]
     if not fitting and settings.head in (RawYolo.name, ObjectnessYolo.name):
         # The user says what it is; the run was to show only how its boxes are coded.
+        Proof().check(readings[0].head.rows(answer, signature.network, [None]), oriented=False)
         return _choice(readings[0], evidence, settled=True)
     if not fitting:
         first = {fault: r.family for r, fault in zip(reversed(readings), reversed(faults), strict=True)}
@@ -111,6 +113,12 @@ def _choice(reading: Reading, evidence: Evidence, settled: bool) -> Choice:
         raise ConfigurationError(
             "input.fit: stretch is not possible with oriented boxes, which it would make into parallelograms; expected "
             "letterbox or top_left"
+        )
+    batch = evidence.signature.picture.shape[0]
+    if not reading.head.batched and batch > 1:
+        raise ModelError(
+            f"{evidence.outputs_in_words()}: {reading.family}, for one picture; the model's input is fixed to {batch}, "
+            "export it with a batch of 1"
         )
     notes = evidence.notes()
     if reading.assumes and evidence.settings.input is None:

@@ -24,6 +24,9 @@ from azaion_engine.heads.base import (
 )
 from azaion_engine.pictures.prepared import Selection
 
+_QUERIES = 100
+"""Fewest queries of a DETR that has more classes than queries; that of DETR itself."""
+
 Background = Literal["none", "first", "last"]
 
 
@@ -73,8 +76,12 @@ class Detr(Head):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        boxes = outputs[self.boxes]
-        return "" if is_share(boxes) else f"boxes reach from {boxes.min():.3g} to {boxes.max():.3g}, expected 0 to 1"
+        logits, boxes = outputs[self.logits][0], outputs[self.boxes][0]
+        if not is_share(boxes):
+            return f"boxes reach from {boxes.min():.3g} to {boxes.max():.3g}, expected 0 to 1"
+        if logits.size and is_share(logits):
+            return f"{self.logits!r} are within 0 to 1, so they are scores already, not logits (`head: scored_boxes`)"
+        return ""
 
     def _rows(
         self, logits: NDArray[np.float32], boxes: NDArray[np.float32], selection: Selection | None
@@ -121,6 +128,8 @@ class UltralyticsRtDetr(OneOutputHead):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         one = outputs[self.output][0]
+        if len(one) < min(_QUERIES, one.shape[1]):
+            return f"{len(one)} queries are few for {one.shape[1]} columns, which may be candidates"
         shares = one[:, :5] if self.ranked else one
         if not is_share(shares):
             return f"columns reach from {shares.min():.3g} to {shares.max():.3g}, expected 0 to 1"

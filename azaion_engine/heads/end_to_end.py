@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import Keypoints, OneOutputHead, Outputs, are_corners, is_share, scale_of, wanted
+from azaion_engine.heads.base import (
+    CROWDED,
+    Keypoints,
+    OneOutputHead,
+    Outputs,
+    are_corners,
+    are_crowded,
+    is_share,
+    scale_of,
+    wanted,
+)
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
@@ -76,19 +86,21 @@ class EndToEnd(OneOutputHead):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
+        if outputs[self.output].ndim != 3:
+            return "the file does not say that its rows have no batch"
         rows = outputs[self.output][0]
         if self.order in (INDEXED, INDEXED_CLASS) and rows[:, 0].any():
             return "column 0 is not 0, the number of a lone picture"
         rows = rows[:, list(self.order)]
         if not self.relative:
-            fault = contradiction_of(rows)
+            fault = contradiction_of(rows) or (CROWDED if are_crowded(rows[rows[:, 4] > 0], size) else "")
         elif np.abs(rows[:, :4]).max(initial=0) > _PIXELS:
             fault = "coordinates are above 2"
         elif (rows[:, 2:4] < rows[:, :2])[rows[:, 4] > 0].any():  # else they can be centres and sizes
             fault = "in some rows x2 or y2 is below x1 or y1"
         else:
             fault = contradiction_of(rows * np.concatenate([scale_of(size), np.ones(2, np.float32)]))
-        is_usual = (self.flat or self.order == STRAIGHT) and not self.relative
+        is_usual = (self.order == STRAIGHT or (self.flat and not rows.any())) and not self.relative
         if not fault and not is_usual and not ((rows[:, 4] > 0) & (rows[:, 4] < 1)).any():
             return "no confidence lies between 0 and 1"  # an empty answer shows nothing, and 0 and 1 can be classes
         return fault

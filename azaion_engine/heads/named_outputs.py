@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import (
+    CROWDED,
     Head,
     Outputs,
     PluginSuppression,
     are_corners,
+    are_crowded,
     corners,
     is_share,
     is_whole,
@@ -48,7 +50,8 @@ class NamedOutputs(Head):
         classes: Name of the output `[b, n]` or `[b, n, 1]`; -1 marks a row without a box, as mmdeploy fills up.
         count: Name of the output `[b, 1]` or `[b]` that tells how many rows are valid; empty: all are.
         order: Order of a box's coordinates.
-        relative: Whether coordinates are in 0…1 of the network input, not in pixels.
+        relative: Whether coordinates are in 0…1 of the network input, not in pixels; None: those of each picture tell,
+            since a sample without boxes cannot.
         batched: As in `Head`: without, the outputs have no batch dimension.
         selective: As in `Head`: the network gives every candidate and has suppressed none, as Qualcomm AI Hub's YOLO
             (quic/ai-hub-models, `qai_hub_models/models/_shared/yolo`) and older exports of DeepStream-Yolo.
@@ -60,7 +63,7 @@ class NamedOutputs(Head):
     classes: str
     count: str = ""
     order: Order = "xyxy"
-    relative: bool = False
+    relative: bool | None = None
     batched: bool = True
     selective: bool = False
     class_offset: int = 0
@@ -75,10 +78,9 @@ class NamedOutputs(Head):
         self, outputs: Outputs, size: tuple[int, int], selections: Sequence[Selection | None]
     ) -> list[NDArray[np.float32]]:
         """See `Head.rows`."""
-        factors = scale_of(size) if self.relative else np.float32(1)
         pictures = zip(self._parts(outputs), selections, strict=True)
         return [
-            self._rows(boxes * factors, scores, classes + self.class_offset, selection)
+            self._rows(self._in_pixels(boxes, scores, size), scores, classes + self.class_offset, selection)
             for (boxes, scores, classes), selection in pictures
         ]
 
@@ -89,9 +91,18 @@ class NamedOutputs(Head):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
         if not is_whole(classes):
             return "classes are not whole numbers"
-        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+        boxes, scores = boxes[scores > 0], scores[scores > 0]  # without filler, whose corners are 0 or -1
+        if self.relative is not None and boxes.size and self.relative != _are_relative(boxes):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
-        return "" if are_corners(boxes, scores) else CENTRED
+        if not are_corners(boxes, scores):
+            return CENTRED
+        return CROWDED if are_crowded(self._in_pixels(boxes, scores, size), size) else ""
+
+    def _in_pixels(
+        self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        relative = _are_relative(boxes[scores > 0]) if self.relative is None else self.relative
+        return boxes * scale_of(size) if relative else boxes
 
     def _rows(
         self,
@@ -123,9 +134,15 @@ class NamedOutputs(Head):
             boxes = boxes[..., [1, 0, 3, 2]]
         parts = list(zip(boxes, scores, classes, strict=True))
         if self.count:
-            counts = outputs[self.count].reshape(len(boxes)).astype(np.intp)
+            counts = outputs[self.count].reshape(-1).astype(np.intp)
+            if len(counts) != len(boxes):
+                raise ModelError(f"output {self.count!r} has {len(counts)} numbers for {len(boxes)} pictures")
             parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
         return [(b[c != -1], s[c != -1], c[c != -1]) for b, s, c in parts]
+
+
+def _are_relative(boxes: NDArray[np.float32]) -> bool:
+    return bool(np.abs(boxes).max(initial=0) <= _PIXELS)
 
 
 @dataclass(frozen=True)

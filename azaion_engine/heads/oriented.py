@@ -113,7 +113,11 @@ class OrientedRows(OneOutputHead):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        return contradiction_of_oriented(outputs[self.output][0])
+        rows = outputs[self.output][0]
+        likely = rows[rows[:, 4] >= _CONFIDENT]
+        if len(likely) and (likely[:, 2:4] >= likely[:, :2]).all():
+            return "columns 2 and 3 are never below 0 and 1, so they may be corners"
+        return contradiction_of_oriented(rows)
 
 
 def contradiction_of_oriented(rows: NDArray[np.float32]) -> str:

@@ -31,7 +31,11 @@ _CORNERS = 0.9
 """Share of candidates that end after they begin, if they are corners: of centres and sizes it is well below half."""
 
 _COMMON = 0.25
-"""Score of a class that half of the candidates never reach: there are thousands, and few objects."""
+"""Best score that half of the candidates never reach: there are thousands, and few objects."""
+
+_RARE = 1e-4
+"""Best class score that half of the candidates of a head with objectness exceed: its classes are trained on objects
+only, so that one is always likelier than that. Where objectness is in the scores already, the background has 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class RawYolo(OneOutputHead):
         """See `Head.contradicts`."""
         columns = self._columns(outputs[self.output][0])
         scores = columns[4 : 4 + self.classes]
-        if (np.median(scores, axis=1) > _COMMON).any():
-            return "a score is high for most candidates, so it is an angle (`task: obb`) or a keypoint"
+        if scores.size and np.median(scores.max(axis=0)) > _COMMON:
+            return "most candidates have a high score: an angle (`task: obb`), a keypoint, a class beside an objectness"
         if self.keypoints is not None and self.keypoints.values == 3 and not is_share(columns[6 + self.classes :: 3]):
             return "a keypoint's visibility is not within 0 to 1"
         return contradiction_of_candidates(columns[:4].T, scores, size, self.coding)
@@ -169,6 +173,8 @@ class ObjectnessYolo(OneOutputHead):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         [one] = self._decoded(outputs[self.output][:1], size)
+        if one.size and np.median(one[:, 5 : 5 + self.classes].max(axis=1)) < _RARE:
+            return "most candidates have no class at all, so none has an objectness beside it (`head: yolo`)"
         return contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -203,9 +209,10 @@ class Yolov6(ObjectnessYolo):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        if (outputs[self.output][0, :, 4] != 1).any():
+        [one] = self._decoded(outputs[self.output][:1], size)
+        if (one[:, 4] != 1).any():
             return "column 4 is not 1 everywhere"
-        return super().contradicts(outputs, size)
+        return contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
 
 
 def contradiction_of_candidates(
@@ -241,4 +248,4 @@ def contradiction_of_candidates(
 
 def reaches_across(boxes: NDArray[np.float32], size: tuple[int, int]) -> bool:
     """Whether centres `[n, 2 or more]` reach beyond the middle of the network input; offsets in cells do not."""
-    return bool(np.abs(boxes[:, :2]).max() > max(size) / 2)
+    return bool(np.abs(boxes[:, :2]).max(initial=0) > max(size) / 2)

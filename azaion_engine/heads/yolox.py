@@ -12,6 +12,9 @@ from azaion_engine.errors import ModelError
 from azaion_engine.heads.base import Outputs, RawLayout
 from azaion_engine.heads.yolo import ObjectnessYolo, reaches_across
 
+_FOLLOWS = 0.9
+"""Correlation of centres with their cells: they lie within a few strides of them."""
+
 
 @dataclass(frozen=True)
 class Yolox(ObjectnessYolo):
@@ -36,8 +39,11 @@ class UndecodedYolox(ObjectnessYolo):
 
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
-        if reaches_across(outputs[self.output][0], size):
+        [one] = outputs[self.output][:1]
+        if reaches_across(one, size):
             return "centres are in pixels"
+        if _follows_grid(one[:, :2], size, self.strides):
+            return "columns 0 and 1 follow the cells, so they are centres in 0 to 1"
         return super().contradicts(outputs, size)
 
     def raw_layout(self) -> RawLayout | None:
@@ -54,6 +60,15 @@ class UndecodedYolox(ObjectnessYolo):
         decoded[:, :, :2] = (output[:, :, :2] + cells) * strides
         decoded[:, :, 2:4] = np.exp(output[:, :, 2:4]) * strides
         return decoded
+
+
+def _follows_grid(centres: NDArray[np.float32], size: tuple[int, int], strides: tuple[int, ...]) -> bool:
+    """Whether values `[A, 2]` grow with x and y of their cells, as centres do and offsets from the cells do not."""
+    cells, steps = _grid(size, strides)
+    if len(cells) != len(centres):
+        return False
+    with np.errstate(invalid="ignore", divide="ignore"):  # values that are all the same follow nothing
+        return all(np.corrcoef(centres[:, axis], (cells * steps)[:, axis])[0, 1] > _FOLLOWS for axis in (0, 1))
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from azaion_engine.heads.base import DYNAMIC, PluginSuppression, Signature, Tens
 from azaion_engine.model import extras as extra_inputs
 from azaion_engine.model.external_weights import check_self_contained
 from azaion_engine.model.labels import parse_names
+from azaion_engine.model.operators import count_operators
 from azaion_engine.model.other_task import other_task
 from azaion_engine.model.parsing import parse_model
 from azaion_engine.model.plugins import cut_plugin
@@ -39,7 +39,7 @@ class ModelInfo:
         metadata: The file's `metadata_props`.
         names: Class names by id, from `metadata["names"]`; empty where the model gives none.
         extras: Other inputs, all of those that `model.extras` knows.
-        operators: How many nodes the graph has of each operator.
+        operators: How many nodes of each operator the model runs.
         unbatched: Whether the picture input has no batch dimension in the file: `input` has one of 1.
         suppression: What TensorRT's plugin does at the model's end. It is taken out: outputs are the plugin's inputs.
         quantised: Format of its Q/DQ nodes; None without such nodes.
@@ -88,7 +88,7 @@ class ModelInfo:
             metadata=metadata,
             names=_names(metadata),
             extras=extras,
-            operators=dict(Counter(node.op_type for node in graph.node)),
+            operators=count_operators(model),
             unbatched=unbatched,
             suppression=suppression,
             quantised=quantised_format(model),
@@ -135,7 +135,7 @@ class ModelInfo:
             metadata=self.metadata,
             network=(height, width),
             operators=self.operators,
-            classes=len(self.names),
+            classes=max(self.names, default=-1) + 1,  # ids may have holes
             suppression=self.suppression,
         )
 

@@ -153,7 +153,7 @@ class EncodedPicture:
         )
 
     def forget(self) -> None:
-        """Frees the opened header, which may keep a copy of the file; whoever needs it next opens it anew."""
+        """Frees the opened header, which may keep a copy of the file; the next use opens it anew."""
         self._opened = None
 
     def decode(self) -> NDArray[np.uint8]:

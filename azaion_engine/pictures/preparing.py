@@ -161,7 +161,7 @@ class Preparer:
         return EncodedPicture(_read(picture), self.limits)
 
     def opened(self, picture: Picture | EncodedPicture) -> EncodedPicture | NDArray[np.uint8]:
-        """Returns a picture of any kind as an encoded one or as pixels, for whoever decodes it.
+        """Returns a picture of any kind as an encoded one or as pixels, for its decoder.
 
         Raises:
             PictureError: The file cannot be read, or the PIL image is too large.

@@ -59,14 +59,14 @@ class SharedPixels:
             return self._picture
 
     def done(self) -> None:
-        """Tells that one user needs the pixels no more."""
+        """Ends the use by one user; the last one frees the pixels."""
         with self._lock:
             self._users -= 1
             if self._users <= 0:
                 self._free()
 
     def close(self) -> None:
-        """Frees the pixels, whoever is left; a second call does nothing."""
+        """Frees the pixels although users may be left; a second call does nothing."""
         with self._lock:
             self._free()
 

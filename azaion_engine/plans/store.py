@@ -271,7 +271,7 @@ def _build_lock(path: Path) -> Iterator[bool]:
 
 def _acquire(path: Path) -> PatientLock | None:
     def waiting(elapsed: float) -> None:
-        logger.info("waiting for the plan %s, %.0f s by now: built by %s", path, elapsed, _who(path))
+        logger.info("waiting for the plan %s, %.0f s until now; it is being built by %s", path, elapsed, _who(path))
 
     lock_path = _beside(path, ".lock")
     try:

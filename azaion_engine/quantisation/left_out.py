@@ -8,8 +8,8 @@ from typing import Any
 from azaion_engine.engines.tensorrt.build.mixed_precision import GraphNode, graph_nodes, precise_tail
 
 LARGEST_SHARE = 0.5
-"""Branches that hold more than this share of the heavy nodes are no branches of a head: then they are quantised.
-A model whose scores and boxes come from one convolution is one single branch from its input on."""
+"""Branches that hold more than this share of the heavy nodes are not those of a head, and are quantised. Example: the
+scores and the boxes come from one convolution, so that the whole model is one branch."""
 
 
 def left_out(model: Any) -> list[str]:

@@ -30,7 +30,7 @@ class RunningAverage:
         """
         self._scene, self._size = scene, size
         height, width = (side * min(scale, 1.0) for side in scene)
-        # Of a cell, across and down. Resampled pixels are of slightly unequal sizes: none may miss a cell.
+        # Pixels of a cell, across and down; resampled ones differ slightly in size, and every cell must get one.
         pixels = max(1 if scale == 1 else 2, int(min(height / size[0], width / size[1])))
         self._cells = max(1, int(height / pixels)), max(1, int(width / pixels))
         self._sums = np.zeros((*self._cells, 3), np.uint32)

@@ -212,7 +212,7 @@ def overviews_show_scene(dataset: DatasetReader) -> bool:
         with environment(), translated():
             whole = [dataset.read(1, window=Window(x, y, min(_PROBE, width), min(_PROBE, height))) for x, y in places]
     except UndecodablePictureError:
-        return False  # of both there is nothing to be seen; whoever reads the scene tells it
+        return False  # neither can be seen; the error comes when the scene is read
     return all((part == small[0][0, 0]).all() for part in whole)
 
 
@@ -236,7 +236,7 @@ def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns rasterio's errors into ours, and libjpeg's warnings too; silences its word on files without a map.
+    """Turns rasterio's errors and libjpeg's warnings into ours; silences its warning about files without a map.
 
     Raises:
         UnsupportedPictureError: GDAL was built without the file's compression.
@@ -247,7 +247,7 @@ def translated() -> Iterator[None]:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    with warnings.catch_warnings(), _heard() as heard:
+    with warnings.catch_warnings(), _warnings_of_damage() as heard:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
@@ -265,7 +265,7 @@ def translated() -> Iterator[None]:
 
 
 class _Damage(logging.Handler):
-    """Hears what libjpeg says of damage, in the thread that made this; rasterio logs GDAL's warnings as they come."""
+    """Keeps libjpeg's first warning of damage in one thread; rasterio logs GDAL's warnings as they come."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -279,7 +279,7 @@ class _Damage(logging.Handler):
 
 
 @contextmanager
-def _heard() -> Iterator[_Damage]:
+def _warnings_of_damage() -> Iterator[_Damage]:
     logger, heard = logging.getLogger("rasterio"), _Damage()
     logger.addHandler(heard)
     try:

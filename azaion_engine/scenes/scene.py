@@ -235,7 +235,7 @@ class Scene:
 
     @contextmanager
     def _opened_anew_after_errors(self) -> Iterator[None]:
-        """Empties GDAL's cache of blocks after an error: whoever reads a damaged JPEG from there hears no warning."""
+        """Empties GDAL's cache of blocks after an error: a damaged JPEG that is read from there gives no warning."""
         try:
             yield
         except UndecodablePictureError:

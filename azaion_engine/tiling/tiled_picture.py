@@ -1,4 +1,4 @@
-"""TiledPicture: one picture of many as the pieces that the network sees, and what was found in them."""
+"""TiledPicture: one picture as the pieces that the network sees, and the boxes that were found in them."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class TiledPicture:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """What the network sees at once.
+    """One input of the network: a tile, or a picture that is not cut.
 
     Attributes:
         whole: The picture that it is of.

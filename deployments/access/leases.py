@@ -134,7 +134,7 @@ class Leases:
         return lease.exchange
 
     async def _exchange(self, name: str, lease: _Lease, want: bool) -> None:
-        # Debts go to the ledger; of what is left, all but what requests may take meanwhile.
+        # Reports debts. Gives the rest back only if no more is wanted: requests use it during the exchange.
         returned = lease.left if lease.left < 0 or not want else 0
         lease.left -= returned
         debt, lease.debt = lease.debt, 0

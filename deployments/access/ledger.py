@@ -12,7 +12,7 @@ BLOCK_S = 0.2
 
 _BLOCK_WITHOUT_RATE = 100
 _PARTS = 4
-"""Of what is left of a daily number, each replica gets at most one part in four: what idle replicas hold is small."""
+"""Each replica gets at most a quarter of what is left of a daily number, so that idle replicas hold little."""
 
 
 class Report(NamedTuple):
@@ -20,7 +20,7 @@ class Report(NamedTuple):
 
     Attributes:
         day: The day that `used` is about, as from `quota.today`.
-        used: Pictures of that day, in this replica. The ledger that starts again learns from it what was used.
+        used: Pictures of that day, in this replica. A ledger that starts again counts on from it.
         kept: Pictures that it may still send.
         returned: Pictures that it got and will not send; below zero, those that it sent and had not got.
     """

@@ -267,7 +267,7 @@ class ModelApplications:
 
 
 def _name_of(each: Sequence[ServiceSettings], deployments: int) -> str:
-    """Returns a name of these settings without their models, by which Serve knows what it runs already."""
+    """Returns a hash of these settings without their models: if it is another one, Serve redeploys."""
     told = " ".join(settings.model_dump_json(exclude={"model", "model_sha256"}) for settings in each)
     return hashlib.sha256(f"{__version__} {deployments} {told}".encode()).hexdigest()[:16]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from azaion_engine.errors import quote
 from deployments.catalog.applications import ModelApplications, ModelState
-from deployments.catalog.rollouts import Rollouts, described
+from deployments.catalog.rollouts import Rollouts
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.settings import ServiceSettings, model_of_protocol
@@ -104,7 +104,7 @@ class Catalog:
             "load_s": cached.load_s if cached is not None else None,
             "path": self.applications.route_of(name),
             "replicas": state.replicas,
-            **described(self.rollouts.record_of(name), state.failure),
+            **self.rollouts.record_of(name).describe(state.failure),
             "card": card,
         }
 

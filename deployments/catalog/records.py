@@ -103,6 +103,19 @@ class Record(BaseModel):
         ]
         return retired[-1] if retired else None
 
+    def describe(self, failure: str = "") -> dict[str, Any]:
+        """Returns what `/models` tells of the versions: the canary and the history, the newest first.
+
+        Args:
+            failure: Why the version that is to serve cannot; empty if it does.
+        """
+        canary = self.wanted.candidate if self.wanted.share > 0 else None
+        return {
+            "version": self.wanted.serving.id,
+            "canary": None if canary is None else {"version": canary.id, "share": self.wanted.share},
+            "history": [_described(entry, failure) for entry in reversed(self.history)],
+        }
+
 
 class KeyValue(Protocol):
     """Text by name."""
@@ -159,6 +172,13 @@ def _ended(entry: Entry, failure: str) -> Entry:
     if entry.state == "serving":
         return entry.now("failed", message=failure) if failure else entry.now("retired")
     return entry.now("rolled_back") if entry.state in ("opening", "canary") else entry
+
+
+def _described(entry: Entry, failure: str) -> dict[str, Any]:
+    if failure and entry.state == "serving":
+        entry = entry.told(state="failed", message=failure)
+    told = entry.model_dump(mode="json", exclude={"version", "share"})
+    return {"version": entry.version.id, "file": entry.version.model, **told}
 
 
 def _name(application: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from azaion_engine.errors import InvalidParameterError
 from deployments.catalog.applications import ModelApplications
 from deployments.catalog.kept import keep, read_version
-from deployments.catalog.records import Entry, Record, Records
+from deployments.catalog.records import Record, Records
+from deployments.catalog.replicas import ModelReplicas, Told
 from deployments.versions.version import Report, Trial, Version, Wanted
 
 logger = logging.getLogger("ray.serve")
@@ -25,21 +26,6 @@ KEEP_S = 10.0
 
 SWITCH_S = 600.0
 """Seconds for every replica to switch; one that started meanwhile opens the version first."""
-
-ANSWER_S = 30.0
-"""Seconds for the replicas to answer; they answer at once, unless they end."""
-
-
-class Told(NamedTuple):
-    """What one replica says.
-
-    Attributes:
-        serving: Id of the version that serves there.
-        reports: Version → how far it is.
-    """
-
-    serving: str
-    reports: dict[str, Report]
 
 
 class Rollouts:
@@ -55,7 +41,7 @@ class Rollouts:
         """
         self._applications = applications
         self._records = records
-        self._handle_of = handle_of
+        self._replicas = ModelReplicas(applications, handle_of)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ordered: set[str] = set()
 
@@ -248,25 +234,10 @@ class Rollouts:
         self._put(model, record.with_entry(serving.now("serving", share=0.0)))
 
     async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
-        """Tells all replicas of a model what they are to serve; one that is ending is left out."""
-        wanted = self.record_of(model).wanted
-        try:
-            handle = self._handle_of(self._applications.application_of(model)).options(_by_reference=True)
-            named = (model,) if model in self._applications.rare else ()  # its replicas have others, too
-            response = handle.broadcast("follow", *named, wanted, trial)
-            told: Sequence[Any] = await asyncio.wait_for(response.results_async(return_exceptions=True), ANSWER_S)
-        except Exception as error:  # the application has no replica now, or is ending
-            logger.info("the replicas of %s cannot be told what to serve: %r", model, error)
-            return []
-        return [Told(*each) for each in told if not isinstance(each, BaseException)]
+        return await self._replicas.follow(model, self.record_of(model).wanted, trial)
 
     async def _keep_rare(self, models: Collection[str]) -> None:
-        """Tells the replicas of models that are rarely used, which may be many, what they serve in one message."""
-        if not models:
-            return
-        serving = {model: self.record_of(model).wanted.serving.id for model in models}
-        handle = self._handle_of(self._applications.application_of(next(iter(models))))
-        await asyncio.wait_for(handle.broadcast("keep", serving).results_async(return_exceptions=True), ANSWER_S)
+        await self._replicas.keep({model: self.record_of(model).wanted.serving.id for model in models})
 
     @contextmanager
     def _order(self, model: str) -> Iterator[None]:
@@ -290,25 +261,3 @@ class Rollouts:
 
     def _put(self, model: str, record: Record) -> None:
         self._records.put(self._applications.record_name_of(model), record)
-
-
-def described(record: Record, failure: str = "") -> dict[str, Any]:
-    """Returns what `/models` tells of a record: the canary and the history, the newest first.
-
-    Args:
-        record: Of the model.
-        failure: Why the version that is to serve cannot; empty if it does.
-    """
-    canary = record.wanted.candidate if record.wanted.share > 0 else None
-    return {
-        "version": record.wanted.serving.id,
-        "canary": None if canary is None else {"version": canary.id, "share": record.wanted.share},
-        "history": [_entry(entry, failure) for entry in reversed(record.history)],
-    }
-
-
-def _entry(entry: Entry, failure: str) -> dict[str, Any]:
-    if failure and entry.state == "serving":
-        entry = entry.told(state="failed", message=failure)
-    told = entry.model_dump(mode="json", exclude={"version", "share"})
-    return {"version": entry.version.id, "file": entry.version.model, **told}

@@ -1,8 +1,8 @@
 """Ray's token: whether a cluster lets in only those who have it.
 
-Ray's ports take commands, and Serve's internal ones unpickle what they get: without token authentication, whoever
-reaches them runs code (docs.ray.io, "Token authentication"). `ray.init`, and so `azaion serve` and `serve run`, turns
-it on for a cluster that it starts; `ray start` does only if there is a token.
+Ray's ports take commands, and Serve's internal ones unpickle what they get: without token authentication, anyone who
+reaches them can run code (docs.ray.io, "Token authentication"). `ray.init`, and so `azaion serve` and `serve run`,
+turns it on for a cluster that it starts; `ray start` does only if there is a token.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def check_token(nodes: Iterable[Mapping[str, Any]], required: bool) -> None:
     addresses = [str(node.get("NodeManagerAddress", "")) for node in nodes if node["Alive"]]
     if len(addresses) > 1 or any(address and not is_loopback(address) for address in addresses):
         logger.warning(
-            "OPEN: WHOEVER REACHES THE PORTS OF THIS RAY (%s) CAN RUN CODE ON IT, as its token authentication is off. "
-            "Turn it on: %s. `require_ray_token: true` refuses to serve without",
+            "OPEN: ANYONE WHO REACHES THE PORTS OF THIS RAY (%s) CAN RUN CODE ON IT, as its token authentication is "
+            "off. Turn it on: %s. `require_ray_token: true` refuses to serve without",
             ", ".join(addresses),
             REMEDY,
         )

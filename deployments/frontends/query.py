@@ -1,4 +1,4 @@
-"""Query: refuses parameters where there are none, which else would be without effect and without a word."""
+"""Query: refuses the parameters of a route that takes none, which would otherwise be ignored silently."""
 
 from __future__ import annotations
 

@@ -51,5 +51,5 @@ def is_for(model: str) -> bool:
 def asked_service() -> DetectorService:
     """Returns the service of the current request, whose model is loaded."""
     service = _current.get().service
-    assert service is not None  # whoever holds the model has set it
+    assert service is not None  # set while the request holds its model
     return service

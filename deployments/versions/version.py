@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.settings import VERSION_DIGITS, ServiceSettings
 
+_LONGEST = 500
+"""Characters of an error that a report keeps."""
+
 
 class Version(BaseModel):
     """One model file."""
@@ -70,3 +73,8 @@ class Report(BaseModel):
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agree with those of the version that served.")
     changes: str = Field("", description="Classes that it lacks, adds or numbers anew.")
+
+    @classmethod
+    def of_error(cls, error: Exception) -> Report:
+        """Returns the report of a version that an error has refused, with the begin of its message or else its type."""
+        return cls(state="failed", message=str(error)[:_LONGEST] or type(error).__name__)

@@ -124,7 +124,7 @@ class Versions:
             try:
                 self._candidate.check_health()
             except AzaionError as error:
-                logger.warning("the candidate answers no more: %s", error)
+                logger.warning("the candidate gets no more requests, its engine has failed: %s", error)
                 for entry in self._entries.values():
                     if entry.service is self._candidate:
                         entry.report = Report(state="failed", message=str(error))
@@ -174,7 +174,7 @@ class Versions:
             if not isinstance(error, AzaionError):
                 logger.exception("the version %s cannot be opened", version.id)
             logger.warning("the version %s is refused: %s", version.id, error)
-            entry.report = Report(state="failed", message=str(error)[:500] or type(error).__name__)
+            entry.report = Report.of_error(error)
             await self._retire_if_new(entry, service)
             return
         if self._closed or self._entries.get(version.id) is not entry:  # no longer wanted

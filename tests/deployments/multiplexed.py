@@ -17,6 +17,7 @@ import deployments.multiplexed_deployment as deployment
 from azaion_engine.detector import Detector
 from deployments.catalog.records import Records
 from deployments.frontends.forwarded import HttpAnswer, HttpCall
+from deployments.multiplexing.rare_models import RareModels
 from deployments.settings import ApplicationSettings, ServiceSettings
 from tests.deployments.catalogued import DictStore
 from tests.deployments.in_process import GrpcContext
@@ -48,7 +49,7 @@ class Multiplexed:
             self.opened.append(given)
             return opener(given)
 
-        rare = deployment.RareModels(
+        rare = RareModels(
             {name: settings.of_model(name) for name in settings.rare_models},
             settings.of_rare_models(),
             settings.rarely_used,

@@ -85,7 +85,7 @@ def test_a_load_that_takes_longer_than_the_timeout_is_a_503_that_says_so_and_the
         assert dict(answers[0].headers)[b"retry-after"] == b"1"
         error = told(answers[0])["error"]
         assert error["code"] == "model_unavailable"
-        assert "'cars' is rarely used and is being loaded since 0 s" in error["message"]
+        assert "'cars' is rarely used and has been loading for 0 s" in error["message"]
         assert told(answers[3])["error"] == error["message"]  # the protocol's shape
         may_open.set()
         assert (await held.ask("cars")).status == 200

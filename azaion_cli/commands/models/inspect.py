@@ -174,12 +174,14 @@ def _onnx(file: ModelFile) -> dict[str, Any]:
 
 
 def _usable(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
-    """Opens a model on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
+    """Answers a sample on ONNX Runtime, as `azaion detect` does; returns what it was recognised as, or why not."""
     from azaion_engine.opening.engine import open_engine
     from azaion_engine.opening.recognition import unfollowed
+    from azaion_engine.samples import check_on_sample
 
     try:
         with open_engine(file, settings.model_copy(update={"engine": "onnx"})) as engine:
+            check_on_sample(engine, settings.confidence)
             choice = engine.choice
             height, width = engine.get_input_shape()
             return {

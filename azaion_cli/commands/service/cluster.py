@@ -78,7 +78,7 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
             "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"
         )
     if not answers(found):  # Ray itself would try for minutes
-        raise ConfigurationError(f"nobody answers at {found}: name the cluster's GCS, HOST:6379, with --address")
+        raise ConfigurationError(f"no Ray answers at {found}: name the cluster's GCS, HOST:6379, with --address")
     if not _listens_beyond_loopback(found):
         os.environ.update(joining_environment(os.environ, found))
     try:

@@ -71,7 +71,7 @@ def deploy(
     """Bring a new version of a model to a running service, without losing a request.
 
     Its engine is built and checked beside the serving version, which stays if anything fails. The command reaches the
-    service through Ray, on the service's machine or with RAY_ADDRESS; whoever may use Ray may use it.
+    service through Ray, on the service's machine or with RAY_ADDRESS; anyone who may use Ray may use it.
     """
     wanted = [option for option, given in (("FILE", file), ("--promote", promote), ("--rollback", rollback)) if given]
     if len(wanted) != 1:
@@ -136,7 +136,7 @@ def _trial(paths: Sequence[Path], least: float, recent: bool) -> Any:
         if file.suffix.lower() in _SUFFIXES
     ]
     if paths and not files:
-        raise typer.BadParameter("no picture is there", param_hint="'--compare'")
+        raise typer.BadParameter("expected pictures or folders of pictures, found none", param_hint="'--compare'")
     if len(files) > MOST_PICTURES:
         say(f"the first {MOST_PICTURES} of {len(files)} pictures are compared", "yellow")
     return Trial(tuple(file.read_bytes() for file in files[:MOST_PICTURES]), least, recent)

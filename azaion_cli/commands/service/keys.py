@@ -57,7 +57,7 @@ def add(
     secret = new_secret()
     limits = {"rate": rate, "burst": burst, "daily": daily, "share": share, "models": model}
     if burst is not None and rate is None:
-        raise typer.BadParameter("a burst needs a rate beside it", param_hint="'--burst'")
+        raise typer.BadParameter("it needs --rate", param_hint="'--burst'")
     until = None if expires is None else read_time(expires, now)
     key = checked(
         Key, {"name": name, "sha256": digest(secret), "created": now, "expires": until, "models": model, **limits}
@@ -70,7 +70,7 @@ def add(
         print_json({"name": name, "key": secret, "file": str(file)})
     else:
         print(secret)
-        say(f"the key {name} is in {file} as a hash; nobody can show it again")
+        say(f"the key {name} is in {file} as a hash; it cannot be shown again")
 
 
 @app.command("list", epilog=EPILOG)
@@ -148,7 +148,7 @@ def read_time(text: str, now: datetime) -> datetime:
             f"expected a date as 2027-01-31 or a time from now as 30d, given {text!r}", param_hint="'--expires'"
         ) from error
     if then <= now:
-        raise typer.BadParameter(f"{text!r} is over already", param_hint="'--expires'")
+        raise typer.BadParameter(f"expected a time in the future, given {text!r}", param_hint="'--expires'")
     return then
 
 

@@ -96,7 +96,7 @@ def serve(
     if warning := open_address(path):
         say(warning, "yellow")
     if dead := dead_ray(os.environ):
-        say(f"Ray at {dead} is dead: starting another (ray_current_cluster names it still)", "yellow")
+        say(f"the Ray at {dead} has ended, although ray_current_cluster still names it: starting another", "yellow")
     if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
         refuse_taken_ports(path)
         refuse_unusable_folders(os.environ)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from azaion_engine.engines.base import Found, InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
-from azaion_engine.engines.shared.greeting import connect, greet
+from azaion_engine.engines.shared.host_link import HostLink
 from azaion_engine.engines.shared.start import MakeOpener, start_unless_running
 from azaion_engine.errors import AzaionError, EngineClosedError, ExecutionError, GpuLostError
 from azaion_engine.files.private_folder import private_folder
@@ -55,16 +54,10 @@ class SharedEngine(InferenceEngine):
         super().__init__()
         self._path = path
         self._start_again = start_again
-        self._lost = ""
         self._for_good = start_again is None
-        self._generation = 0
-        self._free: list[socket.socket] = []
-        self._holding: set[socket.socket] = set()
-        self._guard = threading.Lock()
         self._wake = threading.Event()
-        # Separate connection for health checks, so that they never wait behind a batch.
-        self._control, self._card = greet(path)
-        self.origin, self.choice = self._card.origin, self._card.choice
+        self._link = HostLink(path, self._wake.set)
+        self.origin, self.choice = self._link.card.origin, self._link.card.choice
         self._watch = threading.Thread(target=self._watch_host, name="engine host", daemon=True)
         self._watch.start()
 
@@ -98,17 +91,17 @@ class SharedEngine(InferenceEngine):
     @property
     def name(self) -> str:
         """Name of the host's engine."""
-        return self._card.name
+        return self._link.card.name
 
     @property
     def host(self) -> int:
         """Process ID of the host."""
-        return self._card.host
+        return self._link.card.host
 
     @property
     def lanes(self) -> int:
         """One more than the host's engine has: the next pictures are there when a batch of all clients ends."""
-        return self._card.lanes + 1
+        return self._link.card.lanes + 1
 
     @property
     def smallest_second(self) -> int:
@@ -117,49 +110,26 @@ class SharedEngine(InferenceEngine):
 
     def get_input_shape(self) -> tuple[int, int]:
         """Returns (height, width) of the network input, in pixels."""
-        return self._card.input_shape
+        return self._link.card.input_shape
 
     def get_batch_size(self) -> int:
         """Returns the maximum number of rows per execution."""
-        return self._card.batch_size
+        return self._link.card.batch_size
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the host's outputs."""
-        return self._card.output_names
+        return self._link.card.output_names
 
     def open_pictures(self) -> PictureForm:
         """Returns the form in which the engine takes pictures; the host prepared it at its start."""
-        return self._card.form
+        return self._link.card.form
 
     def hold(self, picture: JpegPicture) -> HeldPicture | None:
         """Lets the host hold a picture, as in `InferenceEngine`; it does so as long as a connection is open for it."""
-        if self._card.form is not PictureForm.JPEG:
+        if self._link.card.form is not PictureForm.JPEG:
             return None
-        connection, generation = self._take()
-        number: int | None = None
-        try:
-            number = self._exchange(connection, generation, "hold", engine_wire.to_send(picture))
-        finally:
-            if number is None:
-                self._keep(connection, generation)
-        if number is None:
-            return None
-        with self._guard:
-            self._holding.add(connection)
-        return HeldPicture(number, partial(self._release_held, connection, generation))
-
-    def _release_held(self, connection: socket.socket, generation: int) -> None:
-        with self._guard:
-            if connection not in self._holding:  # released already
-                return
-            self._holding.remove(connection)
-        try:
-            self._exchange(connection, generation, "release")
-        except AzaionError as error:  # with the host the picture is gone, too
-            logger.debug("a picture in tiles is not released: %s", error)
-        finally:
-            self._keep(connection, generation)
+        return self._link.hold(picture)
 
     def warm_up(self) -> None:
         """Does nothing: the host has warmed up the engine."""
@@ -172,8 +142,9 @@ class SharedEngine(InferenceEngine):
             GpuLostError: The host is lost for good.
         """
         super().check_health()
-        if self._lost and self._for_good:
-            raise GpuLostError(self._lost)
+        lost = self._link.lost
+        if lost and self._for_good:
+            raise GpuLostError(lost)
 
     def check_ready(self) -> None:
         """Raises an error while the host is lost; a separate thread asks it once a second, and starts another.
@@ -183,33 +154,33 @@ class SharedEngine(InferenceEngine):
             GpuLostError: The GPU's context is lost, or the host has ended or does not answer.
         """
         super().check_ready()
-        if self._lost:
-            raise GpuLostError(self._lost)
+        if lost := self._link.lost:
+            raise GpuLostError(lost)
 
     def _run(self, data: NDArray[Any]) -> list[NDArray[Any]]:
-        outputs: list[NDArray[Any]] = self._call("run", data)
+        outputs: list[NDArray[Any]] = self._link.call("run", data)
         return outputs
 
     def _run_arrays(self, data: NDArray[Any], selections: Sequence[Selection | None]) -> list[NDArray[np.float32]]:
         """Runs arrays; rows are made in the host, because raw outputs are large."""
-        rows: list[NDArray[np.float32]] = self._call("run_arrays", data, list(selections))
+        rows: list[NDArray[np.float32]] = self._link.call("run_arrays", data, list(selections))
         return rows
 
     def _run_loadable(self, pictures: Sequence[LoadablePicture]) -> Sequence[Found]:
         """Runs pictures, in batches with those of other clients."""
-        found: list[Found] = self._call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
+        found: list[Found] = self._link.call("run_pictures", [engine_wire.to_send(picture) for picture in pictures])
         return found
 
     def _watch_host(self) -> None:
-        while not self._closed and not (self._lost and self._for_good):
-            if self._lost:
+        while not self._closed and not (self._link.lost and self._for_good):
+            if self._link.lost:
                 self._revive()
                 continue
             if self._wake.wait(HEALTH_PERIOD_S):  # lost or closed
                 self._wake.clear()
                 continue
             try:
-                self._exchange(self._control, self._generation, "check_health")
+                self._link.check_health()
             except AzaionError as error:
                 if not isinstance(error, (GpuLostError, EngineClosedError)):
                     logger.warning("the engine's health check failed: %s", error)
@@ -217,98 +188,34 @@ class SharedEngine(InferenceEngine):
     def _revive(self) -> None:
         """Connects to another host, which the first client that comes here starts."""
         assert self._start_again is not None
-        logger.warning("%s; starting another", self._lost)
+        old = self._link
+        logger.warning("%s; starting another", old.lost)
         begun = time.monotonic()
         for left in reversed(range(STARTS)):
             try:
                 self._start_again()
-                control, card = greet(self._path)
+                new = HostLink(self._path, self._wake.set)
                 break
             except Exception as error:  # the opener's own
                 if not left or self._closed:
-                    self._give_up(f"{self._lost}; another could not be started: {error}")
+                    self._give_up(f"{old.lost}; another could not be started: {error}")
                     return
                 time.sleep(PAUSE_S)
-        if card.promises != self._card.promises:
-            control.close()
-            self._give_up(f"{self._lost}; another one has an engine of other properties")
+        if new.card.promises != old.card.promises:
+            new.close()
+            self._give_up(f"{old.lost}; another one has an engine of other properties")
             return
-        with self._guard:
-            self._generation += 1
-            old, self._free, self._control, self._card = [self._control, *self._free], [], control, card
-            self._wake.clear()
-            self._lost = ""
-            closed = self._closed
-        for connection in [*old, *([control] if closed else [])]:
-            connection.close()
-        logger.warning("process %d runs the engine, %.1f s after the loss", card.host, time.monotonic() - begun)
+        self._wake.clear()
+        self._link = new
+        old.end()
+        if self._closed:  # meanwhile: it has closed the old link
+            new.close()
+        logger.warning("process %d runs the engine, %.1f s after the loss", new.card.host, time.monotonic() - begun)
 
     def _give_up(self, why: str) -> None:
-        self._lost, self._for_good = why, True
+        self._link.lost, self._for_good = why, True
         logger.error("%s", why)
 
     def _release(self) -> None:
         self._wake.set()
-        with self._guard:
-            connections, self._free = [self._control, *self._free, *self._holding], []
-            self._holding.clear()
-        for connection in connections:
-            connection.close()
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        """Calls the host on a connection that no other thread uses meanwhile."""
-        connection, generation = self._take()
-        try:
-            return self._exchange(connection, generation, method, *arguments)
-        finally:
-            self._keep(connection, generation)
-
-    def _take(self) -> tuple[socket.socket, int]:
-        """Takes a connection; returns it and the generation of its host."""
-        if self._closed:
-            raise EngineClosedError(f"{self.name}: the engine is closed")
-        with self._guard:
-            generation, lost = self._generation, self._lost
-            connection = self._free.pop() if self._free and not lost else None
-        if lost:
-            raise GpuLostError(lost)
-        try:
-            return connection or connect(self._path), generation
-        except OSError as gone:
-            raise self._remember_lost(generation, gone) from gone
-
-    def _exchange(self, connection: socket.socket, generation: int, method: str, *arguments: Any) -> Any:
-        try:
-            answer, error = engine_wire.exchange(connection, (method, arguments))
-        except (EOFError, OSError) as gone:
-            connection.close()
-            raise self._remember_lost(generation, gone) from gone
-        except BaseException:  # a late answer must not be read as the next call's
-            connection.close()
-            raise
-        if isinstance(error, GpuLostError):
-            self._set_lost(generation, str(error))
-        if error is not None:
-            raise error
-        return answer
-
-    def _keep(self, connection: socket.socket, generation: int) -> None:
-        with self._guard:
-            # A closed one is negative; one of an earlier generation leads to a host that is gone.
-            if not self._closed and connection.fileno() >= 0 and generation == self._generation:
-                self._free.append(connection)
-                return
-        connection.close()
-
-    def _remember_lost(self, generation: int, gone: Exception) -> GpuLostError:
-        if self._closed:
-            return GpuLostError(f"{self._path.name}: the engine is closed")
-        told = f"the process that runs the engine is gone or silent: {gone}"
-        self._set_lost(generation, told)
-        return GpuLostError(told)
-
-    def _set_lost(self, generation: int, why: str) -> None:
-        with self._guard:
-            if generation == self._generation:  # else this call outlived its host, and another runs already
-                self._lost = why
-                self._wake.set()
+        self._link.close()

@@ -147,7 +147,7 @@ class Connections:
                     message = client.inbox.poll()
                 except Exception as error:  # a message that cannot be read costs its sender, not the other clients
                     if not isinstance(error, (EOFError, OSError)):
-                        logger.exception("a client's message cannot be read: it is left")
+                        logger.exception("a client's message cannot be read: its connection is closed")
                     selector.unregister(key.fileobj)
                     client.leave()
                     self._count(-1)

@@ -32,7 +32,7 @@ def start_host(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
         on_gpu: Whether the engine may use a GPU; the host then creates the CUDA context at once.
 
     Raises:
-        ExecutionError: The host ended without a word.
+        ExecutionError: The host ended and sent no error.
         Exception: What `make_opener` or the opener raised.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
@@ -58,7 +58,7 @@ def start_host(make_opener: MakeOpener, path: Path, on_gpu: bool) -> None:
         process.wait()
         raise
     if not answer:
-        raise ExecutionError("the process that was to run the engine ended without a word; its log says why")
+        raise ExecutionError("the engine's process ended before it opened the engine; its log has the reason")
     if (error := pickle.loads(answer)) is not None:
         raise error
 

@@ -138,7 +138,7 @@ class SelectKernel:
             raise
 
     def takes(self, selections: Sequence[Selection | None]) -> bool:
-        """Returns whether nobody wants more boxes than there is room for."""
+        """Returns whether there is room for the boxes that each picture may have."""
         return all(wanted(one).max_detections <= self._most for one in selections)
 
     def want(self, selections: Sequence[Selection | None]) -> None:

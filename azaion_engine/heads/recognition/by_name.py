@@ -52,8 +52,7 @@ def read_efficient_nms(evidence: Evidence) -> list[Reading]:
         return []
     boxes, scores, classes, count = evidence.full(*names)
     head = NamedOutputs(boxes, scores, classes, count, class_offset=evidence.settings.class_offset)
-    readings = [Reading(head, family, certain=False, assumes=True)]
-    return [*readings, replace(readings[0], head=replace(head, relative=True))]
+    return [Reading(head, family, certain=False, assumes=True)]
 
 
 def read_tensorflow(evidence: Evidence) -> list[Reading]:
@@ -79,19 +78,19 @@ def read_detr(evidence: Evidence) -> list[Reading]:
     for logits, boxes in (("logits", "pred_boxes"), ("pred_logits", "pred_boxes"), ("labels", "dets")):
         if not evidence.has_all(logits, boxes) or len(evidence.outputs[logits].shape) != 3:
             continue
-        if evidence.outputs[boxes].shape[-1] not in (4, -1):
+        if evidence.outputs[boxes].shape[-1:] not in ((4,), (-1,)):
             continue
+        # A run shows whether the scores are logits: some exports have made shares of them.
         head = detr_head(evidence, *evidence.full(logits, boxes))
+        detr = Reading(head, "DETR", IMAGENET, certain=False, assumes=True, missing=("background",))
         if boxes == "dets":
             # Its losses are sigmoid focal ones; whether there is a class too many, nothing in the file tells.
-            reading = Reading(replace(head, softmax=False), "RF-DETR", RF_DETR, assumes=True, missing=("background",))
-        elif _is_deformable(evidence):
+            return [replace(detr, head=replace(head, softmax=False), family="RF-DETR", form=RF_DETR)]
+        if _is_deformable(evidence):
             # Deformable attention samples by GridSample; all that select queries by TopK and see by convolutions
             # (RT-DETR, RT-DETRv2, D-FINE) have sigmoids and take 0..1.
-            reading = Reading(head, "RT-DETR or D-FINE of transformers", ANTIALIASED, assumes=True)
-        else:
-            reading = Reading(head, "DETR", IMAGENET, assumes=True, missing=("background",))
-        return [reading]
+            return [replace(detr, family="RT-DETR or D-FINE of transformers", form=ANTIALIASED, missing=())]
+        return [detr]
     return []
 
 
@@ -123,7 +122,7 @@ def read_apart(evidence: Evidence) -> list[Reading]:
         return []
     box = found[0]
     rank = len(box.shape) - 1
-    counts = [t for t in outputs if t is not box and ("num" in t.name.lower() or "count" in t.name.lower())]
+    counts = [t for t in _named(outputs, "num", "count") if t is not box and t.shape[1:] in ((), (1,))]
     rest = [t for t in outputs if t is not box and t not in counts and _has_rank(t, rank)]
     # Not the picture's size, which detectron2 gives as well.
     rest = [t for t in rest if t.shape[rank - 1] == box.shape[rank - 1]] or rest
@@ -150,8 +149,7 @@ def read_apart(evidence: Evidence) -> list[Reading]:
             class_offset=evidence.settings.class_offset,
         )
         form = DEFAULT_FORM if candidates else STRETCHED  # only YOLO has a candidate for each cell
-        first = Reading(head, family, form, certain=False, missing=("input", *_order_key(evidence)))
-        readings += [first, replace(first, head=replace(head, relative=True))]
+        readings.append(Reading(head, family, form, certain=False, missing=("input", *_order_key(evidence))))
     return readings
 
 

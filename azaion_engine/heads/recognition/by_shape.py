@@ -43,7 +43,9 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
         readings = read_rows(evidence, tensor) if q == 6 and not evidence.of_yolo else []
         classes = count_classes(evidence, tensor, q - 5)
         head = ObjectnessYolo(tensor.name, classes, offset)
-        return [*readings, *of_codings(evidence, Reading(head, "YOLOv5 or YOLOv7", assumes=assumes))]
+        # Where there is more than classes, only a run shows that classes come first.
+        reading = Reading(head, "YOLOv5 or YOLOv7", certain=classes == q - 5, assumes=assumes)
+        return [*readings, *of_codings(evidence, reading)]
     if p in anchors and q >= 5:
         return _of_cells(evidence, tensor)
     if q == 6 or (q > 6 and evidence.task in ("segment", "pose")):
@@ -58,7 +60,9 @@ def read_tensor(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     if 0 < p <= MOST_ROWS and q >= 5:
         # Without metadata it may be any DETR's boxes and scores together, of other pictures.
         missing = () if evidence.of_yolo else ("input",)
-        readings = [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
+        readings = []
+        if known in (0, q - 4):
+            readings += [replace(one, certain=False, missing=missing) for one in read_rtdetr(evidence, tensor)]
         if q == 7 and not evidence.of_yolo:
             readings += [replace(one, certain=False) for one in read_oriented_rows(evidence, tensor)]
         return readings
@@ -115,7 +119,7 @@ def read_flat(evidence: Evidence) -> list[Reading]:
     """End-to-end rows without a batch dimension, `[n, 6]` or `[n, 7]`."""
     readings = []
     for tensor in evidence.signature.outputs:
-        if len(tensor.shape) != 2 or tensor.shape[1] not in (6, 7):
+        if len(tensor.shape) != 2 or tensor.shape[1] not in (6, 7) or "float" not in tensor.dtype:
             continue
         columns = tensor.shape[1]
         head = EndToEnd(tensor.name, evidence.settings.class_offset, columns, flat=True)
@@ -148,11 +152,12 @@ def _of_cells(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
             Reading(Yolox(name, q - 5, offset), "YOLOX, decoded", BGR_255, certain=False, assumes=True),
             Reading(undecoded, "YOLOX, undecoded", BGR_255, certain=False, assumes=True),
         ]
-    if known == q - 4 or (not known and "Exp" not in evidence.operators):
+    # YOLOX's decoding has exponentials, and its network no softmax; where a file has both, only a run shows.
+    exponential, softmax = "Exp" in evidence.operators, "Softmax" in evidence.operators
+    if known == q - 4 or (not known and (softmax or not exponential)):
         raw = Reading(RawYolo(name, q - 4, False, offset), "Ultralytics' raw head, transposed", assumes=assumes)
-        # YOLOX's decoding has exponentials, and its network no softmax.
-        others = (Yolox, UndecodedYolox) if known or "Softmax" in evidence.operators else (Yolox,)
-        readings = [one for one in readings if type(one.head) not in others]
+        impossible = {Yolox: known or not exponential, UndecodedYolox: known or softmax}
+        readings = [one for one in readings if not impossible.get(type(one.head))]
         # Offsets in cells and logarithms look like boxes in 0..1.
         is_decoded = not any(isinstance(one.head, UndecodedYolox) for one in readings)
         readings += of_codings(evidence, replace(raw, certain=False), relative=is_decoded)
@@ -217,12 +222,14 @@ def count_classes(evidence: Evidence, tensor: TensorInfo, columns: int) -> int:
     Raises:
         ModelError: It has them, and the user has not said that the boxes alone are wanted.
     """
-    known = evidence.classes or (columns - _MASKS if _is_segmenting(evidence) else columns)
+    masked = columns > _MASKS and _is_segmenting(evidence)
+    known = evidence.classes or (columns - _MASKS if masked else columns)
     if columns == known:
         return columns
     if columns < known:
         raise ModelError(
-            f"output {tensor.name!r} is {list(tensor.shape)}: {columns} classes, but the metadata names {known}"
+            f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: {columns} classes, but the metadata names "
+            f"class {known - 1}; ids begin with 0"
         )
     if columns == known + 1 and evidence.task == "":
         raise ModelError(
@@ -287,6 +294,8 @@ def _is_segmenting(evidence: Evidence) -> bool:
 def read_rtdetr(evidence: Evidence, tensor: TensorInfo) -> list[Reading]:
     """Ultralytics' RT-DETR: a score for each class, or score and class."""
     columns, offset = tensor.shape[2], evidence.settings.class_offset
+    if 0 <= columns < 5:
+        return []
     family = "Ultralytics' RT-DETR"
     ranked = Reading(UltralyticsRtDetr(tensor.name, True, offset), family, STRETCHED)
     scores = Reading(UltralyticsRtDetr(tensor.name, False, offset), family, STRETCHED)

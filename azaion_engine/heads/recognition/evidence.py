@@ -16,6 +16,8 @@ from azaion_engine.settings import DetectorSettings
 _LEVELS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 """Strides of the levels that detectors of the YOLO family have: P3 to P5, P3 to P6, P2 to P5."""
 
+_TASKS = ("detect", "segment", "pose", "obb", "classify")
+
 EXPORT_ADVICE = (
     "exports of YOLO, YOLOX, RT-DETR, D-FINE and DETR are read as they are; else export with rows of x1, y1, x2, y2, "
     "confidence, class (`yolo export format=onnx nms=False` for YOLO26 and YOLOv10, formerly `end2end=True`; "
@@ -45,11 +47,15 @@ class Evidence:
     @property
     def task(self) -> str:
         """Ultralytics' task: `detect`, `segment`, `pose`, `obb`, `classify`; empty if unknown."""
-        return "obb" if self.settings.task == "obb" else self.metadata.get("task", "")
+        if self.settings.task == "obb":
+            return "obb"
+        task = self.metadata.get("task", "")
+        # What others write there, such as "object-detection", says nothing of the outputs.
+        return task if self.of_ultralytics or task in _TASKS else ""
 
     @property
     def classes(self) -> int:
-        """Number of class names; 0 if the file has none."""
+        """Number of classes by their names; 0 if the file has none."""
         return self.signature.classes
 
     @cached_property
@@ -97,8 +103,8 @@ class Evidence:
 
     @property
     def tensors(self) -> list[TensorInfo]:
-        """Outputs that can be candidates or rows: three dimensions."""
-        return [tensor for tensor in self.signature.outputs if len(tensor.shape) == 3]
+        """Outputs that can be candidates or rows: floats of three dimensions."""
+        return [tensor for tensor in self.signature.outputs if len(tensor.shape) == 3 and "float" in tensor.dtype]
 
     def has_all(self, *names: str) -> bool:
         """Whether the model has all of these outputs."""
@@ -139,7 +145,7 @@ class Evidence:
         suppressed = self.operators.get("NonMaxSuppression", 0) + self.operators.get("EfficientNMS_TRT", 0)
         if self.args.get("nms") is True:
             confidence = self.args.get("conf") or 0.25
-            notes.append(f"the export dropped boxes below confidence {confidence:g}: a lower threshold finds no more")
+            notes.append(f"the export dropped boxes below confidence {confidence}: a lower threshold finds no more")
         elif suppressed:
             notes.append("suppression is part of the file: its confidence and IoU thresholds cannot be changed")
         return notes

@@ -83,7 +83,7 @@ def _detr_of_any_name(evidence: Evidence) -> list[Reading]:
     if len(boxes) != 1 or len(logits) != 1:
         return []
     head = by_name.detr_head(evidence, logits[0].name, boxes[0].name)
-    return [Reading(head, "DETR", IMAGENET, assumes=True, missing=("background",))]
+    return [Reading(head, "DETR", IMAGENET, certain=False, assumes=True, missing=("background",))]
 
 
 def _of_single(evidence: Evidence, tensor: TensorInfo, key: str) -> list[Reading]:

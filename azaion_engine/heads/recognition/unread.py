@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from azaion_engine.heads.base import TensorInfo
-from azaion_engine.heads.recognition.evidence import Evidence
+from azaion_engine.heads.recognition.evidence import Evidence, shape_in_words
 
 _ADVICE = (
     "decode and suppress within the export, so that an output has rows of x1, y1, x2, y2, confidence, class in pixels "
@@ -29,6 +29,13 @@ def refusal_of(evidence: Evidence) -> str:
             f"{evidence.outputs_in_words()}: scores and distances or offsets apart, before decoding, as EfficientDet, "
             f"NanoDet and FCOS give them; {_ADVICE}; or set the key `head` if one output has boxes and scores together"
         )
+    for tensor in evidence.tensors:
+        _, p, q = tensor.shape
+        if 5 <= p < 4 + evidence.classes and q in evidence.anchors:
+            return (
+                f"output {tensor.name!r} is {shape_in_words(tensor.shape)}: {p - 4} classes at most, but the metadata "
+                f"names class {evidence.classes - 1}; ids begin with 0"
+            )
     return ""
 
 

@@ -87,7 +87,7 @@ class DecodeMemory:
             try:
                 if not self._changed.wait_for(lambda: self._waiting[0] is ticket and needed <= self._free, timeout_s):
                     raise OutOfMemoryError(
-                        f"decoding this takes {_mib(needed)} MiB of memory, and others hold what is allowed; "
+                        f"decoding this takes {_mib(needed)} MiB of memory, which other pictures use now; "
                         "try again later"
                     )
                 self._free -= needed

@@ -1,7 +1,7 @@
 """JPEG entropy: signs that a sequential scan is cut off or overwritten, found without decoding it.
 
-Decoders fill what is missing, and report nothing: libjpeg with grey, NVIDIA's hardware with pixels of whatever picture
-it decoded before.
+Decoders fill what is missing, and report nothing: libjpeg with grey, NVIDIA's hardware with pixels of the picture
+that it decoded before.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 _LEAST_BLOCK_BITS = 2
 """Bits of the shortest block: one for its DC difference and one for the end of the block (ITU-T T.81, F.1.2)."""
 _BLANK = bytes(256)
-"""Zeros this long are no entropy-coded picture but a file that was never written to its end, unless the picture is flat
-and the codes for that are zeros: whoever finds them must look closer."""
+"""Zeros this long mean that the file was never written to its end, unless the picture is flat and its codes are zeros:
+a scan with them needs a closer look."""
 _STEP = len(_BLANK) // 3
 """Distance of the bytes that are looked at first: any run as long as `_BLANK` holds three of them."""
 _PIECE_BYTES = 512 * 1024

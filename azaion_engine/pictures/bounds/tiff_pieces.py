@@ -96,7 +96,7 @@ def check_number(layout: TiffLayout) -> None:
         needed = -(-layout.height // rows) if rows else 1
         found = len(values.get(tags.STRIP_OFFSETS, ()))
     if 0 < found < needed * planes:
-        raise tags.damaged(f"it has {found} strips or tiles of {needed * planes}")
+        raise tags.damaged(f"it has {found} of its {needed * planes} strips or tiles")
 
 
 def pieces(layout: TiffLayout) -> Iterator[Piece]:
@@ -126,7 +126,7 @@ def _check_jpeg(piece: memoryview, rows: int, columns: int) -> None:
         raise tags.damaged("a JPEG in it has no end")
     size = _frame_size(piece)
     if size is not None and (size[0] < rows or size[1] < columns):
-        raise tags.damaged(f"a JPEG in it has {size[1]}x{size[0]} pixels of {columns}x{rows}")
+        raise tags.damaged(f"a JPEG in it has {size[1]}x{size[0]} pixels, expected {columns}x{rows}")
 
 
 def _frame_size(piece: memoryview) -> tuple[int, int] | None:
@@ -155,4 +155,4 @@ def _check_uncompressed(found: list[Piece], size: int, layout: TiffLayout) -> No
         if piece.offset + needed > size:
             raise tags.damaged("its strips or tiles are cut off")
         if 0 < piece.length < needed and piece.offset < following.offset < piece.offset + needed:
-            raise tags.damaged(f"a strip or tile has {piece.length} bytes of {needed}")
+            raise tags.damaged(f"a strip or tile has {piece.length} bytes, expected {needed}")

@@ -76,7 +76,7 @@ class Surface:
 class Surfaces:
     """Decodes JPEGs into memory of their own and holds them until they are released; thread-safe.
 
-    A picture that finds no room is refused at once: whoever waited could hold the very tiles that others wait for.
+    Cannot deadlock: a picture that finds no room is refused at once, and never waits while it holds tiles.
     """
 
     def __init__(

@@ -56,8 +56,8 @@ class Stretch:
 
     def apply(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
         """Converts samples of any shape."""
-        levels = samples.astype(np.float64)
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN warns when it is widened
+            levels = samples.astype(np.float64)
             levels -= self.low
             levels *= 255 / max(self.high - self.low, 1e-300)
             counts = _counts(samples, self.nodata)

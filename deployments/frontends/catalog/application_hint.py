@@ -8,7 +8,8 @@ from typing import Any
 
 from deployments.catalog.catalog import Catalog
 from deployments.errors import UnknownModelError
-from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, named_model
+from deployments.frontends.open_inference.grpc_messages import named_model
+from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc
 
 
 class ApplicationHint(OpenInferenceGrpc):

@@ -103,7 +103,7 @@ class _Client:
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
-            # Only now: until the body is complete, whoever reads it learns that the client has left.
+            # Not earlier: while the body arrives, its reader is told when the client leaves.
             self._timer = asyncio.get_running_loop().call_later(GONE_AFTER_S, self._begin)
         return message
 

@@ -1,4 +1,4 @@
-"""IgnoredOffer: answers a request that offers another protocol as if it offered none, body and all.
+"""IgnoredOffer: ignores the offer of another protocol, and reads the body of the request that has it.
 
 Java's HttpClient and `curl --http2` send `Connection: Upgrade` and `Upgrade: h2c` with their first request. A server
 may ignore the offer and answer in HTTP/1.1 (RFC 9110, 7.8). But httptools takes all bytes behind the head of such a
@@ -15,7 +15,7 @@ _FRAMING = (b"content-length", b"transfer-encoding", b"connection")
 
 
 class IgnoredOffer(HttpToolsProtocol):
-    """Answers a request that offers another protocol as if it offered none; WebSocket's offer is uvicorn's matter."""
+    """Answers a request that offers another protocol as if it had no offer; uvicorn handles the offer of WebSocket."""
 
     _replays = False
     """Whether the parser reads the framing of a request whose head was parsed already."""

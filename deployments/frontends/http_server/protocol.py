@@ -1,8 +1,8 @@
-"""HttpProtocol: uvicorn's HTTP/1.1 server with limits of time.
+"""HttpProtocol: uvicorn's HTTP/1.1 server with timeouts.
 
-uvicorn waits without end for the head of a connection's first request, for the rest of any head, and for the rest of a
-body that nobody reads. Here such a connection ends. And a request begins only when its body is here, or a good part of
-it: until then it costs Serve nothing, which else forwards each byte in a call to a replica.
+uvicorn has no timeout for the head of a connection's first request, for the rest of any head, and for the rest of a
+body that the application does not read. A request begins only when its body, or a good part of it, has arrived: Serve
+would otherwise forward each small piece of it in a call to a replica.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MOST_HEAD_BYTES = 65_536
 """Bytes of a request's line and headers; usual servers take 8 to 64 KiB, HAProxy as many as its buffer holds."""
 
 GATHERED, WOKEN = 32_768, 8_192
-"""Bytes of a body with which its request begins if there are more, and with which it goes on."""
+"""Bytes of a longer body after which its request begins, and after which its reader is woken each time."""
 
 MOST_GATHERING = 512
-"""Requests of this process whose body is being gathered; beyond, the one that began first ends."""
+"""Maximum requests of this process whose body is being gathered; one more ends the oldest of them."""
 
 REST_S = 30.0
-"""Seconds for which the rest of a body is read and dropped when its request was answered: so its sender, who may not
-look before all is sent, gets the answer and no reset."""
+"""Seconds for which the rest of a body is read and dropped after its request was answered: some clients read the answer
+only when they have sent everything, and a reset would lose it."""
 
 
 class HttpProtocol(IgnoredOffer):

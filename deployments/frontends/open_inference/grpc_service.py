@@ -1,7 +1,6 @@
 """gRPC service: the protocol's methods, called by Serve's gRPC proxy on the deployment's class.
 
-A Serve config names `add_open_inference` under `grpc_options: grpc_servicer_functions`. The generated messages are
-imported where they are used: a clone that was never installed lacks them, and still serves HTTP.
+A Serve config names `add_open_inference` under `grpc_options: grpc_servicer_functions`.
 """
 
 from __future__ import annotations
@@ -12,12 +11,15 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from azaion_engine.errors import QUOTED, PictureTooLargeError
 from deployments.batching.deadline import Deadline
-from deployments.errors import InvalidRequestError
 from deployments.frontends.failures import Failure, explain
 from deployments.frontends.open_inference import grpc_codec
-from deployments.frontends.open_inference.bounds.message_parts import check_parts, text_of
+from deployments.frontends.open_inference.grpc_messages import (
+    answer_class,
+    check_size,
+    parse_request,
+    protocol_service,
+)
 from deployments.frontends.open_inference.messages import protocol_status
 from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
 from deployments.watching.record import RequestRecord, current_request
@@ -47,28 +49,6 @@ _GRPC_CODES = {
 """Names of the gRPC status codes by HTTP status; INTERNAL for every other status."""
 
 
-def named_model(method: str, data: bytes) -> str | None:
-    """Returns the model that a request names, before it is parsed.
-
-    Args:
-        method: Name of the method.
-        data: The request.
-
-    Returns:
-        The name, empty if it is missing; None if requests of the method name none.
-
-    Raises:
-        InvalidRequestError: It is no message.
-        PictureTooLargeError: It is large, and requests of the method have no tensors.
-    """
-    if method != "ModelInfer":
-        _check_size(len(data), WORTH_A_THREAD)
-    service, _ = _protocol()
-    fields = service.methods_by_name[method].input_type.fields_by_name
-    field = fields.get("model_name") or fields.get("name")
-    return None if field is None else text_of(data, field.number)
-
-
 def add_trailing(grpc_context: Any, headers: Mapping[str, str]) -> None:
     """Adds HTTP's headers to the metadata that end the answer."""
     if headers:
@@ -94,13 +74,13 @@ def add_open_inference(servicer: Any, server: Any) -> None:
     """
     import grpc
 
-    service, messages = _protocol()
+    service = protocol_service()
     handlers = {
         # No deserializer: `_rpc` parses, so that a malformed message gets a status of its own, and none is parsed that
         # is larger than its model could use.
         method.name: grpc.unary_unary_rpc_method_handler(
             getattr(servicer, method.name),
-            response_serializer=getattr(messages, method.output_type.name).SerializeToString,
+            response_serializer=answer_class(method.name).SerializeToString,
         )
         for method in service.methods
         if hasattr(OpenInferenceGrpc, method.name)
@@ -137,8 +117,7 @@ def _rpc(method: Method) -> Any:
     """Wraps a method: makes its result (message or fields) a message, and its exception a status."""
 
     async def answer(self: Any, request: Any, grpc_context: Any) -> Any:
-        service, messages = _protocol()
-        kind = getattr(messages, service.methods_by_name[method.__name__].output_type.name)
+        kind = answer_class(method.__name__)
         try:
             async with self.received(method.__name__, request, grpc_context):
                 result = await method(self, await self.parse(method.__name__, request))
@@ -187,13 +166,11 @@ class OpenInferenceGrpc:
             InvalidRequestError: It is no message of the method.
         """
         limits = [model.limits for model in self.repository.models.values()]
-        _check_size(len(data), max((limit.binary_bytes for limit in limits), default=WORTH_A_THREAD))
+        check_size(len(data), max((limit.binary_bytes for limit in limits), default=WORTH_A_THREAD))
         most = max((limit.values for limit in limits), default=0)
-        service, messages = _protocol()
-        kind = getattr(messages, service.methods_by_name[method].input_type.name)
         if len(data) > WORTH_A_THREAD:
-            return await self.service.convert(_parsed, kind, data, most)
-        return _parsed(kind, data, most)
+            return await self.service.convert(parse_request, method, data, most)
+        return parse_request(method, data, most)
 
     @asynccontextmanager
     async def received(self, method: str, data: bytes, grpc_context: Any) -> AsyncIterator[None]:
@@ -293,32 +270,10 @@ class OpenInferenceGrpc:
         service = self.pick()
         model = self.repository_of(service).model(request.model_name, request.model_version)
         service.refuse_when_full()
-        _check_size(request.ByteSize(), model.limits.binary_bytes)
+        check_size(request.ByteSize(), model.limits.binary_bytes)
         with Deadline(service.settings.timeout_s):
             return grpc_codec.encode_answer(await model.infer(grpc_codec.decode_request(request)))
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _parsed(kind: Any, data: bytes, most_values: int) -> Any:
-    from google.protobuf.message import DecodeError
-
-    check_parts(kind.DESCRIPTOR, data, most_values)
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise InvalidRequestError(f"the message is no {kind.DESCRIPTOR.name}: {str(error)[:QUOTED]}") from error
-
-
-def _check_size(given: int, limit: int) -> None:
-    if given > limit:
-        raise PictureTooLargeError(f"the message has {given} bytes, at most {limit} are accepted")
-
-
-def _protocol() -> tuple[Any, Any]:
-    """Returns the protocol's service descriptor and the module of its messages."""
-    from deployments.frontends.open_inference.generated import grpc_service_pb2
-
-    return grpc_service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"], grpc_service_pb2

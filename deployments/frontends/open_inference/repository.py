@@ -1,8 +1,8 @@
-"""ModelRepository: the two models of a replica by name, and the server's metadata."""
+"""ModelRepository: the two models of a service by name, and the server's metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from azaion_engine.errors import AzaionError, quote
@@ -94,6 +94,28 @@ class SharedRepository(ModelRepository):
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Returns Triton's `ModelStatisticsResponse` of all models that are loaded."""
         return {"model_stats": [entry for each in self._loaded for entry in each.statistics()["model_stats"]]}
+
+
+class Repositories:
+    """The repository of each service of a replica: made once, since it counts what is answered."""
+
+    def __init__(self, served: Callable[[], Collection[DetectorService]]) -> None:
+        """Has none yet.
+
+        Args:
+            served: Returns the services that are open; the repositories of others are dropped.
+        """
+        self._served = served
+        self._known: dict[DetectorService, ModelRepository] = {}
+
+    def of(self, service: DetectorService) -> ModelRepository:
+        """Returns the repository of a service."""
+        found = self._known.get(service)
+        if found is None:
+            served = self._served()
+            self._known = {each: known for each, known in self._known.items() if each in served}
+            found = self._known[service] = ModelRepository(service)
+        return found
 
 
 def _entry(name: str) -> dict[str, str]:

@@ -181,3 +181,19 @@ def test_boxes_of_tensorflow_are_not_taken_for_corners_that_begin_with_x(
         names = {f"detection_{name}": np.ascontiguousarray(value) for name, value in outputs.items()}
         path.write_bytes(s.make_model(names, **interleaved))
         assert_right(detect(path, **settings))
+
+
+def test_a_named_head_whose_scores_are_none_is_refused_before_the_first_picture(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model({"output0": s.pose_candidates()}))  # keypoints in pixels look like classes
+    assert "confidence from 0 to 1" in refusal(path, head="yolo")
+
+
+def test_landmarks_before_the_classes_are_refused_before_the_first_picture(tmp_path: Path) -> None:
+    face = s.candidates(3 * s.CELLS, 1, objectness=0.95)
+    landmarks = np.random.default_rng(3).uniform(0, 90, (1, 3 * s.CELLS, 10)).astype(np.float32)
+    output = np.concatenate([face[..., :5], landmarks, face[..., 5:]], axis=2)  # YOLOv5-face
+    path = tmp_path / "model.onnx"
+    path.write_bytes(s.make_model({"output": output}, metadata={"stride": "32", "names": "['face']"}))
+    assert "`task: detect`" in refusal(path)
+    assert "scores reach" in refusal(path, task="detect")

@@ -142,3 +142,11 @@ def test_a_run_shows_the_coordinates_of_the_head_that_the_user_names(
         assert detector.engine.choice.head.raw_layout() is None  # the GPU's kernel reads centres in pixels
         [found] = detector.detect([s.picture()])
     np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def test_features_of_each_candidate_beside_the_boxes_refuse_no_file(tmp_path: Path) -> None:
+    found = detect(
+        tmp_path / "model.onnx",
+        of(np.full((1, 6, s.CELLS), 0.5, np.float32), s.candidates(s.CELLS, 3).transpose(0, 2, 1), **s.METADATA),
+    )
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)

@@ -119,6 +119,11 @@ def test_a_key_for_upright_boxes_is_refused(settings: dict[str, Any], words: str
         open_model(tmp_path, s.oriented_model(), **settings)
 
 
+def tracked() -> np.ndarray:
+    """Upright rows with the number of a track behind each."""
+    return np.concatenate([s.rows(), np.arange(10, dtype=np.float32)[None, :, None]], axis=2)
+
+
 REFUSED = {
     "fewer columns than classes": (
         lambda: s.make_model({"o": s.oriented_candidates(classes=2)}, metadata=OBB),
@@ -133,6 +138,7 @@ REFUSED = {
     "an angle of a file without metadata": (lambda: s.make_model({"o": s.oriented_candidates()}), {}, "task: obb"),
     "rows without metadata": (lambda: s.make_model({"o": s.oriented_rows()}), {}, "`input`"),
     "upright rows as oriented ones": (lambda: s.make_model({"o": s.rows()}), {"task": "obb"}, "no known|columns"),
+    "upright rows with a column more": (lambda: s.make_model({"o": tracked()}), RGB, "may be corners"),
     "boxes in 0..1": (
         lambda: s.make_model({"o": s.oriented_rows() * np.array([0.01] * 4 + [1] * 3, np.float32)}),
         {"head": "oriented_rows", **RGB},

@@ -14,6 +14,10 @@ from onnx import TensorProto
 from azaion_engine.detector import Detector
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.errors import ModelError
+from azaion_engine.heads.choice import choose
+from azaion_engine.model.info import ModelInfo
+from azaion_engine.pictures.prepared import Selection
+from azaion_engine.settings import DetectorSettings
 from tests.azaion_engine import signatures as s
 
 RGB: dict[str, Any] = {"input": {"colour": "rgb"}}
@@ -674,3 +678,72 @@ def test_the_user_s_head_goes_before_what_is_recognised(key: str, name: str, tmp
     other = "yolo" if key != "yolo" else "scored_boxes"
     with pytest.raises(ModelError):
         Detector.open(model=save(tmp_path, CASES["scores first"]), engine="onnx", **RGB, head=other)
+
+
+@pytest.mark.parametrize("operators", [[], ["GridSample", "TopK", "Conv"]], ids=["DETR", "RT-DETR"])
+def test_scores_are_not_taken_for_logits(operators: list[str], tmp_path: Path) -> None:
+    logits, boxes = s.queries(3)
+    outputs = {"logits": 1 / (1 + np.exp(-logits)), "pred_boxes": boxes}
+    model = save(tmp_path, Case(lambda: s.make_model(outputs, operators=operators), ""))
+    with pytest.raises(ModelError, match="`head: scored_boxes`"):
+        Detector.open(model=model, engine="onnx", background="none")
+    with Detector.open(model=model, engine="onnx", background="none", head="scored_boxes", **RGB) as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_relative", [False, True])
+@pytest.mark.parametrize("filler", [0, -1])
+def test_coordinates_are_read_where_the_sample_had_no_boxes(is_relative: bool, filler: float) -> None:
+    boxes = s.relative(s.BOXES) if is_relative else s.BOXES
+    outputs = {
+        "boxes": filled(boxes, 5, filler)[None],
+        "scores": filled(s.CONFIDENCES, 5)[None],
+        "labels": filled(s.CLASSES.astype(np.float32), 5)[None],
+    }
+    info = ModelInfo.from_onnx(s.make_model(outputs))
+    nothing = {name: np.zeros_like(value) for name, value in outputs.items()} | {
+        "boxes": np.full((1, 5, 4), filler, np.float32)
+    }
+    choice = choose(info.signature(s.HEIGHT, s.WIDTH), DetectorSettings(**RGB), nothing).checked()
+    [rows] = choice.head.rows(outputs, (s.HEIGHT, s.WIDTH), [Selection(0.25)])
+    np.testing.assert_allclose(rows[:, :4], s.BOXES, atol=1e-3)
+
+
+@pytest.mark.parametrize("names", ["{0: 'car', 2: 'mast'}", "{2: 'mast'}"])
+def test_names_with_holes_tell_the_number_of_classes_by_the_largest(names: str, tmp_path: Path) -> None:
+    metadata = {**s.METADATA, "names": names}
+    case = Case(lambda: s.make_model({"o": transposed(s.candidates(N, 3))}, metadata=metadata), "")
+    with Detector.open(model=save(tmp_path, case), engine="onnx") as detector:
+        [found] = detector.detect([s.picture()])
+    assert found.class_ids.tolist() == s.CLASSES.tolist()
+
+
+@pytest.mark.parametrize("names", ["{1: 'car', 2: 'boat', 3: 'mast'}", "['car', 'boat', 'mast', 'bow']"])
+def test_names_of_more_classes_than_there_are_columns_are_refused(names: str, tmp_path: Path) -> None:
+    metadata = {**s.METADATA, "names": names}
+    case = Case(lambda: s.make_model({"o": transposed(s.candidates(N, 3))}, metadata=metadata), "")
+    with pytest.raises(ModelError, match="3 classes at most, but the metadata names class 3; ids begin with 0"):
+        Detector.open(model=save(tmp_path, case), engine="onnx")
+
+
+@pytest.mark.parametrize("task", ["object-detection", "Detect", "detection"])
+def test_a_task_in_the_words_of_others_says_nothing(task: str, tmp_path: Path) -> None:
+    metadata = {"names": str(s.NAMES), "stride": "32", "task": task}
+    case = Case(lambda: s.make_model({"o": transposed(s.candidates(N, 3))}, metadata=metadata), "")
+    with Detector.open(model=save(tmp_path, case), engine="onnx") as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def test_a_task_of_ultralytics_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    case = Case(lambda: s.make_model({"o": s.rows()}, metadata=ultralytics(task="pixelate")), "")
+    with pytest.raises(ModelError, match="'pixelate'"):
+        Detector.open(model=save(tmp_path, case), engine="onnx")
+
+
+def test_arguments_of_the_export_that_are_no_numbers_are_told_as_they_are(tmp_path: Path) -> None:
+    case = Case(lambda: s.make_model({"o": s.rows()}, metadata=ultralytics(args="{'nms': True, 'conf': 'low'}")), "")
+    with Detector.open(model=save(tmp_path, case), engine="onnx") as detector:
+        assert "below confidence low" in detector.engine.choice.notes[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -117,3 +118,114 @@ def test_the_rows_that_a_refusal_asks_for_are_read(tmp_path: Path) -> None:
     with Detector.open(model=str(path), input={"colour": "rgb"}) as detector:
         [found] = detector.detect([s.picture()])
     np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+
+
+def numbered(*columns: NDArray[Any]) -> NDArray[np.float32]:
+    """The number of the picture, then these columns, a row for each object."""
+    return np.column_stack([np.zeros(2), *columns]).astype(np.float32)
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_cells_of_a_map_are_not_taken_for_pixels(is_apart: bool, tmp_path: Path) -> None:
+    # CenterNet's most confident cells, most of them of nearly no confidence, and all over the picture.
+    corners = np.random.default_rng(1).uniform([0, 0], [80, 50], (100, 2))
+    boxes = np.concatenate([corners, corners + 12], axis=1)
+    scores = np.linspace(0.9, 0.001, 100)
+    classes = np.arange(100) % 3
+
+    def outputs(stride: int) -> Outputs:
+        if is_apart:
+            return {"boxes": (boxes[None] / stride).astype(np.float32), "scores": scores[None], "labels": classes[None]}
+        return {"dets": np.column_stack([boxes / stride, scores, classes]).astype(np.float32)[None]}
+
+    assert "in cells of a map" in refusal(outputs(4), tmp_path, input={"colour": "rgb"})
+    (tmp_path / "model.onnx").write_bytes(s.make_model(outputs(1)))
+    with Detector.open(model=str(tmp_path / "model.onnx"), input={"colour": "rgb"}) as detector:
+        assert len(detector.detect(s.picture(), confidence=0.5)[0].boxes) > 10
+
+
+def test_numbers_of_each_class_are_not_the_number_of_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    outputs = {
+        "boxes": s.BOXES[None],
+        "scores": s.CONFIDENCES[None],
+        "labels": s.CLASSES[None],
+        "num_per_class": np.ones((1, 3), np.int32),
+    }
+    path.write_bytes(s.make_model(outputs))
+    with Detector.open(model=str(path), input={"colour": "rgb"}) as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    # Names that say what they are.
+    names = ("det_boxes", "det_scores", "det_classes", "num_dets")
+    named = dict(zip(names, outputs.values(), strict=True))
+    assert "has 3 numbers for 1 pictures" in refusal(named, tmp_path)
+
+
+def test_classes_are_not_taken_for_confidences(tmp_path: Path) -> None:
+    # As PINTO's model zoo has them: picture, class and corners; scores apart.
+    rows, scores = numbered(s.CLASSES, s.BOXES), s.CONFIDENCES[:, None]
+    for dtype in (np.int64, np.float32):
+        for one in (rows, rows * np.array([1, 0, 1, 1, 1, 1])):  # only the first class
+            outputs = {"batchno_classid_x1y1x2y2": one.astype(dtype), "score": scores}
+            assert "`head`" in refusal(outputs, tmp_path, input={"colour": "rgb"})
+
+
+def test_rows_without_a_batch_are_those_of_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    rows = numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)
+    path.write_bytes(s.make_model({"output": rows}, shapes={"output": ["n", 7]}, input_shape=[4, 3, 64, 96]))
+    with pytest.raises(ModelError, match="fixed to 4, export it with a batch of 1"):
+        Detector.open(model=str(path), engine="onnx", input={"colour": "rgb"})
+
+
+@pytest.mark.parametrize("classes", [3, 8])
+def test_scores_beside_boxes_are_not_taken_for_queries(classes: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    boxes = s.candidates(s.CELLS, 1)[0].T[None, :4].copy()
+    outputs = {"boxes": boxes, "scores": shares(1, classes, s.CELLS)}
+    assert "scores and distances or offsets apart" in refusal(outputs, tmp_path)
+    # As ultralytics' file is cut by those who suppress boxes themselves; its metadata stays.
+    metadata = {**s.METADATA, "names": str(dict(enumerate("abcdefgh"[:classes])))}
+    path.write_bytes(s.make_model(outputs, metadata=metadata))
+    with pytest.raises(ModelError, match=r"no known detection head|4 classes at most, but the metadata names class 7"):
+        Detector.open(model=str(path), engine="onnx")
+
+
+ODD: dict[str, tuple[Outputs, dict[str, list[str]], dict[str, Any]]] = {
+    "one row whose shape is not said": ({"out": numbered(s.BOXES, s.CLASSES, s.CONFIDENCES)[:1]}, {"out": []}, {}),
+    "boxes whose shape is not said": (
+        {"logits": s.queries(3)[0], "pred_boxes": shares(1, 10)},
+        {"pred_boxes": []},
+        {"background": "none"},
+    ),
+    "queries whose boxes and scores are apart": (
+        {"logits": s.queries(3)[0], "pred_boxes": s.queries(3)[1]},
+        {},
+        {"head": "rtdetr"},
+    ),
+    "no candidate": ({"b": shares(1, 0, 8), "a": shares(1, 378, 6)}, {"b": ["n", "m", "k"]}, {"head": "yolox_raw"}),
+    "few candidates beside maps": (
+        {"a": shares(1, 8, 5), "b": shares(1, 32, 16, 24)},
+        {},
+        {"head": "yolo", "task": "detect"},
+    ),
+    "more candidates than a DETR has classes, and few rows": ({"out": shares(1, 7, 500)}, {}, {}),
+}
+
+
+@pytest.mark.parametrize(("outputs", "shapes", "settings"), ODD.values(), ids=ODD)
+def test_odd_shapes_are_refused_in_words(
+    outputs: Outputs, shapes: dict[str, list[str]], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    model = onnx.load_model_from_string(s.make_model(outputs, shapes={k: v for k, v in shapes.items() if v}))
+    for output in model.graph.output:
+        if shapes.get(output.name) == []:
+            output.type.tensor_type.ClearField("shape")
+    path.write_bytes(model.SerializeToString())
+    with (
+        pytest.raises(ModelError),
+        Detector.open(model=str(path), **{"input": {"colour": "rgb"}, **settings}) as detector,
+    ):
+        detector.detect([s.picture()])

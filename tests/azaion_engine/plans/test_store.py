@@ -488,7 +488,7 @@ def test_several_processes_build_once_and_the_others_wait_and_load(
         if result["action"] == "loaded":
             assert "another process built it meanwhile" in result["reason"]
             assert f"built by process {builder} on " in result["log"]
-            assert " s by now" in result["log"]
+            assert " s until now" in result["log"]
 
 
 def test_threads_of_one_process_build_once(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_flat_jpegs_are_read(tmp_path: Path, level: int, colour: dict[str, objec
     assert (np.abs(pixels[120:].astype(int) - level) < 3).all()
 
 
-def test_whoever_opens_a_whole_file_leaves_no_handler_behind(tmp_path: Path) -> None:
+def test_opening_a_file_leaves_no_handler_behind(tmp_path: Path) -> None:
     before = list(logging.getLogger("rasterio").handlers)
     open_file(write_tiff(tmp_path / "a.tif", SAMPLES)).close()
     assert logging.getLogger("rasterio").handlers == before

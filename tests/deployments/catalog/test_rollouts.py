@@ -14,7 +14,6 @@ from ray.serve.schema import ApplicationStatus
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from deployments.catalog import rollouts as rollouts_module
 from deployments.catalog.kept import read_version
-from deployments.catalog.rollouts import described
 from deployments.settings import ApplicationSettings
 from deployments.versions.version import Trial, Version, Wanted
 from tests.azaion_engine.models import make_detector
@@ -84,7 +83,7 @@ def test_a_version_serves_when_every_replica_has_opened_it(
         assert states(held) == [("a", "retired"), ("b", "serving")]
         assert [each.told[-1][0] for each in (first, second)] == [Wanted(serving=version)] * 2
         assert first.told[0][1] == Trial((b"x",), 0.5)
-        entry = described(held.rollouts.record_of("cars"))["history"][0]
+        entry = held.rollouts.record_of("cars").describe()["history"][0]
         assert (entry["version"], entry["comparison"]) == (version.id, "99% agree")
 
     run(scenario())
@@ -207,13 +206,6 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
     assert "b.onnx" in held.serve.running["several.cars"][0]
     assert states(held) == [("a", "failed"), ("b", "serving")]
     assert held.rollouts.record_of("cars").history[0].message == "ModelError: no detector"
-
-
-def test_a_model_that_cannot_be_served_is_not_told_to_serve(held: CataloguedReplica) -> None:
-    record = held.rollouts.record_of("cars")
-    assert described(record)["history"][0]["state"] == "serving"
-    told = described(record, "no detector")["history"][0]
-    assert (told["state"], told["message"]) == ("failed", "no detector")
 
 
 def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, files: list[Path], run: Run) -> None:

@@ -181,7 +181,7 @@ def test_a_request_that_waits_in_vain_is_told_how_long_and_the_opening_goes_on(r
     async def scenario() -> None:
         models = Models()
         models.may_open.clear()
-        with pytest.raises(ModelUnavailableError, match=r"'a' is rarely used and is being loaded since 0 s") as refused:
+        with pytest.raises(ModelUnavailableError, match=r"'a' is rarely used and has been loading for 0 s") as refused:
             await models.ask("a", 0.05)
         assert refused.value.retry_after_s == 1
         with pytest.raises(ModelUnavailableError, match="waits until another model is loaded"):
@@ -206,7 +206,7 @@ def test_a_cancelled_request_leaves_no_user_behind(run: Run) -> None:
         waiting = [asyncio.create_task(models.ask("a")) for _ in range(5)]
         await asyncio.sleep(0.05)
         models.may_open.set()
-        entry = models.cache._entries["a"]
+        entry = models.cache._models["a"]
         await until(lambda: entry.service is not None)
         for task in waiting:
             task.cancel()

@@ -48,7 +48,7 @@ def test_engines_are_closed_within_a_bound_of_the_gpu_s_memory_and_opened_anew(
             by_number = ModelCache(names, open_model, 2, 10, GpuMemory(gpu, 1.0))
             first = {name: await found(by_number, name) for name in names}
             assert sorted(by_number.versions()) == ["c", "d"]
-            sizes = [by_number._entries[name].size for name in names]
+            sizes = [by_number._models[name].size for name in names]
             assert max(sizes) > 0, "NVML tells no growth of the memory in use"
             by_number.close()
             used = gpu.usage().memory_used_bytes

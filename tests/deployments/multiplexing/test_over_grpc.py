@@ -193,7 +193,7 @@ def test_a_load_that_takes_longer_than_the_timeout_is_unavailable_and_the_next_c
     async def scenario(held: Multiplexed) -> None:
         _, context = await held.call("ModelInfer", infer("cars"))
         assert code(context) == "UNAVAILABLE"
-        assert "'cars' is rarely used and is being loaded since 0 s" in context.details
+        assert "'cars' is rarely used and has been loading for 0 s" in context.details
         assert context.trailing == [("retry-after", "1")]
         may_open.set()
         answer, _ = await held.call("ModelInfer", infer("cars"))

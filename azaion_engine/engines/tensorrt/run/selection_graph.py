@@ -60,7 +60,7 @@ class SelectionGraph:
         return rows
 
     def takes(self, selections: Sequence[Selection | None]) -> bool:
-        """Returns whether nobody wants more boxes than there is room for."""
+        """Returns whether there is room for the boxes that each picture may have."""
         return self._kernel.takes(selections)
 
     def run(self, selections: Sequence[Selection | None]) -> DeviceBuffer:

@@ -13,6 +13,7 @@ import pytest
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
+from tests.azaion_engine import signatures
 from tests.azaion_engine.models import make_detector
 
 Cli = Callable[..., Ran]
@@ -58,6 +59,17 @@ def test_what_is_no_model_is_named_alike(
     assert inspected.err.count("\n") == 1
     assert (inspected.code, detected.code) == (ExitCode.MODEL, ExitCode.MODEL)
     assert inspected.out == detected.out == ""
+
+
+def test_metadata_that_promise_other_rows_are_found_out_alike(azaion: Cli, tmp_path: Path, picture: Path) -> None:
+    (path := tmp_path / "best.onnx").write_bytes(
+        signatures.make_model({"output0": signatures.rows() / 100}, metadata=signatures.METADATA)
+    )
+    shown = azaion("inspect", path, "--json").json
+    assert not shown["supported"]
+    detected = azaion("detect", picture, "--model", path, "--engine", "onnx")
+    assert shown["why_not"] in " ".join(detected.err.split())
+    assert "is no list of boxes" in shown["why_not"]
 
 
 def test_a_folder_with_a_model_of_tensorflow_is_named_alike(azaion: Cli, tmp_path: Path, picture: Path) -> None:

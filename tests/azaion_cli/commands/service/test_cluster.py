@@ -111,7 +111,7 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
     for wrong in ("127.0.0.1:1", "nonsense"):
         ran = azaion("cluster", "check", "--address", wrong)
         assert ran.code == ExitCode.ENVIRONMENT
-        assert f"nobody answers at {wrong}" in ran.err
+        assert f"no Ray answers at {wrong}" in ran.err
         assert "RAY_ADDRESS" not in os.environ, "who runs later would join it"
 
 
@@ -147,5 +147,5 @@ def test_a_report_comes_back_whole_from_a_process_that_sees_the_gpus_ray_hides(
 def test_a_process_that_fails_is_told_by_its_last_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "platformdirs.py").write_text("raise ImportError('no platformdirs here')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="ended with 1: ImportError: no platformdirs here"):
+    with pytest.raises(RuntimeError, match="ended with status 1: ImportError: no platformdirs here"):
         report_of_node(None, 60)

@@ -42,4 +42,4 @@ def test_pictures_to_compare_must_be_there(azaion, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(deploy, "_handle", lambda application: None)
     (tmp_path / "empty").mkdir()
     ran = azaion("deploy", "cars", tiny, "--compare", tmp_path / "empty")
-    assert (ran.code, "no picture is there" in ran.err) == (2, True)
+    assert (ran.code, "found none" in ran.err) == (2, True)

@@ -55,9 +55,9 @@ def test_limits_are_those_given(azaion: Cli, file: Path) -> None:
         (["new", "--rate", "inf"], "rate"),
         (["new", "--daily", "0"], "daily"),
         (["new", "--share", "1.1"], "share"),
-        (["new", "--burst", "5"], "burst needs a rate"),
+        (["new", "--burst", "5"], "--burst': it needs --rate"),
         (["new", "--expires", "soon"], "expected a date"),
-        (["new", "--expires", "2020-01-01"], "over already"),
+        (["new", "--expires", "2020-01-01"], "expected a time in the future"),
     ],
 )
 def test_a_key_that_cannot_be_made_is_refused_by_name(

@@ -48,7 +48,7 @@ def test_jpegs_in_a_tiff_are_read(rows: int) -> None:
 
 def test_a_jpeg_with_fewer_rows_than_its_strip_is_refused() -> None:
     higher = with_value(with_value(jpeg_in_tiff(40), tags.HEIGHT, 80), tags.ROWS, 80)
-    with pytest.raises(UndecodablePictureError, match="30x40 pixels of 30x80"):
+    with pytest.raises(UndecodablePictureError, match="30x40 pixels, expected 30x80"):
         EncodedPicture(higher).decode()
 
 
@@ -91,7 +91,7 @@ def test_an_uncompressed_piece_that_reaches_into_the_next_is_refused(tile: int, 
 def test_fewer_strips_than_the_height_needs_are_refused(deep: bool) -> None:
     whole = tiff(PICTURE.astype(np.uint16) * 257 if deep else PICTURE, rows=40)
     np.testing.assert_array_equal(EncodedPicture(whole).decode(), PICTURE)
-    with pytest.raises(UndecodablePictureError, match=r"missing|1 strips or tiles of 2"):
+    with pytest.raises(UndecodablePictureError, match=r"missing|1 of its 2 strips or tiles"):
         EncodedPicture(with_value(whole, tags.HEIGHT, 80)).decode()
 
 

@@ -10,8 +10,11 @@ from typing import Any
 import grpc
 import pytest
 
+from azaion_engine.errors import PictureTooLargeError
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
+from deployments.frontends.open_inference.grpc_messages import named_model
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_open_inference
+from deployments.frontends.open_inference.tensors import WORTH_A_THREAD
 from tests.deployments.access.keys_made import add_key
 from tests.deployments.in_process import GrpcContext, Replica, replica
 from tests.stand_in import grey_picture
@@ -94,6 +97,20 @@ def test_an_error_about_a_megabyte_of_text_still_reaches_the_client(part: str) -
         call("ModelInfer", message.SerializeToString())
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) < 500
+
+
+def test_the_model_of_a_message_is_known_before_it_is_parsed() -> None:
+    assert named_model("ModelInfer", Request(model_name="cars", id="7").SerializeToString()) == "cars"
+    assert named_model("ModelReady", protocol.ModelReadyRequest(name="cars").SerializeToString()) == "cars"
+    assert named_model("ModelInfer", b"") == ""
+    assert named_model("ServerLive", b"") is None
+
+
+def test_only_a_message_with_tensors_may_be_large() -> None:
+    data = protocol.ModelMetadataRequest(name="x" * (WORTH_A_THREAD + 1)).SerializeToString()
+    with pytest.raises(PictureTooLargeError, match=f"has {len(data)} bytes, at most {WORTH_A_THREAD}"):
+        named_model("ModelMetadata", data)
+    assert named_model("ModelInfer", data) == "x" * (WORTH_A_THREAD + 1)
 
 
 def infer() -> bytes:

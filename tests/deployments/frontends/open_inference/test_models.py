@@ -9,7 +9,7 @@ import pytest
 
 from azaion_engine import Detector
 from deployments.errors import InvalidRequestError, UnknownModelError
-from deployments.frontends.open_inference.repository import ModelRepository
+from deployments.frontends.open_inference.repository import ModelRepository, Repositories
 from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor
 from deployments.settings import ServiceSettings
@@ -82,6 +82,27 @@ def test_bodies_are_bounded_by_what_a_request_can_be(repository):
 def test_shapes_that_no_list_of_pictures_has_are_refused(repository, shape):
     with pytest.raises(InvalidRequestError, match=r"expected \[n\] or \[n, 1\] with n of 1 to 5"):
         repository.model("best").check_shape(InputTensor("picture", "BYTES", shape, []))
+
+
+class Service:
+    """A service as a repository sees it."""
+
+    def __init__(self, like: SimpleNamespace) -> None:
+        self.detector, self.settings = like.detector, like.settings
+
+
+def test_a_service_keeps_its_repository_and_a_closed_one_is_forgotten(repository):
+    first, second = (Service(repository._service) for _ in range(2))
+    served = {first}
+    repositories = Repositories(lambda: served)
+    of_first = repositories.of(first)
+    assert repositories.of(first) is of_first
+    served.add(second)
+    assert repositories.of(second) is not of_first
+    assert repositories.of(first) is of_first
+    served.clear()
+    repositories.of(Service(repository._service))
+    assert repositories.of(first) is not of_first
 
 
 def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():

@@ -1,4 +1,4 @@
-"""Deflate TIFFs: no flipped bit changes a pixel without an error, and what follows the data harms nobody."""
+"""Deflate TIFFs: no flipped bit changes a pixel without an error, and bytes behind the data do no harm."""
 
 from __future__ import annotations
 
