@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, UndecodablePictureError
 from azaion_engine.pictures.bounds.decode_cost import fast_jpeg_bytes, pillow_bytes, reader_bytes, webp_bytes
 from azaion_engine.pictures.bounds.jpeg_entropy import has_blank
 from azaion_engine.pictures.bounds.jpeg_segments import find_scans
@@ -29,6 +29,9 @@ from azaion_engine.pictures.readers.jpeg.huffman import read_huffman_scan
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
 from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
+from azaion_engine.pictures.readers.tiff.checksums import check_picture
+from azaion_engine.pictures.readers.tiff.jpeg_scans import check_scans
+from azaion_engine.pictures.readers.webp_frame import is_whole
 
 _JPEG_END_MARKER = b"\xff\xd9"
 
@@ -185,10 +188,16 @@ class EncodedPicture:
             elif header.format == "JPEG":
                 picture = self._decode_jpeg(opened)
             else:
+                if header.format == "WebP" and not is_whole(opened.data):
+                    raise UndecodablePictureError("the WebP is damaged or truncated: a part of its data is overwritten")
                 opened.pillow.load()
                 if header.format == "PNG":
                     check_rows(opened.pillow, opened.data)
+                elif opened.layout is not None:
+                    check_scans(opened.pillow, opened.data, opened.layout)
                 picture = to_rgb(opened.pillow, opened.data)
+                if opened.layout is not None:
+                    check_picture(opened.pillow, picture, opened.data, opened.layout)
             del opened  # its pixels, before turning the picture takes a copy
             return turn_upright(picture, header.orientation)
         except AzaionError:

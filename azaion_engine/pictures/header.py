@@ -24,6 +24,7 @@ from azaion_engine.pictures.bounds.jpeg_segments import needed_segments
 from azaion_engine.pictures.bounds.png_chunks import needed_chunks
 from azaion_engine.pictures.bounds.tiff_directory import needed_tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
+from azaion_engine.pictures.bounds.tiff_pieces import check_filled
 from azaion_engine.pictures.formats import ACCEPTED_FORMATS, describe_other, sniff
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.bmp_fields import BmpFields, is_bitfields
@@ -112,6 +113,7 @@ class OpenedPicture(NamedTuple):
         scan: Offset in `data` of a JPEG's first scan's marker; 0 for other formats.
         piece_bytes: Decoded bytes of a TIFF's largest strip or tile; 0 for other formats.
         reader: Decodes what Pillow's plug-in does not; else None.
+        layout: How a TIFF's samples are stored; None for other formats.
     """
 
     image: ImageFile.ImageFile | None
@@ -120,6 +122,7 @@ class OpenedPicture(NamedTuple):
     scan: int = 0
     piece_bytes: int = 0
     reader: PixelReader | None = None
+    layout: TiffLayout | None = None
 
     @property
     def pillow(self) -> ImageFile.ImageFile:
@@ -154,8 +157,10 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
         data, exif = needed_chunks(data)
     elif name == "TIFF":
         directory = needed_tags(data, limits.max_pixels)
-        data, orientation, piece_bytes, layout = directory
+        layout = directory.layout
         check_pixels(layout.width, layout.height, limits)
+        check_filled(data, layout)
+        data, orientation, piece_bytes, _ = directory
         reader = tiff_reader(directory)
     elif name == "BMP" and is_bitfields(data):
         reader = BmpFields(data)
@@ -183,7 +188,7 @@ def open_picture(data: bytes, limits: PictureLimits) -> OpenedPicture:
     if name != "TIFF":
         orientation = _read_orientation(exif or image.info.get("exif", b""))
     header = PictureHeader(name, *_upright(width, height, orientation), orientation, image.mode)
-    return OpenedPicture(image, header, data, scan, piece_bytes)
+    return OpenedPicture(image, header, data, scan, piece_bytes, layout=layout)
 
 
 def _modern_reader(name: str, data: bytes, limits: PictureLimits) -> tuple[PixelReader, bytes]:

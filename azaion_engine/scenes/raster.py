@@ -5,6 +5,9 @@ rasterio, not tifffile: one wheel reads windows, overviews, masks and every comp
 
 from __future__ import annotations
 
+import logging
+import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +40,9 @@ _OBJECT = "object.tif"
 """Name of an object for GDAL."""
 _MISSING = "due to missing codec"
 """What GDAL says of a compression that it was built without (frmts/gtiff/geotiff.cpp)."""
+_DAMAGED_JPEG = re.compile("Corrupt JPEG data: (?![12] extraneous)|Premature end of JPEG")
+"""What libjpeg says where data are missing, or left over by more than a byte or two of padding (jerror.h). libtiff and
+GDAL make a warning of it, and some pixels."""
 _PROBE, _PROBED = 32, (0.0, 0.25, 0.5, 0.75, 1.0)
 """Side in pixels of the parts of an overview that tell whether it is empty, and where they lie across and down."""
 
@@ -206,7 +212,7 @@ def overviews_show_scene(dataset: DatasetReader) -> bool:
         with environment(), translated():
             whole = [dataset.read(1, window=Window(x, y, min(_PROBE, width), min(_PROBE, height))) for x, y in places]
     except UndecodablePictureError:
-        return True  # the error comes when the scene is read
+        return False  # neither can be seen; the error comes when the scene is read
     return all((part == small[0][0, 0]).all() for part in whole)
 
 
@@ -230,18 +236,18 @@ def opened_bytes(data: bytes) -> Iterator[DatasetReader]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns rasterio's errors into ours and silences its warning about files without a map.
+    """Turns rasterio's errors and libjpeg's warnings into ours; silences its warning about files without a map.
 
     Raises:
         UnsupportedPictureError: GDAL was built without the file's compression.
-        UndecodablePictureError: Any other error.
+        UndecodablePictureError: Any other error, or a JPEG in the file is damaged.
     """
     import warnings
 
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _warnings_of_damage() as heard:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             yield
@@ -254,6 +260,32 @@ def translated() -> Iterator[None]:
                     "one, e.g. gdal_translate -co COMPRESS=DEFLATE"
                 ) from error
             raise UndecodablePictureError(f"the TIFF is damaged or truncated: {text}") from error
+    if heard.damage:
+        raise UndecodablePictureError(f"the TIFF is damaged or truncated: {heard.damage}")
+
+
+class _Damage(logging.Handler):
+    """Keeps libjpeg's first warning of damage in one thread; rasterio logs GDAL's warnings as they come."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.damage = ""
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if threading.get_ident() == self._thread and _DAMAGED_JPEG.search(message):
+            self.damage = self.damage or message[:QUOTED]
+
+
+@contextmanager
+def _warnings_of_damage() -> Iterator[_Damage]:
+    logger, heard = logging.getLogger("rasterio"), _Damage()
+    logger.addHandler(heard)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(heard)
 
 
 def check_layout(dataset: DatasetReader) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -47,10 +48,12 @@ class Scene:
         georeference: Where the picture lies; None if the file does not say so.
     """
 
-    def __init__(self, path: Path, dataset: DatasetReader, bands: Sequence[int] | None) -> None:
-        """Takes an open dataset; see `open`."""
+    def __init__(
+        self, path: Path, dataset: DatasetReader, bands: Sequence[int] | None, reopen: Callable[[], DatasetReader]
+    ) -> None:
+        """Takes an open dataset, and how it was opened; see `open`."""
         self.path = path
-        self._dataset = dataset
+        self._dataset, self._reopen = dataset, reopen
         self._lock = threading.Lock()  # a dataset serves one thread at a time
         self._stretch: Stretch | None = None
         with environment():
@@ -122,9 +125,10 @@ class Scene:
         try:
             if not overviews_show_scene(dataset):
                 dataset.close()
-                dataset = open_(overviews=False)
+                open_ = partial(open_, overviews=False)
+                dataset = open_()
             with translated():
-                return cls(path, dataset, bands)
+                return cls(path, dataset, bands, open_)
         except BaseException:
             dataset.close()
             raise
@@ -219,7 +223,7 @@ class Scene:
 
         window = Window(tile.x, tile.y, tile.width, tile.height)
         how = Resampling.nearest if self._palette is not None else Resampling[resampling]
-        with self._lock, environment(), translated():
+        with self._lock, environment(), self._opened_anew_after_errors(), translated():
             samples: NDArray[np.generic] = self._dataset.read(
                 list(self.bands), window=window, out_shape=(len(self.bands), *size), resampling=how
             )
@@ -228,6 +232,16 @@ class Scene:
                 masks = self._dataset.read_masks(list(self.bands), window=window, out_shape=(len(self.bands), *size))
                 valid = (masks > 0).any(axis=0)
         return samples, valid & self._has_data(samples)
+
+    @contextmanager
+    def _opened_anew_after_errors(self) -> Iterator[None]:
+        """Empties GDAL's cache of blocks after an error: a damaged JPEG that is read from there gives no warning."""
+        try:
+            yield
+        except UndecodablePictureError:
+            self._dataset.close()
+            self._dataset = self._reopen()
+            raise
 
     def _has_data(self, samples: NDArray[np.generic]) -> NDArray[np.bool_]:
         """Returns which pixels are measured in all bands, and not nodata in one at least."""

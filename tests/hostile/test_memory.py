@@ -26,8 +26,8 @@ def textured() -> np.ndarray:
     return np.tile(tile, (SIDE // 48, SIDE // 48, 1))
 
 
-def one_strip(compression: str) -> dict[str, Any]:
-    return {"compression": compression, "tiffinfo": {278: SIDE}}
+def one_strip(compression: str, rows: int = SIDE) -> dict[str, Any]:
+    return {"compression": compression, "tiffinfo": {278: rows}}
 
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -50,6 +50,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "TIFF": ("RGB", "TIFF", {}),
     "TIFF one strip": ("RGB", "TIFF", one_strip("tiff_lzw")),
     "TIFF JPEG": ("RGB", "TIFF", one_strip("jpeg")),
+    "TIFF Deflate": ("RGBA", "TIFF", {"compression": "tiff_adobe_deflate", "tiffinfo": {278: SIDE, 317: 2}}),
     "TIFF CMYK": ("CMYK", "TIFF", one_strip("tiff_lzw")),
     "TIFF float": ("F", "TIFF", one_strip("tiff_lzw")),
     "TIFF turned": ("RGB", "TIFF", {"compression": "tiff_lzw", "tiffinfo": {274: 6}}),
@@ -68,6 +69,11 @@ def picture(kind: str) -> bytes:
         return encode(image, format, **options)
     finally:
         ImageFile.MAXBLOCK = kept
+
+
+def with_grey_end(rows: int = 16) -> np.ndarray:
+    """Returns the picture and grey rows below: what libjpeg fills in, and many zeros of a WebP."""
+    return np.vstack([textured(), np.full((rows, SIDE, 3), 128, np.uint8)])
 
 
 def textured_samples(kind: str, bands: int) -> np.ndarray:
@@ -97,7 +103,10 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "PNG 16 bits colour, dark": lambda: cv2.imencode(".png", textured_samples("u2", 4))[1].tobytes(),
     # Well compressed, so that copies of the file do not count.
     "PNG 16 bits colour, even": lambda: cv2.imencode(".png", np.full((SIDE, SIDE, 4), 700, np.uint16))[1].tobytes(),
-    "JPEG that ends grey": lambda: encode(np.vstack([textured(), np.full((16, SIDE, 3), 128, np.uint8)]), "JPEG"),
+    "JPEG that ends grey": lambda: encode(with_grey_end(), "JPEG"),
+    "TIFF JPEG that ends grey": lambda: encode(with_grey_end(), "TIFF", **one_strip("jpeg", SIDE + 16)),
+    "TIFF JPEG that ends grey, grey": lambda: encode(with_grey_end()[..., 0], "TIFF", **one_strip("jpeg", SIDE + 16)),
+    "WebP with zeros in its data": lambda: encode(with_grey_end(SIDE), "WEBP", method=0, lossless=True, quality=0),
     "AVIF": lambda: modern("AVIF"),
     "HEIC": lambda: modern("HEIF"),
     "JPEG XL": lambda: modern("JPEG XL"),

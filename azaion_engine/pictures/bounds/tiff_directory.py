@@ -12,7 +12,6 @@ from typing import NamedTuple
 from azaion_engine.errors import PictureTooLargeError, UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
-from azaion_engine.pictures.bounds.tiff_pieces import check_filled
 from azaion_engine.pictures.bounds.tiff_rewriting import as_little_endian
 
 MOST_ENTRIES = 1 << 12
@@ -112,7 +111,6 @@ def needed_tags(data: bytes, max_pixels: int) -> TiffDirectory:
             encoded[tag] = (kind, number, data[start : start + length])
     layout = TiffLayout(values, order == ">", nodata)
     piece_bytes = _check_pieces(data, layout, max_pixels)
-    check_filled(data, layout)
     orientation = layout.one(_ORIENTATION, 1)
     if big and order == ">" and not layout.is_deep:
         lean = _turned(data, encoded)
@@ -150,7 +148,7 @@ def _check_pieces(data: bytes, layout: TiffLayout, max_pixels: int) -> int:
             f"given a TIFF with {tags.compression_name(compression)}, which is not accepted; "
             "accepted are uncompressed, LZW, Deflate, Zstandard, PackBits, JPEG and fax"
         )
-    if compression in tags.JPEGS and _PROGRESSIVE.search(data):
+    if compression in (tags.OLD_JPEG, tags.JPEG) and _PROGRESSIVE.search(data):
         raise UnsupportedPictureError("given a TIFF with a progressive JPEG in it")
     for tag in (tags.STRIP_OFFSETS, tags.STRIP_BYTES, tags.TILE_OFFSETS, tags.TILE_BYTES):
         if len(values.get(tag, ())) > MOST_PIECES:

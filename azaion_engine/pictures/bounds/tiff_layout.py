@@ -16,16 +16,18 @@ STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANES, PREDICTOR = 273, 277, 278, 27
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT = 322, 323, 324, 325, 339
 SUBFILE_TYPE, COLOUR_MAP, DNG_VERSION, GDAL_NODATA = 254, 320, 50706, 42113
 
+SEPARATE = 2
+"""PlanarConfiguration whose planes are in strips or tiles of their own."""
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 """Values of the tag SampleFormat; 5 and 6 are complex numbers."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 
 _LOW_BITS_FIRST = 2
 """FillOrder whose bytes are mirrored."""
-JPEGS = (6, 7)
+OLD_JPEG, JPEG = 6, 7
 BYTEWISE = frozenset((1, 5, 8, 32773, 32946, 50000))
 """None, LZW, Deflate twice, PackBits and Zstandard: they compress bytes, whatever samples these form."""
-ACCEPTED = BYTEWISE | {2, 3, 4, *JPEGS}
+ACCEPTED = BYTEWISE | {2, 3, 4, OLD_JPEG, JPEG}
 """Fax and JPEG besides. LZMA is left out: its decoder allocates up to 4 GiB."""
 _NAMES = {
     22610: "JPEG XR", 32766: "NeXT", 32767: "Sony raw", 32769: "packed raw", 32809: "ThunderScan", 33003: "JPEG 2000",

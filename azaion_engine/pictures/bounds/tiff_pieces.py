@@ -1,6 +1,7 @@
-"""TIFF pieces: whether strips and tiles hold the rows that the directory announces, as far as libtiff does not say.
+"""TIFF pieces: where strips and tiles lie, and whether they hold the rows that the directory announces.
 
-libtiff fills in what is missing of a JPEG, and reads beyond a short uncompressed tile, with a warning at most.
+libtiff fills in what is missing of a JPEG, and reads beyond a short uncompressed tile, with a warning at most; Pillow
+takes the file's beginning for a strip or tile that was never written.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from azaion_engine.errors import UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 
-_NEW_JPEG, _UNCOMPRESSED = 7, 1
-_SEPARATE = 2
-"""Planes in pieces of their own."""
+_UNCOMPRESSED = 1
 _END = b"\xff\xd9"
 _PADDING = 256
 """Bytes in which a JPEG's end marker is looked for: writers pad pieces to even or aligned sizes."""
@@ -25,18 +26,57 @@ _MOST_SEGMENTS = 32
 """Segments and fill bytes before a piece's frame that are looked at; encoders write a dozen at most."""
 
 
+class Piece(NamedTuple):
+    """A strip or tile.
+
+    Attributes:
+        offset: Of its bytes, in the file; 0 if it was never written.
+        length: Its bytes.
+        plane: Number of the plane that it is of; 0 where all samples of a pixel are stored together.
+        top: First row of the picture in it.
+        left: First column.
+        rows: Rows that it holds; of a tile, beyond the picture too.
+        columns: Columns, likewise.
+    """
+
+    offset: int
+    length: int
+    plane: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture in it."""
+        return slice(self.top, self.top + self.rows), slice(self.left, self.left + self.columns)
+
+
 def check_filled(data: bytes, layout: TiffLayout) -> None:
-    """Refuses JPEG pieces that are cut or smaller than their place, and uncompressed ones that reach into the next.
+    """Refuses pieces that were never written, reach beyond the end or into the next, or are cut or too small JPEGs.
 
     Raises:
-        UndecodablePictureError: As said.
+        UnsupportedPictureError: The file is sparse.
+        UndecodablePictureError: The others.
     """
     compression = layout.one(tags.COMPRESSION, _UNCOMPRESSED)
-    if compression == _NEW_JPEG:
-        for offset, length, rows, columns in _pieces(layout):
-            _check_jpeg(memoryview(data)[offset : offset + length], rows, columns)
-    elif compression == _UNCOMPRESSED:
-        _check_uncompressed(layout)
+    if compression == tags.OLD_JPEG:  # its strips are not where its data are
+        return
+    found = list(pieces(layout))
+    absent = sum(not piece.offset for piece in found)
+    if absent:
+        raise UnsupportedPictureError(
+            f"given a sparse TIFF: {absent} of its {len(found)} strips or tiles were never written; write it whole, "
+            "e.g. with gdal_translate"
+        )
+    if compression == _UNCOMPRESSED:
+        _check_uncompressed(found, len(data), layout)
+    elif any(piece.offset + piece.length > len(data) for piece in found):
+        raise tags.damaged("its strips or tiles are cut off")
+    if compression == tags.JPEG:
+        for piece in found:
+            _check_jpeg(memoryview(data)[piece.offset : piece.offset + piece.length], piece.rows, piece.columns)
 
 
 def check_number(layout: TiffLayout) -> None:
@@ -46,7 +86,7 @@ def check_number(layout: TiffLayout) -> None:
         UndecodablePictureError: As said.
     """
     values, one = layout.values, layout.one
-    planes = layout.samples if one(tags.PLANES, 1) == _SEPARATE else 1
+    planes = layout.samples if one(tags.PLANES, 1) == tags.SEPARATE else 1
     if tags.TILE_OFFSETS in values:
         across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
         needed = -(-layout.width // across) * -(-layout.height // down) if across and down else 0
@@ -59,18 +99,24 @@ def check_number(layout: TiffLayout) -> None:
         raise tags.damaged(f"it has {found} of its {needed * planes} strips or tiles")
 
 
-def _pieces(layout: TiffLayout) -> Iterator[tuple[int, int, int, int]]:
-    """Yields offset, length, rows and columns of each piece; a length of 0 is a piece that was never written."""
+def pieces(layout: TiffLayout) -> Iterator[Piece]:
+    """Yields the strips or tiles that a picture needs, in the directory's order; an unknown number of bytes is 0."""
     values = layout.values
     tiled = tags.TILE_WIDTH in values
     offsets = values.get(tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS, ())
-    lengths = values.get(tags.TILE_BYTES if tiled else tags.STRIP_BYTES, ())
-    rows = layout.one(tags.TILE_HEIGHT, 0) if tiled else min(layout.one(tags.ROWS, layout.height), layout.height)
+    lengths = values.get(tags.TILE_BYTES if tiled else tags.STRIP_BYTES) or (0,) * len(offsets)
+    strip = min(layout.one(tags.ROWS, 0) or layout.height, layout.height)
+    rows = layout.one(tags.TILE_HEIGHT, 0) if tiled else strip
     columns = layout.one(tags.TILE_WIDTH, 0) if tiled else layout.width
-    down = -(-layout.height // rows) if rows else 1
+    down = max(1, -(-layout.height // rows)) if rows else 1
+    across = max(1, -(-layout.width // columns)) if columns else 1
+    planes = layout.samples if layout.one(tags.PLANES, 1) == tags.SEPARATE else 1
     for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
-        last = not tiled and number % down == down - 1
-        yield offset, length, layout.height - (down - 1) * rows if last else rows, columns
+        plane, at = divmod(number, down * across)
+        if plane >= planes:
+            return
+        top, left = at // across * rows, at % across * columns
+        yield Piece(offset, length, plane, top, left, rows if tiled else min(rows, layout.height - top), columns)
 
 
 def _check_jpeg(piece: memoryview, rows: int, columns: int) -> None:
@@ -97,13 +143,16 @@ def _frame_size(piece: memoryview) -> tuple[int, int] | None:
     return None
 
 
-def _check_uncompressed(layout: TiffLayout) -> None:
-    bits = max(layout.bits)
-    samples = 1 if layout.one(tags.PLANES, 1) == 2 else layout.samples
-    pieces = sorted(_pieces(layout))
-    if layout.photometric == tags.YCBCR:  # its colours may be stored for fewer pixels
-        return
-    for (offset, length, rows, columns), (following, *_) in itertools.pairwise(pieces):
-        needed = rows * ((columns * samples * bits + 7) // 8)
-        if 0 < length < needed and offset < following < offset + needed:
-            raise tags.damaged(f"a strip or tile has {length} bytes, expected {needed}")
+def _check_uncompressed(found: list[Piece], size: int, layout: TiffLayout) -> None:
+    bits = sum(layout.bits) if len(layout.bits) == layout.samples else layout.samples * layout.bits[0]
+    if layout.one(tags.PLANES, 1) == tags.SEPARATE:
+        bits = max(layout.bits)
+    end = Piece(size, 0, 0, 0, 0, 0, 0)
+    for piece, following in itertools.pairwise([*sorted(found), end]):
+        needed = piece.rows * ((piece.columns * bits + 7) // 8)
+        if layout.photometric == tags.YCBCR:  # its colours may be stored for fewer pixels
+            needed = piece.length
+        if piece.offset + needed > size:
+            raise tags.damaged("its strips or tiles are cut off")
+        if 0 < piece.length < needed and piece.offset < following.offset < piece.offset + needed:
+            raise tags.damaged(f"a strip or tile has {piece.length} bytes, expected {needed}")

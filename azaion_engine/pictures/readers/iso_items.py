@@ -12,13 +12,17 @@ from azaion_engine.pictures.readers.iso_boxes import MOST_BOXES, boxes
 
 _CODED = (b"av01", b"hvc1")
 """Types of items that hold coded pixels; EXIF and other items may well end with zeros."""
-_BLANK = bytes(64)
-"""Zeros that no coded picture ends with: HEVC never has more than two in a row (ITU-T H.265, 7.4.2), and AV1's tiles
-end with a one, behind which encoders only fill up the byte (AV1 bitstream specification, 8.2.4)."""
+_ENDS = (bytes(64), b"\xff" * 64)
+"""What no coded picture ends with, but a file that was never written to its end, on a disk or in flash memory. HEVC
+never has more than two zeros in a row (ITU-T H.265, 7.4.2), and AV1's tiles end with a one, behind which encoders only
+fill up the byte (AV1 bitstream specification, 8.2.4). Ones, arithmetic coders write for the least probable pixels only.
+"""
+_HOLES = tuple(4 * end for end in _ENDS)
+"""What no coded picture has in it. AV1 does not forbid it: flat pictures have up to nine such bytes in a row."""
 
 
 def check_written(data: bytes) -> None:
-    """Refuses a file whose pictures end with zeros, as one does that was never written to its end.
+    """Refuses a file whose pictures are partly blank, as those are that were not written to their end.
 
     The decoders make some picture of it, and report nothing. What is malformed is left to them.
 
@@ -26,18 +30,24 @@ def check_written(data: bytes) -> None:
         data: The file.
 
     Raises:
-        UndecodablePictureError: A coded picture ends with zeros, or there are more than `MOST_BOXES` boxes.
+        UndecodablePictureError: A coded picture is partly blank, or there are more than `MOST_BOXES` boxes.
     """
     coded: set[int] = set()
-    places: list[tuple[int, int]] = []
+    places: list[tuple[int, int, int]] = []
     for name, start, end in boxes(data, 0, len(data)):
         if name == b"iinf":
             coded.update(_coded_items(data, start, end))
         elif name == b"iloc":
             places.extend(_places(data[start:end]))
-    for item, last in places:
-        if item in coded and data.endswith(_BLANK, 0, last):
+    left = 2 * len(data)  # parts may overlap, in a hostile file thousands of times
+    for item, start, end in places:
+        left -= end - start
+        if item in coded and (data.endswith(_ENDS, start, end) or (left >= 0 and _has_hole(data, start, end))):
             raise UndecodablePictureError("the bytes of its pixels were not written to their end")
+
+
+def _has_hole(data: bytes, start: int, end: int) -> bool:
+    return any(data.find(hole, start, end) >= 0 for hole in _HOLES)
 
 
 def _coded_items(data: bytes, start: int, end: int) -> Iterator[int]:
@@ -50,8 +60,8 @@ def _coded_items(data: bytes, start: int, end: int) -> Iterator[int]:
             yield int.from_bytes(data[at + 4 : at + 4 + size], "big")
 
 
-def _places(box: bytes) -> Iterator[tuple[int, int]]:
-    """Yields (identifier, offset behind the last byte) of each part of each item that lies in the file itself."""
+def _places(box: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields identifier, begin and end of each part of each item that lies in the file itself."""
     at = 0
 
     def number(size: int) -> int:
@@ -73,5 +83,5 @@ def _places(box: bytes) -> Iterator[tuple[int, int]]:
                 return
             number(index_size if version else 0)
             offset, length = number(offset_size), number(length_size)
-            if method == 0 and length > len(_BLANK):
-                yield item, base + offset + length
+            if method == 0 and length > len(_ENDS[0]):
+                yield item, base + offset, base + offset + length

@@ -35,10 +35,10 @@ def is_not_cut(data: bytes, end: int, known: int) -> bool:
         end: Offset of the end marker, behind the last scan's data.
         known: Checksum of what was decoded of it, RGB as stored, by OpenCV or Pillow.
     """
-    body = data[:end].rstrip(_FILL)
-    with_noise = _pixels(body + _NOISE)
+    end = len(data[:end].rstrip(_FILL))
+    with_noise = _pixels(data, end, _NOISE)
     # Pillow converts CMYK in another way than OpenCV.
-    return known == with_noise or _pixels(body) == with_noise
+    return known == with_noise or _pixels(data, end) == with_noise
 
 
 def is_read_to_its_end(data: bytes, start: int, end: int) -> bool:
@@ -51,19 +51,20 @@ def is_read_to_its_end(data: bytes, start: int, end: int) -> bool:
         start: Offset of the scan's compressed data.
         end: Offset of the end marker behind it.
     """
-    body = data[:end].rstrip(_FILL)
-    known = _pixels(body)
-    shorter = body[: max(start, len(body) - _REPLACED)]
-    if _pixels(shorter) != known or _pixels(shorter + _NOISE[:_REPLACED]) != known:
+    end = len(data[:end].rstrip(_FILL))
+    known = _pixels(data, end)
+    shorter = max(start, end - _REPLACED)
+    if _pixels(data, shorter) != known or _pixels(data, shorter, _NOISE[:_REPLACED]) != known:
         return True
-    if _pixels(body[:start]) == known:  # all of it is what libjpeg fills in
+    if _pixels(data, start) == known:  # all of it is what libjpeg fills in
         return True
-    padded = body[: len(body.rstrip(b"\0")) + 2]  # a scan may end with a zero or two
-    return len(padded) < len(body) and _pixels(padded) == known and _pixels(padded + _NOISE) == known
+    padded = len(data[:end].rstrip(b"\0")) + 2  # a scan may end with a zero or two
+    return padded < end and _pixels(data, padded) == known and _pixels(data, padded, _NOISE) == known
 
 
-def _pixels(body: bytes) -> int:
-    """Returns a checksum of the pixels of a file without its end marker."""
+def _pixels(data: bytes, end: int, behind: bytes = b"") -> int:
+    """Returns a checksum of the pixels of a file up to an offset, with other bytes and an end marker behind it."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(np.frombuffer(body + _END, np.uint8), flags)
+    file = b"".join([memoryview(data)[:end], behind, _END])  # the only copy
+    picture = cv2.imdecode(np.frombuffer(file, np.uint8), flags)
     return 0 if picture is None else checksum(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture))

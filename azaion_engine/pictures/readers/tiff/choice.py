@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
+import numpy as np
+from numpy.typing import NDArray
+
+from azaion_engine.errors import UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_directory import TiffDirectory
 from azaion_engine.pictures.bounds.tiff_pieces import check_number
@@ -11,6 +14,8 @@ from azaion_engine.pictures.readers.opencv_reader import OpencvReader
 from azaion_engine.pictures.readers.tiff.samples import TiffSamples
 
 _LAB = 8
+_SUBSAMPLING = 530
+"""Tag of the pixels that share their colours, across and down; two each if it is missing (TIFF 6.0, section 21)."""
 
 
 def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
@@ -30,8 +35,7 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
     bytewise = layout.one(tags.COMPRESSION, 1) in tags.BYTEWISE
     eight = set(layout.bits) == {8} and layout.samples == 3
     if bytewise and eight and layout.photometric in (tags.YCBCR, _LAB):
-        _check_complete(directory)
-        return OpencvReader(directory.data, layout.width, layout.height, tags.COLOURS[layout.photometric])
+        return _Checked(directory)
     bits = max(layout.bits)
     deep_palette = layout.photometric == tags.PALETTE and bits > 8  # Pillow takes its numbers for grey
     if {5, 6} & set(layout.kinds) or bits > 16 or deep_palette:
@@ -41,9 +45,17 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
     return None
 
 
-def _check_complete(directory: TiffDirectory) -> None:
-    """Refuses pieces that reach beyond the file's end, which OpenCV would leave black without an error."""
-    for offsets, lengths in ((tags.STRIP_OFFSETS, tags.STRIP_BYTES), (tags.TILE_OFFSETS, tags.TILE_BYTES)):
-        places = zip(directory.layout.values.get(offsets, ()), directory.layout.values.get(lengths, ()), strict=False)
-        if any(offset + length > len(directory.data) for offset, length in places):
-            raise UndecodablePictureError("the TIFF is damaged or truncated: its strips or tiles are cut off")
+class _Checked(OpencvReader):
+    """Decodes a TIFF with OpenCV, which leaves damaged strips and tiles black, after Pillow has decompressed it."""
+
+    def __init__(self, directory: TiffDirectory) -> None:
+        layout = directory.layout
+        super().__init__(directory.data, layout.width, layout.height, tags.COLOURS[layout.photometric])
+        # Pieces with fewer colours than pixels have rows of another kind; only the tool rgb2ycbcr compresses these.
+        fewer = layout.photometric == tags.YCBCR and layout.values.get(_SUBSAMPLING, (2, 2)) != (1, 1)
+        self._samples = None if fewer else TiffSamples(directory.data, layout)
+
+    def read(self) -> NDArray[np.uint8]:
+        if self._samples is not None:
+            self._samples.read_samples()
+        return super().read()

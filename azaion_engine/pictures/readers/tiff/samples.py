@@ -20,12 +20,12 @@ from azaion_engine.pictures.bounds.tiff_layout import TiffLayout
 from azaion_engine.pictures.bounds.tiff_rewriting import with_new_directory
 from azaion_engine.pictures.readers.base import PixelReader
 from azaion_engine.pictures.readers.stretch import to_8_bits
+from azaion_engine.pictures.readers.tiff.checksums import check_bytes
 from azaion_engine.pictures.readers.tiff.predictors import FLOATING, HORIZONTAL, add_differences, join_float_bytes
 
 _STRIP_SAMPLES = 1 << 18
 """Samples converted at a time, so that intermediate copies stay small."""
 _LETTERS = {tags.UNSIGNED: "u", tags.SIGNED: "i", tags.FLOAT: "f", tags.VOID: "u"}
-_SEPARATE = 2
 _RGB = 3
 
 
@@ -55,7 +55,7 @@ class TiffSamples(PixelReader):
         self.layout, self._data = layout, data
         self.width, self.height = layout.width, layout.height
         self._bits = layout.bits[0]
-        self._planes = layout.samples if layout.one(tags.PLANES, 1) == _SEPARATE else 1
+        self._planes = layout.samples if layout.one(tags.PLANES, 1) == tags.SEPARATE else 1
         self._pixel = layout.samples // self._planes  # samples of a pixel in one plane
         tiled = layout.one(tags.TILE_WIDTH, 0) > 0 and layout.one(tags.TILE_HEIGHT, 0) > 0
         self._piece = (layout.one(tags.TILE_WIDTH, 0), layout.one(tags.TILE_HEIGHT, 0)) if tiled else None
@@ -119,8 +119,10 @@ class TiffSamples(PixelReader):
 
     def _rows_of(self, plane: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yields (first row, samples `[rows, width, samples of a pixel]`) of a plane."""
-        image = TiffImageFile(io.BytesIO(self._as_bytes(plane)))
+        entries = self._as_bytes(plane)
+        image = TiffImageFile(io.BytesIO(with_new_directory(self._data, entries)))
         image.load()
+        check_bytes(image, self._data, TiffLayout(entries, big_endian=False, nodata=None))
         width = self._across * self._row_bytes
         step = max(1, _STRIP_SAMPLES // width)
         for top in range(0, self.height, step):
@@ -129,8 +131,8 @@ class TiffSamples(PixelReader):
             numbers = self._numbers(pieces).reshape(len(rows), -1, self._pixel)
             yield top, numbers[:, : self.width]
 
-    def _as_bytes(self, plane: int) -> bytes:
-        """Returns the file, with a directory that calls a plane's rows grey pixels of 8 bits."""
+    def _as_bytes(self, plane: int) -> dict[int, tuple[int, ...]]:
+        """Returns the entries of a directory that calls a plane's rows grey pixels of 8 bits."""
         keep = slice(plane * self._count, (plane + 1) * self._count)
         entries: dict[int, tuple[int, ...]] = {
             tags.WIDTH: (self._across * self._row_bytes,),
@@ -147,7 +149,7 @@ class TiffSamples(PixelReader):
         else:
             entries[tags.ROWS] = (self._rows,)
             entries[tags.STRIP_OFFSETS], entries[tags.STRIP_BYTES] = self._offsets[keep], self._lengths[keep]
-        return with_new_directory(self._data, entries)
+        return entries
 
     def _dtype(self, native: bool = False) -> np.dtype[Any]:
         size = 2 if 8 < self._bits < 16 else self._bits // 8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_pieces import _frame_size
 from azaion_engine.pictures.encoded import EncodedPicture
@@ -93,3 +93,46 @@ def test_fewer_strips_than_the_height_needs_are_refused(deep: bool) -> None:
     np.testing.assert_array_equal(EncodedPicture(whole).decode(), PICTURE)
     with pytest.raises(UndecodablePictureError, match=r"missing|1 of its 2 strips or tiles"):
         EncodedPicture(with_value(whole, tags.HEIGHT, 80)).decode()
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_a_piece_that_was_never_written_is_told(deflate: bool, tile: int, kind: str) -> None:
+    edited = bytearray(tiff(PICTURE.astype(kind), tile=tile, rows=10, deflate=deflate))
+    [at] = struct.unpack_from("<I", edited, entries(bytes(edited))[tags.TILE_OFFSETS if tile else tags.STRIP_OFFSETS])
+    edited[at + 4 : at + 8] = bytes(4)
+    with pytest.raises(UnsupportedPictureError, match=r"sparse TIFF: 1 of its \d strips or tiles"):
+        EncodedPicture(bytes(edited)).decode()
+
+
+@pytest.mark.parametrize("cut", [1, 40])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_pieces_that_reach_beyond_the_end_are_refused_even_if_a_directory_follows(
+    kind: str, tile: int, separate: bool, cut: int
+) -> None:
+    whole = tiff(PICTURE.astype(kind), tile=tile, rows=10, separate=separate)
+    moved = move_directory_to_the_start(whole)
+    np.testing.assert_array_equal(EncodedPicture(moved).decode(), EncodedPicture(whole).decode())
+    with pytest.raises(UndecodablePictureError, match="cut off"):
+        EncodedPicture(moved[:-cut]).decode()
+
+
+def move_directory_to_the_start(data: bytes) -> bytes:
+    """Rewrites a little-endian TIFF so that its pixels are what it ends with."""
+    [at] = struct.unpack_from("<I", data, 4)
+    directory, pixels = bytearray(data[at:]), data[8:at]
+    [count] = struct.unpack_from("<H", directory)
+    for entry in range(2, 2 + 12 * count, 12):
+        tag, _, number, place = struct.unpack_from("<HHII", directory, entry)
+        where = [entry + 8]
+        if number > 1:
+            struct.pack_into("<I", directory, entry + 8, place - at + 8)
+            where = [place - at + 4 * i for i in range(number)]
+        if tag in (tags.STRIP_OFFSETS, tags.TILE_OFFSETS):
+            for position in where:
+                [offset] = struct.unpack_from("<I", directory, position)
+                struct.pack_into("<I", directory, position, offset + len(directory))
+    return data[:4] + struct.pack("<I", 8) + bytes(directory) + pixels

@@ -84,12 +84,22 @@ def test_a_cut_file_is_damaged_and_bytes_behind_the_end_do_no_harm(make, name: s
 
 
 @pytest.mark.parametrize(("make", "name"), MAKERS)
+@pytest.mark.parametrize("blank", [b"\0", b"\xff"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_file_that_was_never_written_to_its_end_is_damaged(make, name: str, share: float) -> None:
+def test_a_file_that_was_never_written_to_its_end_is_damaged(make, name: str, share: float, blank: bytes) -> None:
     data = make(np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8))
     written = int(len(data) * share)
     with pytest.raises(UndecodablePictureError):
-        decode(data[:written] + bytes(len(data) - written))
+        decode(data[:written] + blank * (len(data) - written))
+
+
+@pytest.mark.parametrize(("make", "name"), MAKERS)
+@pytest.mark.parametrize("blank", [b"\0", b"\xff"])
+def test_a_file_of_which_a_part_was_never_written_is_damaged(make, name: str, blank: bytes) -> None:
+    data = make(np.random.default_rng(1).integers(0, 255, (64, 96, 3), dtype=np.uint8))
+    begin, end = len(data) // 2, len(data) // 2 + 400
+    with pytest.raises(UndecodablePictureError):
+        decode(data[:begin] + blank * (end - begin) + data[end:])
 
 
 @pytest.mark.parametrize("make", [avif, heic])

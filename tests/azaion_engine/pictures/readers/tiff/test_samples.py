@@ -89,8 +89,10 @@ def test_uncompressed_ycbcr_with_two_by_two_luma_samples_decodes() -> None:
 
 
 def test_missing_strips_and_unusual_samples_are_named() -> None:
-    with pytest.raises(UndecodablePictureError, match="missing"):
+    with pytest.raises(UndecodablePictureError, match="cut off"):
         decode(tiff(samples_of("f4"), more={257: (4000,)}))
+    with pytest.raises(UndecodablePictureError, match="missing"):
+        decode(tiff(samples_of("f4"), deflate=True, more={257: (4000,)}))
     with pytest.raises(UnsupportedPictureError, match="complex"):
         decode(tiff(np.zeros((8, 8), np.complex64)))
     for number, name in ((34712, "JPEG 2000"), (34887, "LERC"), (50001, "WebP"), (34925, "LZMA")):
