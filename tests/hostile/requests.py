@@ -61,6 +61,8 @@ ATTACKS = {
     "spaces": Attack(MODEL, _gzipped(b"{", b" ", 120 * _MIB, b"}"), _GZIP),
     "one text": Attack(MODEL, _gzipped(_PICTURES + b'"', b"A", 120 * _MIB, b'"]}]}'), _GZIP),
     "many arrays": Attack(RAW, _gzipped(b'{"inputs":[', b'{"data":[0]},', 60 * _MIB, b"{}]}"), _GZIP),
+    "many arrays of text": Attack(MODEL, lambda: b'{"inputs":[%b1]}' % (b'"data":["x"],' * 40_000), {}),
+    "many keys": Attack(MODEL, _gzipped(b'{"inputs":[', b'"data"', 120 * _MIB, b"]}"), _GZIP),
     "exponents": Attack(RAW, lambda: _DATA + b"1e400," * 4_000_000 + b"0]}]}", {}),
     "digits": Attack(RAW, _gzipped(_DATA, b"1", 60 * _MIB, b"]}]}"), _GZIP),
     "binary pictures": Attack(
