@@ -49,6 +49,10 @@ def _gzipped(start: bytes, piece: bytes, size: int, end: bytes = b"") -> Callabl
 _GZIP = {"Content-Encoding": "gzip"}
 _DATA = b'{"inputs":[{"name":"images","datatype":"FP32","shape":[1,3,1280,1280],"data":['
 _PICTURES = b'{"inputs":[{"name":"picture","datatype":"BYTES","shape":[1],"data":['
+_EMPTY_PICTURES = (
+    b'{"inputs":[{"name":"picture","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":%d}}]}'
+    % (100 * _MIB)
+)
 
 ATTACKS = {
     "gzip of 60 MB of zeros as numbers": Attack(RAW, _gzipped(_DATA, b"0,", 60 * _MIB, b"0]}]}"), _GZIP),
@@ -68,6 +72,11 @@ ATTACKS = {
     "binary pictures": Attack(
         MODEL, _gzipped(b"{}", b"\0", 900 * _MIB), {**_GZIP, "Inference-Header-Content-Length": "2"}
     ),
+    "empty pictures": Attack(
+        MODEL,
+        _gzipped(_EMPTY_PICTURES, b"\0", 100 * _MIB),
+        {**_GZIP, "Inference-Header-Content-Length": str(len(_EMPTY_PICTURES))},
+    ),
     "a name of 1 MB": Attack(
         RAW, lambda: b'{"inputs":[{"name":"%b","datatype":"FP32","shape":[1],"data":[0]}]}' % (b"x" * _MIB), {}
     ),
@@ -86,6 +95,11 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "an input's name of 1 MB": lambda: _Request(model_name=RAW, inputs=[_Input(name="x" * _MIB)]).SerializeToString(),
     "300 MB": lambda: _Request(model_name=RAW, raw_input_contents=[bytes(300 * _MIB)]).SerializeToString(),
     "empty inputs": lambda: b"\x2a\0" * (60 * _MIB),  # field 5, no bytes
+    "empty pictures": lambda: _Request(
+        model_name=MODEL,
+        inputs=[_Input(name="picture", datatype="BYTES", shape=[1])],
+        raw_input_contents=[bytes(100 * _MIB)],
+    ).SerializeToString(),
     "empty texts": lambda: b"\x3a\0" * (60 * _MIB),  # field 7, no bytes
     "small numbers": lambda: _numbers(120 * _MIB),
     "other numbers than the model's": lambda: _Request(
