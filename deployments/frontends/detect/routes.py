@@ -132,7 +132,7 @@ async def _body(request: Request, service: DetectorService) -> bytes:
 
 
 async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    name = (upload.filename or "").encode(errors="replace").decode()  # an unpaired surrogate cannot be encoded
+    name = upload.filename or ""
     try:
         data = await _upload_bytes(service, upload)
         found = await _picture(service, data, await service.detect(data, **wanted))
