@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import onnx
@@ -9,6 +10,7 @@ import pytest
 
 from azaion_engine import Detector
 from deployments.errors import InvalidRequestError, UnknownModelError
+from deployments.frontends.open_inference.messages import InferRequest, RequestedOutput
 from deployments.frontends.open_inference.repository import ModelRepository
 from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor
@@ -82,6 +84,14 @@ def test_bodies_are_bounded_by_what_a_request_can_be(repository):
 def test_shapes_that_no_list_of_pictures_has_are_refused(repository, shape):
     with pytest.raises(InvalidRequestError, match=r"expected \[n\] or \[n, 1\] with n of 1 to 5"):
         repository.model("best").check_shape(InputTensor("picture", "BYTES", shape, []))
+
+
+@pytest.mark.parametrize("model", ["best", "best_raw"])
+def test_an_output_is_answered_once(repository, model):
+    asked = repository.model(model)
+    outputs = [RequestedOutput(name) for name in [*asked.outputs, *asked.outputs]]
+    with pytest.raises(InvalidRequestError, match=f"output '{outputs[0].name}' is requested several times"):
+        asyncio.run(asked.infer(InferRequest((), tuple(outputs))))
 
 
 def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():
