@@ -46,8 +46,8 @@ class HttpProtocol(IgnoredOffer):
     _awaits_head = True
     """Whether the next byte belongs to a head, not to a body."""
 
-    _head_bytes = 0
-    """Bytes that arrived while a head was awaited."""
+    _framing_bytes = 0
+    """Bytes that arrived since the last head or the last part of a body: of a head, chunk sizes or trailers."""
 
     _gathering: tuple[RequestResponseCycle, ASGI3Application] | None = None
     """The request that has not begun."""
@@ -74,13 +74,15 @@ class HttpProtocol(IgnoredOffer):
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
-        if self._awaits_head:
-            self._head_bytes += len(data)
+        self._framing_bytes += len(data)
         self._receive(data)
         if self._gathering is not None and len(self._gathering[0].body) >= GATHERED:
             self._begin()
-        if self._awaits_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse_large_head()
+        if self._framing_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            if self._awaits_head:
+                self._refuse_large_head()
+            else:
+                self._refuse_large_framing()
         # After a whole request there is nothing to limit: while it is answered, and then by uvicorn's keep-alive.
         answered = self.cycle is None or self.cycle.response_complete
         if self._awaits_head and answered and self._limit is None and self.timeout_keep_alive_task is None:
@@ -171,6 +173,13 @@ class HttpProtocol(IgnoredOffer):
         else:  # the answer before it is not complete, so nothing can be written
             self.transport.close()
 
+    def _refuse_large_framing(self) -> None:
+        if self._gathering is not None:
+            told = f"more than {MOST_HEAD_BYTES} bytes of chunk sizes or trailers without a part of the body"
+            self._refuse_body(400, "bad_request", told)
+        else:  # its answer may have begun
+            self.transport.close()
+
     def _refuse(self, status: int, code: str, message: str, plain: bool = False) -> None:
         """Answers an error instead of the application, and closes the connection.
 
@@ -196,7 +205,7 @@ class HttpProtocol(IgnoredOffer):
     def on_headers_complete(self) -> None:
         """Starts to answer."""
         if not self._replays:
-            self._awaits_head, self._head_bytes = False, 0
+            self._awaits_head, self._framing_bytes = False, 0
             self._unset_limit()
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES:
                 self._refuse_large_head()
@@ -207,8 +216,18 @@ class HttpProtocol(IgnoredOffer):
                 self.cycle.transport = cast("asyncio.Transport", answer)
                 self.cycle.on_response = answer.complete
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Receives a header of the head; drops one behind the body, a trailer.
+
+        uvicorn would add it to the head's, as many as there are: 30 MB of them took 600 MB. And a trailer is no header:
+        a proxy in front that sets or removes headers does not look at it (RFC 9110, 6.5.1).
+        """
+        if self._awaits_head:
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
         """Receives a part of the body; wakes its reader when there is enough of it, or all."""
+        self._framing_bytes = 0
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.body += body
@@ -220,7 +239,7 @@ class HttpProtocol(IgnoredOffer):
     def on_message_complete(self) -> None:
         """Ends the body; a parser that stops at an offer calls it before the body."""
         if self._replays or not self.parser.should_upgrade():
-            self._awaits_head, self._head_bytes = True, 0
+            self._awaits_head, self._framing_bytes = True, 0
             self._unset_limit()
             super().on_message_complete()
             self._begin()

@@ -33,6 +33,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         body, more = body + message["body"], message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
+    if scope["path"] == "/headers":
+        body = b" ".join(name for name, _ in scope["headers"])
     if scope["path"] == "/whole":
         body = b"whole" if scope.get(WHOLE_BODY) else b"a part"
     text = f"{scope['method']} {scope['path']} ".encode() + body
