@@ -97,7 +97,7 @@ class Guard:
         if key.expired():
             raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
         model = self._model() if callable(self._model) else self._model
-        if model is not None and key.models is not None and model not in key.models:
+        if model is not None and not key.is_for(model):
             raise ModelForbiddenError(f"the key {key.name!r} is not for the model {model!r}")
         if not pictures:
             return nullcontext()
