@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from ray import serve
 
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_open_inference
@@ -94,6 +95,15 @@ def test_an_error_about_a_megabyte_of_text_still_reaches_the_client(part: str) -
         call("ModelInfer", message.SerializeToString())
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert len(caught.value.details()) < 500
+
+
+def test_a_message_with_another_models_id_in_its_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: "ship")
+    with pytest.raises(grpc.RpcError, match="multiplexed_model_id is 'ship': expected 'stand-in'") as caught:
+        call("ModelInfer", infer())
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: "stand-in")
+    assert protocol.ModelInferResponse.FromString(call("ModelInfer", infer())).model_name == "stand-in"
 
 
 def infer() -> bytes:
