@@ -1,8 +1,9 @@
 """HttpProtocol: uvicorn's HTTP/1.1 server with limits of time.
 
-uvicorn waits without end for the head of a connection's first request, for the rest of any head, and for the rest of a
-body that nobody reads. Here such a connection ends. And a request begins only when its body is here, or a good part of
-it: until then it costs Serve nothing, which else forwards each byte in a call to a replica.
+uvicorn waits without end for the head of a connection's first request, for the rest of any head, for the rest of a body
+that nobody reads, and for a client that takes nothing of its answer. Here such a connection ends. And a request begins
+only when its body is here, or a good part of it: until then it costs Serve nothing, which else forwards each byte in a
+call to a replica.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ REST_S = 30.0
 """Seconds for which the rest of a body is read and dropped when its request was answered: so its sender, who may not
 look before all is sent, gets the answer and no reset."""
 
+UNREAD_S = 120.0
+"""Seconds within which a client must take some of an answer that waits for it, as behind HAProxy. Not much less: the
+system has megabytes of an answer before it takes more, and a slow client needs that long for a part of them."""
+
 
 class HttpProtocol(IgnoredOffer):
     """Ends connections that are too slow, and begins a request when its body is here."""
@@ -61,6 +66,9 @@ class HttpProtocol(IgnoredOffer):
     _limit: asyncio.TimerHandle | None = None
     """Ends the connection."""
 
+    _reader_limit: asyncio.TimerHandle | None = None
+    """Ends the connection of a client that takes nothing of its answer."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins a connection."""
         super().connection_made(transport)
@@ -69,6 +77,7 @@ class HttpProtocol(IgnoredOffer):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends it."""
         self._unset_limit()
+        self._unset_reader_limit()
         self._forget_gathering()
         super().connection_lost(exc)
 
@@ -100,6 +109,26 @@ class HttpProtocol(IgnoredOffer):
         elif not self._awaits_head and self.cycle.response_complete:
             self._unset_limit()
             self._limit = self.loop.call_later(REST_S, self.transport.close)
+
+    def pause_writing(self) -> None:
+        """Begins to wait for the client to take what was written."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """Ends that."""
+        self._unset_reader_limit()
+        super().resume_writing()
+
+    def _wait_for_reader(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._reader_limit = self.loop.call_later(UNREAD_S, self._look_at_reader, left)
+
+    def _look_at_reader(self, left_before: int) -> None:
+        if self.transport.get_write_buffer_size() < left_before:
+            self._wait_for_reader()
+        else:
+            self.transport.abort()  # `close` would wait until all is taken
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not cycle.more_body or (cycle.waiting_for_100_continue and not _is_short(cycle.scope)):
@@ -196,6 +225,11 @@ class HttpProtocol(IgnoredOffer):
         head += f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _unset_reader_limit(self) -> None:
+        if self._reader_limit is not None:
+            self._reader_limit.cancel()
+            self._reader_limit = None
 
     def _unset_limit(self) -> None:
         if self._limit is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
 from deployments.frontends.http_server import protocol
-from tests.deployments.frontends.http_server.conftest import OFFER, answers, begun, body_of, post
+from tests.deployments.frontends.http_server.conftest import LARGE, OFFER, answers, begun, body_of, post
 
 
 def test_a_request_knows_whether_its_body_was_here_when_it_began(port: int) -> None:
@@ -38,6 +38,33 @@ def test_trailers_are_no_headers(port: int, size: int, offer: bytes) -> None:
         assert b"transfer-encoding" in answer
         assert b"x-api-key" not in answer
         assert b"x-request-id" not in answer
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"], ids=["goes on", "last"])
+def test_a_client_that_takes_nothing_of_its_answer_is_cut(
+    port: int, headers: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_S", 0.3)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/large", b"1", headers))
+        time.sleep(1)
+        taken = 0
+        with suppress(ConnectionError):
+            while part := connection.recv(2**20):
+                taken += len(part)
+    assert taken < LARGE
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_S", 0.5)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/large", b"1", b"Connection: close\r\n"))
+        taken, begun = 0, time.monotonic()
+        while part := connection.recv(2**20):
+            taken += len(part)
+            time.sleep(0.05)
+    assert time.monotonic() - begun > 0.5
+    assert taken > LARGE
 
 
 @pytest.mark.parametrize("path", [b"/headers", b"/refuse"])
