@@ -58,15 +58,18 @@ NAMES = tuple(field.alias or name for name, field in DetectParameters.model_fiel
 """Names of the parameters, as requests have them."""
 
 
-def refuse_unknown(query: QueryParams) -> None:
-    """Refuses a query with a parameter of another name, which would else be without effect.
+def refuse_odd(query: QueryParams) -> None:
+    """Refuses a query with a parameter, or a second value of one, that would else be without effect.
 
     Raises:
-        InvalidParameterError: The first such name, and those that there are.
+        InvalidParameterError: The first parameter of another name, and those that there are; or one that is a single
+            value and is given several times.
     """
     for name in query:
         if name not in NAMES:
             raise InvalidParameterError(unknown(name))
+        if name != "classes" and len(query.getlist(name)) > 1:
+            raise InvalidParameterError(f"{name}: given several times in the query")
 
 
 def unknown(name: str) -> str:
