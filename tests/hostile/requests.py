@@ -100,6 +100,11 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
         inputs=[_Input(name="picture", datatype="BYTES", shape=[1])],
         raw_input_contents=[bytes(100 * _MIB)],
     ).SerializeToString(),
+    "classes without end": lambda: _Request(
+        model_name=MODEL,
+        inputs=[_Input(name="picture", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"x"]})],
+        parameters={"classes": protocol.InferParameter(string_param="00," * (30 * _MIB))},
+    ).SerializeToString(),
     "empty texts": lambda: b"\x3a\0" * (60 * _MIB),  # field 7, no bytes
     "small numbers": lambda: _numbers(120 * _MIB),
     "other numbers than the model's": lambda: _Request(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from starlette.datastructures import QueryParams
 
 from azaion_engine.errors import InvalidParameterError
+from deployments.frontends.query import class_names
 
 
 class DetectParameters(BaseModel):
@@ -47,7 +48,7 @@ class DetectParameters(BaseModel):
     @field_validator("classes")
     @classmethod
     def _split(cls, given: list[str] | None) -> list[str] | None:
-        return [part for value in given or [] for part in value.split(",") if part.strip()] or None
+        return class_names(given or [])
 
     def wanted(self) -> dict[str, Any]:
         """Returns the arguments of `DetectorService.detect`."""
