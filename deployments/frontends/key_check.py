@@ -74,8 +74,8 @@ class KeyCheck:
             return
         with admitted as admission:
             await self._app(scope, receive, send)
-            if admission is not None and record is not None and record.status >= 500:
-                admission.refund()
+            if admission is not None and record is not None:
+                admission.ended(record.status)
 
 
 def may_see(scope: Scope, model: str) -> bool:
