@@ -103,7 +103,7 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "classes without end": lambda: _Request(
         model_name=MODEL,
         inputs=[_Input(name="picture", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"x"]})],
-        parameters={"classes": protocol.InferParameter(string_param="00," * (30 * _MIB))},
+        parameters={"classes": protocol.InferParameter(string_param="00," * (7 * _MIB))},
     ).SerializeToString(),
     "empty texts": lambda: b"\x3a\0" * (60 * _MIB),  # field 7, no bytes
     "small numbers": lambda: _numbers(120 * _MIB),
