@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,3 +33,23 @@ def test_shrinking_by_four_averages_under_a_triangle() -> None:
 def test_the_same_size_is_the_same_picture() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (9, 11, 3), np.uint8)
     np.testing.assert_array_equal(resize_antialiased(pixels, 11, 9), pixels)
+
+
+def test_memory_does_not_grow_with_the_longer_side_times_the_result_s() -> None:
+    pixels = np.zeros((100_000, 3, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        resize_antialiased(pixels, 640, 640)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 150 * 2**20
+
+
+@pytest.mark.parametrize("shape", [(9000, 20), (30, 8000)], ids=["tall", "wide"])
+def test_a_side_that_is_averaged_before_is_pillow_s_to_two_grey_levels(shape: tuple[int, int]) -> None:
+    small = np.random.default_rng(shape[0]).integers(0, 256, (shape[0] // 10, shape[1] // 10, 3), np.uint8)
+    pixels = np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BILINEAR))
+    found = resize_antialiased(pixels, 64, 64)
+    expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - expected).max() <= 2
