@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from azaion_engine.pictures.resizing import resize_antialiased
+from azaion_engine.pictures import resizing
+from azaion_engine.pictures.resizing import resize_antialiased, resizing_bytes
 
 
 @pytest.mark.parametrize("size", [(40, 24), (100, 70), (173, 31), (7, 5), (61, 47), (300, 1)])
@@ -35,15 +36,28 @@ def test_the_same_size_is_the_same_picture() -> None:
     np.testing.assert_array_equal(resize_antialiased(pixels, 11, 9), pixels)
 
 
-def test_memory_does_not_grow_with_the_longer_side_times_the_result_s() -> None:
-    pixels = np.zeros((100_000, 3, 3), np.uint8)
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((100_000, 3), 640),
+        ((3, 100_000), 640),
+        ((2000, 3000), 640),
+        ((4000, 100), 320),
+        ((50, 70), 640),
+        ((9000, 9), 1280),
+    ],
+)
+def test_the_memory_is_known_before_and_does_not_grow_with_the_longer_side(shape: tuple[int, int], size: int) -> None:
+    pixels = np.zeros((*shape, 3), np.uint8)
+    resizing._weights.cache_clear()
     tracemalloc.start()
     try:
-        resize_antialiased(pixels, 640, 640)
+        resize_antialiased(pixels, size, size)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 150 * 2**20
+    expected = resizing_bytes(shape[1], shape[0], size, size)
+    assert peak <= expected < 250 * 2**20
 
 
 @pytest.mark.parametrize("shape", [(9000, 20), (30, 8000)], ids=["tall", "wide"])
