@@ -116,8 +116,8 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         if asked_model() is not None:
             return self.repository_of(self.service)
         services = {each.detector.model_name: each for each in self._cache.services}
-        loaded = [self.repository_of(services[name]) for name in self._rare.models if name in services and is_for(name)]
-        return SharedRepository(list(self._rare.models), loaded)
+        names = [name for name in self._rare.models if is_for(name)]
+        return SharedRepository(names, [self.repository_of(services[name]) for name in names if name in services])
 
     def pick(self) -> DetectorService:
         """Returns the service of the model of this request."""

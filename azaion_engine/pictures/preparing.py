@@ -26,6 +26,7 @@ from azaion_engine.pictures.prepared import (
     Selection,
     TilePicture,
 )
+from azaion_engine.pictures.resizing import resizing_bytes
 
 Picture = bytes | bytearray | memoryview | Path | str | Image.Image | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, a PIL image, or uint8 RGB pixels `[height, width, 3]`."""
@@ -43,8 +44,6 @@ claim any number of pixels in a few bytes. Figures: docs/decisions/0008.
 
 _LINEAR_BYTES = 16
 """Bytes a pixel of the network input: the resized picture, its channels, and the result as float32."""
-_ANTIALIASED_BYTES = 40
-"""Bytes a pixel of the picture at the network's width: sums and terms as int32, each for three channels."""
 
 
 class DecodePlace(Enum):
@@ -178,10 +177,11 @@ class Preparer:
     def _fitting_bytes(self, picture: EncodedPicture) -> int:
         """Returns how much memory the letterbox takes at most besides picture and result, in bytes."""
         height, width = self._size
-        if self._input_form.resampling == "linear":
-            return _LINEAR_BYTES * height * width
-        header = picture.read_header()
-        return _ANTIALIASED_BYTES * (header.width * header.height + width * header.height + height * width)
+        fitting = _LINEAR_BYTES * height * width
+        if self._input_form.resampling == "antialiased":
+            header = picture.read_header()
+            fitting += resizing_bytes(header.width, header.height, width, height)
+        return fitting
 
     def _prepare_pixels(self, pixels: NDArray[np.uint8], selection: Selection | None) -> PreparedPicture:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:

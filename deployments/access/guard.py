@@ -22,6 +22,8 @@ from deployments.errors import (
     status_of,
 )
 
+_TOOK_TOO_LONG = 504
+
 current_admission: ContextVar[Admission | None] = ContextVar("current_admission", default=None)
 """The admission of the current request; None where no key is needed, and for requests without pictures."""
 
@@ -97,7 +99,7 @@ class Guard:
         if key.expired():
             raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
         model = self._model() if callable(self._model) else self._model
-        if model is not None and key.models is not None and model not in key.models:
+        if model is not None and not key.is_for(model):
             raise ModelForbiddenError(f"the key {key.name!r} is not for the model {model!r}")
         if not pictures:
             return nullcontext()
@@ -166,9 +168,17 @@ class Admission:
         finally:
             self._holding.pictures -= 1
 
-    def refund(self) -> None:
-        """Gives back what was counted: the service failed, not the client."""
-        self._charge(-self._charged)
+    def ended(self, status: int) -> None:
+        """Gives back what was counted if the service failed, not the client.
+
+        A picture that took too long stays counted: its tiles may have kept the engine busy for all that time, and a key
+        that never ran out of such pictures would have no limit.
+
+        Args:
+            status: HTTP status of the answer.
+        """
+        if status >= 500 and status != _TOOK_TOO_LONG:
+            self._charge(-self._charged)
 
     def __enter__(self) -> Admission:
         self._holding.requests += 1
@@ -179,11 +189,8 @@ class Admission:
         assert self._token is not None
         current_admission.reset(self._token)
         self._holding.requests -= 1
-        if isinstance(error, AzaionError):
-            if status_of(error) >= 500:
-                self.refund()
-        elif isinstance(error, Exception):
-            self.refund()
+        if isinstance(error, Exception):
+            self.ended(status_of(error) if isinstance(error, AzaionError) else 500)
 
     def _charge(self, pictures: int) -> None:
         self._charged += pictures

@@ -54,6 +54,10 @@ class Key(BaseModel):
             return None
         return Limits(self.rate, float(self.burst or max(1.0, self.rate or 1.0)), self.daily)
 
+    def is_for(self, model: str) -> bool:
+        """Returns whether the key may ask for a model."""
+        return self.models is None or model in self.models
+
     def expired(self, now: datetime | None = None) -> bool:
         """Returns whether the key's time is over."""
         return self.expires is not None and self.expires <= (now or datetime.now(timezone.utc))

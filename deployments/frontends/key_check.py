@@ -23,6 +23,9 @@ _FRONTENDS = ("/detect", "/model", "/v2")
 """Begins of the paths by which a refused request is counted: what follows is the client's choice."""
 
 
+KEY = "azaion.key"
+"""Entry of the scope with the request's key; missing where none is needed."""
+
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `azaion keys add`."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same, in another header."},
@@ -60,6 +63,7 @@ class KeyCheck:
         headers = _headers(scope)
         try:
             key = guard.key_of(headers.get(b"authorization", ""), headers.get(b"x-api-key", ""))
+            scope[KEY] = key
             if record is not None:
                 record.key = key.name
             pictures = self._counts and scope["method"] == "POST" and path.endswith(_INFERENCE)
@@ -70,8 +74,13 @@ class KeyCheck:
             return
         with admitted as admission:
             await self._app(scope, receive, send)
-            if admission is not None and record is not None and record.status >= 500:
-                admission.refund()
+            if admission is not None and record is not None:
+                admission.ended(record.status)
+
+
+def may_see(scope: Scope, model: str) -> bool:
+    """Returns whether a request may be told of a model: its key, if one is needed, is for it."""
+    return KEY not in scope or scope[KEY].is_for(model)
 
 
 def is_open(path: str) -> bool:

@@ -1,8 +1,9 @@
-"""X-Request-ID: a client's own id, sanitised for headers and logs before Serve uses it.
+"""X-Request-ID: a client's own id, sanitised for headers and logs before Serve uses it; and Serve's other headers.
 
 Serve takes the client's X-Request-ID as the request's id, else makes one, and sends it with every answer, its own
-errors included. It accepts any text of any length, and answers 500 to an id that is not UTF-8. The middleware here runs
-before Serve, see `deployments.frontends.ingress`.
+errors included. It accepts any text of any length, and answers 500 to an id that is not UTF-8, as to each of the other
+headers that it reads: a session, a timeout, a trace. The middleware here runs before Serve, see
+`deployments.frontends.ingress`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ MAX_LENGTH = 128
 
 HEADER = b"x-request-id"
 """Name of the header, as ASGI has it."""
-_DROPPED = (HEADER, b"serve_multiplexed_model_id", b"serve-multiplexed-model-id")
-"""Headers that are removed. Serve would split batches by a client's model id; this service has one model."""
+_MODEL_ID = b"serve-multiplexed-model-id"
+"""Header that is removed, with any of its hyphens an underscore, as Serve reads it. Serve would split batches by a
+client's model id; this service has one model."""
 _ODD = re.compile(r"[^A-Za-z0-9._:/+=@-]")
 
 
@@ -33,7 +35,10 @@ def safe_id(given: str) -> str:
 
 
 class SafeRequestId:
-    """Replaces the client's id by the sanitised one; if that is empty, Serve makes an id."""
+    """Replaces the client's id by the sanitised one; if that is empty, Serve makes an id.
+
+    Headers that are not UTF-8 are removed: nothing here reads one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,6 +47,18 @@ class SafeRequestId:
         """Passes the request on."""
         if scope["type"] == "http":
             safe = request_id(scope).encode()
-            others = [(key, value) for key, value in scope["headers"] if key not in _DROPPED]
+            others = [(key, value) for key, value in scope["headers"] if _passes(key, value)]
             scope = {**scope, "headers": [*others, (HEADER, safe)] if safe else others}
         await self._app(scope, receive, send)
+
+
+def _passes(name: bytes, value: bytes) -> bool:
+    return name != HEADER and name.replace(b"_", b"-") != _MODEL_ID and (value.isascii() or _is_utf8(value))
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -49,6 +49,10 @@ def _gzipped(start: bytes, piece: bytes, size: int, end: bytes = b"") -> Callabl
 _GZIP = {"Content-Encoding": "gzip"}
 _DATA = b'{"inputs":[{"name":"images","datatype":"FP32","shape":[1,3,1280,1280],"data":['
 _PICTURES = b'{"inputs":[{"name":"picture","datatype":"BYTES","shape":[1],"data":['
+_EMPTY_PICTURES = (
+    b'{"inputs":[{"name":"picture","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":%d}}]}'
+    % (100 * _MIB)
+)
 
 ATTACKS = {
     "gzip of 60 MB of zeros as numbers": Attack(RAW, _gzipped(_DATA, b"0,", 60 * _MIB, b"0]}]}"), _GZIP),
@@ -61,10 +65,17 @@ ATTACKS = {
     "spaces": Attack(MODEL, _gzipped(b"{", b" ", 120 * _MIB, b"}"), _GZIP),
     "one text": Attack(MODEL, _gzipped(_PICTURES + b'"', b"A", 120 * _MIB, b'"]}]}'), _GZIP),
     "many arrays": Attack(RAW, _gzipped(b'{"inputs":[', b'{"data":[0]},', 60 * _MIB, b"{}]}"), _GZIP),
+    "many arrays of text": Attack(MODEL, lambda: b'{"inputs":[%b1]}' % (b'"data":["x"],' * 40_000), {}),
+    "many keys": Attack(MODEL, _gzipped(b'{"inputs":[', b'"data"', 120 * _MIB, b"]}"), _GZIP),
     "exponents": Attack(RAW, lambda: _DATA + b"1e400," * 4_000_000 + b"0]}]}", {}),
     "digits": Attack(RAW, _gzipped(_DATA, b"1", 60 * _MIB, b"]}]}"), _GZIP),
     "binary pictures": Attack(
         MODEL, _gzipped(b"{}", b"\0", 900 * _MIB), {**_GZIP, "Inference-Header-Content-Length": "2"}
+    ),
+    "empty pictures": Attack(
+        MODEL,
+        _gzipped(_EMPTY_PICTURES, b"\0", 100 * _MIB),
+        {**_GZIP, "Inference-Header-Content-Length": str(len(_EMPTY_PICTURES))},
     ),
     "a name of 1 MB": Attack(
         RAW, lambda: b'{"inputs":[{"name":"%b","datatype":"FP32","shape":[1],"data":[0]}]}' % (b"x" * _MIB), {}
@@ -84,6 +95,16 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "an input's name of 1 MB": lambda: _Request(model_name=RAW, inputs=[_Input(name="x" * _MIB)]).SerializeToString(),
     "300 MB": lambda: _Request(model_name=RAW, raw_input_contents=[bytes(300 * _MIB)]).SerializeToString(),
     "empty inputs": lambda: b"\x2a\0" * (60 * _MIB),  # field 5, no bytes
+    "empty pictures": lambda: _Request(
+        model_name=MODEL,
+        inputs=[_Input(name="picture", datatype="BYTES", shape=[1])],
+        raw_input_contents=[bytes(100 * _MIB)],
+    ).SerializeToString(),
+    "classes without end": lambda: _Request(
+        model_name=MODEL,
+        inputs=[_Input(name="picture", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"x"]})],
+        parameters={"classes": protocol.InferParameter(string_param="00," * (7 * _MIB))},
+    ).SerializeToString(),
     "empty texts": lambda: b"\x3a\0" * (60 * _MIB),  # field 7, no bytes
     "small numbers": lambda: _numbers(120 * _MIB),
     "other numbers than the model's": lambda: _Request(

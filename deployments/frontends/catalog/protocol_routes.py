@@ -17,6 +17,7 @@ from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.frontends.catalog.forwarding import Models, fetch, forward
 from deployments.frontends.failures import explain
+from deployments.frontends.key_check import may_see
 from deployments.frontends.open_inference.messages import protocol_status
 from deployments.frontends.open_inference.repository import EXTENSIONS
 from deployments.settings import RAW
@@ -65,10 +66,12 @@ async def server_ready(catalog: Models) -> Response:
 
 
 @router.post("/repository/index")
-async def repository_index(catalog: Models) -> JSONResponse:
-    """Lists the models, each with its raw input beside it, with state and reason."""
+async def repository_index(request: Request, catalog: Models) -> JSONResponse:
+    """Lists the models that the key is for, each with its raw input beside it, with state and reason."""
     entries = []
     for name, state in (await catalog.states()).items():
+        if not may_see(request.scope, name):
+            continue
         told = {"version": "1", "state": "READY" if state.answers else "UNAVAILABLE", "reason": state.message}
         entries += [{"name": each, **told} for each in (name, name + RAW)]
     return JSONResponse(entries)

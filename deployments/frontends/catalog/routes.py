@@ -10,6 +10,7 @@ from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError
 from deployments.frontends.catalog.forwarding import Models, forward
 from deployments.frontends.catalog.schema import ModelList
+from deployments.frontends.key_check import may_see
 from deployments.frontends.page.routes import page_of_several
 from deployments.frontends.query import no_query
 
@@ -22,9 +23,10 @@ _FORWARDED = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 @router.get(
     "/models", tags=["service"], summary="List the models", response_model=ModelList, dependencies=[Depends(no_query)]
 )
-async def models(catalog: Models) -> JSONResponse:
-    """Lists every model with its state; one that failed says why, and leaves the others serving."""
-    return JSONResponse({"models": await catalog.describe()})
+async def models(request: Request, catalog: Models) -> JSONResponse:
+    """Lists the models that the key is for, with their state; one that failed says why, and the others are served."""
+    described = await catalog.describe()
+    return JSONResponse({"models": [model for model in described if may_see(request.scope, model["name"])]})
 
 
 @router.post("/detect", tags=["detection"], summary="Find objects with one of the models")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from starlette.datastructures import QueryParams
 
 from azaion_engine.errors import InvalidParameterError
+from deployments.frontends.query import class_names
 
 
 class DetectParameters(BaseModel):
@@ -47,7 +48,7 @@ class DetectParameters(BaseModel):
     @field_validator("classes")
     @classmethod
     def _split(cls, given: list[str] | None) -> list[str] | None:
-        return [part for value in given or [] for part in value.split(",") if part.strip()] or None
+        return class_names(given or [])
 
     def wanted(self) -> dict[str, Any]:
         """Returns the arguments of `DetectorService.detect`."""
@@ -58,15 +59,18 @@ NAMES = tuple(field.alias or name for name, field in DetectParameters.model_fiel
 """Names of the parameters, as requests have them."""
 
 
-def refuse_unknown(query: QueryParams) -> None:
-    """Refuses a query with a parameter of another name, which would else be without effect.
+def refuse_odd(query: QueryParams) -> None:
+    """Refuses a query with a parameter, or a second value of one, that would else be without effect.
 
     Raises:
-        InvalidParameterError: The first such name, and those that there are.
+        InvalidParameterError: The first parameter of another name, and those that there are; or one that is a single
+            value and is given several times.
     """
     for name in query:
         if name not in NAMES:
             raise InvalidParameterError(unknown(name))
+        if name != "classes" and len(query.getlist(name)) > 1:
+            raise InvalidParameterError(f"{name}: given several times in the query")
 
 
 def unknown(name: str) -> str:

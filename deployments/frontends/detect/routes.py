@@ -24,7 +24,7 @@ from deployments.frontends.body import Service, ServingService, arriving, this_s
 from deployments.frontends.detect import schema
 from deployments.frontends.detect.error_schema import ErrorAnswer, error_answers
 from deployments.frontends.detect.form import is_form, read_form
-from deployments.frontends.detect.parameters import DetectParameters, refuse_unknown, with_form
+from deployments.frontends.detect.parameters import DetectParameters, refuse_odd, with_form
 from deployments.frontends.failures import explain, retry_after
 from deployments.frontends.negotiation import qualities
 from deployments.frontends.query import no_query
@@ -51,12 +51,13 @@ async def detect(request: Request, service: Service, asked: Annotated[DetectPara
     """Finds objects in the picture that is the body, or in each picture of a multipart body.
 
     A multipart answer is 200 as long as one picture could be used; the others carry their own error. The parameters may
-    also be fields of the form. A parameter that is left empty has its default; an unknown one is a 422.
+    also be fields of the form. A parameter that is left empty has its default; an unknown one, or a second value of one
+    other than `classes`, is a 422.
 
     With `format=image`, or `Accept: image/jpeg`, the answer is the upright picture as a JPEG with the boxes drawn, and
     a Server-Timing header says how long each stage took. It is for one picture: several are a 422. Errors stay JSON.
     """
-    refuse_unknown(request.query_params)
+    refuse_odd(request.query_params)
     service.refuse_when_full()
     if not is_form(request):
         if _wants_image(asked, request):
@@ -132,7 +133,7 @@ async def _body(request: Request, service: DetectorService) -> bytes:
 
 
 async def _detect_upload(service: DetectorService, upload: UploadFile, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    name = (upload.filename or "").encode(errors="replace").decode()  # an unpaired surrogate cannot be encoded
+    name = upload.filename or ""
     try:
         data = await _upload_bytes(service, upload)
         found = await _picture(service, data, await service.detect(data, **wanted))

@@ -1,8 +1,8 @@
 """HttpProtocol: uvicorn's HTTP/1.1 server with timeouts.
 
-uvicorn has no timeout for the head of a connection's first request, for the rest of any head, and for the rest of a
-body that the application does not read. A request begins only when its body, or a good part of it, has arrived: Serve
-would otherwise forward each small piece of it in a call to a replica.
+uvicorn has no timeout for the head of a connection's first request, for the rest of any head, for the rest of a body
+that the application does not read, and for a client that does not read its answer. A request begins only when its body,
+or a good part of it, has arrived: Serve would otherwise forward each small piece of it in a call to a replica.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ REST_S = 30.0
 """Seconds for which the rest of a body is read and dropped after its request was answered: some clients read the answer
 only when they have sent everything, and a reset would lose it."""
 
+UNREAD_S = 120.0
+"""Seconds within which a client must take some of an answer that waits for it, as behind HAProxy. Not much less: the
+system has megabytes of an answer before it takes more, and a slow client needs that long for a part of them."""
+
 
 class HttpProtocol(IgnoredOffer):
     """Ends connections that are too slow, and begins a request when its body is here."""
@@ -46,8 +50,8 @@ class HttpProtocol(IgnoredOffer):
     _awaits_head = True
     """Whether the next byte belongs to a head, not to a body."""
 
-    _head_bytes = 0
-    """Bytes that arrived while a head was awaited."""
+    _framing_bytes = 0
+    """Bytes that arrived since the last head or the last part of a body: of a head, chunk sizes or trailers."""
 
     _gathering: tuple[RequestResponseCycle, ASGI3Application] | None = None
     """The request that has not begun."""
@@ -61,6 +65,9 @@ class HttpProtocol(IgnoredOffer):
     _limit: asyncio.TimerHandle | None = None
     """Ends the connection."""
 
+    _reader_limit: asyncio.TimerHandle | None = None
+    """Ends the connection of a client that takes nothing of its answer."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins a connection."""
         super().connection_made(transport)
@@ -69,18 +76,21 @@ class HttpProtocol(IgnoredOffer):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends it."""
         self._unset_limit()
+        self._unset_reader_limit()
         self._forget_gathering()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parses what has arrived."""
-        if self._awaits_head:
-            self._head_bytes += len(data)
+        self._framing_bytes += len(data)
         self._receive(data)
         if self._gathering is not None and len(self._gathering[0].body) >= GATHERED:
             self._begin()
-        if self._awaits_head and self._head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse_large_head()
+        if self._framing_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            if self._awaits_head:
+                self._refuse_large_head()
+            else:
+                self._refuse_large_framing()
         # After a whole request there is nothing to limit: while it is answered, and then by uvicorn's keep-alive.
         answered = self.cycle is None or self.cycle.response_complete
         if self._awaits_head and answered and self._limit is None and self.timeout_keep_alive_task is None:
@@ -98,6 +108,26 @@ class HttpProtocol(IgnoredOffer):
         elif not self._awaits_head and self.cycle.response_complete:
             self._unset_limit()
             self._limit = self.loop.call_later(REST_S, self.transport.close)
+
+    def pause_writing(self) -> None:
+        """Begins to wait for the client to take what was written."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """Ends that."""
+        self._unset_reader_limit()
+        super().resume_writing()
+
+    def _wait_for_reader(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._reader_limit = self.loop.call_later(UNREAD_S, self._look_at_reader, left)
+
+    def _look_at_reader(self, left_before: int) -> None:
+        if self.transport.get_write_buffer_size() < left_before:
+            self._wait_for_reader()
+        else:
+            self.transport.abort()  # `close` would wait until all is taken
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not cycle.more_body or (cycle.waiting_for_100_continue and not _is_short(cycle.scope)):
@@ -171,6 +201,13 @@ class HttpProtocol(IgnoredOffer):
         else:  # the answer before it is not complete, so nothing can be written
             self.transport.close()
 
+    def _refuse_large_framing(self) -> None:
+        if self._gathering is not None:
+            told = f"more than {MOST_HEAD_BYTES} bytes of chunk sizes or trailers without a part of the body"
+            self._refuse_body(400, "bad_request", told)
+        else:  # its answer may have begun
+            self.transport.close()
+
     def _refuse(self, status: int, code: str, message: str, plain: bool = False) -> None:
         """Answers an error instead of the application, and closes the connection.
 
@@ -188,6 +225,11 @@ class HttpProtocol(IgnoredOffer):
         self.transport.write(head.encode() + body)
         self.transport.close()
 
+    def _unset_reader_limit(self) -> None:
+        if self._reader_limit is not None:
+            self._reader_limit.cancel()
+            self._reader_limit = None
+
     def _unset_limit(self) -> None:
         if self._limit is not None:
             self._limit.cancel()
@@ -196,7 +238,7 @@ class HttpProtocol(IgnoredOffer):
     def on_headers_complete(self) -> None:
         """Starts to answer."""
         if not self._replays:
-            self._awaits_head, self._head_bytes = False, 0
+            self._awaits_head, self._framing_bytes = False, 0
             self._unset_limit()
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES:
                 self._refuse_large_head()
@@ -207,8 +249,18 @@ class HttpProtocol(IgnoredOffer):
                 self.cycle.transport = cast("asyncio.Transport", answer)
                 self.cycle.on_response = answer.complete
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Receives a header of the head; drops one behind the body, a trailer.
+
+        uvicorn would add it to the head's, as many as there are: 30 MB of them took 600 MB. And a trailer is no header:
+        a proxy in front that sets or removes headers does not look at it (RFC 9110, 6.5.1).
+        """
+        if self._awaits_head:
+            super().on_header(name, value)
+
     def on_body(self, body: bytes) -> None:
         """Receives a part of the body; wakes its reader when there is enough of it, or all."""
+        self._framing_bytes = 0
         if (self.parser.should_upgrade() and self._should_upgrade()) or self.cycle.response_complete:
             return
         self.cycle.body += body
@@ -220,7 +272,7 @@ class HttpProtocol(IgnoredOffer):
     def on_message_complete(self) -> None:
         """Ends the body; a parser that stops at an offer calls it before the body."""
         if self._replays or not self.parser.should_upgrade():
-            self._awaits_head, self._head_bytes = True, 0
+            self._awaits_head, self._framing_bytes = True, 0
             self._unset_limit()
             super().on_message_complete()
             self._begin()

@@ -11,7 +11,11 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from ray import serve
+
+from azaion_engine.errors import quote
 from deployments.batching.deadline import Deadline
+from deployments.errors import InvalidRequestError
 from deployments.frontends.failures import Failure, explain
 from deployments.frontends.open_inference import grpc_codec
 from deployments.frontends.open_inference.grpc_messages import (
@@ -268,7 +272,13 @@ class OpenInferenceGrpc:
     async def ModelInfer(self, request: Any) -> Any:
         """Runs a model."""
         service = self.pick()
-        model = self.repository_of(service).model(request.model_name, request.model_version)
+        repository = self.repository_of(service)
+        model = repository.model(request.model_name, request.model_version)
+        # Serve would split batches by it: a caller could have each of its pictures run alone.
+        if (told := serve.get_multiplexed_model_id()) and told not in repository.models:
+            raise InvalidRequestError(
+                f"the metadata multiplexed_model_id is {quote(told)}: expected {model.name!r}, or none"
+            )
         service.refuse_when_full()
         check_size(request.ByteSize(), model.limits.binary_bytes)
         with Deadline(service.settings.timeout_s):

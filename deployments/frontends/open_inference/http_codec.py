@@ -145,7 +145,9 @@ def _input(
     if not isinstance(shape, list) or not all(map(_is_size, shape)):
         raise InvalidRequestError(f"input {quote(name)}: expected a shape of whole numbers, given {quote(shape)}")
     index = tensor.get(NUMBERS)
-    if isinstance(index, int) and index < len(numbers):
+    if isinstance(index, int) and 0 <= index < len(numbers):  # else it is the client's own, who may send any text
+        if "data" in tensor:
+            raise InvalidRequestError(f"input {quote(name)}: `data` is given twice")
         tensor = {**tensor, "data": numbers[index]}
     if (raw is None) == ("data" not in tensor):
         raise InvalidRequestError(f"input {quote(name)}: expected either `data` or the parameter binary_data_size")

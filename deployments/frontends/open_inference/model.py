@@ -131,7 +131,8 @@ class OpenModel(ABC):
         """Checks a request, runs it, and returns the outputs it asks for.
 
         Raises:
-            InvalidRequestError: Unknown inputs, outputs or parameters; the message names the known ones.
+            InvalidRequestError: Unknown inputs, outputs or parameters, the message names the known ones; or an output
+                is requested several times.
             AzaionError: As raised by `run`.
         """
         started = time.perf_counter()
@@ -194,11 +195,15 @@ class OpenModel(ABC):
         if unknown:
             known = ", ".join(sorted(self.parameters)) or "none"
             raise InvalidRequestError(f"unknown parameter {quote(unknown[0])}; the model {self.name!r} has: {known}")
+        requested: set[str] = set()
         for output in request.outputs:
             if output.name not in self.outputs:
                 raise InvalidRequestError(
                     f"unknown output {quote(output.name)}; the model {self.name!r} has: {', '.join(self.outputs)}"
                 )
+            if output.name in requested:  # thousands of times would make an answer of gigabytes
+                raise InvalidRequestError(f"output {output.name!r} is requested several times; once is expected")
+            requested.add(output.name)
         names = [tensor.name for tensor in request.inputs]
         if names != [self.input.name]:
             raise InvalidRequestError(f"expected the one input {self.input.name!r}, given {quote(names)}")

@@ -14,6 +14,7 @@ from deployments.errors import InvalidRequestError
 from deployments.frontends.open_inference.bounds.body_limits import HEADER_BYTES, MOST_JSON_BYTES, BodyLimits
 from deployments.frontends.open_inference.model import OpenModel, TensorSpec, all_or_none
 from deployments.frontends.open_inference.tensors import InputTensor, OutputTensor
+from deployments.frontends.query import class_names
 from deployments.service import DetectorService
 from deployments.watching.stage_times import StageTimes
 
@@ -176,6 +177,4 @@ def _text(parameters: dict[str, Any], name: str) -> str | None:
 
 def _classes(parameters: dict[str, Any]) -> list[str] | None:
     value = parameters.get("classes")
-    if value is None:
-        return None
-    return [part for part in str(value).split(",") if part.strip()] or None
+    return None if value is None else class_names([str(value)])

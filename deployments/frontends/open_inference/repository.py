@@ -77,7 +77,7 @@ class SharedRepository(ModelRepository):
         """Loads nothing.
 
         Args:
-            names: The names of all models, without those of their raw inputs.
+            names: The names of the models that the request may be told of, without those of their raw inputs.
             loaded: The repositories of those that are loaded.
         """
         self.models = {}

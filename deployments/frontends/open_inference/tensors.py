@@ -110,7 +110,7 @@ class InputTensor:
     def _elements(self) -> list[bytes]:
         if isinstance(self.content, (bytes, memoryview)):
             try:
-                return unpack_bytes(self.content)
+                return unpack_bytes(self.content, math.prod(self.shape))
             except InvalidRequestError as error:
                 raise InvalidRequestError(f"input {quote(self.name)}: {error}") from error
         return [self._element(value) for value in _flat(self.content)]
@@ -171,15 +171,21 @@ def pack_bytes(elements: Sequence[bytes]) -> bytes:
     return b"".join(part for element in elements for part in (_LENGTH.pack(len(element)), element))
 
 
-def unpack_bytes(data: bytes | memoryview) -> list[bytes]:
+def unpack_bytes(data: bytes | memoryview, most: int) -> list[bytes]:
     """Splits the binary form of a BYTES tensor into its elements.
 
+    Args:
+        data: The binary form.
+        most: Maximum elements; reading ends there, because an empty one takes four bytes and a list of them much more.
+
     Raises:
-        InvalidRequestError: The data ends in the middle of an element.
+        InvalidRequestError: More elements than `most`, or the data ends in the middle of one.
     """
     elements: list[bytes] = []
     at, view = 0, memoryview(data)
     while at < len(view):
+        if len(elements) == most:
+            raise InvalidRequestError(f"the BYTES tensor has more than the {most} elements of its shape")
         start = at + _LENGTH.size
         end = start + _LENGTH.unpack_from(view, at)[0] if start <= len(view) else start
         if end > len(view):

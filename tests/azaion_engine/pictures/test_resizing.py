@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from azaion_engine.pictures.resizing import resize_antialiased
+from azaion_engine.pictures import resizing
+from azaion_engine.pictures.resizing import resize_antialiased, resizing_bytes
 
 
 @pytest.mark.parametrize("size", [(40, 24), (100, 70), (173, 31), (7, 5), (61, 47), (300, 1)])
@@ -31,3 +34,36 @@ def test_shrinking_by_four_averages_under_a_triangle() -> None:
 def test_the_same_size_is_the_same_picture() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (9, 11, 3), np.uint8)
     np.testing.assert_array_equal(resize_antialiased(pixels, 11, 9), pixels)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((100_000, 3), 640),
+        ((3, 100_000), 640),
+        ((2000, 3000), 640),
+        ((4000, 100), 320),
+        ((50, 70), 640),
+        ((9000, 9), 1280),
+    ],
+)
+def test_the_memory_is_known_before_and_does_not_grow_with_the_longer_side(shape: tuple[int, int], size: int) -> None:
+    pixels = np.zeros((*shape, 3), np.uint8)
+    resizing._weights.cache_clear()
+    tracemalloc.start()
+    try:
+        resize_antialiased(pixels, size, size)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    expected = resizing_bytes(shape[1], shape[0], size, size)
+    assert peak <= expected < 250 * 2**20
+
+
+@pytest.mark.parametrize("shape", [(9000, 20), (30, 8000)], ids=["tall", "wide"])
+def test_a_side_that_is_averaged_before_is_pillow_s_to_two_grey_levels(shape: tuple[int, int]) -> None:
+    small = np.random.default_rng(shape[0]).integers(0, 256, (shape[0] // 10, shape[1] // 10, 3), np.uint8)
+    pixels = np.asarray(Image.fromarray(small).resize(shape[::-1], Image.Resampling.BILINEAR))
+    found = resize_antialiased(pixels, 64, 64)
+    expected = np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR))
+    assert np.abs(found.astype(int) - expected).max() <= 2

@@ -14,6 +14,7 @@ from deployments.access.keys_file import KeysFile
 from deployments.access.quotas import LoneQuotas
 from deployments.errors import (
     DailyLimitError,
+    DeadlineExceededError,
     LimitError,
     ModelForbiddenError,
     OverloadedError,
@@ -79,6 +80,7 @@ def test_a_share_is_at_least_one_picture(path):
         (ExecutionError("failed"), False),
         (OverloadedError("full"), False),
         (RuntimeError("a bug"), False),
+        (DeadlineExceededError("took too long"), True),
         (UnsupportedPictureError("no picture"), True),
         (asyncio.CancelledError(), True),
     ],

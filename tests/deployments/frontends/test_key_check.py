@@ -17,7 +17,7 @@ from deployments.watching.record import RequestRecord
 from tests.deployments.access.keys_made import add_key, change_key
 from tests.deployments.frontends import documented
 from tests.deployments.in_process import client, replica
-from tests.stand_in import POISON, grey_picture
+from tests.stand_in import POISON, grey_picture, open_slow_stand_in
 
 PICTURE = grey_picture(7)
 Ask = Callable[[httpx.AsyncClient], Awaitable[Any]]
@@ -211,6 +211,16 @@ def test_a_failure_of_the_service_counts_nothing(keys):
         return [failed, await detect(http, secret)]
 
     assert [answer.status_code for answer in asked(keys, ask)] == [500, 200]
+
+
+def test_pictures_that_took_too_long_count(keys):
+    secret = add_key(keys, daily=1)
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await detect(http, secret), await detect(http, secret)]
+
+    late, refused = asked(keys, ask, opener=open_slow_stand_in, timeout_s=0.1)
+    assert (late.status_code, refused.status_code) == (504, 429)
 
 
 def test_a_key_has_only_its_share_of_the_queue(keys):

@@ -1,4 +1,4 @@
-"""Query: parameters that would have no effect are refused by name."""
+"""Query: parameters that would have no effect are refused by name; class names are bounded."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import asyncio
 import httpx
 import pytest
 
+from azaion_engine.errors import InvalidParameterError
+from deployments.frontends.query import class_names
 from tests.deployments.frontends import documented
 from tests.deployments.in_process import client, replica
+from tests.stand_in import grey_picture
 
 REFUSED = {
     "/model?verbose=1": 422,
@@ -43,6 +46,27 @@ def test_a_parameter_that_has_no_effect_is_refused_by_name(path: str, status: in
 def test_an_inference_with_a_parameter_is_refused_before_its_body_is_read() -> None:
     answer = ask("POST", "/v2/models/stand-in/infer?timeout=3")
     assert (answer.status_code, "there is no parameter 'timeout'" in answer.json()["error"]) == (400, True)
+
+
+def test_class_names_are_split_at_commas_and_bounded() -> None:
+    assert class_names(["1, 2", "", "car"]) == ["1", " 2", "car"]
+    assert class_names([]) is class_names([",", " "]) is None
+    assert len(class_names(["a," * 16_384] * 2) or ()) == 32_768
+    with pytest.raises(InvalidParameterError, match="classes: expected at most 65536 characters, given 65538"):
+        class_names(["a," * 16_384, "a," * 16_385])
+
+
+def test_a_form_with_class_names_without_end_is_refused() -> None:
+    fields = [("classes", (None, "00," * 10_000)) for _ in range(3)]
+    picture = ("picture", ("a.png", grey_picture(5)))
+
+    async def asked() -> httpx.Response:
+        async with client() as session:
+            return await session.post("/detect", files=[*fields, picture])
+
+    with replica():
+        answer = asyncio.run(asked())
+    assert (answer.status_code, "given 90000" in answer.json()["error"]["message"]) == (422, True)
 
 
 @pytest.mark.parametrize("path", TAKEN)

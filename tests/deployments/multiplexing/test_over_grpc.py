@@ -179,6 +179,8 @@ def test_a_keys_limits_hold_and_it_learns_of_no_other_models_work(run: Run, tmp_
         for key, names in ((limited, ["cars", "cars_raw"]), (full, ["cars", "cars_raw", "ships", "ships_raw"])):
             statistics, _ = await held.call("ModelStatistics", b"", x_api_key=key)
             assert [each.name for each in statistics.model_stats] == names
+            index, _ = await held.call("RepositoryIndex", b"", x_api_key=key)
+            assert [each.name for each in index.models] == names
 
     asked(run, scenario, "cars", "ships", access={"keys_file": str(file)})
 

@@ -176,6 +176,14 @@ def test_an_odd_id_is_made_safe_in_answer_and_log(client, given, expected):
     wait_for(lambda: lines_with(f'"request_id": "{expected}"') or None)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [b"X-Session-ID", b"X-Request-Timeout-Seconds", b"X-Request-Disconnect-Disabled", b"serve-multiplexed_model-id"],
+)
+def test_a_header_of_serve_that_is_not_utf8_fails_no_request(client, name):
+    assert client.get("/model", headers={name: b"\xff"}).status_code == 200
+
+
 @pytest.mark.parametrize("headers", [{}, {"X-Request-ID": ""}], ids=["none", "empty"])
 def test_a_request_without_an_id_is_given_one_of_its_own(client, headers):
     ids = {client.post("/detect", content=grey_picture(5), headers=headers).headers["X-Request-ID"] for _ in range(2)}

@@ -26,8 +26,8 @@ MOST_PARTS = 10_000
 _PIECE = 256 * 1024
 _MOST_ELEMENT = 64 * 1024
 """Maximum characters of a number with the spaces around it."""
-_MOST_ARRAYS = 100
-"""Maximum arrays of numbers; the models have one input."""
+_MOST_DATA = 100
+"""Maximum texts `data` in a JSON text: each is looked at, with the array behind it; the models have one input."""
 _DATA = b'"data"'
 _VALUE = re.compile(rb"\s{0,1000}:\s{0,1000}(?=\[)")
 """What stands between the key `data` and its array."""
@@ -53,7 +53,8 @@ def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32
         The text with `NUMBERS: index` in the place of each such member, and the arrays, float32.
 
     Raises:
-        InvalidRequestError: More numbers than `most`, an array that is no JSON, or more than `MOST_PARTS` other parts.
+        InvalidRequestError: More numbers than `most`, an array that is no JSON, more than `_MOST_DATA` texts `data`, or
+            more than `MOST_PARTS` other parts.
     """
     left: list[bytes] = []
     arrays: list[NDArray[np.float32]] = []
@@ -63,8 +64,6 @@ def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32
             key < at or (end := _end_of_array(text, start, remaining, most)) is None
         ):  # it has other elements than numbers
             continue
-        if len(arrays) == _MOST_ARRAYS:
-            raise InvalidRequestError(f"the JSON has more than the {_MOST_ARRAYS} arrays of numbers accepted")
         left += [text[at:key], f'"\\u0000numbers":{len(arrays)}'.encode()]
         arrays.append(_numbers(text, start, end, remaining, most))
         remaining -= len(arrays[-1])
@@ -76,9 +75,13 @@ def take_numbers(text: bytes, most: int) -> tuple[bytes, list[NDArray[np.float32
 
 def _data_members(text: bytes) -> Iterator[tuple[int, int]]:
     """Yields (offset of the key, offset of the array) of each member `data` that is an array."""
+    found = 0
     for piece in range(0, len(text), _PIECE):
         at = piece
         while (at := text.find(_DATA, at, min(piece + _PIECE + len(_DATA) - 1, len(text)))) >= 0:
+            found += 1
+            if found > _MOST_DATA:
+                raise InvalidRequestError(f'the JSON has "data" more than the {_MOST_DATA} times accepted')
             # In valid JSON, these quotes are a key's: inside a string, quotes follow a backslash.
             if text[at - 1 : at] != b"\\" and (value := _VALUE.match(text, at + len(_DATA))):
                 yield at, value.end()

@@ -174,6 +174,26 @@ def test_keys_are_asked_for_and_their_pictures_counted_once(run: Run, tmp_path: 
     assert asked(run, ask, access={"keys_file": str(file)}) == [401, 200, 200, 200, 429]
 
 
+@pytest.mark.parametrize(("models", "seen"), [(("cars",), ["cars"]), (None, ["cars", "ships"])])
+def test_a_key_is_told_of_its_own_models_alone(
+    run: Run, tmp_path: Path, models: tuple[str, ...] | None, seen: list[str]
+) -> None:
+    file = tmp_path / "keys.json"
+    known = {"X-API-Key": add_key(file, models=models)}
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.get("/models", headers=known),
+            await http.post("/v2/repository/index", headers=known),
+            await http.head("/models", headers=known),
+        ]
+
+    listed, index, head = asked(run, ask, access={"keys_file": str(file)})
+    assert [entry["name"] for entry in listed.json()["models"]] == seen
+    assert [entry["name"] for entry in index.json()] == [each for name in seen for each in (name, f"{name}_raw")]
+    assert head.headers["content-length"] == listed.headers["content-length"]
+
+
 def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
     async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
         return [await http.get(path) for path in ("/", "/docs", "/openapi.json", "/healthz")]

@@ -44,6 +44,13 @@ def test_an_unknown_parameter_is_refused_by_name(client, query: str, named: str,
     assert named in message
 
 
+def test_a_single_value_given_twice_is_refused_by_name(client) -> None:
+    sent = {"content": grey_picture(5)}
+    status, code, message = error_of(client.post("/detect?confidence=0.1&iou=0.5&confidence=0.2", **sent))
+    assert (status, code, message) == (422, "invalid_parameter", "confidence: given several times in the query")
+    assert client.post("/detect?classes=4&classes=5", **sent).status_code == 200
+
+
 @pytest.mark.parametrize("query", ["confidence=", "iou=&max_detections=&format=", "classes=&confidence=%20"])
 def test_an_empty_parameter_is_the_default(client, query: str) -> None:
     response = client.post(f"/detect?{query}", content=grey_picture(5))

@@ -172,11 +172,6 @@ def test_a_multipart_body_that_is_cut_off_is_refused_whole(client):
         response = client.post("/detect", content=body, headers=headers)
         assert error_of(response) == (400, "bad_request")
         assert "cut off" in response.json()["error"]["message"]
-    odd = {"Content-Type": "multipart/form-data; boundary=x; charset=undefined"}
-    assert error_of(client.post("/detect", content=part + b"--x--", headers=odd)) == (400, "bad_request")
-    named = part.replace(b"a.png", rb"\ud800.png") + b"--x--"
-    surrogate = {"Content-Type": "multipart/form-data; boundary=x; charset=unicode_escape"}
-    assert client.post("/detect", content=named, headers=surrogate).json()["pictures"][0]["name"] == "?.png"
     nothing = client.post("/detect", content=b"--x--\r\n", headers=headers)
     assert "no file part" in nothing.json()["error"]["message"]
 

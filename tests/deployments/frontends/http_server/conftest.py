@@ -17,6 +17,9 @@ from deployments.frontends.http_server.protocol import HttpProtocol
 
 OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
 
+LARGE = 20_000_000
+"""Bytes of the answer to `/large`, more than the system takes of one."""
+
 begun: list[str] = []
 """Paths of the requests that the application has seen."""
 
@@ -33,6 +36,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         body, more = body + message["body"], message.get("more_body", False)
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
+    if scope["path"] == "/large":
+        body = b"x" * LARGE
+    if scope["path"] == "/headers":
+        body = b" ".join(name for name, _ in scope["headers"])
     if scope["path"] == "/whole":
         body = b"whole" if scope.get(WHOLE_BODY) else b"a part"
     text = f"{scope['method']} {scope['path']} ".encode() + body

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
 from deployments.frontends.http_server import protocol
-from tests.deployments.frontends.http_server.conftest import OFFER, answers, begun, body_of, post
+from tests.deployments.frontends.http_server.conftest import LARGE, OFFER, answers, begun, body_of, post
 
 
 def test_a_request_knows_whether_its_body_was_here_when_it_began(port: int) -> None:
@@ -25,6 +25,69 @@ def test_a_request_knows_whether_its_body_was_here_when_it_began(port: int) -> N
 
 def test_what_is_no_http_is_still_refused(port: int) -> None:
     assert answers(port, b"rubbish\r\n\r\n") == [b"Invalid HTTP request received."]
+
+
+@pytest.mark.parametrize("offer", [b"", OFFER], ids=["plain", "h2c"])
+@pytest.mark.parametrize("size", [1, 2 * protocol.GATHERED], ids=["begins with the body", "begins before its end"])
+def test_trailers_are_no_headers(port: int, size: int, offer: bytes) -> None:
+    head = b"POST /headers HTTP/1.1\r\nHost: a\r\n%bTransfer-Encoding: chunked\r\n\r\n" % offer
+    body = b"%x\r\n%b\r\n0\r\n" % (size, b"a" * size)
+    trailers = b"X-API-Key: stolen\r\nX-Request-ID: another\r\n\r\n"
+    for pieces in ([head + body + trailers], [head + body, trailers]):
+        [answer] = answers(port, *pieces)
+        assert b"transfer-encoding" in answer
+        assert b"x-api-key" not in answer
+        assert b"x-request-id" not in answer
+
+
+@pytest.mark.parametrize("headers", [b"", b"Connection: close\r\n"], ids=["goes on", "last"])
+def test_a_client_that_takes_nothing_of_its_answer_is_cut(
+    port: int, headers: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_S", 0.3)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/large", b"1", headers))
+        time.sleep(1)
+        taken = 0
+        with suppress(ConnectionError):
+            while part := connection.recv(2**20):
+                taken += len(part)
+    assert taken < LARGE
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_S", 0.5)
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(post(b"/large", b"1", b"Connection: close\r\n"))
+        taken, begun = 0, time.monotonic()
+        while part := connection.recv(2**20):
+            taken += len(part)
+            time.sleep(0.05)
+    assert time.monotonic() - begun > 0.5
+    assert taken > LARGE
+
+
+@pytest.mark.parametrize("path", [b"/headers", b"/refuse"])
+@pytest.mark.parametrize("size", [1, 2 * protocol.GATHERED], ids=["begins with the body", "begins before its end"])
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(b"0\r\na: b\r\n", b"a: b\r\n" * 3000), (b"0\r\na: ", b"b" * 20_000), (b"1;a=", b"b" * 20_000)],
+    ids=["trailers", "one trailer", "an extension of a chunk"],
+)
+def test_what_is_around_the_parts_of_a_body_is_bounded(
+    port: int, start: bytes, more: bytes, size: int, path: bytes
+) -> None:
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        connection.sendall(b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path)
+        connection.sendall(b"%x\r\n%b\r\n%b" % (size, b"a" * size, start))
+        with pytest.raises(ConnectionError):  # it ends while this still sends
+            send_much(connection, more)
+
+
+def send_much(connection: socket.socket, data: bytes) -> None:
+    for _ in range(200):
+        connection.sendall(data)
+        time.sleep(0.001)
 
 
 def seconds_until_closed(connection: socket.socket, drip: bytes = b"") -> tuple[float, bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from ray import serve
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
@@ -111,6 +112,15 @@ def test_only_a_message_with_tensors_may_be_large() -> None:
     with pytest.raises(PictureTooLargeError, match=f"has {len(data)} bytes, at most {WORTH_A_THREAD}"):
         named_model("ModelMetadata", data)
     assert named_model("ModelInfer", data) == "x" * (WORTH_A_THREAD + 1)
+
+
+def test_a_message_with_another_models_id_in_its_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: "ship")
+    with pytest.raises(grpc.RpcError, match="multiplexed_model_id is 'ship': expected 'stand-in'") as caught:
+        call("ModelInfer", infer())
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    monkeypatch.setattr(serve, "get_multiplexed_model_id", lambda: "stand-in")
+    assert protocol.ModelInferResponse.FromString(call("ModelInfer", infer())).model_name == "stand-in"
 
 
 def infer() -> bytes:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from azaion_engine.errors import PictureTooLargeError
 from deployments.errors import InvalidRequestError
+from deployments.frontends.open_inference.bounds.json_numbers import NUMBERS
 from deployments.frontends.open_inference.http_codec import decode_request, deflate, encode_answer, inflate
 from deployments.frontends.open_inference.messages import InferAnswer, InferRequest, RequestedOutput
 from deployments.frontends.open_inference.tensors import OutputTensor
@@ -80,6 +81,9 @@ def test_json_and_binary_inputs_mix():
         (body(inputs=[{**TENSOR, "parameters": {"binary_data_size": 9}}]), None, "is 9, 0 bytes are left"),
         (body(inputs=[{**TENSOR, "parameters": {"binary_data_size": 0}}]), None, "either `data` or"),
         (body(inputs=[{**TENSOR, "parameters": {"content_type": "np"}}]), None, "expected 'base64'"),
+        (body(inputs=[{"name": "t", "datatype": "FP32", "shape": [1], NUMBERS: -1}]), None, "either `data` or"),
+        (body(inputs=[{"name": "t", "datatype": "FP32", "shape": [1], NUMBERS: 1}]), None, "either `data` or"),
+        (body(inputs=[TENSOR]).replace(b"]}", b'],"data":["x"]}', 1), None, "`data` is given twice"),
         (body(inputs=[TENSOR], parameters=[]), None, "parameters: expected an object"),
         (body(inputs=[TENSOR], outputs=[{}]), None, "name: expected text, given None"),
         (body(inputs=[]) + b"1234", len(body(inputs=[])), "4 binary bytes were sent"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 
 import onnx
@@ -9,6 +10,7 @@ import pytest
 
 from azaion_engine import Detector
 from deployments.errors import InvalidRequestError, UnknownModelError
+from deployments.frontends.open_inference.messages import InferRequest, RequestedOutput
 from deployments.frontends.open_inference.repository import ModelRepository, Repositories
 from deployments.frontends.open_inference.statistics import ModelStatistics
 from deployments.frontends.open_inference.tensors import InputTensor
@@ -103,6 +105,14 @@ def test_a_service_keeps_its_repository_and_a_closed_one_is_forgotten(repository
     served.clear()
     repositories.of(Service(repository._service))
     assert repositories.of(first) is not of_first
+
+
+@pytest.mark.parametrize("model", ["best", "best_raw"])
+def test_an_output_is_answered_once(repository, model):
+    asked = repository.model(model)
+    outputs = [RequestedOutput(name) for name in [*asked.outputs, *asked.outputs]]
+    with pytest.raises(InvalidRequestError, match=f"output '{outputs[0].name}' is requested several times"):
+        asyncio.run(asked.infer(InferRequest((), tuple(outputs))))
 
 
 def test_requests_count_as_the_slowest_of_their_rows_and_batches_count_once():

@@ -55,7 +55,7 @@ def test_texts_survive_both_forms(array):
 
 @given(st.lists(st.binary()))
 def test_elements_of_any_bytes_survive_packing(elements):
-    assert unpack_bytes(pack_bytes(elements)) == elements
+    assert unpack_bytes(pack_bytes(elements), len(elements)) == elements
 
 
 @given(st.lists(st.binary(min_size=1), min_size=1), st.data())
@@ -64,12 +64,12 @@ def test_packed_elements_that_are_cut_off_are_refused(elements, data):
     ends = np.cumsum([4 + len(element) for element in elements])
     cut = data.draw(st.integers(1, len(packed) - 1).filter(lambda at: at not in ends))
     with pytest.raises(InvalidRequestError, match="expected each element after its length"):
-        unpack_bytes(packed[:cut])
+        unpack_bytes(packed[:cut], len(elements))
 
 
 def test_a_length_beyond_the_data_allocates_nothing():
     with pytest.raises(InvalidRequestError, match="4294967299"):
-        unpack_bytes(struct.pack("<I", 2**32 - 1))
+        unpack_bytes(struct.pack("<I", 2**32 - 1), 1)
 
 
 def test_nested_json_arrays_are_flattened():
@@ -94,6 +94,8 @@ def test_base64_carries_any_bytes_through_json():
         (InputTensor("t", "BYTES", (1,), [7]), "expected text for BYTES, given int"),
         (InputTensor("t", "BYTES", (1,), ["?"], base64=True), "no base64"),
         (InputTensor("t", "BYTES", (1,), b"\x05\0\0\0abc"), "input 't': element 0"),
+        (InputTensor("t", "BYTES", (2,), bytes(4 * 3)), "input 't': .* more than the 2 elements of its shape"),
+        (InputTensor("t", "BYTES", (3,), bytes(4 * 2)), "needs 3 elements, given 2"),
     ],
 )
 def test_content_that_does_not_fit_is_refused_by_name(tensor, words):
