@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,7 +26,7 @@ DEFAULT_CONFIG = Path("serve_config.yaml")
 
 def existing_model(model: str | None) -> str | None:
     """Checks, before anything is loaded, that there is something; raises typer.BadParameter."""
-    if model not in (None, "demo") and not Path(str(model)).expanduser().exists():
+    if model not in (None, "demo") and not os.path.exists(os.path.expanduser(str(model))):
         raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
     return model
 

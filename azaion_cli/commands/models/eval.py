@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -91,7 +92,7 @@ def eval_(
     settings = read_settings([_CONFIDENCE, *(set_ or ())], batch_size=batch_size, **given)
     require_pycocotools()  # before the engine is built, which may take minutes
     try:
-        labelled = read_data_set(data.expanduser(), split=split, limit=limit, pictures=pictures)
+        labelled = read_data_set(Path(os.path.expanduser(data)), split=split, limit=limit, pictures=pictures)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="'--data'") from error
 

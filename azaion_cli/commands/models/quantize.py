@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -74,7 +75,7 @@ def quantize(
     Beyond the tolerance nothing is written, and the exit code is 6.
     """
     settings = read_settings(set_, model=model, engine=engine, batch_size=batch_size, cache_dir=cache_dir)
-    target = out.expanduser() if out else _default_target(settings.model, format_)
+    target = Path(os.path.expanduser(out)) if out else _default_target(settings.model, format_)
     if not target.absolute().parent.is_dir():  # checked before minutes of work
         raise typer.BadParameter(f"no such folder: {str(target.parent)!r}", param_hint="'--out'")
 
@@ -143,7 +144,7 @@ def _run(
 
 
 def _default_target(model: str, format_: str) -> Path:
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     return path.with_name(f"{path.stem}.{format_}.onnx")
 
 
@@ -164,7 +165,7 @@ def _read_labels(labels: Path) -> DataSet:
 
     require_pycocotools()
     try:
-        labelled = read_data_set(labels.expanduser())
+        labelled = read_data_set(Path(os.path.expanduser(labels)))
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="'--labels'") from error
     for note in labelled.notes:

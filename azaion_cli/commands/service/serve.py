@@ -132,10 +132,10 @@ def application_args(
         values["access"] = {"keys_file": str(keys)}
     for key in _PATHS:  # replicas may run in another folder
         if isinstance(values.get(key), str) and (key, values[key]) != ("model", "demo"):
-            values[key] = str(Path(values[key]).expanduser().absolute())
+            values[key] = str(Path(os.path.expanduser(values[key])).absolute())
     access = values.get("access")
     if isinstance(access, dict) and isinstance(access.get("keys_file"), str):
-        access["keys_file"] = str(Path(access["keys_file"]).expanduser().absolute())
+        access["keys_file"] = str(Path(os.path.expanduser(access["keys_file"])).absolute())
     # Checked here: Serve would only log a wrong key and keep waiting. Imported by name, as Serve imports the
     # application: the library does not depend on the service.
     checked(import_module("deployments.settings").ServiceSettings, values)
