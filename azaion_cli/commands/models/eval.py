@@ -89,7 +89,8 @@ def eval_(
     if json_ not in (None, _STDOUT) and not json_.absolute().parent.is_dir():
         raise typer.BadParameter(f"no such folder: {str(json_.parent)!r}", param_hint="'--json'")
     given = {"model": model, "engine": engine, "confidence": confidence, "max_detections": max_detections}
-    settings = read_settings([_CONFIDENCE, *(set_ or ())], batch_size=batch_size, **given)
+    defaults = [_CONFIDENCE] if confidence is None else []
+    settings = read_settings([*defaults, *(set_ or ())], batch_size=batch_size, **given)
     require_pycocotools()  # before the engine is built, which may take minutes
     try:
         labelled = read_data_set(Path(os.path.expanduser(data)), split=split, limit=limit, pictures=pictures)
