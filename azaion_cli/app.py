@@ -23,7 +23,7 @@ from azaion_cli.commands.service.deploy import deploy
 from azaion_cli.commands.service.doctor import doctor
 from azaion_cli.commands.service.serve import serve
 from azaion_cli.commands.service.tune import tune
-from azaion_cli.console import log_as_json, say_error
+from azaion_cli.console import log_as_json, prepare_streams, say_error
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
 from azaion_cli.library_lines import library_lines_as_json
 from azaion_engine.errors import AzaionError
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line without the program's name; default: `sys.argv`.
     """
+    prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given  # read here: an error may come before the options are parsed
     log_as_json(as_json)
@@ -84,15 +85,23 @@ def _run(given: list[str], as_json: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except (BrokenPipeError, SystemExit):  # Typer itself answers a closed pipe with SystemExit
-        # The reader closed the pipe: without this, Python reports the error again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return ExitCode.PIPE_CLOSED
     except Exception as error:
         code, name, message = _explain(error)
         if code is ExitCode.BUG or {"--verbose", "-v"} & set(given):
             traceback.print_exc()
         say_error(name, message, as_json=as_json)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, or no stdout at all
+            _drop_output()
         return code
+
+
+def _drop_output() -> None:
+    """Drops what stdout could not take: else Python, at exit, reports it again and exits with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> tuple[ExitCode, str, str]:
