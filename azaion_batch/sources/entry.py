@@ -45,8 +45,11 @@ class Entry:
 
     @property
     def identity(self) -> str:
-        """What tells it from others: its address as it is, where `source` is a text that every output can hold."""
-        return f"{self.place.address}#{self.row}"
+        """What tells it from others: its address as it is, where `source` is a text that every output can hold.
+
+        One that cannot be read is another than what is there later.
+        """
+        return f"{self.place.address}#{'unreadable' if self.kind == 'unreadable' else self.row}"
 
     def to_json(self) -> list[Any]:
         """Returns it as a JSON-ready list."""

@@ -138,7 +138,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
             raise InvalidParameterError(f"no picture or video: {quote(text)}")
         for source in sources:
             found.setdefault(source.path if source.path == STDIN else os.path.abspath(source.path), source)
-    return _told_apart(list(found.values()))
+    return told_apart(list(found.values()))
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Source]:
@@ -174,8 +174,8 @@ def _head(path: str) -> bytes:
         return b""
 
 
-def _told_apart(sources: list[Source]) -> list[Source]:
-    """Gives each source a name of its own, and each video of one stem its own start of the frames' names.
+def told_apart(sources: list[Source]) -> list[Source]:
+    """Returns the sources, each with a name of its own, and each video of one stem with its own start of frames' names.
 
     Where two have the same name, as `1.jpg` of two folders, all names are relative to the folder that all lie in.
     """
