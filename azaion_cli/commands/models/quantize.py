@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -79,6 +78,7 @@ def quantize(
     if not target.absolute().parent.is_dir():  # checked before minutes of work
         raise typer.BadParameter(f"no such folder: {str(target.parent)!r}", param_hint="'--out'")
 
+    from azaion_engine.files.safe_output import SafeOutput
     from azaion_engine.quantisation.calibration import spread
     from azaion_engine.quantisation.comparison import Comparison
     from azaion_engine.quantisation.modelopt import require_modelopt
@@ -86,6 +86,8 @@ def quantize(
     require_modelopt()
     labelled = _read_labels(labels) if labels else None
     chosen = spread(_pictures_in(pictures), limit)
+    written = SafeOutput([settings.model, *chosen], overwrite=True)
+    written.plan(target)
     comparison = Comparison(
         chosen, labelled, tolerance_px=settings.build_tolerance_px, seconds=seconds, by_id=by_id, failed=_say_skipped
     )
@@ -97,8 +99,7 @@ def quantize(
         else:
             _show(comparison.measured)
         comparison.check(tolerance)
-        shutil.copyfile(made, target.with_name(f".{target.name}.part"))
-    target.with_name(f".{target.name}.part").replace(target)
+        written.write(target, made.read_bytes())
     if not json_:
         print(f"\nwrote {target}")
 
