@@ -125,7 +125,10 @@ def application_args(
 
     Raises:
         typer.BadParameter: An unknown key, a wrong value, or no such model.
+        ModelError: The model is no ONNX file.
     """
+    from azaion_engine.model.file import ModelFile
+
     values = {"model": "demo", **parse_assignments(assignments)}
     values |= {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
     if keys is not None:
@@ -141,6 +144,7 @@ def application_args(
     checked(import_module("deployments.settings").ServiceSettings, values)
     if values["model"] != "demo" and not Path(values["model"]).is_file():
         raise typer.BadParameter(f"no such file: {values['model']!r}", param_hint="'--model'")
+    ModelFile.read(values["model"])
     return values
 
 
