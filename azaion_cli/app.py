@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -71,10 +74,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given  # read here: an error may come before the options are parsed
     log_as_json(as_json)
-    if as_json and given[0] in _IN_ONE_PROCESS:
-        with library_lines_as_json():
-            return _run(given, as_json)
-    return _run(given, as_json)
+    with _ended_by_sigterm():
+        if as_json and given[0] in _IN_ONE_PROCESS:
+            with library_lines_as_json():
+                return _run(given, as_json)
+        return _run(given, as_json)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM, which service managers send, end a command as Ctrl+C does: half-written files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(given: list[str], as_json: bool) -> int:

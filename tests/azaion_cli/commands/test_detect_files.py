@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -219,3 +221,16 @@ def test_the_home_of_nobody_is_a_path_that_is_not_there(azaion: Cli) -> None:
         ran = azaion(*given)
         assert ran.code == ExitCode.USAGE, given
         assert nobody in ran.err
+
+
+def test_a_run_that_is_terminated_leaves_nothing_half_written(pictures: Path, tiny: Path, tmp_path: Path) -> None:
+    pipe, out = tmp_path / "pipe.jpg", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.mkdir()
+    command = [sys.executable, "-m", "azaion_cli", "detect", f"{pictures}/0.jpg", str(pipe), "-m", str(tiny)]
+    process = subprocess.Popen([*command, "--engine", "onnx", "-o", str(out / "out.jsonl")], stderr=subprocess.PIPE)
+    with pipe.open("wb"):  # opened on the other side too: the run waits for its bytes
+        assert [path.suffix for path in out.iterdir()] == [".part"]
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, [*out.iterdir()]) == (ExitCode.INTERRUPTED, []), told
