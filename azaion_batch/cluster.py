@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +90,8 @@ def running_ray(address: str | None) -> Iterator[None]:
     started = not ray.is_initialized()
     try:
         if started:
-            ray.init(address=address, **quiet, **own)
+            with _own_sigterm():
+                ray.init(address=address, **quiet, **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigurationError(f"no Ray cluster at {address}: {error}") from error
     try:
@@ -96,6 +99,17 @@ def running_ray(address: str | None) -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Puts back a handler of SIGTERM, such as the command's, in whose place `ray.init` puts one that ends at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -20,7 +20,7 @@ from azaion_batch.windows import open_scene
 from azaion_engine.errors import ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
-from azaion_engine.files.sources import Item
+from azaion_engine.files.sources import Item, Source
 from azaion_engine.files.writers import Coco, JsonLines, Writer
 from azaion_engine.results.detections import Detections
 
@@ -40,10 +40,11 @@ FAILURES = "failures.jsonl"
 
 
 def write_document(job: Job, kind: Document) -> Place:
-    """Writes a document of all parts of a job that are there, in the order of the sources; returns its file.
+    """Writes a document of the sources of a run, as far as their parts are there; returns its file.
 
-    The document replaces an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is
-    there only if one did. The sources are in memory one part at a time; COCO's writer collects all boxes.
+    They are in the order of the parts, which have what earlier runs of the job were given, too. The document replaces
+    an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is there only if one did.
+    The sources are in memory one part at a time; COCO's writer collects all boxes.
 
     Args:
         job: Its parts are written.
@@ -57,7 +58,7 @@ def write_document(job: Job, kind: Document) -> Place:
 
     names: dict[int, str] = {}
     target = job.out / FILES[kind]
-    with _text(target) as stream, _text(job.out / FAILURES, only_if_written=True) as failures:
+    with _text(target) as stream, nullcontext(stream) if kind == "jsonl" else _failures(job) as failures:
         reader = Reader(job.settings.detector.max_picture_bytes)
         entries: dict[str, Entry] = {}
 
@@ -72,19 +73,23 @@ def write_document(job: Job, kind: Document) -> Place:
                 if writer is None:
                     writer = _writer(kind, stream, names, georeference)
                 for answer in answers:
+                    named = job.names.get(entries[answer.source].identity)
+                    if named is None:  # not given in this run
+                        continue
                     if isinstance(answer.found, Detections):
-                        writer.write(_item(answer), answer.found)
+                        writer.write(_item(answer, named), answer.found)
                     else:
                         error = {"code": answer.found.code, "message": str(answer.found)}
                         line = json.dumps({"source": answer.source, "error": error}, ensure_ascii=False)
-                        print(line, file=stream if kind == "jsonl" else failures)
+                        print(line, file=failures)
         (writer or _writer(kind, stream, names, georeference)).finish()
     return target
 
 
-def _item(answer: Answer) -> Item:
+def _item(answer: Answer, named: Source) -> Item:
     """Returns the item of an answer, for the writers; its picture is not there any more."""
-    return Item(answer.source, answer.name, PictureError("not read again"), answer.frame, answer.time_s)
+    name = named.name if answer.frame is None else named.frame_name(answer.frame)
+    return Item(answer.source, name, PictureError("not read again"), answer.frame, answer.time_s)
 
 
 def _writer(
@@ -130,11 +135,23 @@ def _read(part: Place) -> Iterator[tuple[list[Answer], dict[int, str]]]:
 
 
 @contextmanager
-def _text(place: Place, *, only_if_written: bool = False) -> Iterator[TextIO]:
+def _text(place: Place) -> Iterator[TextIO]:
     """Yields a text file that is in its place, complete, after the block; not at all after an error."""
     with tempfile.TemporaryDirectory(prefix="azaion-batch-") as folder:
-        path = Path(place.path) if place.is_local and not only_if_written else Path(folder, "document")
+        path = Path(place.path) if place.is_local else Path(folder, "document")
         with SafeOutput(overwrite=True).text(path) as stream:
             yield stream
-        if path != Path(place.path) and not (only_if_written and not path.stat().st_size):
+        if not place.is_local:
             place.write(path.read_bytes())
+
+
+@contextmanager
+def _failures(job: Job) -> Iterator[TextIO]:
+    """Yields the file of the failures; where there are none, an earlier run's is removed."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", prefix="azaion-batch-", newline="") as stream:
+        yield stream
+        stream.seek(0)
+        if text := stream.read():
+            (job.out / FAILURES).write(text.encode())
+        else:
+            (job.out / FAILURES).remove()

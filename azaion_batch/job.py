@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,11 @@ from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.entry import Entry
+from azaion_batch.sources.naming import names_of
 from azaion_batch.storage import Place
 from azaion_batch.windows import WindowReader, network_of, shares_of
 from azaion_engine.errors import ConfigurationError, quote, reason
+from azaion_engine.files.sources import Source
 from azaion_engine.model.file import ModelFile
 
 _PASSES = ((CALLS, 2), (1, 1))
@@ -39,6 +41,7 @@ class Job:
         run: How to run.
         chunks: Chunks of all sources of this run, in order.
         left: Those without a part.
+        names: What names the sources of this run in a document, by the identity of their entry.
         network: (height, width) of the network's input if there are `tiled` scenes, else zeros.
     """
 
@@ -47,6 +50,7 @@ class Job:
     run: RunSettings
     chunks: list[Chunk]
     left: list[Chunk]
+    names: dict[str, Source]
     network: tuple[int, int]
 
 
@@ -73,9 +77,15 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         network = network_of(settings) if any(entry.kind == "tiled" for entry in wanted) else (0, 0)
         shares = partial(shares_of, settings=settings, network=network)
         chunks += extend(out, key, chunks, wanted, run, shares)
-        addresses = {entry.place.address for entry in wanted}  # of shares, too
-        chunks = [chunk for chunk in chunks if any(entry.place.address in addresses for entry in chunk.entries)]
-        yield Job(out, settings, run, chunks, _left(out, chunks, run), network)
+        names = names_of(wanted)
+        addresses = {entry.place.address for entry in wanted}
+        chunks = [chunk for chunk in chunks if any(_is_wanted(entry, names, addresses) for entry in chunk.entries)]
+        yield Job(out, settings, run, chunks, _left(out, chunks, run), names, network)
+
+
+def _is_wanted(entry: Entry, identities: Container[str], addresses: Container[str]) -> bool:
+    """Returns whether an entry is among those of this run, or is a share of one of their scenes."""
+    return entry.place.address in addresses if entry.kind == "windows" else entry.identity in identities
 
 
 def _left(out: Place, chunks: list[Chunk], run: RunSettings) -> list[Chunk]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class BatchSettings:
         """
         sha256 = ModelFile.read(detector.model).sha256
         paths: dict[str, Any] = {  # workers may run in another folder
-            name: Path(path).expanduser().absolute()
+            name: Path(os.path.expanduser(path)).absolute()
             for name in ("model", "labels", "cache_dir")
             if (path := getattr(detector, name)) is not None and (name, path) != ("model", DEMO)
         }

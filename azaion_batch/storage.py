@@ -156,6 +156,12 @@ class Place:
         with system.open_output_stream(f"{base}/{self.path}") as stream:
             stream.write(data)
 
+    def remove(self) -> None:
+        """Removes the file, if there is one; raises OSError."""
+        if self.is_file():
+            system, base = file_system(self.root)
+            system.delete_file(f"{base}/{self.path}" if base else self.path)
+
     def files(self, *, recursive: bool = True) -> Iterator[Listed]:
         """Yields the files of a folder in order of their paths; none of one that does not exist.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -23,7 +26,7 @@ from azaion_cli.commands.service.deploy import deploy
 from azaion_cli.commands.service.doctor import doctor
 from azaion_cli.commands.service.serve import serve
 from azaion_cli.commands.service.tune import tune
-from azaion_cli.console import log_as_json, say_error
+from azaion_cli.console import log_as_json, prepare_streams, say_error
 from azaion_cli.exit_codes import EPILOG, ExitCode, exit_code_of
 from azaion_cli.library_lines import library_lines_as_json
 from azaion_engine.errors import AzaionError
@@ -67,13 +70,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The command line without the program's name; default: `sys.argv`.
     """
+    prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given  # read here: an error may come before the options are parsed
     log_as_json(as_json)
-    if as_json and given[0] in _IN_ONE_PROCESS:
-        with library_lines_as_json():
-            return _run(given, as_json)
-    return _run(given, as_json)
+    with _ended_by_sigterm():
+        if as_json and given[0] in _IN_ONE_PROCESS:
+            with library_lines_as_json():
+                return _run(given, as_json)
+        return _run(given, as_json)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Makes SIGTERM, which service managers send, end a command as Ctrl+C does: half-written files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(given: list[str], as_json: bool) -> int:
@@ -84,15 +102,23 @@ def _run(given: list[str], as_json: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except (BrokenPipeError, SystemExit):  # Typer itself answers a closed pipe with SystemExit
-        # The reader closed the pipe: without this, Python reports the error again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return ExitCode.PIPE_CLOSED
     except Exception as error:
         code, name, message = _explain(error)
         if code is ExitCode.BUG or {"--verbose", "-v"} & set(given):
             traceback.print_exc()
         say_error(name, message, as_json=as_json)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk, or no stdout at all
+            _drop_output()
         return code
+
+
+def _drop_output() -> None:
+    """Drops what stdout could not take: else Python, at exit, reports it again and exits with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Exception) -> tuple[ExitCode, str, str]:

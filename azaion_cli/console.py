@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from azaion_engine.files.names import printable
+from azaion_engine.files.names import needs_ascii, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +38,19 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, markup=False)
 
 
+def prepare_streams() -> None:
+    """Makes stdin, stdout and stderr usable where the caller closed them (`>&-`) or their encoding lacks letters.
+
+    A closed one gets a file that cannot be read or written, for stderr one that forgets: else the next file that is
+    opened would get its number, and what a library prints. Letters that stdout cannot show become escapes.
+    """
+    for name, mode, flags in (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def say(text: str, style: str | None = None) -> None:
     """Writes one line to stderr, never wrapped, so that scripts can read it."""
     stderr().print(" ".join(printable(text).split()), style=style, soft_wrap=True)
@@ -44,7 +59,7 @@ def say(text: str, style: str | None = None) -> None:
 def say_error(code: str, text: str, *, as_json: bool) -> None:
     """Writes an error to stderr: one line of text, or a JSON object in the HTTP service's error shape."""
     if as_json:
-        say(json.dumps({"error": {"code": code, "message": printable(text)}}, ensure_ascii=False))
+        say(_json({"error": {"code": code, "message": printable(text)}}))
     else:
         say(f"error: {text}", "red")
 
@@ -52,14 +67,18 @@ def say_error(code: str, text: str, *, as_json: bool) -> None:
 def say_log(level: str, text: str, *, as_json: bool) -> None:
     """Writes a line of a log to stderr, e.g. `warning: …`, or as `{"log": {"level": …, "message": …}}`."""
     if as_json:
-        say(json.dumps({"log": {"level": level, "message": printable(text)}}, ensure_ascii=False))
+        say(_json({"log": {"level": level, "message": printable(text)}}))
     else:
         say(f"{level}: {text}", "yellow" if level not in ("debug", "info") else None)
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=needs_ascii(sys.stderr))
+
+
 def print_json(value: Any) -> None:
     """Writes a JSON document to stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=needs_ascii(sys.stdout)))
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:

@@ -10,16 +10,19 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
+
+from azaion_cli.exit_codes import ExitCode
 
 _LOOK_S = 1.0
 """Seconds between two looks whether Serve is still there."""
 
 
-def run(config: str) -> None:
+def run(config: str) -> int:
     """Runs Serve with a configuration file until SIGINT, SIGTERM, or `serve shutdown` of another process.
 
-    Returns when nothing of it is left.
+    Returns the exit code when nothing of it is left.
 
     Args:
         config: Path of the file.
@@ -27,6 +30,9 @@ def run(config: str) -> None:
     import ray
     from ray.serve.scripts import run as serve_run
 
+    if fault := _fault_of(config):  # else it would be a traceback, after Ray has started
+        print(f"error: {config}: {fault}", file=sys.stderr, flush=True)
+        return ExitCode.USAGE
     _on_signals(_interrupt)
     try:
         address = os.environ.get("RAY_ADDRESS")
@@ -53,6 +59,23 @@ def run(config: str) -> None:
         print("ending: accepted requests are answered first", file=sys.stderr, flush=True)
     finally:
         _end()
+    return ExitCode.OK
+
+
+def _fault_of(config: str) -> str:
+    """Returns why a file is no configuration of Serve, on one line; empty if it is one."""
+    import yaml
+    from pydantic import ValidationError
+    from ray.serve.schema import ServeDeploySchema
+
+    try:
+        ServeDeploySchema.model_validate(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".lstrip(": ") for fault in error.errors())
+        return "; ".join(faults)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def _end() -> None:
@@ -94,4 +117,4 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1])
+    sys.exit(run(sys.argv[1]))

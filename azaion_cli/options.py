@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,7 +26,7 @@ DEFAULT_CONFIG = Path("serve_config.yaml")
 
 def existing_model(model: str | None) -> str | None:
     """Checks, before anything is loaded, that there is something; raises typer.BadParameter."""
-    if model not in (None, "demo") and not Path(str(model)).expanduser().exists():
+    if model not in (None, "demo") and not os.path.exists(os.path.expanduser(str(model))):
         raise typer.BadParameter(f"no such file: {model!r} (a path, or 'demo' for the built-in model)")
     return model
 
@@ -120,14 +121,16 @@ def read_settings(assignments: list[str] | None = None, **options: Any) -> Detec
     """Makes a detector's settings from `--set` and from options by name; ignores options that are None.
 
     Raises:
-        typer.BadParameter: An unknown key or a wrong value, by name.
+        typer.BadParameter: An unknown key or a wrong value, by name, or a key of both.
     """
     from azaion_engine.settings import DetectorSettings
 
     values = parse_assignments(assignments)
     given = {key: value for key, value in options.items() if value is not None}
     if "tiles" in given and isinstance(values.get("tiles"), dict):  # --tiles 640 --set tiles.overlap=0.3
-        given["tiles"] = {**values["tiles"], "size": given["tiles"]}
+        given["tiles"] = {**values.pop("tiles"), "size": given["tiles"]}
+    if twice := sorted(values.keys() & given.keys()):
+        raise typer.BadParameter(f"{twice[0]!r} has an option or argument of its own", param_hint="'--set'")
     return checked(DetectorSettings, {**values, **given})
 
 

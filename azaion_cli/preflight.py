@@ -43,7 +43,7 @@ def refuse_taken_ports(config: str) -> None:
     """Refuses a configuration file with a port on which another program listens.
 
     Raises:
-        ConfigurationError: Names the port, and what chooses another.
+        ConfigurationError: Names the port, and what chooses another; or an address that is not this machine's.
     """
     host, port = http_address(config)
     ports = [("http_options", host, port, "--port")]

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from azaion_engine.errors import ConfigurationError
+from azaion_engine.errors import ConfigurationError, reason
 from deployments.cluster.grpc_host import GRPC_HOST, is_loopback
 from deployments.cluster.haproxy import BINARY, find_haproxy, haproxy_folder, launcher_of, missing_haproxy
 
@@ -176,6 +176,9 @@ def taken(host: str, port: int) -> bool:
     """Returns whether somebody listens on a port at an address.
 
     Ray Serve would not notice: it listens with SO_REUSEPORT, and the system then shares the requests out.
+
+    Raises:
+        ConfigurationError: The address is not one of this machine's, or the port is not for this user.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -183,7 +186,12 @@ def taken(host: str, port: int) -> bool:
         try:
             listener.bind((host, port))
         except OSError as error:
-            return error.errno == errno.EADDRINUSE  # an address that is not this machine's is Serve's to refuse
+            if error.errno == errno.EADDRINUSE:
+                return True
+            raise ConfigurationError(
+                f"nothing can listen on port {port} of {host}: {reason(error)}; expected an address of this "
+                "machine and a port that this user may open"
+            ) from error
     return False
 
 

@@ -45,8 +45,11 @@ class Entry:
 
     @property
     def identity(self) -> str:
-        """Its exact address, by which it is known; `source` is the same as a text that every output can hold."""
-        return f"{self.place.address}#{self.row}"
+        """Its exact address, by which it is known; `source` is the same as a text that every output can hold.
+
+        An entry that could not be read differs from what is there later.
+        """
+        return f"{self.place.address}#{'unreadable' if self.kind == 'unreadable' else self.row}"
 
     def to_json(self) -> list[Any]:
         """Returns it as a JSON-ready list."""

@@ -15,7 +15,14 @@ from azaion_batch.sources.tables import PARQUET_SUFFIX, rows_of
 from azaion_batch.storage import Listed, Place, has_pattern, is_remote, matching
 from azaion_engine.errors import InvalidParameterError, quote
 from azaion_engine.files.names import printable
-from azaion_engine.files.sources import PICTURE_SUFFIXES, STDIN, VIDEO_SUFFIXES, Source, find_sources
+from azaion_engine.files.sources import (
+    PICTURE_SUFFIXES,
+    STDIN,
+    VIDEO_SUFFIXES,
+    Source,
+    find_sources,
+    is_read_once,
+)
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.scenes.files import SceneWishes, in_windows
 
@@ -116,6 +123,8 @@ def _local(source: Source, how: Search) -> Entry:
     if source.is_video:
         return Entry("video", named, place, name)
     path = Path(source.path)
+    if is_read_once(source.path):  # a pipe's other end may be of this shell only, and a device may have none
+        return Entry("unreadable", named, place, name, why="expected a file, given a device, pipe or socket")
     if how.in_windows(path):
         return Entry("tiled", named, place, name)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def configuration_check(path: Path) -> Check:
             settings = import_module("deployments.settings").ApplicationSettings(**application.args)
             models = [settings.of_model(each).model for each in settings.models or ()] or [settings.model]
             for model in models:
-                if model != "demo" and not Path(model).expanduser().is_file():
+                if model != "demo" and not os.path.isfile(os.path.expanduser(model)):
                     return Check(name, "problem", f"{path}: there is no file {model}", "correct `model`")
     except ValidationError as error:
         keys = import_module("deployments.settings").ApplicationSettings.model_fields

@@ -50,7 +50,8 @@ def run_files(
     looked: deque[_Looked] = deque()  # taken by the detector, not answered yet
 
     def looks(sources: Iterable[Source]) -> Iterator[_Looked]:
-        for item in (item for source in sources for item in pictures_of(source, every)):
+        most = detector.limits.max_bytes
+        for item in (item for source in sources for item in pictures_of(source, every, most)):
             looked.append(_Looked(item, detector.limits, answers.need_pixels))
             yield looked[-1]
 

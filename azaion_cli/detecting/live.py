@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +47,7 @@ def run_streams(
     until = None if seconds is None else time.monotonic() + seconds
     interrupted = False
     streams = Streams(addresses, reconnects=reconnects, every=every, lost=tally.lost)
-    with _stops_by_signal(), answers.opened(detector, tally, threads) as take, streams:
+    with answers.opened(detector, tally, threads) as take, streams:
         confidence = answers.confidence(detector)
         try:
             for items in streams.newest(until):
@@ -64,20 +60,3 @@ def run_streams(
             interrupted = True
     tally.report(streams.skipped)
     return interrupted
-
-
-@contextmanager
-def _stops_by_signal() -> Iterator[None]:
-    """Makes SIGTERM, which service managers send, end the run as Ctrl+C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

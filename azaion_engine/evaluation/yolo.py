@@ -5,6 +5,7 @@ The layout is that of Ultralytics (docs.ultralytics.com/datasets/detect, /segmen
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -181,7 +182,8 @@ def _root(file: Path, given: object) -> Path:
         return file.parent
     if not isinstance(given, str):
         raise InvalidParameterError(f"{file}: path: expected a folder, given {given!r}")
-    tried = list(dict.fromkeys([file.parent / Path(given).expanduser(), Path(given).expanduser().absolute()]))
+    at_home = os.path.expanduser(given)
+    tried = list(dict.fromkeys([file.parent / at_home, Path(at_home).absolute()]))
     found = next((path for path in tried if path.is_dir()), None)
     if found is None:
         raise InvalidParameterError(f"{file}: path: no such folder: {' or '.join(map(str, tried))}")
@@ -198,7 +200,7 @@ def _keypoint_columns(file: Path, shape: object) -> int | None:
 
 def _pictures_of(file: Path, root: Path, split: str, entry: str) -> list[Path]:
     """Returns the pictures of one entry of a split."""
-    place = root / Path(entry).expanduser()
+    place = root / os.path.expanduser(entry)
     if not place.exists() and entry.startswith("../"):
         place = root / entry[3:]  # Roboflow's exports write `../valid/images` for a folder beside the file
     if place.is_dir():

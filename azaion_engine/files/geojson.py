@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_engine.files.names import printable
+from azaion_engine.files.names import needs_ascii, printable
 from azaion_engine.files.polygons import polygon
 from azaion_engine.files.sources import Item
 from azaion_engine.files.writers import Writer
@@ -82,7 +82,7 @@ class GeoJson(Writer):
         print("\n]}", file=self._stream)
 
     def _print(self, feature: dict[str, Any]) -> None:
-        text = json.dumps(feature, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(feature, ensure_ascii=needs_ascii(self._stream), allow_nan=False)
         if self._begun:
             print(",", file=self._stream)
         else:

@@ -1,9 +1,10 @@
-"""Names of files as text that every output can hold."""
+"""Names of files, and JSON with them, as text that every output can hold."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import TextIO
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -15,6 +16,11 @@ def printable(path: str | os.PathLike[str]) -> str:
     CSV or terminal can hold; here each such byte is written as `\xe9`.
     """
     return _SURROGATE.sub(_escaped, os.fspath(path))
+
+
+def needs_ascii(stream: TextIO) -> bool:
+    """Returns whether JSON for a stream is written in ASCII: the encoding of a terminal or pipe may lack letters."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
 
 
 def _escaped(match: re.Match[str]) -> str:

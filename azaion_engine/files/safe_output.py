@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from azaion_engine.files.names import printable
 
 _WRITERS = 16
 """Threads of `write_soon`: each waits for the disk, which brings several files there at once."""
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _REPLACES = "--overwrite replaces it"
 
 
@@ -127,13 +129,13 @@ class SafeOutput:
     def _open(self, path: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
         self._check(path)
         if _is_special(path):
-            with open(path, mode, **how) as file:
+            with _named(path), open(path, mode, **how) as file:
                 yield file
             return
         target = os.path.realpath(path)  # a link stays one
         temporary = os.path.join(os.path.dirname(target), f".azaion-{token_hex(8)}.part")
         try:
-            with open(temporary, mode.replace("w", "x"), **how) as file:
+            with _named(path), open(temporary, mode.replace("w", "x"), **how) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -165,6 +167,17 @@ class SafeOutput:
             raise InvalidParameterError(f"output: expected a file, but {printable(path)!r} is a folder")
         if not self._overwrite and os.path.lexists(path):
             raise InvalidParameterError(f"output: {printable(path)!r} exists already; {_REPLACES}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Adds the output's name to an error of writing, which has none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _OF_WRITING:
+            error.filename = str(path)
+        raise
 
 
 def _place(path: str | os.PathLike[str]) -> tuple[int, int] | None:

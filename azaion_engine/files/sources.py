@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -123,7 +125,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
     for text in given:
         if not text.strip():
             raise InvalidParameterError(f"expected a path, a pattern or -, given {text!r}")
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))
         if text == STDIN:
             sources = [Source(STDIN, "stdin")]
         elif path.is_dir():
@@ -136,7 +138,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
             raise InvalidParameterError(f"no picture or video: {quote(text)}")
         for source in sources:
             found.setdefault(source.path if source.path == STDIN else os.path.abspath(source.path), source)
-    return _told_apart(list(found.values()))
+    return told_apart(list(found.values()))
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Source]:
@@ -172,8 +174,8 @@ def _head(path: str) -> bytes:
         return b""
 
 
-def _told_apart(sources: list[Source]) -> list[Source]:
-    """Gives each source a name of its own, and each video of one stem its own start of the frames' names.
+def told_apart(sources: list[Source]) -> list[Source]:
+    """Returns the sources, each with a name of its own, and each video of one stem with its own start of frames' names.
 
     Where two have the same name, as `1.jpg` of two folders, all names are relative to the folder that all lie in.
     """
@@ -196,8 +198,14 @@ def _repeated(names: Iterable[str]) -> set[str]:
     return {name for name, times in Counter(names).items() if times > 1}
 
 
-def pictures_of(source: Source, every: int) -> Iterator[Item]:
-    """Yields the picture of a file, or every n-th frame of a video; if a video fails, the last item has the error."""
+def pictures_of(source: Source, every: int, max_bytes: int | None = None) -> Iterator[Item]:
+    """Yields the picture of a file, or every n-th frame of a video; if a video fails, the last item has the error.
+
+    Args:
+        source: As `find_sources` returns it.
+        every: n.
+        max_bytes: Bytes above which stdin, a pipe or a device is not read on: some never end.
+    """
     if source.unreadable is not None:
         yield Item(source.path, source.name, PictureError(f"the folder cannot be read: {source.unreadable}"))
     elif source.is_video:
@@ -207,10 +215,31 @@ def pictures_of(source: Source, every: int) -> Iterator[Item]:
                 yield Item(source.path, name, frame.pixels, frame=frame.index, time_s=frame.time_s)
         except PictureError as error:
             yield Item(source.path, source.name, error)
-    elif source.path == STDIN:
-        yield Item(STDIN, source.name, sys.stdin.buffer.read())
+    elif source.path == STDIN or is_read_once(source.path):
+        yield Item(source.path, source.name, _read_once(source.path, max_bytes))
     else:
         yield Item(source.path, source.name, Path(source.path))
+
+
+def is_read_once(path: str) -> bool:
+    """Returns whether a path is a pipe, a device or a socket: what one reader takes, the next does not get."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _read_once(path: str, max_bytes: int | None) -> bytes | PictureError:
+    most = -1 if max_bytes is None else max_bytes + 1
+    try:
+        with nullcontext(sys.stdin.buffer) if path == STDIN else open(path, "rb") as file:
+            data = file.read(most)
+    except OSError as error:
+        return PictureError(f"cannot be read: {reason(error)}")
+    if max_bytes is not None and len(data) > max_bytes:
+        return PictureTooLargeError(f"the picture has more than {max_bytes} bytes, which is the limit")
+    return data
 
 
 def count_pictures(source: Source, every: int) -> int:

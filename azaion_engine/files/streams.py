@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from azaion_engine.errors import PictureError, reason
 from azaion_engine.files.sources import Item
@@ -40,10 +39,11 @@ def is_stream(text: str) -> bool:
 
 def shown_address(address: str) -> str:
     """Returns an address without user name, password and query, for outputs and messages."""
-    parts = urlsplit(address)
-    if not parts.scheme:
+    scheme, mark, rest = address.partition("://")
+    if not mark:
         return address
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}://" + re.split("[?#]", f"{host.rpartition('@')[2]}{slash}{path}")[0]
 
 
 def frames_start(index: int) -> str:
@@ -102,11 +102,17 @@ class Streams:
     def newest(self, until: float | None = None) -> Iterator[list[Item]]:
         """Yields the newest frames of all streams that have one, each once, whenever there is any.
 
-        Ends when all streams have ended. A stream that is given up has an item with its error as its last.
+        Ends when all streams have ended. A stream that is given up has an item with its error as its last, and so has
+        one of which no frame came until the end.
 
         Args:
             until: Time of `time.monotonic` at which to end; None: never.
         """
+        yield from self._news(until)
+        if silent := [stream.silence() for stream in self._streams if stream.is_silent]:
+            yield silent
+
+    def _news(self, until: float | None) -> Iterator[list[Item]]:
         while True:
             with self._changed:
                 while not (ready := [stream for stream in self._streams if stream.has_news]):
@@ -150,6 +156,15 @@ class _Stream:
     @property
     def has_news(self) -> bool:
         return self._newest is not None or self._error is not None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it goes on, and no frame has come yet."""
+        return not self.ended and not self._received
+
+    def silence(self) -> Item:
+        """Returns an item that says so."""
+        return Item(self._shown, self._name(0), PictureError("no frame came in the time given"), stream=self._index)
 
     def take(self) -> Callable[[], Item]:
         """Takes the newest frame or the error; the function returned makes its item, outside the lock."""

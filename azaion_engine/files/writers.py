@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any, TextIO
 
-from azaion_engine.files.names import printable
+from azaion_engine.files.names import needs_ascii, printable
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
 from azaion_engine.results.detections import Detections
@@ -50,9 +50,7 @@ class JsonLines(Writer):
             line |= {"frame": item.frame, "time_s": item.time_s}
         line["picture"] = {"width": found.picture_width, "height": found.picture_height}
         line["boxes"] = found.to_dicts()
-        # A terminal or pipe with another encoding gets the same JSON in ASCII.
-        ascii_ = (getattr(self._stream, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-        print(json.dumps(line, ensure_ascii=ascii_), file=self._stream, flush=True)
+        print(json.dumps(line, ensure_ascii=needs_ascii(self._stream)), file=self._stream, flush=True)
 
 
 class Csv(Writer):
@@ -182,7 +180,7 @@ class Coco(Writer):
             numbered = [f"keypoint_{number}" for number in range(1, self._keypoints + 1)]
             categories = [{**category, "keypoints": numbered, "skeleton": []} for category in categories]
         document = {"images": self._images, "annotations": self._annotations, "categories": categories}
-        json.dump(document, self._stream, ensure_ascii=False)
+        json.dump(document, self._stream, ensure_ascii=needs_ascii(self._stream))
         self._stream.write("\n")
 
 

@@ -57,6 +57,8 @@ def read_labels(path: str | os.PathLike[str]) -> dict[int, str]:
     reader = readers.get(file.suffix.lower())
     if reader is None:
         raise ConfigurationError(f"{file}: a labels file ends in .txt, .yaml, .yml or .json")
+    if file.exists() and not file.is_file():  # a pipe or a device would never end
+        raise ConfigurationError(f"{file}: cannot be read: it is a folder, device, pipe or socket")
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

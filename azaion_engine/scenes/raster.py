@@ -61,9 +61,14 @@ _AS_LINES = {"GDAL_ENABLE_TIFF_SPLIT": "YES"}
 
 
 def is_tiff(picture: Path | bytes) -> bool:
-    """Returns whether a file, or bytes, begin with the signature of a TIFF or BigTIFF; False if it cannot be read."""
+    """Returns whether a file, or bytes, begin with the signature of a TIFF or BigTIFF; False if it cannot be read.
+
+    A pipe or a device is none: it is not opened, since the bytes would be lost to who reads it.
+    """
     if isinstance(picture, bytes):
         return picture[:4] in _SIGNATURES
+    if not picture.is_file():
+        return False
     try:
         with picture.open("rb") as file:
             return file.read(4) in _SIGNATURES

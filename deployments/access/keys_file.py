@@ -59,7 +59,7 @@ class KeysFile:
         Raises:
             ConfigurationError: It is missing, unreadable or malformed; nothing may be served without it.
         """
-        self._path = Path(path).expanduser()
+        self._path = Path(os.path.expanduser(path))
         self._stamp, self._keys = _read(self._path)
         self._fault = ""
         self._closed = threading.Event()

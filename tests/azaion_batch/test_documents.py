@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ def archive(pictures: Path) -> Path:
     return pictures
 
 
-def write(kind: Document, given: Path, settings: BatchSettings, out: Path) -> Path:
-    entries = find_entries([str(given)], Search())
+def write(kind: Document, settings: BatchSettings, out: Path, *given: Path) -> Path:
+    entries = find_entries([str(one) for one in given], Search())
     with planned_job(Place.of(str(out)), settings, RunSettings(part_pictures=4), entries) as job:
         detect_here(job)
         return Path(write_document(job, kind).path)
@@ -37,7 +38,7 @@ def write(kind: Document, given: Path, settings: BatchSettings, out: Path) -> Pa
 def test_a_document_is_that_of_azaion_detect(
     kind: Document, azaion: Callable[..., Any], archive: Path, settings: BatchSettings, tiny: Path, tmp_path: Path
 ) -> None:
-    made = write(kind, archive, settings, tmp_path / "out")
+    made = write(kind, settings, tmp_path / "out", archive)
     own = tmp_path / "own"
     azaion("detect", archive, "-m", tiny, "--engine", "onnx", "-c", 0, "--format", kind, "-o", own)
     if kind == "jsonl":
@@ -62,11 +63,11 @@ def test_failures_are_beside_a_coco_document_and_in_json_lines(
     pictures: Path, settings: BatchSettings, tmp_path: Path
 ) -> None:
     (pictures / "3.png").write_bytes(b"broken")
-    write("coco", pictures, settings, tmp_path / "out")
+    write("coco", settings, tmp_path / "out", pictures)
     [failure] = lines_of(tmp_path / "out" / "failures.jsonl")
     assert failure["source"] == str(pictures / "3.png")
     assert failure["error"]["code"] == "not_a_picture"
-    lines = lines_of(write("jsonl", pictures, settings, tmp_path / "out"))
+    lines = lines_of(write("jsonl", settings, tmp_path / "out", pictures))
     assert [line for line in lines if "error" in line] == [failure]
     assert len(lines) == 9
 
@@ -78,3 +79,40 @@ def test_a_document_of_a_job_that_ended_early_has_what_is_there(
     entries = find_entries([str(pictures)], Search())
     with planned_job(Place.of(str(tmp_path / "out")), settings, RunSettings(), entries) as job:
         assert len(lines_of(Path(write_document(job, "jsonl").path))) == 4
+
+
+def test_coco_tells_pictures_of_one_name_apart_whatever_names_them(
+    pictures: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(pictures / "8.png", other / "1.png")
+    listed = tmp_path / "list.txt"
+    listed.write_text("pictures/1.png\nother/1.png\n")
+    assert file_names(write("coco", settings, tmp_path / "list", listed)) == ["pictures/1.png", "other/1.png"]
+    write("coco", settings, tmp_path / "out", pictures / "1.png")
+    write("coco", settings, tmp_path / "out", other)
+    both = write("coco", settings, tmp_path / "out", pictures / "1.png", other)
+    assert file_names(both) == ["pictures/1.png", "other/1.png"]
+
+
+def test_coco_tells_frames_of_two_videos_apart(settings: BatchSettings, tmp_path: Path) -> None:
+    videos = [write_video(tmp_path / name, frames=1) for name in ("clip.avi", "clip.mov.avi", "clip.mp4")]
+    shutil.copy(videos[0], tmp_path / "clip.mp4")
+    names = file_names(write("coco", settings, tmp_path / "out", *videos))
+    assert names == ["clip.avi_000000.jpg", "clip.mov_000000.jpg", "clip.mp4_000000.jpg"]
+
+
+def test_a_document_has_what_this_run_is_given_and_nothing_of_earlier_ones(
+    pictures: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    (pictures / "3.png").write_bytes(b"broken")
+    write("coco", settings, tmp_path / "out", pictures)
+    assert (tmp_path / "out" / "failures.jsonl").exists()
+    one = write("coco", settings, tmp_path / "out", pictures / "2.png")  # in one part with the broken one
+    assert file_names(one) == ["2.png"]
+    assert not (tmp_path / "out" / "failures.jsonl").exists()
+
+
+def file_names(document: Path) -> list[str]:
+    return [image["file_name"] for image in json.loads(document.read_text())["images"]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch import job as job_module
@@ -130,6 +131,17 @@ def test_failures_are_done_again_if_asked(run: Run, pictures: Path, tmp_path: Pa
     assert len(run([listed], out, retry_failed=True)) == 1
     assert len(rows_in(out)) == 9
     assert not [row for row in rows_in(out) if row["error"]]
+
+
+def test_what_could_not_be_read_as_a_table_loses_no_row_later(run: Run, pictures: Path, tmp_path: Path) -> None:
+    listed, table = tmp_path / "list.txt", tmp_path / "table.parquet"
+    listed.write_text("table.parquet\n")
+    table.write_bytes(b"half of it")
+    run([listed], tmp_path / "out")
+    rows = [(pictures / f"{index}.png").read_bytes() for index in range(3)]
+    pq.write_table(pa.table({"bytes": rows}), table)
+    [part] = run([listed], tmp_path / "out")
+    assert part.pictures == 3
 
 
 def test_one_content_under_two_names_is_two_rows(run: Run, pictures: Path, tmp_path: Path) -> None:

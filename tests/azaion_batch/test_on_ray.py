@@ -147,14 +147,15 @@ def test_a_job_that_is_killed_again_and_again_does_all_once(
     assert killed >= KILLS // 2  # the others came too late: the job was done
 
 
-def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(
-    on_ray: str, many: Path, tiny: Path, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_leave_whole_files_and_the_next_run_goes_on(
+    on_ray: str, many: Path, tiny: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
     command = command_of(many, out, tiny, on_ray)
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         wait_for_parts(out, process, at_least=1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=120)
     assert process.returncode == ExitCode.INTERRUPTED
     assert "run it again" in said

@@ -50,6 +50,13 @@ def test_a_file_that_a_list_names_and_that_is_not_there_is_a_row(run: Run, pictu
     assert "cannot be read: No such file" in gone["error"]
 
 
+def test_a_pipe_or_a_device_is_a_row_with_an_error(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    run([tmp_path / "pipe.jpg", "/dev/zero"], tmp_path / "out")
+    why = "expected a file, given a device, pipe or socket"
+    assert [row["error"] for row in rows_in(tmp_path / "out")] == [why] * 2
+
+
 def test_one_bad_line_of_a_list_does_not_refuse_the_others(run: Run, pictures: Path, tmp_path: Path) -> None:
     lines = [b"\xef\xbb\xbfpictures/1.png\r", b"pictures/1.png", b"\xff.png", b"pictures/none*.png", b"list.txt"]
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")

@@ -16,6 +16,7 @@ from azaion_cli import app
 from azaion_cli.exit_codes import ExitCode, exit_code_of
 from azaion_engine import errors
 from tests.azaion_cli.conftest import Ran
+from tests.stand_in import grey_picture
 
 Cli = Callable[..., Ran]
 HEAVY = ("numpy", "cv2", "PIL", "onnx", "onnxruntime", "pydantic_core", "tensorrt", "tensorrt_rtx", "pycuda", "ray")
@@ -77,6 +78,8 @@ def test_every_kind_of_error_has_its_exit_code(error: type[errors.AzaionError], 
         ["bench", "demo", "--set", "modle=x"],
         ["bench", "demo", "--set", "precision"],
         ["bench", "demo", "--set", "batch_size=[1"],
+        ["detect", ".", "--set", "model=nothing-here.onnx"],
+        ["detect", ".", "--confidence", "0.5", "--set", "confidence=0.1"],
         ["serve", "nothing-here.yaml"],
         ["eval", "demo"],
         ["eval", "nothing-here.onnx", "--data", "."],
@@ -104,6 +107,39 @@ def test_an_expected_error_is_one_line_and_a_traceback_only_when_asked_for(azaio
     verbose = azaion("inspect", broken, "--verbose")
     assert verbose.code == ExitCode.MODEL
     assert "Traceback" in verbose.err
+
+
+def in_shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a line of the shell, whose `$azaion` is the command."""
+    more = {**environment, "azaion": f"{sys.executable} -m azaion_cli"}
+    return subprocess.run(["sh", "-c", line], capture_output=True, encoding="latin-1", env={**os.environ, **more})
+
+
+@pytest.mark.parametrize("to", [">&-", ">/dev/full"])
+def test_output_that_nothing_takes_is_one_line_and_exit_code_3(to: str) -> None:
+    for command in ("--version", "cache ls --json"):
+        done = in_shell(f"$azaion {command} {to}")
+        assert (done.returncode, done.stderr.count("\n")) == (ExitCode.ENVIRONMENT, 1), done.stderr
+        assert "[Errno " in done.stderr
+
+
+def test_closed_streams_that_a_command_does_not_need_are_no_error(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(grey_picture(0))
+    out = tmp_path / "out.jsonl"
+    done = in_shell(f"$azaion detect {tmp_path}/a.png -m {tiny} --engine onnx -o {out} <&- >&- 2>&-")
+    assert (done.returncode, out.read_text().count("\n")) == (ExitCode.OK, 1)
+    done = in_shell(f"$azaion detect - -m {tiny} --engine onnx <&-")
+    assert done.returncode == ExitCode.PICTURES_FAILED
+    assert "error: -: cannot be read: " in done.stderr
+
+
+def test_letters_that_stdout_lacks_are_escaped(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "Łódź 1.png").write_bytes(grey_picture(0))
+    detect = f"$azaion detect {tmp_path} -m {tiny} --engine onnx -c 0"
+    rows = in_shell(f"{detect} -f csv", PYTHONIOENCODING="latin-1:strict")
+    assert (rows.returncode, "\\u0141ód\\u017a 1.png," in rows.stdout) == (ExitCode.OK, True)
+    document = in_shell(f"{detect} -f coco", PYTHONIOENCODING="ascii:strict")
+    assert json.loads(document.stdout)["images"][0]["file_name"] == "Łódź 1.png"
 
 
 @pytest.mark.parametrize(

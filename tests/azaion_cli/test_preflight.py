@@ -60,6 +60,12 @@ def test_only_ports_on_which_somebody_listens_are_refused(tmp_path: Path) -> Non
     refuse_taken_ports(config_of(tmp_path, http_options=http))
 
 
+def test_an_address_that_is_not_this_machines_is_refused(tmp_path: Path) -> None:
+    elsewhere = "203.0.113.7"  # of documentation alone (RFC 5737)
+    with pytest.raises(ConfigurationError, match=f"nothing can listen on port 8123 of {elsewhere}: .* this machine"):
+        refuse_taken_ports(config_of(tmp_path, http_options={"host": elsewhere, "port": 8123}))
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "http_options: 3", "http_options: {port: x}", ""])
 def test_what_is_wrong_in_a_file_is_for_serve_to_tell(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"

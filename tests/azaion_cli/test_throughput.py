@@ -82,12 +82,10 @@ def test_sockets_lie_in_tmp_where_the_temporary_folder_has_too_long_a_path(
 @pytest.mark.usefixtures("temporary")
 def test_ports_that_are_taken_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     stats, metrics = "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT"
-    with socket.socket() as taken, socket.socket() as ended:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        ended.bind(("127.0.0.1", 0))
-        port, free = taken.getsockname()[1], ended.getsockname()[1]
-        ended.close()
+    # Below those that the system gives to connections, so that they stay free.
+    blocks = (range(first, first + 7) for first in range(21_000, 32_000, 7))
+    port, *_, free = next(block for block in blocks if not any(throughput.taken("", port) for port in block))
+    with socket.create_server(("127.0.0.1", port)):
         monkeypatch.setattr(throughput, "_PORTS", {stats: port, metrics: free})
         monkeypatch.setattr(throughput, "_REPLICAS_GRPC", range(port, port + 2 * 3, 3))
         environment, _ = serve_environment({}, 8000, throughput=True)

@@ -82,19 +82,22 @@ def _to_cache(file: ModelFile, settings: DetectorSettings) -> dict[str, Any]:
 def _to_file(file: ModelFile, settings: DetectorSettings, output: Path) -> dict[str, Any]:
     from azaion_engine.engines.tensorrt.build.builder import build_plan
     from azaion_engine.engines.tensorrt.reuse import plan_key
+    from azaion_engine.files.safe_output import SafeOutput
     from azaion_engine.opening.tensorrt import build_options
     from azaion_engine.plans.manifest import PlanManifest
     from azaion_engine.plans.stored_plan import StoredPlan
 
     if not output.parent.is_dir():  # checked before the build, which takes minutes
         raise typer.BadParameter(f"no such folder: {str(output.parent)!r}", param_hint="'--output'")
+    written = SafeOutput([settings.model], overwrite=True)
+    written.plan(output)
     begun = time.monotonic()
     plan = build_plan(file.data, build_options(file.info, settings), build_progress())
     seconds = time.monotonic() - begun
-    output.write_bytes(plan)
+    written.write(output, plan)
     with suppress(AzaionError):  # the manifest names the GPU; TensorRT-RTX can build without one
         manifest = PlanManifest.of_plan(plan_key(file.info, settings), plan, seconds)
-        StoredPlan(output).manifest_path.write_bytes(manifest.to_json())
+        written.write(StoredPlan(output).manifest_path, manifest.to_json())
     return {
         "action": "built",
         "path": str(output),

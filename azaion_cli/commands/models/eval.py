@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -84,16 +85,21 @@ def eval_(
     from azaion_engine.errors import InvalidParameterError
     from azaion_engine.evaluation.reader import read_data_set
     from azaion_engine.evaluation.score import Scorer, require_pycocotools
+    from azaion_engine.files.safe_output import SafeOutput
 
     if json_ not in (None, _STDOUT) and not json_.absolute().parent.is_dir():
         raise typer.BadParameter(f"no such folder: {str(json_.parent)!r}", param_hint="'--json'")
     given = {"model": model, "engine": engine, "confidence": confidence, "max_detections": max_detections}
-    settings = read_settings([_CONFIDENCE, *(set_ or ())], batch_size=batch_size, **given)
+    defaults = [_CONFIDENCE] if confidence is None else []
+    settings = read_settings([*defaults, *(set_ or ())], batch_size=batch_size, **given)
     require_pycocotools()  # before the engine is built, which may take minutes
     try:
-        labelled = read_data_set(data.expanduser(), split=split, limit=limit, pictures=pictures)
+        labelled = read_data_set(Path(os.path.expanduser(data)), split=split, limit=limit, pictures=pictures)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="'--data'") from error
+    written = SafeOutput([settings.model, data, *(one.path for one in labelled.pictures)], overwrite=True)
+    if json_ not in (None, _STDOUT):
+        written.plan(json_)
 
     from azaion_cli.live_build import build_progress
     from azaion_engine.detector import Detector
@@ -128,7 +134,7 @@ def eval_(
     else:
         _show(result)
         if json_ is not None:
-            json_.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            written.write(json_, (json.dumps(result, indent=2, ensure_ascii=False) + "\n").encode())
     if result["map50"] is None:
         why = "no picture that was answered has a label of these classes"
         say_error("nothing_scored", f"nothing could be scored: {why}", as_json=json_ is not None)

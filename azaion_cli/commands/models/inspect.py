@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,7 @@ def inspect(
     With --model (and --set for its settings) engines are judged for that model, else for the one they were built from.
     """
     settings = read_settings(set_, cache_dir=cache_dir, model=model)
-    path = Path(target).expanduser() if target else None
+    path = Path(os.path.expanduser(target)) if target else None
     if path is not None and target != "demo" and not path.exists():
         raise typer.BadParameter(f"no such file or folder: {target!r}", param_hint="TARGET")
     info = _model_info(model) if model else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -74,10 +74,11 @@ def quantize(
     Beyond the tolerance nothing is written, and the exit code is 6.
     """
     settings = read_settings(set_, model=model, engine=engine, batch_size=batch_size, cache_dir=cache_dir)
-    target = out.expanduser() if out else _default_target(settings.model, format_)
+    target = Path(os.path.expanduser(out)) if out else _default_target(settings.model, format_)
     if not target.absolute().parent.is_dir():  # checked before minutes of work
         raise typer.BadParameter(f"no such folder: {str(target.parent)!r}", param_hint="'--out'")
 
+    from azaion_engine.files.safe_output import SafeOutput
     from azaion_engine.quantisation.calibration import spread
     from azaion_engine.quantisation.comparison import Comparison
     from azaion_engine.quantisation.modelopt import require_modelopt
@@ -85,6 +86,8 @@ def quantize(
     require_modelopt()
     labelled = _read_labels(labels) if labels else None
     chosen = spread(_pictures_in(pictures), limit)
+    written = SafeOutput([settings.model, *chosen], overwrite=True)
+    written.plan(target)
     comparison = Comparison(
         chosen, labelled, tolerance_px=settings.build_tolerance_px, seconds=seconds, by_id=by_id, failed=_say_skipped
     )
@@ -96,8 +99,7 @@ def quantize(
         else:
             _show(comparison.measured)
         comparison.check(tolerance)
-        shutil.copyfile(made, target.with_name(f".{target.name}.part"))
-    target.with_name(f".{target.name}.part").replace(target)
+        written.write(target, made.read_bytes())
     if not json_:
         print(f"\nwrote {target}")
 
@@ -143,7 +145,7 @@ def _run(
 
 
 def _default_target(model: str, format_: str) -> Path:
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     return path.with_name(f"{path.stem}.{format_}.onnx")
 
 
@@ -164,7 +166,7 @@ def _read_labels(labels: Path) -> DataSet:
 
     require_pycocotools()
     try:
-        labelled = read_data_set(labels.expanduser())
+        labelled = read_data_set(Path(os.path.expanduser(labels)))
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error), param_hint="'--labels'") from error
     for note in labelled.notes:

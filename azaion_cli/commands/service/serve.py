@@ -125,22 +125,26 @@ def application_args(
 
     Raises:
         typer.BadParameter: An unknown key, a wrong value, or no such model.
+        ModelError: The model is no ONNX file.
     """
+    from azaion_engine.model.file import ModelFile
+
     values = {"model": "demo", **parse_assignments(assignments)}
     values |= {key: value for key, value in (("model", model), ("engine", engine)) if value is not None}
     if keys is not None:
         values["access"] = {"keys_file": str(keys)}
     for key in _PATHS:  # replicas may run in another folder
         if isinstance(values.get(key), str) and (key, values[key]) != ("model", "demo"):
-            values[key] = str(Path(values[key]).expanduser().absolute())
+            values[key] = str(Path(os.path.expanduser(values[key])).absolute())
     access = values.get("access")
     if isinstance(access, dict) and isinstance(access.get("keys_file"), str):
-        access["keys_file"] = str(Path(access["keys_file"]).expanduser().absolute())
+        access["keys_file"] = str(Path(os.path.expanduser(access["keys_file"])).absolute())
     # Checked here: Serve would only log a wrong key and keep waiting. Imported by name, as Serve imports the
     # application: the library does not depend on the service.
     checked(import_module("deployments.settings").ServiceSettings, values)
     if values["model"] != "demo" and not Path(values["model"]).is_file():
         raise typer.BadParameter(f"no such file: {values['model']!r}", param_hint="'--model'")
+    ModelFile.read(values["model"])
     return values
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +90,7 @@ def tune(
     say(f"at most {grid.services} services, about {_minutes(grid, seconds)}")
     complete = False
     try:
-        with _ended_by_sigterm(), live_table(tuner):
+        with live_table(tuner):
             complete = tuner.run()
     finally:  # an interrupt too shows what was measured
         if json_:
@@ -176,19 +172,6 @@ def _show_grid(grid: Grid, seconds: float, *, as_json: bool) -> None:
             ("time", f"about {_minutes(grid, seconds)}"),
         ]
     )
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Makes SIGTERM end the services as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _conclude(tuner: Tuner, out: Path, *, force: bool) -> int:

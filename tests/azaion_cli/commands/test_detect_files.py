@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -191,3 +194,43 @@ def test_tracking_without_its_extra_names_it(detect: Cli, pictures: Path, monkey
     ran = detect(pictures, "--track")
     assert ran.code == ExitCode.ENVIRONMENT
     assert "azaion-engine[track]" in ran.err
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "geojson"])
+def test_a_pipe_is_read_once_and_to_its_end(detect: Cli, pictures: Path, tmp_path: Path, kind: str) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    feeder = Thread(target=pipe.write_bytes, args=[(pictures / "1.jpg").read_bytes()], daemon=True)
+    feeder.start()
+    ran = detect(pipe, "-f", kind, "--draw", tmp_path / "drawn")
+    assert ran.code == ExitCode.OK, ran.err
+    assert str(pipe) in ran.out
+    assert (tmp_path / "drawn/pipe.jpg").exists()
+
+
+def test_a_device_without_an_end_is_one_failure(detect: Cli, pictures: Path) -> None:
+    ran = detect("/dev/zero", pictures / "1.jpg", "--set", "max_picture_bytes=100000")
+    assert ran.code == ExitCode.PICTURES_FAILED
+    assert "error: /dev/zero: the picture has more than 100000 bytes" in ran.err
+    assert len(ran.out.splitlines()) == 1
+
+
+def test_the_home_of_nobody_is_a_path_that_is_not_there(azaion: Cli) -> None:
+    nobody = "~no-such-user/x"
+    for given in (("detect", nobody), ("detect", "x", "-m", nobody), ("inspect", nobody), ("eval", "--data", nobody)):
+        ran = azaion(*given)
+        assert ran.code == ExitCode.USAGE, given
+        assert nobody in ran.err
+
+
+def test_a_run_that_is_terminated_leaves_nothing_half_written(pictures: Path, tiny: Path, tmp_path: Path) -> None:
+    pipe, out = tmp_path / "pipe.jpg", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.mkdir()
+    command = [sys.executable, "-m", "azaion_cli", "detect", f"{pictures}/0.jpg", str(pipe), "-m", str(tiny)]
+    process = subprocess.Popen([*command, "--engine", "onnx", "-o", str(out / "out.jsonl")], stderr=subprocess.PIPE)
+    with pipe.open("wb"):  # opened on the other side too: the run waits for its bytes
+        assert [path.suffix for path in out.iterdir()] == [".part"]
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, [*out.iterdir()]) == (ExitCode.INTERRUPTED, []), told

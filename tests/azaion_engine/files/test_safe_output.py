@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -126,6 +127,22 @@ def test_devices_are_written_and_not_replaced() -> None:
     with SafeOutput().text(Path("/dev/null")) as file:
         file.write("gone")
     assert Path("/dev/null").is_char_device()
+
+
+def test_an_error_of_writing_names_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(OSError, match="No space left on device: '/dev/full'"),
+        SafeOutput().text(Path("/dev/full")) as file,
+    ):
+        file.write("more than there is room for")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*out\.bin'"):
+        SafeOutput().write(tmp_path / "out.bin", b"data")
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_files_are_there_when_they_are_settled_and_an_error_of_one_is_raised(there: Path, tmp_path: Path) -> None:

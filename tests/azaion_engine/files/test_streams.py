@@ -90,6 +90,16 @@ def test_all_given_up_ends_the_run() -> None:
     assert isinstance(item.picture, PictureError)
 
 
+def test_a_camera_that_connects_and_sends_nothing_is_told_at_the_end() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        Streams([f"tcp://127.0.0.1:{mute.getsockname()[1]}"]) as streams,
+    ):
+        [[item]] = list(streams.newest(until=time.monotonic() + 0.5))
+    with pytest.raises(PictureError, match="no frame came"):
+        item.load()
+
+
 def test_addresses_and_numbers_are_streams_and_files_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert is_stream("rtsp://127.0.0.1/a")
@@ -102,3 +112,5 @@ def test_addresses_and_numbers_are_streams_and_files_are_not(tmp_path: Path, mon
 def test_messages_show_no_password() -> None:
     assert shown_address("rtsp://user:p%40ss@camera:554/ch1?token=1") == "rtsp://camera:554/ch1"
     assert shown_address("0") == "0"
+    assert shown_address("rtsp://user:what?#@camera/ch1#a") == "rtsp://camera/ch1"
+    assert shown_address("http://[::1") == "http://[::1"

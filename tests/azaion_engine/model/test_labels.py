@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,12 @@ def test_bad_content_is_named_with_file_and_place(tmp_path: Path, name: str, tex
     with pytest.raises(ConfigurationError, match=where) as caught:
         read_labels(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(ConfigurationError, match=r"labels\.txt: cannot be read: it is"):
+        read_labels(tmp_path / "labels.txt")
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -65,6 +65,13 @@ def test_without_a_gpu_the_cache_is_refused_and_a_file_is_built(
     assert azaion("build", tiny, "--output", tmp_path / "no" / "x.engine").code == ExitCode.USAGE
 
 
+def test_the_model_is_never_replaced_by_its_engine(azaion: Cli, rtx: Any, tiny: Path) -> None:
+    before = tiny.read_bytes()
+    ran = azaion("build", tiny, "--output", tiny)
+    assert (ran.code, "inputs are never replaced" in ran.err) == (ExitCode.USAGE, True)
+    assert tiny.read_bytes() == before
+
+
 def test_a_model_that_tensorrt_refuses_is_one_line_with_the_node(azaion: Cli, rtx: Any, tmp_path: Path) -> None:
     model = tmp_path / "odd.onnx"
     model.write_bytes(make_detector(unknown_op=True))

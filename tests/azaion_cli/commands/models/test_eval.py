@@ -180,6 +180,17 @@ def test_other_classes_are_an_error_whose_advice_works(azaion: Cli, labelled: Pa
     assert [one["name"] for one in some.json["classes"]] == ["car", "tank"]
 
 
+def test_the_result_replaces_an_earlier_one_and_no_input(azaion: Cli, labelled: Path, tiny: Path) -> None:
+    result = labelled / "result.json"
+    result.write_text("earlier")
+    picture = next(path for path in labelled.rglob("*") if path.suffix in (".jpg", ".png"))
+    for given, code in ((result, ExitCode.OK), (tiny, ExitCode.USAGE), (picture, ExitCode.USAGE)):
+        before = given.read_bytes()
+        ran = azaion("eval", tiny, "--engine", "onnx", "--data", labelled / "val.json", "--json", given)
+        assert ran.code == code, ran.err
+        assert (given.read_bytes() == before) == (code == ExitCode.USAGE)
+
+
 def test_limit_confidence_and_max_detections_are_followed(azaion: Cli, labelled: Path, tiny: Path) -> None:
     common = ("eval", tiny, "--engine", "onnx", "--data", labelled, "--json", "-")
     whole = azaion(*common, "--limit", 2).json

@@ -105,6 +105,9 @@ def test_on_a_gpu_fp16_is_measured_too_and_tensorrt_builds_all_three(
 def test_what_is_missing_is_said_before_the_work(azaion: Cli, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = run(azaion, model, "--out", model.parent / "nowhere/out.onnx")
     assert (ran.code, "no such folder" in ran.err) == (ExitCode.USAGE, True)
+    for given in (model, model.parent / "pictures"):
+        ran = run(azaion, model, "--out", given)
+        assert (ran.code, ran.err.count("\n")) == (ExitCode.USAGE, 1)
     monkeypatch.setitem(sys.modules, "modelopt", None)
     monkeypatch.delitem(sys.modules, "modelopt.onnx.quantization")
     ran = run(azaion, model)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import preflight, throughput
+from azaion_cli import foreground, preflight, throughput
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
@@ -110,6 +110,36 @@ def test_a_file_with_a_wrong_key_or_value_is_refused_before_anything_starts(
     ran = azaion("serve", config)
     assert ran.code == ExitCode.USAGE
     assert told in ran.err
+    assert started == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("applications:\n\t- x", "cannot start any token"),
+        ("app: 1", "applications: Field required"),
+        ("", "valid dictionary"),
+        ("\0", "special characters are not allowed"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_one_line_and_no_ray_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray is started"))
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    assert foreground.run(str(config)) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {config}: ")
+    assert (told in said, said.count("\n")) == (True, 1)
+
+
+def test_a_model_that_is_no_onnx_file_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "photo.onnx").write_bytes(sample_picture())
+    ran = azaion("serve", "--model", tmp_path / "photo.onnx")
+    assert (ran.code, "is a picture" in ran.err) == (ExitCode.MODEL, True)
     assert started == []
 
 
