@@ -248,9 +248,18 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return shares
 
 
+_PIXELS = 2.0
+"""Boxes of which a coordinate is above this are in pixels."""
+
+
 def is_share(values: NDArray[np.float32]) -> bool:
     """Whether all values are within 0…1, but for rounding in FP16."""
     return bool(values.size == 0 or (np.isfinite(values).all() and values.min() >= -1e-3 and values.max() <= 1.001))
+
+
+def are_relative(boxes: NDArray[np.float32]) -> bool:
+    """Whether boxes are in 0…1 of the network input, not in pixels; a network's may reach beyond its edges."""
+    return bool(np.abs(boxes).max(initial=0) <= _PIXELS)
 
 
 def is_whole(values: NDArray[np.float32]) -> bool:

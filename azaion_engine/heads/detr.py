@@ -14,6 +14,7 @@ from azaion_engine.heads.base import (
     Head,
     OneOutputHead,
     Outputs,
+    are_relative,
     as_rows,
     corners,
     is_share,
@@ -77,7 +78,7 @@ class Detr(Head):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         logits, boxes = outputs[self.logits][0], outputs[self.boxes][0]
-        if not is_share(boxes):
+        if not are_relative(boxes):
             return f"boxes reach from {boxes.min():.3g} to {boxes.max():.3g}, expected 0 to 1"
         if logits.size and is_share(logits):
             return f"{self.logits!r} are within 0 to 1, so they are scores already, not logits (`head: scored_boxes`)"

@@ -16,15 +16,13 @@ from azaion_engine.heads.base import (
     Outputs,
     are_corners,
     are_crowded,
+    are_relative,
     is_share,
     scale_of,
     wanted,
 )
 from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
-
-_PIXELS = 2.0
-"""Boxes none of whose coordinates is above this are not in pixels."""
 
 CANDIDATES_IOU = 0.45
 """Threshold of the boxes of a model that gives one for each candidate, where the caller names none."""
@@ -94,7 +92,7 @@ class EndToEnd(OneOutputHead):
         rows = rows[:, list(self.order)]
         if not self.relative:
             fault = contradiction_of(rows) or (CROWDED if are_crowded(rows[rows[:, 4] > 0], size) else "")
-        elif np.abs(rows[:, :4]).max(initial=0) > _PIXELS:
+        elif not are_relative(rows[:, :4]):
             fault = "coordinates are above 2"
         elif (rows[:, 2:4] < rows[:, :2])[rows[:, 4] > 0].any():  # else they can be centres and sizes
             fault = "in some rows x2 or y2 is below x1 or y1"
@@ -142,7 +140,7 @@ def contradiction_of(rows: NDArray[np.float32]) -> str:
         return ""
     if not is_share(rows[:, 4]):
         return f"column 4 reaches from {rows[:, 4].min():.3g} to {rows[:, 4].max():.3g}, a confidence from 0 to 1"
-    if np.abs(rows[:, :4]).max() <= _PIXELS:
+    if are_relative(rows[:, :4]):
         return "no coordinate is above 2, so boxes are not in pixels"
     # Not any: YOLO26 gives a few such boxes of nearly no confidence.
     if not are_corners(rows[:, :4], rows[:, 4]):

@@ -17,6 +17,7 @@ from azaion_engine.heads.base import (
     PluginSuppression,
     are_corners,
     are_crowded,
+    are_relative,
     corners,
     is_share,
     is_whole,
@@ -30,9 +31,6 @@ from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
 Order = Literal["xyxy", "yxyx"]
-
-_PIXELS = 2.0
-"""Boxes none of whose coordinates is above this are in 0…1."""
 
 _NEGATIVE = 0.05
 """Largest share of boxes with a size below 0: decoded sizes have none, of offsets from anchors about half are."""
@@ -92,7 +90,7 @@ class NamedOutputs(Head):
         if not is_whole(classes):
             return "classes are not whole numbers"
         boxes, scores = boxes[scores > 0], scores[scores > 0]  # without filler, whose corners are 0 or -1
-        if self.relative is not None and boxes.size and self.relative != _are_relative(boxes):
+        if self.relative is not None and boxes.size and self.relative != are_relative(boxes):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
         if not are_corners(boxes, scores):
             return CENTRED
@@ -101,7 +99,7 @@ class NamedOutputs(Head):
     def _in_pixels(
         self, boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        relative = _are_relative(boxes[scores > 0]) if self.relative is None else self.relative
+        relative = are_relative(boxes[scores > 0]) if self.relative is None else self.relative
         return boxes * scale_of(size) if relative else boxes
 
     def _rows(
@@ -139,10 +137,6 @@ class NamedOutputs(Head):
                 raise ModelError(f"output {self.count!r} has {len(counts)} numbers for {len(boxes)} pictures")
             parts = [(b[:n], s[:n], c[:n]) for (b, s, c), n in zip(parts, counts, strict=True)]
         return [(b[c != -1], s[c != -1], c[c != -1]) for b, s, c in parts]
-
-
-def _are_relative(boxes: NDArray[np.float32]) -> bool:
-    return bool(np.abs(boxes).max(initial=0) <= _PIXELS)
 
 
 @dataclass(frozen=True)
@@ -195,7 +189,7 @@ class ScoredBoxes(Head):
         boxes, scores = (both[0] for both in self._both(outputs))
         if not is_share(scores):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
-        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+        if boxes.size and self.relative != are_relative(boxes):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
         if are_corners(boxes, self._of_objects(scores).max(axis=1, initial=0)) == self.centred:
             return "most boxes end after they begin, as corners do" if self.centred else CENTRED
@@ -265,7 +259,7 @@ class PluginBoxes(Head):
         boxes, scores = outputs[self.plugin.boxes][0], self._scores(outputs)[0]
         if not is_share(scores):
             return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
-        if boxes.size and self.relative != (np.abs(boxes).max() <= _PIXELS):
+        if boxes.size and self.relative != are_relative(boxes):
             return f"boxes reach to {np.abs(boxes).max():.3g}, expected {'0 to 1' if self.relative else 'pixels'}"
         return ""
 

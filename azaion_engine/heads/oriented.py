@@ -14,15 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from azaion_engine.errors import ModelError
-from azaion_engine.heads.base import OneOutputHead, Outputs, RawLayout, is_share, is_whole, wanted
+from azaion_engine.heads.base import OneOutputHead, Outputs, RawLayout, are_relative, is_share, is_whole, wanted
 from azaion_engine.heads.oriented_suppression import select_oriented
 from azaion_engine.pictures.prepared import Selection
 
 _IOU = 0.7
 """ProbIoU of Ultralytics' `predict` (`cfg/default.yaml`)."""
-
-_PIXELS = 2.0
-"""Boxes none of whose centres and sizes is above this are not in pixels."""
 
 _CONFIDENT = 0.1
 
@@ -138,6 +135,6 @@ def contradiction_of_oriented(rows: NDArray[np.float32]) -> str:
 
 def _contradicts(boxes: NDArray[np.float32]) -> str:
     """Returns why columns `[4, k]` cannot be centres and sizes in pixels."""
-    if boxes.size and np.abs(boxes).max() <= _PIXELS:
+    if boxes.size and are_relative(boxes):
         return "no coordinate is above 2, expected pixels"
     return ""

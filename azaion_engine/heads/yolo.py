@@ -14,6 +14,7 @@ from azaion_engine.heads.base import (
     OneOutputHead,
     Outputs,
     RawLayout,
+    are_relative,
     corners,
     is_share,
     scale_of,
@@ -23,9 +24,6 @@ from azaion_engine.heads.suppression import select
 from azaion_engine.pictures.prepared import Selection
 
 _ULTRALYTICS_IOU, _YOLOV5_IOU = 0.7, 0.45
-
-_PIXELS = 2.0
-"""Smallest coordinate of any detector in pixels: smaller ones only, and the boxes are in 0…1."""
 
 _CORNERS = 0.9
 """Share of candidates that end after they begin, if they are corners: of centres and sizes it is well below half."""
@@ -230,7 +228,7 @@ def contradiction_of_candidates(
         return f"scores reach from {scores.min():.3g} to {scores.max():.3g}, expected 0 to 1"
     if not boxes.size:
         return ""
-    if (np.abs(boxes).max() <= _PIXELS) != coding.relative:
+    if are_relative(boxes) != coding.relative:
         return "coordinates are above 2, expected 0 to 1" if coding.relative else "no coordinate is above 2, not pixels"
     if coding.relative:
         boxes = boxes * scale_of(size)

@@ -693,6 +693,20 @@ def test_scores_are_not_taken_for_logits(operators: list[str], tmp_path: Path) -
     np.testing.assert_allclose(found.confidences, s.CONFIDENCES, atol=1e-5)
 
 
+def test_queries_that_reach_beyond_the_picture_are_in_0_to_1_and_those_in_pixels_are_refused(tmp_path: Path) -> None:
+    logits, boxes = s.queries(3)
+    beyond = boxes.copy()
+    beyond[0, -1] = [1.05, -0.1, 1.08, 0.2]  # as D-FINE and RF-DETR give for queries of nearly no confidence
+    settings = {"engine": "onnx", "background": "none", "head": "detr", **RGB}
+    model = save(tmp_path, Case(lambda: s.make_model({"logits": logits, "pred_boxes": beyond}), ""))
+    with Detector.open(model=model, **settings) as detector:
+        [found] = detector.detect([s.picture()])
+    np.testing.assert_allclose(found.boxes, 2 * s.BOXES, atol=1e-3)
+    model = save(tmp_path, Case(lambda: s.make_model({"logits": logits, "pred_boxes": beyond * s.WIDTH}), ""))
+    with pytest.raises(ModelError, match="expected 0 to 1"):
+        Detector.open(model=model, **settings)
+
+
 @pytest.mark.parametrize("is_relative", [False, True])
 @pytest.mark.parametrize("filler", [0, -1])
 def test_coordinates_are_read_where_the_sample_had_no_boxes(is_relative: bool, filler: float) -> None:
