@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from azaion_cli.listeners import listeners
 from azaion_cli.options import checked
 from azaion_cli.throughput import taken
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
@@ -53,9 +54,15 @@ def refuse_taken_ports(config: str) -> None:
     for block, host, port, option in ports:
         if taken(host, port):
             raise ConfigurationError(
-                f"port {port} on {host} is taken: another program listens there; end it, or choose another port with "
-                f"{option} or in {block} of the configuration"
+                f"port {port} on {host} is taken: another program listens there{_named(port)}; end it, or choose "
+                f"another port with {option} or in {block} of the configuration"
             )
+
+
+def _named(port: int) -> str:
+    """Returns name and ID of the process that listens on a port, where the system tells them to this user."""
+    found = next((each for each in listeners() if each.port == port and each.process), None)
+    return f" ({Path(found.process.split()[0]).name}, process {found.pid})" if found else ""
 
 
 def refuse_wrong_arguments(config: str) -> None:
