@@ -135,7 +135,7 @@ def make(
                 outputs, threshold=confidence, target_sizes=[picture.shape[:2]]
             )
             rows = torch.cat([result["boxes"], result["scores"][:, None], result["labels"][:, None].float()], dim=1)
-            found[name] = clip(rows[rows[:, 4].argsort(descending=True)][:MOST].numpy(), picture)
+            found[name] = clip(rows[rows[:, 4].argsort(descending=True)].numpy(), picture)[:MOST]
     return {"how": f"{architecture}ForObjectDetection, {kind}ImageProcessor", "settings": keys, **answers}
 
 
