@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from azaion_cli.listeners import Listener, listeners
+from azaion_cli.checks.listeners import Listener, listeners
 
 SECURITY = Path(__file__).parents[1] / "SECURITY.md"
 

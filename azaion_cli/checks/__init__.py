@@ -1,1 +1,1 @@
-"""What `azaion doctor` checks."""
+"""What `azaion doctor` checks, and `azaion serve` before it starts."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from azaion_cli.checks.check import Check
-from azaion_cli.listeners import Listener, listeners
+from azaion_cli.checks.listeners import Listener, listeners
 from azaion_cli.throughput import running_ray
 from deployments.cluster.haproxy import find_haproxy, missing_haproxy
 from deployments.cluster.token import MODE, REMEDY

@@ -18,7 +18,7 @@ from unittest import mock
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import preflight
+from azaion_cli.checks import preflight
 from azaion_engine.detector import Detector
 from tests.azaion_cli.conftest import Ran
 from tests.deployments.frontends.page.served import served

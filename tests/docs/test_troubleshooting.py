@@ -22,7 +22,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from azaion_cli import preflight, throughput
+from azaion_cli import throughput
+from azaion_cli.checks import preflight
 from azaion_engine.errors import AzaionError, PlanError
 from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.pictures.gpu import loader, nvjpeg

@@ -116,7 +116,7 @@ def _listens_beyond_loopback(address: str) -> bool:
 
     `ray start` does, and so does a pod of KubeRay, whose RAY_ADDRESS is 127.0.0.1:6379; `azaion serve` does not.
     """
-    from azaion_cli.listeners import listeners
+    from azaion_cli.checks.listeners import listeners
 
     port = address.rpartition(":")[2]
     return any(str(each.port) == port and not each.is_local for each in listeners())

@@ -11,6 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from azaion_cli.checks.preflight import (
+    http_address,
+    open_address,
+    refuse_taken_ports,
+    refuse_unusable_folders,
+    refuse_wrong_arguments,
+    require_ray,
+)
 from azaion_cli.commands.service.serve_config import serve_config
 from azaion_cli.console import say, stderr
 from azaion_cli.options import (
@@ -21,14 +29,6 @@ from azaion_cli.options import (
     VerboseOption,
     checked,
     parse_assignments,
-)
-from azaion_cli.preflight import (
-    http_address,
-    open_address,
-    refuse_taken_ports,
-    refuse_unusable_folders,
-    refuse_wrong_arguments,
-    require_ray,
 )
 from azaion_cli.throughput import HAPROXY, dead_ray, running_ray, serve_environment
 

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from azaion_cli.checks.preflight import require_ray
 from azaion_cli.commands.service.serve import application_args
 from azaion_cli.commands.service.serve_config import serve_config
 from azaion_cli.console import print_json, print_pairs, print_table, say
 from azaion_cli.exit_codes import ExitCode
 from azaion_cli.options import EngineOption, JsonOption, ModelOption, VerboseOption
-from azaion_cli.preflight import require_ray
 from azaion_cli.tuning.candidates import Grid, Host
 from azaion_cli.tuning.measurement import choose
 from azaion_cli.tuning.output import write_whole

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from azaion_cli.checks import network
+from azaion_cli.checks.listeners import Listener, listeners
 from azaion_cli.exit_codes import ExitCode
-from azaion_cli.listeners import Listener, listeners
 from azaion_engine.engines.tensorrt import installed
 from azaion_engine.pictures.gpu import nvjpeg
 from azaion_engine.system import memory

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import foreground, preflight, throughput
+from azaion_cli import foreground, throughput
+from azaion_cli.checks import preflight
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from azaion_cli.listeners import listeners
+from azaion_cli.checks.listeners import listeners
 from azaion_cli.options import checked
 from azaion_cli.throughput import taken
 from azaion_engine.errors import ConfigurationError, MissingDependencyError

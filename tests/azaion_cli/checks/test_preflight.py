@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from azaion_cli.preflight import http_address, refuse_taken_ports, refuse_unusable_folders
+from azaion_cli.checks.preflight import http_address, refuse_taken_ports, refuse_unusable_folders
 from azaion_engine.errors import ConfigurationError
 from tests.running_serve import free_port
 
