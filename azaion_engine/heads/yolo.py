@@ -171,9 +171,14 @@ class ObjectnessYolo(OneOutputHead):
     def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
         """See `Head.contradicts`."""
         [one] = self._decoded(outputs[self.output][:1], size)
+        fault = self._fault_of_scores(one)
+        return fault or contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
+
+    def _fault_of_scores(self, one: NDArray[np.float32]) -> str:
+        """Returns why objectness and classes of candidates `[n, 5 + classes]` cannot be these; empty if they can."""
         if one.size and np.median(one[:, 5 : 5 + self.classes].max(axis=1)) < _RARE:
             return "most candidates have no class at all, so none has an objectness beside it (`head: yolo`)"
-        return contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
+        return ""
 
     def _decoded(self, output: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
         if output.ndim != 3 or output.shape[2] < 5 + self.classes:
@@ -205,12 +210,8 @@ class ObjectnessYolo(OneOutputHead):
 class Yolov6(ObjectnessYolo):
     """YOLOv6's head: YOLOv5's columns, one candidate per cell, objectness 1 (meituan/YOLOv6, `effidehead.py`)."""
 
-    def contradicts(self, outputs: Outputs, size: tuple[int, int]) -> str:
-        """See `Head.contradicts`."""
-        [one] = self._decoded(outputs[self.output][:1], size)
-        if (one[:, 4] != 1).any():
-            return "column 4 is not 1 everywhere"
-        return contradiction_of_candidates(one[:, :4], one[:, 4 : 5 + self.classes], size, self.coding)
+    def _fault_of_scores(self, one: NDArray[np.float32]) -> str:
+        return "column 4 is not 1 everywhere" if (one[:, 4] != 1).any() else ""
 
 
 def contradiction_of_candidates(

@@ -24,7 +24,7 @@ from azaion_engine.pictures.header import (
 )
 from azaion_engine.pictures.pixels import is_deep_colour, to_rgb, turn_upright
 from azaion_engine.pictures.readers.failures import failed
-from azaion_engine.pictures.readers.jpeg.header import JpegHeader, read_jpeg_header
+from azaion_engine.pictures.readers.jpeg.header import END_MARKER, JpegHeader, read_jpeg_header
 from azaion_engine.pictures.readers.jpeg.huffman import read_huffman_scan
 from azaion_engine.pictures.readers.jpeg.probe import checksum, is_not_cut, is_read_to_its_end
 from azaion_engine.pictures.readers.jpeg.scan import cut_off, decode_scan, is_suspect, scan_to_end
@@ -32,8 +32,6 @@ from azaion_engine.pictures.readers.jpeg.strict import decode_strictly
 from azaion_engine.pictures.readers.tiff.checksums import check_picture
 from azaion_engine.pictures.readers.tiff.jpeg_scans import check_scans
 from azaion_engine.pictures.readers.webp_frame import is_whole
-
-_JPEG_END_MARKER = b"\xff\xd9"
 
 
 class EncodedPicture:
@@ -100,8 +98,8 @@ class EncodedPicture:
             header = self.read_header()
             # Header and end marker suffice to recognise a complete single scan. Searching for markers in between takes
             # far longer, and finds only damage that happens to look like a marker.
-            if jpeg.scans_all and self.data.endswith(_JPEG_END_MARKER):
-                scan: tuple[int, int] | None = (jpeg.scan, len(self.data) - len(_JPEG_END_MARKER))
+            if jpeg.scans_all and self.data.endswith(END_MARKER):
+                scan: tuple[int, int] | None = (jpeg.scan, len(self.data) - len(END_MARKER))
             else:
                 scan = self._single_scan()
             return None if scan is None or is_suspect(self.data, jpeg, scan) else header

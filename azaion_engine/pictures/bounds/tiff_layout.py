@@ -16,8 +16,8 @@ STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANES, PREDICTOR = 273, 277, 278, 27
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT = 322, 323, 324, 325, 339
 SUBFILE_TYPE, COLOUR_MAP, DNG_VERSION, GDAL_NODATA = 254, 320, 50706, 42113
 
-SEPARATE = 2
-"""PlanarConfiguration whose planes are in strips or tiles of their own."""
+_SEPARATE = 2
+"""PlanarConfiguration of `is_separate`."""
 UNSIGNED, SIGNED, FLOAT, VOID = 1, 2, 3, 4
 """Values of the tag SampleFormat; 5 and 6 are complex numbers."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
@@ -95,6 +95,16 @@ class TiffLayout:
     def samples(self) -> int:
         """Samples of a pixel."""
         return self.one(SAMPLES, 1)
+
+    @property
+    def is_separate(self) -> bool:
+        """Whether each sample of a pixel is in a plane of its own, with its own strips or tiles."""
+        return self.one(PLANES, 1) == _SEPARATE
+
+    @property
+    def planes(self) -> int:
+        """Planes with strips or tiles of their own."""
+        return self.samples if self.is_separate else 1
 
     @property
     def photometric(self) -> int:

@@ -86,7 +86,6 @@ def check_number(layout: TiffLayout) -> None:
         UndecodablePictureError: As said.
     """
     values, one = layout.values, layout.one
-    planes = layout.samples if one(tags.PLANES, 1) == tags.SEPARATE else 1
     if tags.TILE_OFFSETS in values:
         across, down = one(tags.TILE_WIDTH, 0), one(tags.TILE_HEIGHT, 0)
         needed = -(-layout.width // across) * -(-layout.height // down) if across and down else 0
@@ -95,8 +94,8 @@ def check_number(layout: TiffLayout) -> None:
         rows = one(tags.ROWS, layout.height)
         needed = -(-layout.height // rows) if rows else 1
         found = len(values.get(tags.STRIP_OFFSETS, ()))
-    if 0 < found < needed * planes:
-        raise tags.damaged(f"it has {found} of its {needed * planes} strips or tiles")
+    if 0 < found < needed * layout.planes:
+        raise tags.damaged(f"it has {found} of its {needed * layout.planes} strips or tiles")
 
 
 def pieces(layout: TiffLayout) -> Iterator[Piece]:
@@ -110,10 +109,9 @@ def pieces(layout: TiffLayout) -> Iterator[Piece]:
     columns = layout.one(tags.TILE_WIDTH, 0) if tiled else layout.width
     down = max(1, -(-layout.height // rows)) if rows else 1
     across = max(1, -(-layout.width // columns)) if columns else 1
-    planes = layout.samples if layout.one(tags.PLANES, 1) == tags.SEPARATE else 1
     for number, (offset, length) in enumerate(zip(offsets, lengths, strict=False)):
         plane, at = divmod(number, down * across)
-        if plane >= planes:
+        if plane >= layout.planes:
             return
         top, left = at // across * rows, at % across * columns
         yield Piece(offset, length, plane, top, left, rows if tiled else min(rows, layout.height - top), columns)
@@ -145,7 +143,7 @@ def _frame_size(piece: memoryview) -> tuple[int, int] | None:
 
 def _check_uncompressed(found: list[Piece], size: int, layout: TiffLayout) -> None:
     bits = sum(layout.bits) if len(layout.bits) == layout.samples else layout.samples * layout.bits[0]
-    if layout.one(tags.PLANES, 1) == tags.SEPARATE:
+    if layout.is_separate:
         bits = max(layout.bits)
     end = Piece(size, 0, 0, 0, 0, 0, 0)
     for piece, following in itertools.pairwise([*sorted(found), end]):

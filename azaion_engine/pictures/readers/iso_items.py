@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.pictures.bounds.blank import has_blank_part
 from azaion_engine.pictures.readers.iso_boxes import MOST_BOXES, boxes
 
 _CODED = (b"av01", b"hvc1")
@@ -17,8 +18,6 @@ _ENDS = (bytes(64), b"\xff" * 64)
 never has more than two zeros in a row (ITU-T H.265, 7.4.2), and AV1's tiles end with a one, behind which encoders only
 fill up the byte (AV1 bitstream specification, 8.2.4). Ones, arithmetic coders write for the least probable pixels only.
 """
-_HOLES = tuple(4 * end for end in _ENDS)
-"""What no coded picture has in it. AV1 does not forbid it: flat pictures have up to nine such bytes in a row."""
 
 
 def check_written(data: bytes) -> None:
@@ -39,15 +38,12 @@ def check_written(data: bytes) -> None:
             coded.update(_coded_items(data, start, end))
         elif name == b"iloc":
             places.extend(_places(data[start:end]))
+    # AV1 does not forbid a blank part: flat pictures have up to nine bytes of ones in a row.
     left = 2 * len(data)  # parts may overlap, in a hostile file thousands of times
     for item, start, end in places:
         left -= end - start
-        if item in coded and (data.endswith(_ENDS, start, end) or (left >= 0 and _has_hole(data, start, end))):
+        if item in coded and (data.endswith(_ENDS, start, end) or (left >= 0 and has_blank_part(data, start, end))):
             raise UndecodablePictureError("the bytes of its pixels were not written to their end")
-
-
-def _has_hole(data: bytes, start: int, end: int) -> bool:
-    return any(data.find(hole, start, end) >= 0 for hole in _HOLES)
 
 
 def _coded_items(data: bytes, start: int, end: int) -> Iterator[int]:

@@ -10,14 +10,14 @@ import struct
 import cv2
 import numpy as np
 
+from azaion_engine.pictures.bounds.blank import has_blank_part
+
 _CHUNK = struct.Struct("<4sI")
 _BITSTREAMS = (b"VP8 ", b"VP8L")
 _FRAME, _FRAME_BYTES = b"ANMF", 16
 """Chunk of an animation's frame, and the bytes before the chunks in it."""
 _MOST_CHUNKS = 1 << 10
 """Maximum chunks before the first frame that are looked at; encoders write half a dozen."""
-_BLANKS = (bytes(256), b"\xff" * 256)
-"""What a file has that was never written to its end, on a disk or in flash memory; zeros also where it is flat."""
 _LEFT_OUT = 32
 """Bytes at the end without which a decoder fails if it reads them."""
 
@@ -32,7 +32,7 @@ def is_whole(data: bytes) -> bool:
         data: The file; what is malformed is left to libwebp.
     """
     name, start, end = _find_frame(data)
-    if all(data.find(blank, start, end) < 0 for blank in _BLANKS):
+    if not has_blank_part(data, start, end):  # flat pictures have zeros, too
         return True
     body = data[start : max(start, end - _LEFT_OUT)]
     body += bytes(len(body) % 2)  # chunks have even lengths

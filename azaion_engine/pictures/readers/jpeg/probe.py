@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from azaion_engine.pictures.readers.jpeg.header import END_MARKER
+
 _FILL = b"\xff"
 """Bytes that may stand before any marker (ITU-T T.81, B.1.1.2); compressed data do not end with one."""
-_END = b"\xff\xd9"
 _NOISE = bytes(byte for byte in np.random.default_rng(81).integers(1, 255, 256, dtype=np.uint8))
 """Bytes without 0x00 and 0xFF, which would be read as padding or markers."""
 _REPLACED = 32
@@ -65,6 +66,6 @@ def is_read_to_its_end(data: bytes, start: int, end: int) -> bool:
 def _pixels(data: bytes, end: int, behind: bytes = b"") -> int:
     """Returns a checksum of the pixels of a file up to an offset, with other bytes and an end marker behind it."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    file = b"".join([memoryview(data)[:end], behind, _END])  # the only copy
+    file = b"".join([memoryview(data)[:end], behind, END_MARKER])  # the only copy
     picture = cv2.imdecode(np.frombuffer(file, np.uint8), flags)
     return 0 if picture is None else checksum(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture))

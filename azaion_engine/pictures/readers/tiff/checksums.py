@@ -37,11 +37,10 @@ def check_picture(image: Image.Image, picture: NDArray[np.uint8], data: bytes, l
     """
     if set(layout.bits) != {8} or len(image.getbands()) != layout.samples:
         return
-    separate = layout.one(tags.PLANES, 1) == tags.SEPARATE
 
     def stored(piece: Piece) -> NDArray[np.uint8]:
         samples = _cut(image, piece) if image.mode != "RGB" else picture[piece.place]
-        return samples[..., piece.plane, None] if separate else samples
+        return samples[..., piece.plane, None] if layout.is_separate else samples
 
     check_sums(stored, data, layout)
 

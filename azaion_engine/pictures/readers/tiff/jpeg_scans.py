@@ -48,11 +48,10 @@ def check_scans(image: Image.Image, data: bytes, layout: TiffLayout) -> None:
     tables = image.tag_v2.get(_TABLES) if isinstance(image, TiffImageFile) else None
     if not isinstance(tables, bytes) or not tables.startswith(_START):
         tables = _START
-    separate = layout.one(tags.PLANES, 1) == tags.SEPARATE
     suspects: dict[int, memoryview] = {}  # where there is nothing to be seen, many pieces are the same
     for piece in pieces(layout):
         end = piece.offset + piece.length
-        if has_blank(data, piece.offset, end) or _is_filled(image, piece, separate):
+        if has_blank(data, piece.offset, end) or _is_filled(image, piece, layout.is_separate):
             jpeg = memoryview(data)[piece.offset : end]
             suspects[zlib.crc32(jpeg)] = jpeg
     for jpeg in islice(suspects.values(), _MOST_SUSPECTS):

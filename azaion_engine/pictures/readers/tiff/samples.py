@@ -55,7 +55,7 @@ class TiffSamples(PixelReader):
         self.layout, self._data = layout, data
         self.width, self.height = layout.width, layout.height
         self._bits = layout.bits[0]
-        self._planes = layout.samples if layout.one(tags.PLANES, 1) == tags.SEPARATE else 1
+        self._planes = layout.planes
         self._pixel = layout.samples // self._planes  # samples of a pixel in one plane
         tiled = layout.one(tags.TILE_WIDTH, 0) > 0 and layout.one(tags.TILE_HEIGHT, 0) > 0
         self._piece = (layout.one(tags.TILE_WIDTH, 0), layout.one(tags.TILE_HEIGHT, 0)) if tiled else None
