@@ -1,4 +1,4 @@
-"""Errors of the service, and the HTTP status of every error; each frontend defines its own error body."""
+"""Errors of the service, and the status and report of every error; each frontend defines its own error body."""
 
 from __future__ import annotations
 
@@ -139,6 +139,15 @@ _STATUSES = {
     "deadline_exceeded": 504,
 }
 """HTTP status by code; any other code is an error for the operator: 500."""
+
+
+_REPORTED = 500
+"""Characters of an error that a report keeps."""
+
+
+def reported(error: Exception) -> str:
+    """Returns what a report says of an error: the beginning of its message, or its type where it has none."""
+    return str(error)[:_REPORTED] or type(error).__name__
 
 
 def status_of(error: AzaionError) -> int:

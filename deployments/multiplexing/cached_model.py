@@ -6,15 +6,12 @@ import asyncio
 import math
 import time
 
-from deployments.errors import ModelUnavailableError
+from deployments.errors import ModelUnavailableError, reported
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.service import DetectorService
 
 MOST_RETRY_S = 300
 """Longest Retry-After of a request that did not wait until its model was open, seconds."""
-
-_LONGEST = 500
-"""Characters of an error that are kept."""
 
 
 class CachedModel:
@@ -72,7 +69,7 @@ class CachedModel:
             error: Why.
             again_s: Seconds until it is tried again.
         """
-        self.failure, self.failed_at = str(error)[:_LONGEST] or type(error).__name__, time.monotonic()
+        self.failure, self.failed_at = reported(error), time.monotonic()
         for granted in self.waiting:
             if not granted.done():
                 granted.set_exception(self.failed_error(again_s))

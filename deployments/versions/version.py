@@ -7,10 +7,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.errors import reported
 from deployments.settings import VERSION_DIGITS, ServiceSettings
-
-_LONGEST = 500
-"""Characters of an error that a report keeps."""
 
 
 class Version(BaseModel):
@@ -77,4 +75,4 @@ class Report(BaseModel):
     @classmethod
     def of_error(cls, error: Exception) -> Report:
         """Returns the report of a version that an error has refused, with the begin of its message or else its type."""
-        return cls(state="failed", message=str(error)[:_LONGEST] or type(error).__name__)
+        return cls(state="failed", message=reported(error))
