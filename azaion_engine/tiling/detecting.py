@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from typing import TypeVar
 
@@ -22,6 +22,10 @@ _AHEAD = 3
 _OPENERS = 3
 """Threads that open pictures: on a GPU, one engine of its JPEG hardware takes as long for a picture as the network for
 its tiles."""
+
+
+_WAITING = 64
+"""Results that wait for one that is still merged, at most."""
 
 
 def detect_tiled(
@@ -59,20 +63,37 @@ def detect_tiled(
                         yield piece
 
     asked: deque[Piece] = deque()
+    answers: deque[Future[Found] | Found] = deque()
+
+    def ready(most_waiting: int = _WAITING) -> Iterator[Found]:
+        while answers:
+            answer = answers[0]
+            if isinstance(answer, Future):
+                if len(answers) <= most_waiting and not answer.done():
+                    return
+                answer = answer.result()
+            answers.popleft()
+            yield answer
+
     results = detect_pieces(pieces())
-    try:
-        for found in results:
-            yield from _failed(opened)
-            piece = asked.popleft()
-            if piece.whole.answer(piece, found):
-                opened.popleft()
-                yield piece.whole.result()
-        yield from _failed(opened)
-    finally:
-        results.close()  # ends its threads, which may be preparing pieces
-        for picture in opened:
-            if isinstance(picture, TiledPicture):
-                picture.close()
+    # In a thread, because merging takes milliseconds, in which this one has to hand over the next pieces.
+    with ThreadPoolExecutor(1, "merge") as merging:
+        try:
+            for found in results:
+                answers += _failed(opened)
+                piece = asked.popleft()
+                if piece.whole.answer(piece, found):
+                    opened.popleft()
+                    piece.whole.close()
+                    answers.append(merging.submit(piece.whole.result) if piece.whole.cut else piece.whole.result())
+                yield from ready()
+            answers += _failed(opened)
+            yield from ready(0)
+        finally:
+            results.close()  # ends its threads, which may be preparing pieces
+            for picture in opened:
+                if isinstance(picture, TiledPicture):
+                    picture.close()
 
 
 def _failed(opened: deque[TiledPicture | PictureError]) -> Iterator[PictureError]:

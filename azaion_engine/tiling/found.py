@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -41,26 +42,37 @@ class Found:
     keypoints: NDArray[np.float32]
 
     @classmethod
-    def of_tile(cls, tile: Tile, found: Detections, picture: tuple[int, int]) -> Found:
-        """Moves a tile's boxes to where they are in the picture."""
+    def of_tiles(cls, parts: Sequence[tuple[Tile, Detections]], picture: tuple[int, int]) -> Found:
+        """Moves the boxes of tiles to where they are in the picture.
+
+        All tiles at once: arrays of one tile are so short that NumPy's calls would cost more than their work.
+
+        Args:
+            parts: At least one tile, each with its boxes, in pixels of the tile.
+            picture: (height, width) in pixels.
+        """
         height, width = picture
-        edges = np.array([tile.x, tile.y, tile.right, tile.bottom], np.float32)
-        boxes = found.boxes + edges[[0, 1, 0, 1]]
-        inner = np.array([tile.x > 0, tile.y > 0, tile.right < width, tile.bottom < height])
-        near = np.maximum(np.array([tile.width, tile.height] * 2) * TOUCHES, 1)
-        oriented = np.zeros((len(found), 0), np.float32)
-        if found.oriented is not None:
-            oriented = found.oriented + np.array([tile.x, tile.y, 0, 0, 0], np.float32)
-        keypoints = np.zeros((len(found), 0, 3), np.float32)
-        if found.keypoints is not None:
-            keypoints = found.keypoints + np.array([tile.x, tile.y, 0], np.float32)
+        given = [found for _, found in parts]
+        edges = np.array([(tile.x, tile.y, tile.right, tile.bottom) for tile, _ in parts], np.float32)
+        tiles = np.repeat(edges, [len(found) for found in given], axis=0)
+        corners = tiles[:, :2]
+        boxes = np.concatenate([found.boxes for found in given]) + np.tile(corners, 2)
+        inner = tiles != np.array([0, 0, width, height], np.float32)
+        near = np.maximum(np.tile(tiles[:, 2:] - corners, 2) * TOUCHES, 1)
+        oriented, keypoints = np.zeros((len(tiles), 0), np.float32), np.zeros((len(tiles), 0, 3), np.float32)
+        if given[0].oriented is not None:
+            oriented = np.concatenate([found.oriented for found in given if found.oriented is not None])
+            oriented[:, :2] += corners
+        if given[0].keypoints is not None:
+            keypoints = np.concatenate([found.keypoints for found in given if found.keypoints is not None])
+            keypoints[:, :, :2] += corners[:, None]
         return cls(
             boxes,
-            found.confidences,
-            found.class_ids,
-            np.broadcast_to(edges, (len(found), 4)),
-            ((np.abs(boxes - edges) <= near) & inner).any(axis=1),
-            np.full(len(found), not inner.any()),
+            np.concatenate([found.confidences for found in given]),
+            np.concatenate([found.class_ids for found in given]),
+            tiles,
+            ((np.abs(boxes - tiles) <= near) & inner).any(axis=1),
+            ~inner.any(axis=1),
             oriented,
             keypoints,
         )

@@ -58,6 +58,7 @@ class Merger:
         self._names: Mapping[int, str] = {}
         self._top = 0
         self._least = 0.0  # side that a box of the whole picture must exceed
+        self._taken: list[tuple[Tile, Detections]] = []  # in pixels of the tile
         self._waiting: list[Found] = []
         self._whole: list[tuple[Tile, Detections]] = []
         self._final: list[Found] = []
@@ -117,7 +118,7 @@ class Merger:
         self._waiting.append(final.only(touched))
 
     def _take(self, tile: Tile, found: Detections) -> None:
-        self._waiting.append(Found.of_tile(tile, found, self._picture))
+        self._taken.append((tile, found))
         self._count += len(found)
         if self._count >= self._settle_at:
             self._settle()
@@ -130,8 +131,8 @@ class Merger:
         """
         self._take_whole()  # those that came last
         parts = self._final
-        if self._waiting:
-            parts = [*parts, merged(*matching_pairs(Found.together(self._waiting), self._settings), self._settings)]
+        if waiting := self._all_waiting():
+            parts = [*parts, merged(*matching_pairs(Found.together(waiting), self._settings), self._settings)]
         height, width = self._picture
         none = np.zeros((0, 4), np.float32)
         if not parts:
@@ -153,9 +154,13 @@ class Merger:
             keypoints=found.keypoints[order] if found.keypoints.shape[1] else None,
         )
 
+    def _all_waiting(self) -> list[Found]:
+        taken, self._taken = self._taken, []
+        return [*self._waiting, Found.of_tiles(taken, self._picture)] if taken else self._waiting
+
     def _settle(self) -> None:
         """Merges the boxes that match none, directly or through others, that a later tile may match."""
-        found, pairs = matching_pairs(Found.together(self._waiting), self._settings)
+        found, pairs = matching_pairs(Found.together(self._all_waiting()), self._settings)
         open_ = found.boxes[:, 3] > self._top
         while True:
             reached = open_[pairs.one] != open_[pairs.other]

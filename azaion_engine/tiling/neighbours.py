@@ -26,7 +26,8 @@ def overlapping_pairs(
 
     The index is a hierarchy of square cells (a hierarchical hash grid; Ericson, Real-Time Collision Detection, 2005,
     7.2): a box belongs to the level whose cells are at least as large as it is, so it lies in at most four of them, and
-    so does every smaller box. Each level's boxes are joined with all that are not larger.
+    so does every smaller box. Each level's boxes are joined with all that are not larger. A cell is four times as wide
+    as one of the level below: with half the levels there is less to sort, and hardly more pairs to look at.
 
     Args:
         boxes: float32 `[n, 4]` of x1, y1, x2, y2, x2 > x1 and y2 > y1, all 0 or greater and below 2^24.
@@ -40,7 +41,7 @@ def overlapping_pairs(
     """
     pairs = 0
     sides = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    levels = np.ceil(np.log2(np.maximum(sides, 1))).astype(np.int64)
+    levels = 2 * np.ceil(np.log2(np.maximum(sides, 1)) / 2).astype(np.int64)
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     for level in np.unique(levels):
         [targets] = (levels == level).nonzero()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ from azaion_engine.pictures.codec import decode, encode_jpeg
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.results.detections import Detections
 from azaion_engine.settings import Tiles
-from azaion_engine.tiling import neighbours
+from azaion_engine.tiling import neighbours, tiled_picture
+from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
 
 SIDE = 320
 APART = {"size": SIDE, "overlap": 0, "full_picture": False}
@@ -151,3 +154,30 @@ def test_a_picture_whose_tiles_have_too_many_boxes_fails_alone(
     crowded, small = detector.detect_each([mosaic, part], tiles=tiles)
     assert isinstance(crowded, TooManyBoxesError)
     assert isinstance(small, Detections)
+
+
+def test_the_next_pictures_are_detected_while_one_is_merged(
+    detector: Detector, mosaic: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces, merges = 0, []
+    both = threading.Event()
+    answer, merge = TiledPicture.answer, tiled_picture.merge
+
+    def count(picture: TiledPicture, piece: Piece, found: Detections) -> bool:
+        nonlocal pieces
+        pieces += 1
+        if pieces > 3 * len(picture.pieces):
+            both.set()
+        return answer(picture, piece, found)
+
+    def wait(*given: Any) -> Detections:
+        merges.append(both.wait(20))
+        return merge(*given)
+
+    monkeypatch.setattr(TiledPicture, "answer", count)
+    monkeypatch.setattr(tiled_picture, "merge", wait)
+    found = list(detector.detect_each([mosaic, mosaic[::-1].copy(), mosaic, mosaic], tiles=APART))
+    assert merges == [True] * 4
+    assert [len(one) for one in found if isinstance(one, Detections)] == [len(found[0]), len(found[1])] + [
+        len(found[0])
+    ] * 2
