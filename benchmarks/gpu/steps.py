@@ -75,7 +75,7 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
         _plan("plan_demo", files, files.demo, QUICK, 240),
         _plan("plan_rates", files, files.lively, files.rates, 480, ("lively",) if files.model else ()),
         *([_plan("plan_raw", files, files.raw, files.rates, 480, ("twin",))] if files.model else []),
-        replace(_pytest("pytest_service", 360, *_SERVICE_TESTS), uses_ray=True),
+        replace(_pytest("pytest_service", 480, *_SERVICE_TESTS), uses_ray=True),
         _measured("in_process", files, "benchmarks.library.in_process", 90, str(files.rates_config), needs=rates),
         _measured("gpu_tiles", files, "benchmarks.library.gpu_tiles", 180, *_tiles_settings(files), needs=rates),
         *([_raw_head(files, 120, "--cache", str(files.cache), needs=both_plans)] if files.model else []),
