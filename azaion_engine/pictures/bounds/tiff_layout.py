@@ -25,7 +25,8 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 _LOW_BITS_FIRST = 2
 """FillOrder whose bytes are mirrored."""
 OLD_JPEG, JPEG = 6, 7
-BYTEWISE = frozenset((1, 5, 8, 32773, 32946, 50000))
+ZSTANDARD = 50000
+BYTEWISE = frozenset((1, 5, 8, 32773, 32946, ZSTANDARD))
 """None, LZW, Deflate twice, PackBits and Zstandard: they compress bytes, whatever samples these form."""
 ACCEPTED = BYTEWISE | {2, 3, 4, OLD_JPEG, JPEG}
 """Fax and JPEG besides. LZMA is left out: its decoder allocates up to 4 GiB."""

@@ -32,9 +32,12 @@ def tiff_reader(directory: TiffDirectory) -> PixelReader | None:
     if layout.is_deep:
         return TiffSamples(directory.data, layout)
     check_number(layout)
-    bytewise = layout.one(tags.COMPRESSION, 1) in tags.BYTEWISE
+    compression = layout.one(tags.COMPRESSION, 1)
+    bytewise = compression in tags.BYTEWISE
     eight = set(layout.bits) == {8} and layout.samples == 3
     if bytewise and eight and layout.photometric in (tags.YCBCR, _LAB):
+        if compression == tags.ZSTANDARD:  # OpenCV's wheels lack it
+            raise UnsupportedPictureError(f"given a TIFF with {layout.describe()}, in Zstandard, which is not accepted")
         return _Checked(directory)
     bits = max(layout.bits)
     deep_palette = layout.photometric == tags.PALETTE and bits > 8  # Pillow takes its numbers for grey

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from azaion_engine.errors import UndecodablePictureError
+from azaion_engine.errors import UndecodablePictureError, UnsupportedPictureError
 from azaion_engine.pictures.bounds import tiff_layout as tags
 from azaion_engine.pictures.bounds.tiff_directory import needed_tags
 from azaion_engine.pictures.bounds.tiff_pieces import pieces
@@ -32,3 +32,11 @@ def test_a_damaged_piece_is_told(kind: str, tile: int) -> None:
     damaged = data[: offset + third] + bytes(third) + data[offset + 2 * third :]
     with pytest.raises(UndecodablePictureError):
         EncodedPicture(damaged).decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_opencv_cannot_decompress_is_not_called_damaged(kind: str) -> None:
+    samples, photometric, more = KINDS[kind]
+    data = tiff(samples, rows=20, photometric=photometric, more={**more, tags.COMPRESSION: (tags.ZSTANDARD,)})
+    with pytest.raises(UnsupportedPictureError, match=f"{kind}, in Zstandard"):
+        EncodedPicture(data).decode()
