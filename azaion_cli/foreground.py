@@ -1,4 +1,4 @@
-"""Foreground: runs Ray Serve in this process until a signal, and ends it after the last accepted request.
+"""Foreground: runs Ray Serve in a session of its own until a signal, and ends it after the last accepted request.
 
 `serve run` ends its proxies and replicas at once, so requests in flight are cut. Here the applications end first, each
 replica after its last request, while the proxies still pass the answers; only then Serve and Ray end.
@@ -9,20 +9,42 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from azaion_cli.exit_codes import ExitCode
+from azaion_cli.session import begin_session, ending_signals, let_signals_end
 
 _LOOK_S = 1.0
-"""Seconds between two looks whether Serve is still there."""
+"""Seconds between two looks whether Serve, or Ray, is still there."""
+
+_ray_may_end = threading.Event()
+"""Set when this process itself ends Ray."""
+
+
+def main(config: str) -> int:
+    """Runs Serve in a session of its own, and returns the exit code when no process of it is left.
+
+    Args:
+        config: Path of the file.
+    """
+    session = begin_session()
+    if session is None:
+        return run(config)
+    code = session.wait()
+    # An end as asked for, too: some service managers end all processes at once, Ray's among them, and Ray's own handler
+    # of SIGTERM, which is there while Ray starts, ends with the signal's number.
+    return ExitCode.OK if session.asked and code in (ExitCode.ENVIRONMENT, signal.SIGTERM) else code
 
 
 def run(config: str) -> int:
-    """Runs Serve with a configuration file until SIGINT, SIGTERM, or `serve shutdown` of another process.
+    """Runs Serve with a configuration file until a signal, or `serve shutdown` of another process.
 
-    Returns the exit code when nothing of it is left.
+    Returns the exit code when Serve and Ray have ended; ends this process if Ray ends before.
 
     Args:
         config: Path of the file.
@@ -35,9 +57,11 @@ def run(config: str) -> int:
         return ExitCode.USAGE
     _on_signals(_interrupt)
     try:
+        let_signals_end()
         address = os.environ.get("RAY_ADDRESS")
         ray.init(address=address, namespace="serve")
         _on_signals(_interrupt)  # Ray has put its own handler of SIGTERM in its place, which ends at once
+        threading.Thread(target=_end_with_ray, args=(ray._private.worker._global_node,), daemon=True).start()
         serve_run.callback(
             config_or_import_path=config,
             arguments=(),
@@ -53,10 +77,9 @@ def run(config: str) -> int:
         )
         while _serve_is_there():
             time.sleep(_LOOK_S)
-        print("ending: Serve was shut down by another process", file=sys.stderr, flush=True)
+        _say("ending: Serve was shut down by another process")
     except KeyboardInterrupt:
-        _on_signals(signal.SIG_IGN)
-        print("ending: accepted requests are answered first", file=sys.stderr, flush=True)
+        _say("ending: accepted requests are answered first")
     finally:
         _end()
     return ExitCode.OK
@@ -93,6 +116,7 @@ def _end() -> None:
                     serve.delete(name, _blocking=blocking)
             serve.shutdown()
     finally:
+        _ray_may_end.set()
         ray.shutdown()
 
 
@@ -107,14 +131,33 @@ def _serve_is_there() -> bool:
     return True
 
 
+def _end_with_ray(node: Any) -> None:
+    """Ends this process if a daemon of the Ray that it has started ends: calls to Ray would wait long, or for ever.
+
+    Args:
+        node: What `ray.init` has started; nothing if it has joined another Ray.
+    """
+    while not _ray_may_end.wait(_LOOK_S):
+        ended = sorted({name for name, _ in node.dead_processes()} & {"gcs_server", "raylet"})
+        if ended and not _ray_may_end.is_set():
+            _say(f"ending: Ray has ended ({', '.join(ended)}); its logs have the reason")
+            os._exit(ExitCode.ENVIRONMENT)
+
+
 def _on_signals(handler: object) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, handler)  # type: ignore[arg-type]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    _on_signals(signal.SIG_IGN)  # one is enough
     raise KeyboardInterrupt
 
 
+def _say(line: str) -> None:
+    with suppress(OSError):  # the terminal has closed
+        print(line, file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1]))
+    sys.exit(main(sys.argv[1]))

@@ -64,7 +64,7 @@ def serve(
 ) -> None:
     """Serve a model over HTTP: `serve run` with a configuration file, or with one made of these options.
 
-    The process becomes Ray Serve's own; it ends on Ctrl-C or SIGTERM.
+    It ends on Ctrl-C, SIGTERM or SIGHUP, after the accepted requests, and with code 3 if the Ray that it started dies.
     """
     require_ray()
     given = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from azaion_cli.checks import preflight
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
+from tests.azaion_cli.service_process import start_service
 from tests.ports import listeners_of, row_of, table, unlike_table
 from tests.running_serve import free_port
 
@@ -294,22 +294,9 @@ def test_serves_boxes_from_an_empty_folder_and_answers_what_it_accepted_before_i
     tmp_path: Path, mode: str, listener: str, number: signal.Signals
 ) -> None:
     port, grpc_port = free_port(), free_port()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    environment = {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-    ports = ["--port", str(port), "--grpc-port", str(grpc_port)]
-    command = [sys.executable, "-m", "azaion_cli", "serve", mode, *ports, "--engine", "onnx"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    process = start_service(tmp_path, port, mode, "--grpc-port", str(grpc_port))
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 200
-        while time.monotonic() < deadline:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            try:
-                if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.5)
         answer = httpx.post(f"{url}/detect?confidence=0.9&classes=car", content=sample_picture(), timeout=60).json()
         assert [box["class_name"] for box in answer["boxes"]] == ["car"]
         # What Java's HttpClient and `curl --http2` send first.
