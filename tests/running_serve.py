@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from ray.serve._private import client as serve_client
 from ray.serve.handle import DeploymentHandle
 
 from azaion_cli.throughput import EITHER_MODE
+from azaion_cli.tuning.service import free_ports
 from deployments.answer import Answer
 from deployments.app import build_application
 from deployments.settings import ServiceSettings
@@ -35,9 +35,8 @@ Opener = Callable[[ServiceSettings], Any]
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Returns a port that Ray's processes do not take while they start."""
+    return free_ports(1)[0]
 
 
 @dataclass

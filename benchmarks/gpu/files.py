@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from azaion_cli.tuning.service import free_ports
 from azaion_engine.model.file import DEMO, ModelFile
 
 Engine = Literal["tensorrt", "onnx"]
@@ -136,13 +136,7 @@ class Files:
 def _serve_config(args: dict[str, Any]) -> dict[str, Any]:
     application = {"name": "detector", "route_prefix": "/", "import_path": "deployments.app:build", "args": args}
     return {
-        "http_options": {"host": "127.0.0.1", "port": _free_port()},
+        "http_options": {"host": "127.0.0.1", "port": free_ports(1)[0]},
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
         "applications": [application],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
