@@ -1,4 +1,4 @@
-"""Detecting: the stage with the engine, opened once in each worker; encoded pictures come in, rows go out."""
+"""Detecting: the stage with the engine, opened once in each worker; encoded pictures, or their paths, become rows."""
 
 from __future__ import annotations
 
@@ -115,7 +115,13 @@ class Detecting:
         elif first.kind == "video":
             tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
         else:
-            loads = [partial(_loaded, pictures[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults)]
+            most = self._settings.detector.max_picture_bytes
+            loads = [
+                partial(entry.read, most)
+                if entry.is_on_disk
+                else partial(_loaded, pictures[index].as_buffer(), faults[index].as_py())
+                for index, entry in enumerate(chunk.entries)
+            ]
             named = zip(chunk.entries, self._pictures(loads), strict=True)
             tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
         sink = pa.BufferOutputStream()

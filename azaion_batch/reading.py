@@ -1,4 +1,4 @@
-"""Reading: the stage that brings the encoded pictures of a chunk into Ray's object store; decodes windows only."""
+"""Reading: the stage that brings pictures of buckets and tables into Ray's object store; decodes windows only."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Reader:
         """Returns the batch with columns `work`, `pictures`, `faults`, `about` and `averages`.
 
         `pictures` and `faults` are lists in the order of the entries, or of the windows (uint8 RGB), which `about` and
-        `averages` belong to: see `windows.Read`. Videos and scenes in buckets are empty here: who decodes them opens
-        the files.
+        `averages` belong to: see `windows.Read`. Videos, scenes in buckets and pictures on disks are empty here: who
+        decodes them opens the files.
         """
         import pyarrow as pa
 
@@ -55,7 +55,8 @@ class Reader:
     def _chunk(self, chunk: Chunk) -> Read:
         if self._windows is not None and chunk.kind in ("tiled", "windows"):
             return self._windows.read(chunk)
-        return Read(self.read(chunk.entries))
+        read = iter(self.read([entry for entry in chunk.entries if not entry.is_on_disk]))
+        return Read([b"" if entry.is_on_disk else next(read) for entry in chunk.entries])
 
     def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
         """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
@@ -78,11 +79,9 @@ class Reader:
 
     def _file(self, entry: Entry) -> bytes | PictureError:
         try:
-            return entry.place.read(self._most_bytes)
+            return entry.read(self._most_bytes)
         except PictureError as error:
             return error
-        except (OSError, ValueError) as error:  # a NUL in the path
-            return PictureError(f"cannot be read: {reason(error)}")
 
     def _object(self, entry: Entry) -> bytes | PictureError:
         for _ in range(_ATTEMPTS - 1):
