@@ -50,7 +50,6 @@ def run_pipeline(
     Raises:
         Exception: Raised by `prepare` or `run`, except PictureError.
     """
-
     pace = _Pace(batch, threads)
 
     def prepare_chunk(chunk: Sequence[Item]) -> list[Prepared | PictureError]:
