@@ -28,6 +28,7 @@ from azaion_engine.errors import (
     reason,
 )
 from azaion_engine.files.sources import Source, pictures_of
+from azaion_engine.system.heap import keep_heap
 from azaion_engine.tiling.settings import TilesWish
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Detecting:
         """
         from azaion_engine.detector import Detector
 
+        keep_heap()
         self._settings = settings
         self._threads = max(1, threads // CALLS)
         self._failure: Exception | None = None
