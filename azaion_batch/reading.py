@@ -12,6 +12,7 @@ from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import Read, WindowReader
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
+from azaion_engine.system.heap import keep_heap
 
 _READERS = 16
 """Threads that read from a bucket at once in one task: each waits for the network."""
@@ -36,6 +37,7 @@ class Reader:
         """
         import pyarrow as pa
 
+        keep_heap()
         chunks = [Chunk.from_line(line) for line in batch.column("work").to_pylist()]
         read = [self._chunk(chunk) for chunk in chunks]
         faults = [
