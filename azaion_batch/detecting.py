@@ -1,4 +1,4 @@
-"""Detecting: the stage with the engine, opened once in each worker; encoded pictures come in, rows go out."""
+"""Detecting: the stage with the engine, opened once in each worker; encoded pictures, or their paths, become rows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,17 @@ from azaion_engine.errors import (
     reason,
 )
 from azaion_engine.files.sources import Source, pictures_of
+from azaion_engine.system.heap import keep_heap
 from azaion_engine.tiling.settings import TilesWish
 
 if TYPE_CHECKING:
     from azaion_engine.results.detections import Detections
 
-CALLS = 2
-"""Chunks that a worker detects in at once: while the last pictures of one are answered, the next one fills batches."""
+CALLS, CALLS_OF_GPU = 2, 4
+"""Chunks that a worker detects in at once: while the last pictures of one are answered, the next one fills batches.
+
+On a GPU a chunk takes some hundredths of a second, and Ray a few thousandths to hand over the next.
+"""
 
 _VIDEO_ROWS = 1024
 """Frames of a video whose answers are collected before they become rows of a table."""
@@ -53,13 +57,14 @@ class Detecting:
 
         Args:
             settings: The job's.
-            threads: Threads that decode, of all calls together.
+            threads: Threads of a call that decode.
             model: Content of the model file, for machines that do not have it at its path; None: it is there.
         """
         from azaion_engine.detector import Detector
 
+        keep_heap()
         self._settings = settings
-        self._threads = max(1, threads // CALLS)
+        self._threads = threads
         self._failure: Exception | None = None
         try:
             self._key = settings.key()
@@ -70,7 +75,7 @@ class Detecting:
             self._failure = error
 
     def __call__(self, batch: Any) -> Any:
-        """Takes columns of `Reader` and returns what `Writer` takes.
+        """Takes columns of `Reader`, or only `work` if all is on disks, and returns what `Writer` takes.
 
         That is `id`, `folder`, `rows` (Arrow's stream format) and `failure` (pickled, or null).
         A picture that fails is a row; `failure` is an error that ends the job.
@@ -105,7 +110,10 @@ class Detecting:
         import pyarrow as pa
 
         first = chunk.entries[0]
-        pictures, faults = (read.column(name)[0].values for name in ("pictures", "faults"))
+        pictures: Any = None
+        faults: Any = None
+        if "pictures" in read.column_names:
+            pictures, faults = (read.column(name)[0].values for name in ("pictures", "faults"))
         if first.kind == "windows":
             averages = read.column("averages")[0].as_py()
             tables = [self._windows(chunk, read.column("about")[0].as_py(), pictures, faults, averages)]
@@ -115,7 +123,13 @@ class Detecting:
         elif first.kind == "video":
             tables = [self._to_table(answers) for answers in _grouped(self._video(first))]
         else:
-            loads = [partial(_loaded, pictures[index].as_buffer(), fault.as_py()) for index, fault in enumerate(faults)]
+            most = self._settings.detector.max_picture_bytes
+            loads = [
+                partial(entry.read, most)
+                if entry.is_on_disk
+                else partial(_loaded, pictures[index].as_buffer(), faults[index].as_py())
+                for index, entry in enumerate(chunk.entries)
+            ]
             named = zip(chunk.entries, self._pictures(loads), strict=True)
             tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
         sink = pa.BufferOutputStream()

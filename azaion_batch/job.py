@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from azaion_batch.cluster import READS, TASK_CPUS, WRITES, WRITES_OF_GPU, Workers
-from azaion_batch.detecting import CALLS, Detecting
+from azaion_batch.detecting import CALLS, CALLS_OF_GPU, Detecting
 from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
 from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.reading import Reader
@@ -26,9 +26,9 @@ from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.files.sources import Source
 from azaion_engine.model.file import ModelFile
 
-_PASSES = ((CALLS, 2), (1, 1))
-"""Of each pass: chunks at once in a worker, and retries of a chunk whose worker died. A chunk that kills its worker
-fails those beside it, too: the second pass does what the first left out, one by one."""
+_RETRIES = 2
+"""Retries of a chunk whose worker died. A chunk that kills its worker fails those beside it, too: a second pass does
+what the first left out, one by one, with one retry."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
     missing = {chunk.id for chunk in job.left}
     for stage in (_is_first, _is_second):
         left = [chunk for chunk in job.left if stage(chunk) and missing.isdisjoint(chunk.windows)]
-        for calls, retries in _PASSES:
+        for calls, retries in ((CALLS_OF_GPU if workers.gpus else CALLS, _RETRIES), (1, 1)):
             for row in _rows(left, job, workers, model, calls, retries) if left else ():
                 if row["failure"] is not None:
                     raise pickle.loads(row["failure"])
@@ -155,9 +155,9 @@ def _rows(
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
     blocks = min(len(chunks), 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
-    reader, writer = reader_of(job), Writer(job.out)
-    # Windows are decoded where they are read; without GPUs, the network needs longer for them than that takes.
-    reads = workers.threads if workers.gpus and any(chunk.kind == "windows" for chunk in chunks) else READS
+    if not all(chunk.is_on_disk for chunk in chunks):
+        source = _read(source, chunks, job, workers)
+    writer = Writer(job.out)
     writes = WRITES_OF_GPU if workers.gpus else WRITES
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
@@ -172,15 +172,8 @@ def _rows(
         warnings.simplefilter("ignore", DeprecationWarning)
         rows: Iterator[dict[str, Any]] = (
             source.map_batches(
-                reader.__call__,
-                batch_size=1,
-                batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(min(len(chunks), reads * workers.most)),
-                num_cpus=TASK_CPUS,
-            )
-            .map_batches(
                 Detecting,
-                fn_constructor_args=(job.settings, workers.threads, model),
+                fn_constructor_args=(job.settings, max(1, workers.threads // calls), model),
                 batch_size=1,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
@@ -199,6 +192,21 @@ def _rows(
             .iter_rows()
         )
     return rows
+
+
+def _read(source: Any, chunks: list[Chunk], job: Job, workers: Workers) -> Any:
+    """Adds the stage that reads what workers do not read themselves."""
+    import ray.data
+
+    # Windows are decoded where they are read; without GPUs, the network needs longer for them than that takes.
+    reads = workers.threads if workers.gpus and any(chunk.kind == "windows" for chunk in chunks) else READS
+    return source.map_batches(
+        reader_of(job).__call__,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(min(len(chunks), reads * workers.most)),
+        num_cpus=TASK_CPUS,
+    )
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class Chunk:
         return self.entries[0].kind
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether all of its entries are pictures on disks."""
+        return all(entry.is_on_disk for entry in self.entries)
+
+    @property
     def folder(self) -> str:
         """Folder of its part."""
         return WINDOWS if self.kind == "windows" else PARTS

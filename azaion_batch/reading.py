@@ -1,4 +1,4 @@
-"""Reading: the stage that brings the encoded pictures of a chunk into Ray's object store; decodes windows only."""
+"""Reading: the stage that brings pictures of buckets and tables into Ray's object store; decodes windows only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_batch.windows import Read, WindowReader
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
+from azaion_engine.system.heap import keep_heap
 
 _READERS = 16
 """Threads that read from a bucket at once in one task: each waits for the network."""
@@ -31,11 +32,12 @@ class Reader:
         """Returns the batch with columns `work`, `pictures`, `faults`, `about` and `averages`.
 
         `pictures` and `faults` are lists in the order of the entries, or of the windows (uint8 RGB), which `about` and
-        `averages` belong to: see `windows.Read`. Videos and scenes in buckets are empty here: who decodes them opens
-        the files.
+        `averages` belong to: see `windows.Read`. Videos, scenes in buckets and pictures on disks are empty here: who
+        decodes them opens the files.
         """
         import pyarrow as pa
 
+        keep_heap()
         chunks = [Chunk.from_line(line) for line in batch.column("work").to_pylist()]
         read = [self._chunk(chunk) for chunk in chunks]
         faults = [
@@ -55,7 +57,8 @@ class Reader:
     def _chunk(self, chunk: Chunk) -> Read:
         if self._windows is not None and chunk.kind in ("tiled", "windows"):
             return self._windows.read(chunk)
-        return Read(self.read(chunk.entries))
+        read = iter(self.read([entry for entry in chunk.entries if not entry.is_on_disk]))
+        return Read([b"" if entry.is_on_disk else next(read) for entry in chunk.entries])
 
     def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
         """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
@@ -78,11 +81,9 @@ class Reader:
 
     def _file(self, entry: Entry) -> bytes | PictureError:
         try:
-            return entry.place.read(self._most_bytes)
+            return entry.read(self._most_bytes)
         except PictureError as error:
             return error
-        except (OSError, ValueError) as error:  # a NUL in the path
-            return PictureError(f"cannot be read: {reason(error)}")
 
     def _object(self, entry: Entry) -> bytes | PictureError:
         for _ in range(_ATTEMPTS - 1):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import translate
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qs
@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureTooLargeError, quote
 from azaion_engine.files.names import printable
 from azaion_engine.files.safe_output import SafeOutput
+from azaion_engine.system.whole_file import read_whole
 
 LOCAL = ""
 """Root of a place on this machine's disks."""
@@ -114,9 +115,7 @@ class Place:
             PictureTooLargeError: It has more bytes.
         """
         if self.is_local:
-            with open(self.path, "rb") as local:
-                _check_size(os.fstat(local.fileno()).st_size, most)
-                return local.read()
+            return read_whole(self.path, partial(_check_size, most=most))
         system, base = file_system(self.root)
         with system.open_input_file(f"{base}/{self.path}") as file:
             _check_size(file.size(), most)

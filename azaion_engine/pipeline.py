@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from itertools import chain, islice
+from time import perf_counter
 from typing import TypeVar
 
 from azaion_engine.errors import PictureError
@@ -17,6 +18,12 @@ Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
 Given = TypeVar("Given")
 Made = TypeVar("Made")
+
+_FEW = 2
+"""Threads that prepare pictures which the GPU decodes: more would wait for the GIL, and switching costs more than the
+work itself."""
+_WORTH_S = 0.0005
+"""Seconds of preparing a picture for which another thread is worth having: a decode, or a disk that answers late."""
 
 
 def run_pipeline(
@@ -38,14 +45,18 @@ def run_pipeline(
         run: Runs the prepared items of one batch and returns a result for each; called from several threads.
         batch: Items per batch.
         lanes: Number of batches worth running concurrently.
-        threads: Threads that prepare.
+        threads: Most threads that prepare; where preparing takes little time, fewer do.
 
     Raises:
         Exception: Raised by `prepare` or `run`, except PictureError.
     """
+    pace = _Pace(batch, threads)
 
     def prepare_chunk(chunk: Sequence[Item]) -> list[Prepared | PictureError]:
-        return [_attempt(prepare, item) for item in chunk]
+        begun = perf_counter()
+        made = [_attempt(prepare, item) for item in chunk]
+        pace.took((perf_counter() - begun) / len(chunk))
+        return made
 
     def run_held(held: Sequence[Prepared | PictureError]) -> list[Result | PictureError]:
         good = [one for one in held if not isinstance(one, PictureError)]
@@ -56,53 +67,86 @@ def run_pipeline(
     first = list(islice(left, batch))
     if len(first) < batch or (isinstance(items, Sized) and len(items) == batch):
         # One batch has nothing to run beside: threads would only cost time.
-        yield from run_held(prepare_chunk(first))
+        yield from run_held([_attempt(prepare, item) for item in first])
         return
-    # Each task prepares a chunk, because handing over one picture that the GPU decodes costs as much as preparing it.
-    # Chunks are no larger than this, because each thread holds one of decoded pictures.
-    size = max(1, batch // threads)
     # One thread more than lanes: while a batch's boxes are being made, its lane is free.
     with (
         quick_switches,
-        ThreadPoolExecutor(threads, "prepare") as preparing,
+        ThreadPoolExecutor(min(_FEW, threads), "prepare") as few,
+        ThreadPoolExecutor(threads, "prepare") as many,
         ThreadPoolExecutor(lanes + 1, "run") as running,
     ):
         try:
-            chunks = in_order(preparing, prepare_chunk, _chunks(chain(first, left), size), threads + -(-batch // size))
+            chunks = in_order(
+                lambda: few if pace.threads <= _FEW else many,
+                prepare_chunk,
+                _chunks(chain(first, left), lambda: pace.chunk),
+                lambda: pace.threads + -(-batch // pace.chunk),
+            )
             batches = _batches((one for chunk in chunks for one in chunk), batch)
-            for results in in_order(running, run_held, batches, lanes):
+            for results in in_order(lambda: running, run_held, batches, lambda: lanes):
                 yield from results
         finally:
-            preparing.shutdown(cancel_futures=True)
+            few.shutdown(cancel_futures=True)
+            many.shutdown(cancel_futures=True)
             running.shutdown(cancel_futures=True)
 
 
 def in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given], ahead: int
+    pool: Callable[[], ThreadPoolExecutor],
+    work: Callable[[Given], Made],
+    given: Iterable[Given],
+    ahead: Callable[[], int],
 ) -> Iterator[Made]:
     """Yields the results of a thread pool in the order of what was given.
 
     Args:
-        pool: Does the work; its owner ends it.
+        pool: Returns who does the work from now on; the owner ends it.
         work: Called in the pool with each of the given.
         given: Consumed as needed.
-        ahead: Number of tasks that are submitted in advance.
+        ahead: Returns the number of tasks that are submitted in advance.
 
     Raises:
         Exception: Raised by `work`.
     """
     waiting: deque[Future[Made]] = deque()
     for one in given:
-        waiting.append(pool.submit(work, one))
-        if len(waiting) > ahead:
+        waiting.append(pool().submit(work, one))
+        while len(waiting) > ahead():
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+class _Pace:
+    """How many threads are worth having, by what preparing a picture took of late."""
+
+    def __init__(self, batch: int, most: int) -> None:
+        self._batch, self._most = batch, most
+        self._seconds: float | None = None
+
+    def took(self, seconds: float) -> None:
+        """Counts what preparing a picture of a chunk took, in seconds."""
+        before = self._seconds
+        self._seconds = seconds if before is None else before + (seconds - before) / 8
+
+    @property
+    def threads(self) -> int:
+        """Number of threads."""
+        return min(self._most, max(_FEW, int((self._seconds or 0.0) / _WORTH_S)))
+
+    @property
+    def chunk(self) -> int:
+        """Pictures of a task: handing over one that the GPU decodes costs as much as preparing it.
+
+        No more than this, because each thread holds a chunk of decoded pictures; few until it is known what they take.
+        """
+        return max(1, self._batch // (self._most if self._seconds is None else self.threads))
+
+
+def _chunks(items: Iterable[Item], size: Callable[[], int]) -> Iterator[list[Item]]:
     left = iter(items)
-    while chunk := list(islice(left, size)):
+    while chunk := list(islice(left, size())):
         yield chunk
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from azaion_batch.storage import LOCAL, Place, is_remote, without_secrets
-from azaion_engine.errors import InvalidParameterError, reason
+from azaion_engine.errors import InvalidParameterError, PictureError, reason
 from azaion_engine.files.names import printable
 from azaion_engine.files.sources import VIDEO_SUFFIXES
 
@@ -50,6 +50,22 @@ class Entry:
         An entry that could not be read differs from what is there later.
         """
         return f"{self.place.address}#{'unreadable' if self.kind == 'unreadable' else self.row}"
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is a picture on a disk, which every process of the job can read."""
+        return self.kind == "picture" and self.place.is_local
+
+    def read(self, most_bytes: int) -> bytes:
+        """Returns the encoded picture of a `picture`.
+
+        Raises:
+            PictureError: It cannot be read, or has more than `most_bytes`.
+        """
+        try:
+            return self.place.read(most_bytes)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise PictureError(f"cannot be read: {reason(error)}") from error
 
     def to_json(self) -> list[Any]:
         """Returns it as a JSON-ready list."""

@@ -27,6 +27,7 @@ from azaion_engine.pictures.prepared import (
     TilePicture,
 )
 from azaion_engine.pictures.resizing import resizing_bytes
+from azaion_engine.system.whole_file import read_whole
 
 Picture = bytes | bytearray | memoryview | Path | str | Image.Image | NDArray[np.uint8]
 """Encoded bytes, the path of a picture file, a PIL image, or uint8 RGB pixels `[height, width, 3]`."""
@@ -200,6 +201,6 @@ def _read(picture: bytes | bytearray | memoryview | Path | str) -> bytes:
     if isinstance(picture, (bytearray, memoryview)):
         return bytes(picture)
     try:
-        return Path(picture).read_bytes()
+        return read_whole(picture)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
         raise PictureError(f"cannot read {str(picture)!r}: {reason(error)}") from error

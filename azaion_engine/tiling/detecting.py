@@ -55,7 +55,7 @@ def detect_tiled(
 
     def pieces() -> Iterator[Piece]:
         with ThreadPoolExecutor(_OPENERS, "open") as opening:
-            for picture in in_order(opening, attempt, pictures, _AHEAD):
+            for picture in in_order(lambda: opening, attempt, pictures, lambda: _AHEAD):
                 opened.append(picture)
                 if isinstance(picture, TiledPicture):
                     for piece in picture.pieces:

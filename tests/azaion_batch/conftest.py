@@ -77,7 +77,7 @@ def detect_here(job: Job, most: int | None = None) -> list[Part]:
     import pyarrow as pa
 
     read, write = reader_of(job), Writer(job.out)
-    detecting = Detecting(job.settings, threads=2)
+    detecting = Detecting(job.settings, threads=1)
     parts = []
     for chunk in job.left[:most]:
         batch = pa.table({"work": [chunk.to_line()]})

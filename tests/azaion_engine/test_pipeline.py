@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -139,16 +141,35 @@ def test_the_next_batch_is_prepared_while_one_runs() -> None:
     assert list(run_pipeline(range(8), prepare, run, batch=4, lanes=1, threads=2)) == list(range(8))
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_as_many_items_are_prepared_at_a_time_as_there_are_threads(threads: int) -> None:
-    together = threading.Barrier(threads)
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_items_that_take_long_are_prepared_by_all_threads(threads: int) -> None:
+    lock, now, most = threading.Lock(), 0, 0
 
     def prepare(item: int) -> int:
-        together.wait(PATIENCE_S)
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
         return item
 
-    assert list(run_pipeline(range(12), prepare, list, batch=threads, lanes=1, threads=threads)) == list(range(12))
-    assert not together.broken
+    items = range(12 * threads)
+    assert list(run_pipeline(items, prepare, list, batch=threads, lanes=1, threads=threads)) == list(items)
+    assert threads <= most <= threads + 2  # the first two may still be at work
+
+
+def test_items_that_take_no_time_are_prepared_by_few_threads() -> None:
+    items: Counter[int] = Counter()
+
+    def prepare(item: int) -> int:
+        items[threading.get_ident()] += 1
+        return item
+
+    for _ in run_pipeline(range(20_000), prepare, list, batch=16, lanes=1, threads=16):
+        pass
+    assert sum(count for _, count in items.most_common(2)) > 15_000  # others' load may make some seem slow
 
 
 def test_a_batch_of_one_and_more_threads_than_items_are_fine() -> None:
