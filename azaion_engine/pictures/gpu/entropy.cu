@@ -1,10 +1,10 @@
 // Counts the blocks of JPEGs' sequential scans: Huffman decoding (ITU-T T.81, F.2.2) that makes no pixels. A scan that is cut
 // off or damaged has fewer blocks than its picture; the GPU's JPEG hardware does not tell.
 //
-// One block of threads decodes one scan, cut into pieces, a thread for each (Klein and Wiseman, Parallel Huffman decoding with
-// applications to JPEG files, 2003; Weissenberger and Schmidt, Massively parallel Huffman decoding on GPUs, 2018). A thread
-// does not know where in a symbol, and in which block, its piece begins, so it guesses, some bytes before: codes synchronise
-// themselves. Then every thread whose start is not where the one before it ended decodes again, until all are.
+// Scans are cut into pieces, a thread for each (Klein and Wiseman, Parallel Huffman decoding with applications to JPEG files,
+// 2003; Weissenberger and Schmidt, Massively parallel Huffman decoding on GPUs, 2018). A thread does not know where in a symbol,
+// and in which block, its piece begins, so it guesses, some bytes before: codes synchronise themselves (`entropy_guess`). Then
+// every piece whose start is not where the one before it ended is decoded again, until all are (`entropy_settle`).
 // entropy.ptx beside this file is what runs; `make ptx` compiles it anew, and a test checks that it was.
 
 enum { DC_TABLES = 2, TABLES = 4, LONGEST = 16, COEFFICIENTS = 64 };
@@ -18,13 +18,15 @@ struct Scan {
     unsigned unit;              // blocks from which on the tables repeat
     unsigned tables;            // two bits for each block of a unit, the first one's are lowest: its DC table, its AC table
     unsigned flat;              // bytes after which the data of flat units repeat
+    unsigned pieces;            // that its data are cut into, at least 1
+    unsigned first_piece;       // the place of the first one's `Piece` among those of all scans
     unsigned char counts[TABLES][LONGEST];  // codes of each length (BITS, B.2.4.2): of both DC tables, then both AC tables
     unsigned char values[TABLES][256];      // of the codes in order (HUFFVAL)
 };
 
 enum {
-    THREADS = 512,
-    MOST_PIECES = 512,
+    GUESS_THREADS = 64,  // of a block of entropy_guess: few, so that a lone scan is spread over many multiprocessors
+    THREADS = 512,       // of the one block that a scan has in entropy_settle
     LOOK_BITS = 9,  // codes up to this length are looked up
     WARM_UP = 96,   // bytes before a piece where its thread begins to decode
     LEAST_ROUNDS = 4,
@@ -33,7 +35,7 @@ enum {
 #define OVER 0xFFFFFFFFu  // the place of a state behind the last bit
 
 #ifdef __CUDACC__
-#define EACH(i, first, end) for (int i = (first) + (int)threadIdx.x; i < (end); i += THREADS)
+#define EACH(i, first, end) for (int i = (first) + (int)threadIdx.x; i < (end); i += (int)blockDim.x)
 #define ONE if (threadIdx.x == 0)
 #define SYNC __syncthreads()
 #define SHARED __shared__
@@ -65,6 +67,19 @@ struct Tally {
     unsigned restarts;  // markers
     unsigned first;     // number of the first one, 0…7
     unsigned broken;    // 1: then something that no encoder writes; nothing behind it counts
+};
+
+// What is known of a piece, or of several that follow each other.
+struct Piece {
+    State start, end;
+    Tally tally;
+};
+
+// A piece, and what entropy_settle notes of it.
+struct Noted {
+    Piece piece;
+    unsigned stale;  // 1: its start is another than it was decoded from
+    unsigned again;  // of the first ones: numbers of the pieces to decode again
 };
 
 // The data from `next` on are not read yet; the upper `bits` bits of the window are the next ones, and zeros follow.
@@ -248,57 +263,95 @@ __device__ static State repeat(const Scan& scan, const unsigned char* data, Stat
     return {at * 8 + state.at % 8, state.where};
 }
 
-// Blocks before the first gap: a piece whose start is not known, a piece that is broken, or an interval that is not whole.
-__device__ static unsigned count_blocks(
-    const Scan& scan, const State* starts, const State* ends, const Tally* tallies, int pieces) {
-    unsigned restarts = 0, blocks = 0;
-    for (int i = 0; i < pieces; ++i) {
-        const Tally& tally = tallies[i];
-        if (i > 0 && differ(starts[i], ends[i - 1])) break;
-        if (tally.restarts > 0) {
-            blocks += tally.head;
-            if (blocks != scan.interval || tally.first != (restarts & 7)) break;
-            restarts += tally.restarts;
-            blocks = 0;
-        }
-        blocks += tally.blocks;
-        if (tally.broken) break;
-    }
-    return min(restarts * scan.interval + min(blocks, scan.interval), scan.needed);
+__device__ static void break_off(Tally& tally, unsigned blocks) {
+    tally.blocks = blocks;
+    tally.broken = 1;
 }
 
-// Writes the number of blocks found in each scan, at most those that it needs. Pieces have `least_piece` bytes or more. A scan
-// can be made such that no thread synchronises: decoding takes as long as with one thread then. So threads decode about
-// `most_again` bytes again, and then only the blocks count that are surely right.
-extern "C" __global__ void entropy(
-    const Scan* scans, const unsigned char* bytes, int* blocks, unsigned least_piece, unsigned most_again) {
-    SHARED Scan scan;
-    SHARED Codes codes;
-    SHARED State starts[MOST_PIECES], ends[MOST_PIECES];
-    SHARED Tally tallies[MOST_PIECES];
-    SHARED bool stale[MOST_PIECES];
-    SHARED int front;  // the first piece whose start was wrong
-    EACH(i, 0, (int)(sizeof(Scan) / sizeof(unsigned))) ((unsigned*)&scan)[i] = ((const unsigned*)(scans + blockIdx.x))[i];
+// Adds the piece behind to a piece: a gap between them, or an interval that is not whole, breaks them off.
+__device__ static void join(Piece& piece, const Piece& next, unsigned interval) {
+    Tally &tally = piece.tally, behind = next.tally;
+    if (tally.broken) return;
+    if (differ(next.start, piece.end)) return break_off(tally, tally.blocks);
+    if (behind.restarts == 0) {
+        tally.blocks += behind.blocks;
+    } else {
+        unsigned blocks = tally.blocks + behind.head;  // of the interval that ends at its first marker
+        if (tally.restarts == 0) {
+            tally.head = blocks;
+            tally.first = behind.first;
+        } else if (blocks != interval || behind.first != ((tally.first + tally.restarts) & 7)) {
+            return break_off(tally, blocks);
+        }
+        tally.restarts += behind.restarts;
+        tally.blocks = behind.blocks;
+    }
+    tally.broken = behind.broken;
+    piece.end = next.end;
+}
+
+// Blocks of a whole scan before what breaks it off.
+__device__ static unsigned count_blocks(const Scan& scan, const Tally& tally) {
+    if (tally.restarts > 0 && (tally.head != scan.interval || tally.first != 0)) return min(tally.head, scan.interval);
+    return min(tally.restarts * scan.interval + min(tally.blocks, scan.interval), scan.needed);
+}
+
+__device__ static void open_scan(const Scan& given, Scan& scan, Codes& codes) {
+    EACH(i, 0, (int)(sizeof(Scan) / sizeof(unsigned))) ((unsigned*)&scan)[i] = ((const unsigned*)&given)[i];
     SYNC;
     make_codes(scan, codes);
-    const unsigned char* data = bytes + scan.offset;
-    int pieces = (int)min(max(scan.length / least_piece, 1u), (unsigned)MOST_PIECES);
-    unsigned size = scan.length / pieces + 1;
+}
 
-    EACH(i, 0, pieces) {
+// Bytes of each piece, the last one's may be fewer.
+__device__ static unsigned size_of(const Scan& scan) { return scan.length / scan.pieces + 1; }
+
+// Decodes each piece from where it likely begins. A scan has the blocks (0…, its place).
+extern "C" __global__ void entropy_guess(const Scan* scans, const unsigned char* bytes, Noted* noted) {
+    SHARED Scan scan;
+    SHARED Codes codes;
+    const Scan& given = scans[blockIdx.y];
+    if (blockIdx.x * GUESS_THREADS >= given.pieces) return;
+    open_scan(given, scan, codes);
+    const unsigned char* data = bytes + scan.offset;
+    unsigned size = size_of(scan), from = blockIdx.x * GUESS_THREADS;
+
+    EACH(i, (int)from, (int)min(from + GUESS_THREADS, scan.pieces)) {
         unsigned begin = min(i * size, scan.length);
-        starts[i] = {begin_of(data, scan.length, begin > WARM_UP ? begin - WARM_UP : 0) * 8, 0};
-        if (i > 0) starts[i] = decode(scan, codes, data, starts[i], begin, tallies[i]);
-        ends[i] = decode(scan, codes, data, starts[i], min(begin + size, scan.length), tallies[i]);
+        Piece piece;
+        piece.start = {begin_of(data, scan.length, begin > WARM_UP ? begin - WARM_UP : 0) * 8, 0};
+        if (i > 0) piece.start = decode(scan, codes, data, piece.start, begin, piece.tally);
+        piece.end = decode(scan, codes, data, piece.start, min(begin + size, scan.length), piece.tally);
+        noted[scan.first_piece + i] = {piece, 0, 0};
     }
-    SYNC;
+}
+
+// Writes the number of blocks found in each scan, at most those that it needs. A scan can be made such that no thread
+// synchronises: decoding takes as long as with one thread then. So threads decode about `most_again` bytes again, and then only
+// the blocks count that are surely right.
+extern "C" __global__ void entropy_settle(
+    const Scan* scans, const unsigned char* bytes, Noted* noted, int* blocks, unsigned most_again) {
+    SHARED Scan scan;
+    SHARED Codes codes;
+    SHARED Piece runs[THREADS];  // of pieces that follow each other
+    SHARED int front;            // the first piece whose start was wrong
+    SHARED int count;            // of pieces to decode again
+    open_scan(scans[blockIdx.x], scan, codes);
+    const unsigned char* data = bytes + scan.offset;
+    int pieces = (int)scan.pieces;
+    unsigned size = size_of(scan);
+    noted += scan.first_piece;
+
     for (unsigned round = 0; round < LEAST_ROUNDS || round * size < most_again; ++round) {
-        ONE front = pieces;
+        ONE {
+            front = pieces;
+            count = 0;
+        }
         SYNC;
         EACH(i, 1, pieces) {
-            stale[i] = differ(starts[i], ends[i - 1]);
-            if (stale[i]) {
-                starts[i] = ends[i - 1];
+            const State& before = noted[i - 1].piece.end;
+            noted[i].stale = differ(noted[i].piece.start, before);
+            if (noted[i].stale) {
+                noted[i].piece.start = before;
                 atomicMin(&front, i);
             }
         }
@@ -306,18 +359,37 @@ extern "C" __global__ void entropy(
         if (front == pieces) break;
         if (round % 2 == 1) {
             EACH(i, front + 1, pieces) {
-                State guess = repeat(scan, data, starts[front], i * size);
+                State guess = repeat(scan, data, noted[front].piece.start, i * size);
                 if (guess.at != OVER) {
-                    starts[i] = guess;
-                    stale[i] = true;
+                    noted[i].piece.start = guess;
+                    noted[i].stale = 1;
                 }
             }
             SYNC;
         }
+        // Together, because threads of a warp wait for those that decode.
         EACH(i, 1, pieces) {
-            if (stale[i]) ends[i] = decode(scan, codes, data, starts[i], min((i + 1) * size, scan.length), tallies[i]);
+            if (noted[i].stale) noted[atomicAdd(&count, 1)].again = i;
+        }
+        SYNC;
+        EACH(n, 0, count) {
+            unsigned i = noted[n].again;
+            Piece piece = noted[i].piece;
+            piece.end = decode(scan, codes, data, piece.start, min((i + 1) * size, scan.length), piece.tally);
+            noted[i].piece = piece;
         }
         SYNC;
     }
-    ONE blocks[blockIdx.x] = (int)count_blocks(scan, starts, ends, tallies, pieces);
+
+    int each = (pieces + THREADS - 1) / THREADS, parts = (pieces + each - 1) / each;
+    EACH(run, 0, parts) {
+        Piece joined = noted[run * each].piece;
+        for (int i = run * each + 1; i < min((run + 1) * each, pieces); ++i) join(joined, noted[i].piece, scan.interval);
+        runs[run] = joined;
+    }
+    SYNC;
+    ONE {
+        for (int run = 1; run < parts; ++run) join(runs[0], runs[run], scan.interval);
+        blocks[blockIdx.x] = (int)count_blocks(scan, runs[0].tally);
+    }
 }

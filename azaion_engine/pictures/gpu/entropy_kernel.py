@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from itertools import accumulate
 from math import gcd
@@ -29,17 +30,25 @@ SCAN = np.dtype(
         ("unit", np.uint32),
         ("tables", np.uint32),
         ("flat", np.uint32),
+        ("pieces", np.uint32),
+        ("first_piece", np.uint32),
         ("counts", np.uint8, (4, 16)),
         ("values", np.uint8, (4, 256)),
     ]
 )
 """`struct Scan` of entropy.cu."""
 
-THREADS = 512
-"""Threads of a block: THREADS of entropy.cu."""
+PIECE_BYTES = 44
+"""Size of `struct Noted` of entropy.cu."""
+
+GUESS_THREADS, THREADS = 64, 512
+"""Threads of a block: GUESS_THREADS and THREADS of entropy.cu."""
 
 LEAST_PIECE = 256
 """Bytes of a scan that a thread decodes at least: with less, most of its work is to synchronise."""
+
+MOST_PIECES = 2**14
+"""Maximum number of pieces of a scan: a scan of 13 MB, 8000×6000 pixels, has such of 800 bytes."""
 
 MOST_AGAIN = 64 * 1024
 """Bytes of a scan that threads decode again, one after the other, before they leave it to the CPU; encoders' scans take
@@ -93,7 +102,7 @@ def _record_of(header: JpegHeader) -> bytes | None:
 
 
 def pack(scan: HuffmanScan) -> bytes:
-    """Packs the `SCAN` of a JPEG; `offset` and `length` are 0."""
+    """Packs the `SCAN` of a JPEG; what depends on its data is 0: `lay_out` adds it."""
     record = np.zeros(1, SCAN)
     record["needed"] = scan.blocks
     record["interval"] = min(scan.interval or scan.blocks, scan.blocks)
@@ -110,6 +119,25 @@ def pack(scan: HuffmanScan) -> bytes:
     return record.tobytes()
 
 
+def lay_out(table: NDArray[Any], offsets: Sequence[int], lengths: Sequence[int], least_piece: int) -> int:
+    """Adds to packed `SCAN`s where their data lie, and into how many pieces they are cut.
+
+    Args:
+        table: `SCAN`s, changed in place.
+        offsets: Of the data of each, in bytes.
+        lengths: Of the data of each, in bytes.
+        least_piece: Bytes of a piece at least.
+
+    Returns:
+        The number of all pieces.
+    """
+    table["offset"], table["length"] = offsets, lengths
+    table["pieces"] = np.clip(table["length"] // least_piece, 1, MOST_PIECES)
+    ends = np.cumsum(table["pieces"])
+    table["first_piece"] = ends - table["pieces"]
+    return int(ends[-1])
+
+
 def _flat_bits(scan: HuffmanScan) -> int:
     """Returns the bits of a unit that has the colour of the one before."""
     return sum(_length(scan.dc[dc]) + _length(scan.ac[ac]) for dc, ac in scan.pattern)
@@ -122,7 +150,7 @@ def _length(table: HuffmanTable) -> int:
 
 
 class EntropyKernel:
-    """Kernel of entropy.ptx with its memory, on a stream of its own: it runs while the hardware decodes.
+    """Kernels of entropy.ptx with their memory, on a stream of their own: they run while the hardware decodes.
 
     Used by one thread at a time, in the context it was made in.
     """
@@ -139,17 +167,19 @@ class EntropyKernel:
         """
         self._driver = driver
         self._module = driver.module_from_buffer(PTX.read_bytes() + b"\0")
-        self._function = self._module.get_function("entropy")
+        self._guess = self._module.get_function("entropy_guess")
+        self._settle = self._module.get_function("entropy_settle")
         self._needed = np.empty(0, np.int64)
         self._large: DeviceMemory | None = None
         self._stream = make_stream(driver)
-        self._blocks = DeviceBuffer(driver, (batch_size,), np.dtype(np.int32))
-        try:
+        with ExitStack() as made:
+            self._blocks = DeviceBuffer(driver, (batch_size,), np.dtype(np.int32))
+            made.callback(self._blocks.free)
             usual = min(batch_size * (SCAN.itemsize + _USUAL_BYTES), _PINNED_BYTES)
             self._memory = DeviceBuffer(driver, (usual,), np.dtype(np.uint8))
-        except BaseException:
-            self._blocks.free()
-            raise
+            made.callback(self._memory.free)
+            self._pieces = DeviceMemory(driver, (usual // LEAST_PIECE, PIECE_BYTES), np.dtype(np.uint8))
+            made.pop_all()
 
     def start(self, jpegs: Sequence[CheckedJpeg]) -> None:
         """Starts to count the blocks of a batch; `whole` waits for it.
@@ -170,7 +200,7 @@ class EntropyKernel:
         host = self._memory.host.data
         host[: offsets[0]] = b"".join([one.record for one in jpegs])
         table = self._memory.host[: offsets[0]].view(SCAN)
-        table["offset"], table["length"] = offsets, lengths
+        self._reserve_pieces(lay_out(table, offsets, lengths, LEAST_PIECE))
         self._needed = table["needed"].astype(np.int64)
         if memory is self._memory:
             for one, offset, length in zip(jpegs, offsets, lengths, strict=True):
@@ -181,7 +211,7 @@ class EntropyKernel:
             for one, offset in zip(jpegs, offsets, strict=True):
                 scan = np.frombuffer(one.jpeg, np.uint8)[one.start :]
                 self._driver.memcpy_htod_async(memory.address + offset, scan, self._stream)
-        self._launch(memory.address, count)
+        self._launch(memory.address, table)
         self._blocks.download(count, self._stream)
 
     def whole(self) -> NDArray[np.bool_]:
@@ -200,15 +230,19 @@ class EntropyKernel:
         if self._stream is not None:
             self._finish()
             self._stream = None  # while the context is active: PyCUDA would leak it
+        self._pieces.free()
         self._memory.free()
         self._blocks.free()
 
-    def _launch(self, memory: int, count: int) -> None:
-        self._function(
-            np.uint64(memory),
-            np.uint64(memory),
+    def _launch(self, memory: int, table: NDArray[Any]) -> None:
+        """Starts the kernels on memory that begins with a table of `SCAN`s."""
+        count = len(table)
+        guess_blocks = -(-int(table["pieces"].max()) // GUESS_THREADS)
+        scans = np.uint64(memory), np.uint64(memory), np.uint64(self._pieces.address)
+        self._guess(*scans, block=(GUESS_THREADS, 1, 1), grid=(guess_blocks, count, 1), stream=self._stream)
+        self._settle(
+            *scans,
             np.uint64(self._blocks.address),
-            np.uint32(LEAST_PIECE),
             np.uint32(MOST_AGAIN),
             block=(THREADS, 1, 1),
             grid=(count, 1, 1),
@@ -234,3 +268,10 @@ class EntropyKernel:
             self._memory.free()
             self._memory = larger
         return self._memory
+
+    def _reserve_pieces(self, count: int) -> None:
+        """Makes room for at least so many pieces."""
+        if count > self._pieces.shape[0]:
+            larger = DeviceMemory(self._driver, (count, PIECE_BYTES), np.dtype(np.uint8))
+            self._pieces.free()
+            self._pieces = larger

@@ -7,6 +7,7 @@ import io
 import mmap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import cv2
@@ -23,23 +24,26 @@ from azaion_engine.errors import UndecodablePictureError
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.gpu import entropy_kernel
 from azaion_engine.pictures.gpu.entropy_kernel import (
+    GUESS_THREADS,
     LEAST_PIECE,
     MOST_AGAIN,
+    PIECE_BYTES,
     PTX,
     SCAN,
     THREADS,
     CheckedJpeg,
     EntropyKernel,
     checked_jpeg,
+    lay_out,
     pack,
 )
 from azaion_engine.pictures.readers.jpeg.header import read_jpeg_header
 from azaion_engine.pictures.readers.jpeg.huffman import HuffmanScan, HuffmanTable, read_huffman_scan
 from tests.azaion_engine.conftest import Cuda
-from tests.azaion_engine.fakes.fake_entropy import run_as_cpp
+from tests.azaion_engine.fakes.fake_entropy import guess_as_cpp, settle_as_cpp
 
 END = b"\xff\xd9"
-PIECES = (1, 2, 7, 128)
+PIECES = (1, 2, 7, 128, 1100)
 ENOUGH = 2**31
 """Bytes to decode again after which every thread has synchronised."""
 
@@ -47,46 +51,57 @@ Count = Callable[[Sequence[tuple[HuffmanScan, bytes]], int, int], list[int]]
 """Codings with their data, least bytes of a piece, most bytes to decode again → blocks found in each."""
 
 
-def buffer_of(scans: Sequence[tuple[HuffmanScan, bytes]]) -> tuple[NDArray[Any], bytes]:
-    """Returns the records, and the data that they name."""
+def buffer_of(scans: Sequence[tuple[HuffmanScan, bytes]], least_piece: int) -> tuple[NDArray[Any], bytes, int]:
+    """Returns the records, the data that they name, and the number of pieces."""
     table = np.concatenate([np.frombuffer(pack(coding), SCAN) for coding, _ in scans])
-    data = b""
-    for record, (_, scan) in zip(table, scans, strict=True):
-        record["offset"], record["length"] = len(data), len(scan)
-        data += scan + bytes(-len(scan) % 4)
-    return table, data
+    padded = [scan + bytes(-len(scan) % 4) for _, scan in scans]
+    *offsets, _ = accumulate(map(len, padded), initial=0)
+    pieces = lay_out(table, offsets, [len(scan) for _, scan in scans], least_piece)
+    return table, b"".join(padded), pieces
+
+
+def guess_blocks_of(table: NDArray[Any]) -> int:
+    return -(-int(table["pieces"].max()) // GUESS_THREADS)
 
 
 def count_as_cpp(scans: Sequence[tuple[HuffmanScan, bytes]], least_piece: int, most_again: int) -> list[int]:
-    table, data = buffer_of(scans)
-    held, blocks = np.frombuffer(data, np.uint8), np.full(len(scans), -1, np.int32)
-    addresses = [array.ctypes.data for array in (table, held, blocks)]
-    run_as_cpp(addresses[0], addresses[1], addresses[2], least_piece, most_again, len(scans))
+    table, data, pieces = buffer_of(scans, least_piece)
+    return count_at(table, np.frombuffer(data, np.uint8).ctypes.data, pieces, most_again)
+
+
+def count_at(table: NDArray[Any], data: int, pieces: int, most_again: int) -> list[int]:
+    """Runs both kernels as C++ on data at an address."""
+    noted = np.full((pieces, PIECE_BYTES), 0xA5, np.uint8)  # what was there before
+    blocks = np.full(len(table), -1, np.int32)
+    scans = table.ctypes.data
+    guess_as_cpp(scans, data, noted.ctypes.data, guess_blocks_of(table), len(table))
+    settle_as_cpp(scans, data, noted.ctypes.data, blocks.ctypes.data, most_again, len(table))
     found: list[int] = blocks.tolist()
     return found
 
 
 @cache
 def module_on_gpu() -> Any:
-    """Loads the kernel once: the driver compiles it."""
+    """Loads the kernels once: the driver compiles them."""
     return cuda_context(0).driver.module_from_buffer(PTX.read_bytes() + b"\0")
 
 
 def count_on_gpu(scans: Sequence[tuple[HuffmanScan, bytes]], least_piece: int, most_again: int) -> list[int]:
-    table, data = buffer_of(scans)
+    table, data, pieces = buffer_of(scans, least_piece)
     context = cuda_context(0)
     with context.active():
         stream = make_stream(context.driver)
-        kernel = module_on_gpu().get_function("entropy")
-        arrays = [table.view(np.uint8), np.frombuffer(data, np.uint8), np.full(len(scans), -1, np.int32)]
+        guess, settle = (module_on_gpu().get_function(name) for name in ("entropy_guess", "entropy_settle"))
+        noted, blocks = np.full(pieces * PIECE_BYTES, 0xA5, np.uint8), np.full(len(scans), -1, np.int32)
+        arrays = [table.view(np.uint8), np.frombuffer(data, np.uint8), noted, blocks]
         buffers = [DeviceBuffer(context.driver, array.shape, array.dtype) for array in arrays]
         for array, buffer in zip(arrays, buffers, strict=True):
             buffer.host[:] = array
             buffer.upload(buffer.host, stream)
-        kernel(
-            *(np.uint64(buffer.address) for buffer in buffers), np.uint32(least_piece), np.uint32(most_again),
-            block=(THREADS, 1, 1), grid=(len(scans), 1, 1), stream=stream,
-        )  # fmt: skip
+        addresses = [np.uint64(buffer.address) for buffer in buffers]
+        guess_grid = (guess_blocks_of(table), len(scans), 1)
+        guess(*addresses[:3], block=(GUESS_THREADS, 1, 1), grid=guess_grid, stream=stream)
+        settle(*addresses, np.uint32(most_again), block=(THREADS, 1, 1), grid=(len(scans), 1, 1), stream=stream)
         buffers[-1].download(len(scans), stream)
         stream.synchronize()
         found: list[int] = buffers[-1].host.tolist()
@@ -488,12 +503,10 @@ def test_nothing_behind_the_data_is_read() -> None:
             for end in (*range(len(whole) - 5, len(whole)), whole.find(b"\xff\0") + 1, 1, 2, 3):
                 scan = whole[:end]
                 record = np.frombuffer(bytearray(pack(coding)), SCAN)
-                record["length"] = end
+                pieces = lay_out(record, [0], [end], 64)
                 address = begin + 7 * page - end
                 ctypes.memmove(address, scan, end)
-                blocks = np.zeros(1, np.int32)
-                run_as_cpp(record.ctypes.data, address, blocks.ctypes.data, 64, ENOUGH, 1)
-                assert blocks[0] == plain_count(coding, scan)
+                assert count_at(record, address, pieces, ENOUGH) == [plain_count(coding, scan)]
     finally:
         protect(ctypes.c_void_p(begin + 7 * page), ctypes.c_size_t(page), mmap.PROT_READ | mmap.PROT_WRITE)
 
