@@ -16,12 +16,12 @@ from azaion_engine.tiling.tiled_picture import Piece, TiledPicture
 Given = TypeVar("Given")
 Found = Detections | PictureError
 
-_AHEAD = 3
+_AHEAD = 4
 """Pictures that are opened before their pieces are wanted; they are still encoded, or on the GPU."""
 
-_OPENERS = 3
-"""Threads that open pictures: on a GPU, one engine of its JPEG hardware takes as long for a picture as the network for
-its tiles."""
+_OPENERS = 4
+"""Threads that open pictures: a GPU decodes those together that wait, each on one engine of its JPEG hardware, which
+takes longer for a picture than the network for its tiles."""
 
 
 _WAITING = 64

@@ -219,12 +219,15 @@ class TensorRTEngine(InferenceEngine):
         return self._form
 
     def _open_loaders(self, lanes: Sequence[Lane], decoders: JpegDecoders) -> PictureForm:
+        from azaion_engine.pictures.gpu.decode_queue import MOST_TOGETHER
         from azaion_engine.pictures.gpu.jpeg_decoder import JpegDecoder
         from azaion_engine.pictures.gpu.surfaces import Surfaces, room_for
 
         device, (height, width) = self._context.device_id, self.get_input_shape()
         surfaces = Surfaces(
-            self._context, lambda: JpegDecoder(device, 1, (width, height)), room_for(self._context.memory_bytes()[1])
+            self._context,
+            lambda: JpegDecoder(device, MOST_TOGETHER, (width, height)),
+            room_for(self._context.memory_bytes()[1]),
         )
         try:
             loaders = [lane.open_loader(decoders.take, self.choice.form, surfaces) for lane in lanes]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -112,27 +113,32 @@ class JpegDecoder:
         Returns:
             One for each JPEG; None if it could not be decoded, has another size, or a scan that cannot be checked.
         """
-        data = [_Jpeg(address_of(np.frombuffer(jpeg, np.uint8)), len(jpeg)) for jpeg in jpegs]
-        checked = [checked_jpeg(jpeg) for jpeg in jpegs]
-        offsets: list[int | None] = []
-        end = 0
-        for jpeg, check, (width, height) in zip(data, checked, sizes, strict=True):
-            if check is not None and self._nvjpeg.size_of(*jpeg) == (width, height):
-                offsets.append(end)
-                end += bytes_of((width, height))
-            else:
-                offsets.append(None)
+        data, checked = self._look(jpegs, sizes)
+        lengths = [0 if check is None else bytes_of(size) for check, size in zip(checked, sizes, strict=True)]
+        *offsets, end = accumulate(lengths, initial=0)
         try:
             begin = self._reserve(end)
-            self._check([None if offset is None else one for offset, one in zip(offsets, checked, strict=True)])
         except self._driver.MemoryError as error:
             logger.warning("the GPU has no room for the pixels of %d JPEGs, %d bytes: %s", len(jpegs), end, error)
             return [None] * len(jpegs)
-        places = [
-            None if offset is None else DecodedPicture(begin + offset, *size)
-            for offset, size in zip(offsets, sizes, strict=True)
-        ]
-        return self._decode(data, places, stream)
+        return self._start(data, checked, sizes, [begin + offset for offset in offsets], stream)
+
+    def decode_into(
+        self,
+        jpegs: Sequence[bytes | memoryview],
+        sizes: Sequence[Size],
+        addresses: Sequence[int],
+        stream: Any,
+    ) -> list[DecodedPicture | None]:
+        """Starts decoding into memory of the caller; otherwise as `decode`.
+
+        Args:
+            jpegs: As in `decode`.
+            sizes: As in `decode`.
+            addresses: GPU address for each, of `bytes_of` its size or more.
+            stream: As in `decode`.
+        """
+        return self._start(*self._look(jpegs, sizes), sizes, addresses, stream)
 
     def doubtful(self) -> list[int]:
         """Waits for the check of the scans of the last `decode`.
@@ -145,26 +151,6 @@ class JpegDecoder:
             return []
         return [index for index, whole in zip(checked, self._entropy.whole().tolist(), strict=True) if not whole]
 
-    def decode_into(
-        self, jpeg: bytes | memoryview, size: Size, memory: Any, capacity: int, stream: Any
-    ) -> DecodedPicture | None:
-        """Starts decoding one JPEG into memory of the caller; otherwise as `decode`.
-
-        Args:
-            jpeg: As in `decode`.
-            size: (width, height) in pixels, as stored.
-            memory: PyCUDA's allocation.
-            capacity: Its size in bytes: `bytes_of` the picture or more.
-            stream: As in `decode`.
-        """
-        self._free_pixels()
-        self._pixels, self._capacity = memory, capacity
-        try:
-            [decoded] = self.decode([jpeg], [size], stream)
-        finally:
-            self._pixels, self._capacity = None, 0
-        return decoded
-
     def forget_large(self) -> None:
         """Frees unusually large memory; must be called after the batch is over."""
         if self._capacity > self._kept_bytes:
@@ -176,6 +162,36 @@ class JpegDecoder:
             self._free_pixels()
             self._entropy.free()
             self._nvjpeg.free()
+
+    def _look(
+        self, jpegs: Sequence[bytes | memoryview], sizes: Sequence[Size]
+    ) -> tuple[list[_Jpeg], list[CheckedJpeg | None]]:
+        """Returns where each JPEG is, and how its scan is checked; None if it is not to be decoded."""
+        data = [_Jpeg(address_of(np.frombuffer(jpeg, np.uint8)), len(jpeg)) for jpeg in jpegs]
+        checked = [
+            check if (check := checked_jpeg(jpeg)) is not None and self._nvjpeg.size_of(*place) == size else None
+            for jpeg, place, size in zip(jpegs, data, sizes, strict=True)
+        ]
+        return data, checked
+
+    def _start(
+        self,
+        data: Sequence[_Jpeg],
+        checked: Sequence[CheckedJpeg | None],
+        sizes: Sequence[Size],
+        addresses: Sequence[int],
+        stream: Any,
+    ) -> list[DecodedPicture | None]:
+        try:
+            self._check(checked)
+        except self._driver.MemoryError as error:
+            logger.warning("the GPU has no room to check the scans of %d JPEGs: %s", len(data), error)
+            return [None] * len(data)
+        places = [
+            None if check is None else DecodedPicture(address, *size)
+            for check, address, size in zip(checked, addresses, sizes, strict=True)
+        ]
+        return self._decode(data, places, stream)
 
     def _check(self, jpegs: Sequence[CheckedJpeg | None]) -> None:
         """Starts to check the scans of those that are given."""

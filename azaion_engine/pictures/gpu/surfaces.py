@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from azaion_engine.cuda.context import CudaContext, make_stream
-from azaion_engine.errors import ExecutionError, MissingDependencyError
+from azaion_engine.cuda.context import CudaContext
+from azaion_engine.errors import ExecutionError
+from azaion_engine.pictures.gpu.decode_queue import DecodeQueue
 from azaion_engine.pictures.gpu.jpeg_decoder import DecodedPicture, JpegDecoder, bytes_of
 from azaion_engine.pictures.gpu.letterbox_kernel import Window, pack_record
-from azaion_engine.pictures.gpu.nvjpeg import NvjpegError
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture, TilePicture, stored_size
 
 logger = logging.getLogger(__name__)
@@ -30,12 +30,6 @@ MOST_PICTURES = 64
 
 _KEPT_BYTES = 512 * 2**20
 """Memory without a picture that is kept for the next ones: three of 8000×6000 pixels. Allocating takes milliseconds."""
-
-_DECODERS = 3
-"""Pictures decoded at a time: one engine of the hardware decodes each, about as fast as the network runs its tiles."""
-
-_PATIENCE_S = 10.0
-"""Timeout of freeing while a picture is decoded, seconds."""
 
 
 @dataclass(eq=False)
@@ -74,7 +68,7 @@ class Surface:
 
 
 class Surfaces:
-    """Decodes JPEGs into memory of their own and holds them until they are released; thread-safe.
+    """Holds JPEGs decoded into memory of their own until they are released; thread-safe.
 
     Cannot deadlock: a picture that finds no room is refused at once, and never waits while it holds tiles.
     """
@@ -86,19 +80,16 @@ class Surfaces:
 
         Args:
             context: The CUDA context; no method but `free` needs it current.
-            open_decoder: Opens another decoder, for batches of one; called for the first pictures.
+            open_decoder: As of `DecodeQueue`.
             most_bytes: Maximum size of all surfaces, in bytes.
         """
         self._context = context
-        self._open_decoder = open_decoder
+        self._decoding = DecodeQueue(context, open_decoder)
         self._most_bytes = most_bytes
         self._lock = threading.Lock()
         self._held: dict[int, Surface] = {}
         self._free: list[tuple[Any, int]] = []
         self._bytes = 0
-        self._idle: list[tuple[JpegDecoder, Any]] = []
-        self._decoders = 0
-        self._changed = threading.Condition(self._lock)
         self._closed = False
 
     def hold(self, picture: JpegPicture) -> HeldPicture | None:
@@ -117,7 +108,7 @@ class Surfaces:
                 return None
             stored = None
             try:
-                stored = self._decode(picture, *room)
+                stored = self._decoding.decode(picture, room[0])
             finally:
                 if stored is None:
                     self._give_back(*room)
@@ -159,44 +150,7 @@ class Surfaces:
             free, self._free = self._free, []
         for memory, _ in [*free, *((surface.memory, 0) for surface in held if not surface.users)]:
             memory.free()
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._idle) == self._decoders, _PATIENCE_S)
-            idle, self._idle = self._idle, []
-            self._decoders -= len(idle)  # one that still decodes is left to the end of the process
-        while idle:
-            decoder, stream = idle.pop()
-            decoder.free()
-            del stream  # while the context is active: PyCUDA would leak it
-
-    def _decode(self, picture: JpegPicture, memory: Any, capacity: int) -> DecodedPicture | None:
-        try:
-            decoder, stream = self._take_decoder()
-        except (MissingDependencyError, NvjpegError) as error:
-            logger.warning("no decoder for a picture in tiles, the CPU decodes it: %s", error)
-            return None
-        try:
-            decoded = decoder.decode_into(picture.jpeg, stored_size(picture), memory, capacity, stream)
-            stream.synchronize()
-            return None if decoder.doubtful() else decoded
-        finally:
-            with self._changed:
-                self._idle.append((decoder, stream))
-                self._changed.notify()
-
-    def _take_decoder(self) -> tuple[JpegDecoder, Any]:
-        """Returns a decoder with its stream: an idle one, else another, or the next that is idle."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._decoders < _DECODERS)
-            if self._idle:
-                return self._idle.pop()
-            self._decoders += 1
-        try:
-            return self._open_decoder(), make_stream(self._context.driver)
-        except BaseException:
-            with self._changed:
-                self._decoders -= 1
-                self._changed.notify()
-            raise
+        self._decoding.free()
 
     def _reserve(self, size: int) -> tuple[Any, int] | None:
         """Returns memory of at least so many bytes, and its size; None if there is no room."""

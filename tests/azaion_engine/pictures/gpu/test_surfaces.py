@@ -23,6 +23,7 @@ from azaion_engine.errors import (
 )
 from azaion_engine.pictures.encoded import EncodedPicture
 from azaion_engine.pictures.gpu import surfaces
+from azaion_engine.pictures.gpu.decode_queue import MOST_TOGETHER
 from azaion_engine.pictures.gpu.jpeg_decoder import bytes_of
 from azaion_engine.pictures.letterbox import Letterbox
 from azaion_engine.pictures.prepared import HeldPicture, HeldTile, JpegPicture, PreparedPicture, TilePicture
@@ -93,7 +94,7 @@ def test_every_tile_has_the_rows_of_the_same_rectangle_cut_on_the_cpu(
     assert picture.held
     found = detector.infer([picture.prepare(piece, detector.prepare) for piece in picture.pieces])
     if cuda.fake:
-        assert cuda.fake.decoded - before <= 2, "the picture once, and once the first picture of a decoder"
+        assert cuda.fake.decoded - before <= 1 + MOST_TOGETHER, "the picture once, and the first batch of a decoder"
     with Detector(OnnxEngine(MODELS["wide"][0]), confidence=0) as cpu:
         for piece, rows in zip(picture.pieces, found, strict=True):
             pixels = np.ascontiguousarray(piece.tile.of(upright))  # type: ignore[union-attr]
@@ -202,10 +203,10 @@ def test_a_tile_that_is_not_within_its_picture_fails_alone(open_detector: Any) -
 
 
 def test_a_detector_that_cuts_by_default_opens_a_decoder_before_the_first_picture(cuda: Cuda) -> None:
-    for size, decoders in (("off", 0), ("auto", 1)):
+    for size in ("off", "auto"):
         with Detector(TensorRTEngine(cuda.plan("wide")), tiles=Tiles(size=size)) as detector:  # type: ignore[arg-type]
             detector.warm_up()
-            assert pool_of(detector)._decoders == decoders
+            assert pool_of(detector)._decoding.is_open == (size == "auto")
 
 
 def test_without_room_the_cpu_decodes(open_detector: Any, on_cpu: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,19 +268,19 @@ def test_decoders_that_cannot_be_opened_keep_nobody_waiting(
 ) -> None:
     detector, data = open_detector(), encode(scene(1, *SIZE))
     pool = pool_of(detector)
-    opened = pool._open_decoder
+    opened = pool._decoding._open_decoder
 
     def refuse() -> None:
         time.sleep(0.02)
         raise MissingDependencyError("nvJPEG is gone")
 
-    monkeypatch.setattr(pool, "_open_decoder", refuse)
+    monkeypatch.setattr(pool._decoding, "_open_decoder", refuse)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(detector._hold, [EncodedPicture(data) for _ in range(8)]))
     assert found == [None] * 8
     assert "nvJPEG is gone" in caplog.text
     assert pool._bytes == bytes_of(SIZE) * len(pool._free), "their memory is kept, or freed"
-    monkeypatch.setattr(pool, "_open_decoder", opened)
+    monkeypatch.setattr(pool._decoding, "_open_decoder", opened)
     held(detector, data).release()
 
 
