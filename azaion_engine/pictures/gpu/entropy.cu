@@ -51,6 +51,7 @@ enum {
 struct Codes {
     unsigned short steps[TABLES][1 << LOOK_BITS];  // by the next bits; 0: a longer code, or none
     int first_code[TABLES][LONGEST + 1];           // the smallest code of each length
+    unsigned ends[TABLES][LONGEST + 1];            // the end of those of each length, of 16 bits
     int first_value[TABLES][LONGEST + 1];          // the place of its value
 };
 
@@ -153,12 +154,12 @@ __device__ static unsigned step_of(int table, int length, int value) {
 // Step of the code of `shortest`…`longest` bits that begins 16 bits; 0: none does.
 __device__ static unsigned find_step(
     const Scan& scan, const Codes& codes, int table, unsigned next, int shortest, int longest) {
-    for (int length = shortest; length <= longest; ++length) {
-        int rank = (int)(next >> (LONGEST - length)) - codes.first_code[table][length];
-        if (rank >= 0 && rank < scan.counts[table][length - 1])
-            return step_of(table, length, scan.values[table][codes.first_value[table][length] + rank]);
-    }
-    return 0;
+    // No branches: the ends are read at once. Codes of a length come behind all shorter ones.
+    int length = shortest;
+    for (int i = shortest; i < longest; ++i) length += next >= codes.ends[table][i];
+    int rank = (int)(next >> (LONGEST - length)) - codes.first_code[table][length];
+    if (next >= codes.ends[table][length] || rank < 0) return 0;
+    return step_of(table, length, scan.values[table][codes.first_value[table][length] + rank]);
 }
 
 // `padded`: at most padding was between the last block and the marker.
@@ -229,6 +230,7 @@ __device__ static void make_codes(const Scan& scan, Codes& codes) {
         for (int length = 1; length <= LONGEST; ++length) {  // C.2
             codes.first_code[table][length] = code;
             codes.first_value[table][length] = value;
+            codes.ends[table][length] = (unsigned)(code + scan.counts[table][length - 1]) << (LONGEST - length);
             code = (code + scan.counts[table][length - 1]) * 2;
             value += scan.counts[table][length - 1];
         }
