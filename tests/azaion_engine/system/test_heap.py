@@ -31,20 +31,27 @@ def test_free_pages_go_back_to_the_operating_system() -> None:
 
 
 _KEPT = """
+import ctypes
 import sys
-import numpy as np
-from pathlib import Path
 from azaion_engine.system.heap import keep_heap
 
 def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read().split()[1]) * 4096
 
 if sys.argv[1] == "keep":
     keep_heap()
-resident()  # what the first call leaves behind must not lie above the blocks
-blocks = [np.ones(100_000, np.uint8) for _ in range(300)]  # below glibc's threshold for memory of their own
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+# Nothing of Python's may come to lie above the blocks, so it allocates none of them itself.
+blocks = (ctypes.c_void_p * 300)()
+resident()
+for index in range(300):
+    blocks[index] = c.malloc(100_000)  # below glibc's threshold for memory of their own
+    ctypes.memset(blocks[index], 1, 100_000)
 full = resident()
-del blocks
+for index in range(299, -1, -1):
+    c.free(ctypes.c_void_p(blocks[index]))
 print(full - resident())
 """
 
