@@ -173,7 +173,7 @@ def _rows(
         rows: Iterator[dict[str, Any]] = (
             source.map_batches(
                 Detecting,
-                fn_constructor_args=(job.settings, max(1, workers.threads // calls), model),
+                fn_constructor_args=(job.settings, workers.threads, model),
                 batch_size=1,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
