@@ -30,7 +30,7 @@ OF_NO_PICTURE = (*OF_THE_WORKER, ModelError, ConfigurationError, MissingDependen
 """Errors that every other picture would meet, too."""
 
 _IDLE_S = 0.02
-"""Seconds without a call after which the last batch runs as it is."""
+"""Seconds without a call after which the last batch runs as it is; the next call then begins anew."""
 
 
 class _Call:
@@ -43,7 +43,7 @@ class _Call:
 
 
 class WorkerPipeline:
-    """Detects in the pictures of several calls at once; has threads only while there are some."""
+    """Detects in the pictures of several calls at once."""
 
     def __init__(self, each: Callable[[Iterator[Load]], Iterator[Detections | AzaionError]]) -> None:
         """Takes what yields a result for each picture, in their order; it consumes them as needed."""
