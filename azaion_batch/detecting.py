@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,8 @@ from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.windows import pixels_of, to_windows, windows_of
-from azaion_engine.errors import (
-    AzaionError,
-    ConfigurationError,
-    EngineClosedError,
-    GpuLostError,
-    MissingDependencyError,
-    ModelError,
-    PictureError,
-    reason,
-)
+from azaion_batch.worker_pipeline import OF_NO_PICTURE, OF_THE_WORKER, WorkerPipeline
+from azaion_engine.errors import AzaionError, PictureError, reason
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.system.heap import keep_heap
 from azaion_engine.tiling.settings import TilesWish
@@ -35,18 +27,11 @@ if TYPE_CHECKING:
     from azaion_engine.results.detections import Detections
 
 CALLS, CALLS_OF_GPU = 2, 4
-"""Chunks that a worker detects in at once: while the last pictures of one are answered, the next one fills batches.
-
-On a GPU a chunk takes some hundredths of a second, and Ray a few thousandths to hand over the next.
-"""
+"""Chunks that a worker has at once, so that its pipeline never waits for pictures: while one becomes rows, and Ray
+hands over the next, the others fill batches. On a GPU a chunk takes some hundredths of a second."""
 
 _VIDEO_ROWS = 1024
 """Frames of a video whose answers are collected before they become rows of a table."""
-
-_OF_THE_WORKER = (GpuLostError, EngineClosedError)
-"""Errors after which only a new process helps."""
-_OF_THE_JOB = (ModelError, ConfigurationError, MissingDependencyError)
-"""Errors that every other picture would meet, too."""
 
 
 class Detecting:
@@ -57,7 +42,7 @@ class Detecting:
 
         Args:
             settings: The job's.
-            threads: Threads of a call that decode.
+            threads: Threads that decode.
             model: Content of the model file, for machines that do not have it at its path; None: it is there.
         """
         from azaion_engine.detector import Detector
@@ -65,6 +50,8 @@ class Detecting:
         keep_heap()
         self._settings = settings
         self._threads = threads
+        self._pictures = WorkerPipeline(self._each)
+        self._uncut = WorkerPipeline(partial(self._each, tiles="off"))
         self._failure: Exception | None = None
         try:
             self._key = settings.key()
@@ -89,7 +76,7 @@ class Detecting:
             if failure is None:
                 try:
                     table = self._detect(chunk, batch.slice(index, 1))
-                except _OF_THE_WORKER:
+                except OF_THE_WORKER:
                     os._exit(1)  # Ray starts another process, which gets this chunk again
                 except Exception as error:
                     failure = portable(error)
@@ -130,7 +117,7 @@ class Detecting:
                 else partial(_loaded, pictures[index].as_buffer(), faults[index].as_py())
                 for index, entry in enumerate(chunk.entries)
             ]
-            named = zip(chunk.entries, self._pictures(loads), strict=True)
+            named = zip(chunk.entries, self._pictures.detect(loads), strict=True)
             tables = [self._to_table([Answer(entry.source, entry.name, one) for entry, one in named])]
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, tables[0].schema) as stream:
@@ -148,34 +135,15 @@ class Detecting:
             partial(pixels_of, window, pictures[index].as_buffer(), partial(_loaded, b"", faults[index].as_py()))
             for index, window in enumerate(windows)
         ]
-        return to_windows(chunk, windows, self._pictures(loads, "off"), averages, self._to_table)
+        return to_windows(chunk, windows, self._uncut.detect(loads), averages, self._to_table)
 
     def _merged(self, entry: Entry, about: str, rows: Callable[[], memoryview]) -> list[Answer]:
         """Returns the boxes of a scene of its windows' rows, and an error if there is one."""
         try:
             names = self._detector.names
-            return merged(entry, about, rows(), self._settings, names, lambda load: self._pictures([load], "off"))
+            return merged(entry, about, rows(), self._settings, names, lambda load: self._uncut.detect([load]))
         except PictureError as error:
             return [Answer(entry.source, entry.name, error)]
-
-    def _pictures(self, loads: Sequence[Callable[[], Any]], tiles: TilesWish = None) -> list[Detections | AzaionError]:
-        """Returns what was found in each picture; after a batch that failed, the others run one by one."""
-        found: list[Detections | AzaionError] = []
-        try:
-            found += self._each(loads, tiles)
-            return found
-        except (*_OF_THE_WORKER, *_OF_THE_JOB):
-            raise
-        except AzaionError:  # of one picture in a batch: the others' boxes are not lost
-            found = []
-        for load in loads:
-            try:
-                found += self._each([load], tiles)
-            except (*_OF_THE_WORKER, *_OF_THE_JOB):
-                raise
-            except AzaionError as error:
-                found.append(error)
-        return found
 
     def _each(self, loads: Any, tiles: TilesWish = None) -> Iterator[Detections | PictureError]:
         return self._detector.detect_each(loads, threads=self._threads, classes=self._classes, tiles=tiles)
@@ -196,7 +164,7 @@ class Detecting:
                 for found in self._each(loads()):
                     item = taken.pop(0)
                     yield Answer(entry.source, item.name, found, item.frame, item.time_s)
-        except (*_OF_THE_WORKER, *_OF_THE_JOB):
+        except OF_NO_PICTURE:
             raise
         except AzaionError as error:
             yield Answer(entry.source, entry.name, error)

@@ -29,6 +29,8 @@ from azaion_engine.model.file import ModelFile
 _RETRIES = 2
 """Retries of a chunk whose worker died. A chunk that kills its worker fails those beside it, too: a second pass does
 what the first left out, one by one, with one retry."""
+_QUEUE = 2
+"""Chunks that a worker has been given for each that it detects in: Ray Data gives out new ones every 0.1 s at best."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _rows(
         min_size=1,
         max_size=workers.most,
         initial_size=min(workers.most, len(chunks)),
-        max_tasks_in_flight_per_actor=calls + (calls > 1),
+        max_tasks_in_flight_per_actor=_QUEUE * calls if calls > 1 else 1,
         max_concurrent_calls_per_actor=calls,
         enable_true_multi_threading=True,
     )
@@ -173,7 +175,7 @@ def _rows(
         rows: Iterator[dict[str, Any]] = (
             source.map_batches(
                 Detecting,
-                fn_constructor_args=(job.settings, max(1, workers.threads // calls), model),
+                fn_constructor_args=(job.settings, workers.threads, model),
                 batch_size=1,
                 batch_format="pyarrow",
                 zero_copy_batch=True,

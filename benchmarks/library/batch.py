@@ -7,7 +7,8 @@ r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in
 
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
-last twentieth, while workers run out of work; `whole_rate` leaves out nothing. `memory` has samples over the job: this
+last twentieth, while workers run out of work: it is that of the others, from when that fifth is detected, though it may
+not be written yet, until they are written. `whole_rate` leaves out nothing. `memory` has samples over the job: this
 process (`driver_mb`), the workers with an engine, Ray's other processes, all without what they share, and the shared
 memory of the machine, which is Ray's object store if nothing else runs. `growth_mb` is what a line through the samples
 of the second half rises by in that half.
@@ -21,8 +22,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,11 @@ import numpy as np
 import psutil
 import yaml
 
+from azaion_batch import job as job_module
 from azaion_batch.cluster import find_workers, running_ray
+from azaion_batch.detecting import Detecting
 from azaion_batch.job import parts_of, planned_job
+from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
@@ -79,8 +84,8 @@ def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> f
 def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, Any]:
     """Runs a whole job and returns its rates and its memory over time."""
     times: list[tuple[float, int]] = []
-    begun = time.perf_counter()
-    with tempfile.TemporaryDirectory() as out:
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as out, _told_when_detected() as detected:
         entries = find_entries([str(folder)], Search())
         job_settings = BatchSettings.of(settings)
         with (
@@ -92,14 +97,12 @@ def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dic
             for part in parts_of(job, find_workers(settings.engine, run.workers)):
                 assert not part.failures, part.told
                 done += part.pictures
-                times.append((time.perf_counter(), done))
+                times.append((time.monotonic(), done))
             spilled = _spilled()
+        rate = steady_rate(detected(), times)
     ended, total = times[-1]
-    first = next(one for one in times if one[1] >= _BEGIN * total)
-    last = next((one for one in times if one[1] >= _END * total), times[-1])
-    steady = (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else float("nan")
     return {
-        "rate": steady,
+        "rate": rate,
         "whole_rate": total / (ended - begun),
         "seconds": ended - begun,
         "peak_gb": max(sum(one[name] for name in _MEMORY) for one in samples) / 1e3,
@@ -107,6 +110,45 @@ def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dic
         "spilled_mb": spilled,
         "memory": samples[:: max(1, len(samples) // _SAMPLES)],
     }
+
+
+def steady_rate(detected: list[tuple[float, int]], written: list[tuple[float, int]]) -> float:
+    """Returns pictures per second, without those at the beginning and at the end.
+
+    Parts that wait to be written when it begins are not counted: the rate is never more than what workers did.
+
+    Args:
+        detected: Times in seconds, and the number of pictures that were detected by then.
+        written: The same of those that were written.
+    """
+    total = written[-1][1]
+    begun, before = next(one for one in detected if one[1] >= _BEGIN * total)
+    ended, done = next(one for one in written if one[1] >= _END * total)
+    return (done - before) / (ended - begun) if ended > begun else float("nan")
+
+
+@contextmanager
+def _told_when_detected() -> Iterator[Callable[[], list[tuple[float, int]]]]:
+    """Makes workers of this machine tell when a chunk is detected; yields what returns that, as a running sum."""
+    with tempfile.NamedTemporaryFile("r") as told:
+        path = told.name
+
+        class TellingDetecting(Detecting):
+            def _detect(self, chunk: Chunk, read: Any) -> bytes:
+                rows = super()._detect(chunk, read)
+                with open(path, "a") as file:
+                    file.write(f"{time.monotonic()} {len(chunk.entries)}\n")
+                return rows
+
+        def detected() -> list[tuple[float, int]]:
+            lines = sorted((float(at), int(count)) for at, count in map(str.split, told))
+            return list(zip((at for at, _ in lines), accumulate(count for _, count in lines), strict=True))
+
+        job_module.Detecting = TellingDetecting  # type: ignore[misc]
+        try:
+            yield detected
+        finally:
+            job_module.Detecting = Detecting  # type: ignore[misc]
 
 
 def _growth(samples: list[dict[str, float]], name: str) -> float:

@@ -230,7 +230,7 @@ def test_a_part_that_cannot_be_written_and_a_bug_end_the_job(
     monkeypatch.setattr(Place, "write", full)
     [written] = Writer(Place.of(str(tmp_path)))(rows).to_pylist()
     assert "No space left" in str(pickle.loads(written["failure"]))
-    monkeypatch.setattr(detecting, "_pictures", lambda loads: 1 / 0)
+    monkeypatch.setattr(Detector, "detect_each", lambda *given, **how: 1 / 0)
     [row] = detecting(batch).to_pylist()
     assert "ZeroDivisionError" in str(pickle.loads(row["failure"]))
 
