@@ -9,14 +9,14 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from azaion_batch.detecting import local_copy
 from azaion_batch.job import Job
 from azaion_batch.parts import place_of
-from azaion_batch.reading import Reader
 from azaion_batch.rows import Answer, from_table, names_of
 from azaion_batch.sources.entry import Entry
+from azaion_batch.stages.detecting import local_copy
+from azaion_batch.stages.reading import Reader
+from azaion_batch.stages.windows import open_scene
 from azaion_batch.storage import Place
-from azaion_batch.windows import open_scene
 from azaion_engine.errors import ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput

@@ -13,15 +13,15 @@ from functools import partial
 from typing import Any
 
 from azaion_batch.cluster import READS, TASK_CPUS, WRITES, WRITES_OF_GPU, Workers
-from azaion_batch.detecting import CALLS, CALLS_OF_GPU, Detecting
 from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
 from azaion_batch.plan import WINDOWS, Chunk, extend, planned
-from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.sources.naming import names_of
+from azaion_batch.stages.detecting import CALLS, CALLS_OF_GPU, Detecting
+from azaion_batch.stages.reading import Reader
+from azaion_batch.stages.windows import WindowReader, network_of, shares_of
 from azaion_batch.storage import Place
-from azaion_batch.windows import WindowReader, network_of, shares_of
 from azaion_engine.errors import ConfigurationError, quote, reason
 from azaion_engine.files.sources import Source
 from azaion_engine.model.file import ModelFile

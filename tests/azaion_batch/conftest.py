@@ -17,11 +17,11 @@ from tests.azaion_engine.models import make_detector
 if find_spec("pyarrow") is None:  # as on a host that was set up without the extra `batch`
     collect_ignore_glob = ["test_*.py"]
 
-from azaion_batch.detecting import Detecting
 from azaion_batch.job import Job, planned_job, reader_of
 from azaion_batch.parts import Part, Writer, part_of
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages.detecting import Detecting
 from azaion_batch.storage import Place
 from azaion_engine.settings import DetectorSettings
 

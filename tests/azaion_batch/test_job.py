@@ -15,14 +15,14 @@ import pytest
 
 from azaion_batch import job as job_module
 from azaion_batch.cluster import Workers
-from azaion_batch.detecting import Detecting
 from azaion_batch.documents import write_document
 from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.parts import Part, Writer
 from azaion_batch.plan import Chunk
-from azaion_batch.reading import Reader
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages.detecting import Detecting
+from azaion_batch.stages.reading import Reader
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.errors import ConfigurationError

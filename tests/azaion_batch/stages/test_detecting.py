@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from azaion_batch.detecting import Detecting
 from azaion_batch.plan import Chunk
-from azaion_batch.reading import Reader
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages.detecting import Detecting
+from azaion_batch.stages.reading import Reader
 from azaion_engine import Detector
 from azaion_engine.errors import ExecutionError, GpuLostError, ModelError
 from azaion_engine.files import private_folder

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
-from azaion_batch.windows import open_scene, windows_in
+from azaion_batch.stages.windows import open_scene, windows_in
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
 from azaion_engine.results.detections import Detections
 from azaion_engine.scenes.files import damage

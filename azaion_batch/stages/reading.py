@@ -9,8 +9,8 @@ from typing import Any
 
 from azaion_batch.plan import Chunk
 from azaion_batch.sources.entry import Entry
+from azaion_batch.stages.windows import Read, WindowReader
 from azaion_batch.storage import Place
-from azaion_batch.windows import Read, WindowReader
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
 from azaion_engine.system.heap import keep_heap
 

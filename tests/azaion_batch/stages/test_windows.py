@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from azaion_batch import windows as windows_module
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages import windows as windows_module
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.pictures.header import PictureLimits

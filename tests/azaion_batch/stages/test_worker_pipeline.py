@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from azaion_batch.worker_pipeline import WorkerPipeline
+from azaion_batch.stages.worker_pipeline import WorkerPipeline
 from azaion_engine.errors import EngineClosedError, ExecutionError, PictureError
 from azaion_engine.pipeline import run_pipeline
 

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azaion_batch.merging import merged
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, portable, to_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
-from azaion_batch.windows import pixels_of, to_windows, windows_of
-from azaion_batch.worker_pipeline import OF_NO_PICTURE, OF_THE_WORKER, WorkerPipeline
+from azaion_batch.stages.merging import merged
+from azaion_batch.stages.windows import pixels_of, to_windows, windows_of
+from azaion_batch.stages.worker_pipeline import OF_NO_PICTURE, OF_THE_WORKER, WorkerPipeline
 from azaion_engine.errors import AzaionError, PictureError, reason
 from azaion_engine.files.sources import Source, pictures_of
 from azaion_engine.system.heap import keep_heap

@@ -1,0 +1,1 @@
+"""Stages of a job: reading, detecting, and what they are made of."""
