@@ -19,6 +19,8 @@ Engine = Literal["tensorrt", "onnx"]
 
 RATES: dict[str, Any] = {"height": 1280, "width": 1280, "batch_size": 16, "optimization_level": 1}
 """Settings of the plans whose rate is measured; `benchmarks.library.raw_head` builds at level 1."""
+SMALL: dict[str, Any] = {"height": 640, "width": 640, "batch_size": 32, "optimization_level": 1}
+"""The same at the size of most exports."""
 QUICK: dict[str, Any] = {**RATES, "optimization_level": 0}
 """Settings of the demo's plan where a build is waited for: level 0 takes 45 s on an H200."""
 CHAOS: dict[str, Any] = {"height": 320, "width": 320, "batch_size": 16, "optimization_level": 0}
@@ -75,6 +77,11 @@ class Files:
         return RATES if self.engine == "tensorrt" else ON_THE_CPU
 
     @property
+    def small(self) -> Path:
+        """The demo once more, for `SMALL`."""
+        return self.out / "models" / "small.onnx"
+
+    @property
     def rates_config(self) -> Path:
         """Serve configuration of the model whose rate is measured."""
         return self.out / "configs" / "rates.yaml"
@@ -111,7 +118,7 @@ class Files:
         """Writes the demo and the configurations, each time with free ports."""
         for path in (self.demo, self.chaos, self.rates_config):
             path.parent.mkdir(parents=True, exist_ok=True)
-        for path in (self.demo, self.chaos):
+        for path in (self.demo, self.small, self.chaos):
             path.write_bytes(ModelFile.read(DEMO).data)
         quick = QUICK if self.engine == "tensorrt" else ON_THE_CPU
         engine = {"engine": self.engine, "cache_dir": str(self.cache)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from azaion_engine.model.file import SAMPLES
-from benchmarks.gpu.files import CHAOS, QUICK, Files
+from benchmarks.gpu.files import CHAOS, QUICK, SMALL, Files
 
 _LAST_TEST_S = 150.0
 """Time limit of one test, and of the last one beyond the session's."""
@@ -67,13 +67,16 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
     """
     rates = ("plan_rates",)
     both_plans = ("plan_rates", "plan_raw")
-    batch = ("--pictures", "20000", "--workers", "1,2" if gpus > 1 else "1", *_batch_settings(files))
+    workers = ("--rounds", "1", "--seconds", "8", "--workers", "1,2" if gpus > 1 else "1")
+    batch = ("--pictures", "60000", *workers, *_batch_settings(files, files.lively, files.rates))
+    small = ("--pictures", "150000", "--size", "640", *workers, *_batch_settings(files, files.small, SMALL))
     return [
         *_model_steps(files),
         _plan("plan_chaos", files, files.chaos, CHAOS, 240),
         _pytest("pytest_library", 450, *_LIBRARY_TESTS),
         _plan("plan_demo", files, files.demo, QUICK, 240),
         _plan("plan_rates", files, files.lively, files.rates, 480, ("lively",) if files.model else ()),
+        _plan("plan_small", files, files.small, SMALL, 240),
         *([_plan("plan_raw", files, files.raw, files.rates, 480, ("twin",))] if files.model else []),
         replace(_pytest("pytest_service", 480, *_SERVICE_TESTS), uses_ray=True),
         _measured("in_process", files, "benchmarks.library.in_process", 90, str(files.rates_config), needs=rates),
@@ -86,7 +89,10 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
             uses_ray=True,
         ),
         replace(_tutorial(files, 180), needs=("plan_demo",)),
-        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 420, *batch, needs=rates)),
+        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 240, *batch, needs=rates)),
+        _on_the_whole_host(
+            _measured("batch_640", files, "benchmarks.library.batch", 240, *small, needs=("plan_small",))
+        ),
         _on_the_whole_host(replace(_swap(files, 240), needs=("plan_demo",))),
         _on_the_whole_host(
             replace(_two_gpus(files, 300, "--cache", str(files.cache)), gpus=2, needs=("plan_chaos",))
@@ -98,7 +104,7 @@ def cpu_steps(files: Files) -> list[Step]:
     """Returns the steps that need no GPU, with small numbers: they try the commands, their figures mean nothing."""
     batch = (
         "--pictures", "32", "--size", str(files.rates["height"]), "--rounds", "1", "--seconds", "2",
-        "--part-pictures", "8", *_batch_settings(files),
+        "--part-pictures", "8", *_batch_settings(files, files.lively, files.rates),
     )  # fmt: skip
     tiles = (*_tiles_settings(files), "--picture", str(_SAMPLE), "--tiles", "320", "--turns", "1", "--seconds", "1")
     raw_head = ("--engine", "onnx", "--rounds", "2", "--seconds", "0.1")
@@ -210,6 +216,6 @@ def _tiles_settings(files: Files) -> tuple[str, ...]:
     return ("--settings", str(files.rates_config))
 
 
-def _batch_settings(files: Files) -> tuple[str, ...]:
-    settings = {"model": files.lively, "engine": files.engine, "cache_dir": files.cache, **files.rates}
+def _batch_settings(files: Files, model: Path, rates: Mapping[str, Any]) -> tuple[str, ...]:
+    settings = {"model": model, "engine": files.engine, "cache_dir": files.cache, **rates}
     return ("--settings", *(f"{key}={value}" for key, value in settings.items()))

@@ -65,12 +65,11 @@ def end_all_at_once(pid: int) -> None:
 @pytest.mark.parametrize(
     ("mode", "end", "expected", "seconds"),
     [
-        ("--throughput", kill("raylet"), ExitCode.ENVIRONMENT, BOUND_S),
         ("--no-throughput", kill("gcs_server"), ExitCode.ENVIRONMENT, BOUND_S),
         ("--throughput", end_all_at_once, ExitCode.OK, RAYLET_S + BOUND_S),
         ("--throughput", kill_the_command, -signal.SIGKILL, BOUND_S),
     ],
-    ids=["raylet", "gcs", "all", "command"],
+    ids=["gcs", "all", "command"],
 )
 def test_nothing_of_a_service_outlives_ray_or_the_command(
     tmp_path: Path, mode: str, end: Callable[[int], None], expected: int, seconds: float

@@ -81,7 +81,7 @@ def test_azaion_build_and_pytest_take_their_arguments(files: Files) -> None:
     from azaion_cli.app import app
 
     plans = [step for step in gpu_steps(files, 2) if step.module == "azaion_cli"]
-    assert [step.name for step in plans] == ["plan_chaos", "plan_demo", "plan_rates", "plan_raw"]
+    assert [step.name for step in plans] == ["plan_chaos", "plan_demo", "plan_rates", "plan_small", "plan_raw"]
     for step in plans:
         result = CliRunner().invoke(app, [*step.command[2:], "--help"])
         assert result.exit_code == 0, result.output
@@ -115,9 +115,9 @@ def test_measurements_load_the_plans_that_were_built(files: Files) -> None:
     assert plan_settings(args(files.rates_config)) == rates
     for name in ("in_process", "start", "gpu_tiles"):
         assert str(files.rates_config) in steps[name].command
-    batch = steps["batch"].command
-    given = dict(one.split("=", 1) for one in batch if "=" in one)
-    assert plan_settings({key: yaml.safe_load(value) for key, value in given.items()}) == rates
+    for name, plan in (("batch", rates), ("batch_640", built(steps["plan_small"]))):
+        given = dict(one.split("=", 1) for one in steps[name].command if "=" in one)
+        assert plan_settings({key: yaml.safe_load(value) for key, value in given.items()}) == plan
     swap = args(files.swap_config)
     [one] = swap.pop("models").values()
     assert plan_settings({**swap, **one}) == demo
@@ -143,6 +143,7 @@ def test_each_measurement_needs_its_plan(files: Files) -> None:
     needs = {step.name: step.needs for step in gpu_steps(files, 2)}
     for name in ("in_process", "gpu_tiles", "start", "batch"):
         assert needs[name] == ("plan_rates",)
+    assert needs["batch_640"] == ("plan_small",)
     assert needs["raw_head"] == ("plan_rates", "plan_raw")
     assert needs["chaos"] == needs["two_gpus"] == ("plan_chaos",)
     assert needs["swap"] == needs["tutorial"] == ("plan_demo",)
@@ -178,7 +179,7 @@ def test_what_earlier_runs_built_is_read_from_their_records(files: Files) -> Non
     (files.out / "steps-2.json").write_text('{"steps": [{"comm')
     assert files.succeeded() == {("-m", "built")}
     plans = {step.name for step in gpu_steps(files, 2) if step.is_kept}
-    assert plans == {"plan_chaos", "plan_demo", "plan_rates", "plan_raw"}
+    assert plans == {"plan_chaos", "plan_demo", "plan_rates", "plan_small", "plan_raw"}
 
 
 def test_a_chosen_step_brings_what_it_needs(files: Files) -> None:
