@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import islice
 from pathlib import Path
 
 from azaion_engine.errors import ConfigurationError, reason
@@ -54,6 +56,10 @@ SETTINGS = {
 """Ray's settings; configs/throughput.env has the same, and the middlewares, for `ray start` on a cluster."""
 
 HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
+
+_ABOVE_RAYS, _BELOW_REPLICAS = 20_000, 30_000
+"""Ray's workers listen on 10002 to 19999 by default, replicas behind HAProxy from 30000 on."""
+_SYSTEM_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 _CONSOLE = {"RAY_SERVE_LOG_TO_STDERR": "1"}
 """Throughput mode would turn the console's log off, and with it the line `ready in …`."""
@@ -199,26 +205,38 @@ def _own_haproxy(port: int) -> dict[str, str]:
     """Returns files and ports of a HAProxy that other services of this machine do not use."""
     folder = haproxy_folder()
     own = {name: str(folder / file) for name, file in _FILES.items()}
-    taken = {port}
+    chosen = {port}
     for name, default in _PORTS.items():
-        free = _free_port(default, taken)
+        free = default if default not in chosen and _is_free(default) else free_ports(1, chosen)[0]
         own[name] = str(free)
-        taken.add(free)
+        chosen.add(free)
     first = next((first for first in _REPLICAS_GRPC if _is_free(first)), _REPLICAS_GRPC[0])
     own["RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT"] = str(first)
     own["RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT"] = str(first + _REPLICAS_GRPC.step - 1)
     return own
 
 
-def _free_port(wanted: int, taken: set[int]) -> int:
-    """Returns the port if nobody listens on it, else another that is free."""
-    if wanted not in taken and _is_free(wanted):
-        return wanted
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("", 0))
-            if (free := int(listener.getsockname()[1])) not in taken:
-                return free
+def free_ports(count: int, unlike: Collection[int] = ()) -> list[int]:
+    """Returns TCP ports on which nobody listens now, at any address, all different.
+
+    They lie between the ports that Ray gives to its workers and those of replicas, or those that the system gives to
+    anybody: Ray takes dozens of the latter while it starts, before Serve and HAProxy bind these.
+
+    Args:
+        count: How many.
+        unlike: Ports that are not among them.
+
+    Raises:
+        ConfigurationError: There are not so many.
+    """
+    lowest_of_system = int(_SYSTEM_PORTS.read_text().split()[0]) if _SYSTEM_PORTS.exists() else 32768
+    end = min(lowest_of_system, _BELOW_REPLICAS)
+    candidates = list(range(_ABOVE_RAYS, end)) or list(range(_ABOVE_RAYS, 65536))
+    random.shuffle(candidates)
+    found = list(islice((port for port in candidates if port not in unlike and _is_free(port)), count))
+    if len(found) < count:
+        raise ConfigurationError(f"no {count} free ports from {_ABOVE_RAYS} on")
+    return found
 
 
 def _is_free(port: int) -> bool:

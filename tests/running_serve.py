@@ -15,8 +15,7 @@ from ray.serve import Application
 from ray.serve._private import client as serve_client
 from ray.serve.handle import DeploymentHandle
 
-from azaion_cli.throughput import EITHER_MODE
-from azaion_cli.tuning.service import free_ports
+from azaion_cli.throughput import EITHER_MODE, free_ports
 from deployments.answer import Answer
 from deployments.app import build_application
 from deployments.settings import ServiceSettings

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import random
 import re
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from azaion_cli.throughput import free_ports
 from azaion_cli.tuning.client import Request
 from azaion_cli.tuning.processes import ChildTree
 
@@ -25,9 +25,6 @@ ANSWER_S = 60.0
 ALL_READY_S = 30.0
 """Longest wait for the other replicas after the first answer, seconds."""
 PORTS_FREE_S = 30.0
-_ABOVE_RAYS = 20_000
-"""Ray's workers listen on 10002 to 19999 by default."""
-_SYSTEM_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 ENVIRONMENT = {
     "RAY_ADDRESS": "local",  # a Ray of its own: a running cluster, and what it serves, are left alone
@@ -86,24 +83,6 @@ def running_service(
         finally:
             child.stop()
             _await_free(ports)
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns TCP ports that nothing uses now, all different.
-
-    They lie between the ports that Ray gives to its workers and those that the system gives to anybody: Ray takes
-    dozens of the latter while it starts, before Serve binds these.
-    """
-    lowest_of_system = int(_SYSTEM_PORTS.read_text().split()[0]) if _SYSTEM_PORTS.exists() else 32768
-    candidates = list(range(_ABOVE_RAYS, lowest_of_system)) or list(range(_ABOVE_RAYS, 65536))
-    random.shuffle(candidates)
-    ports: list[int] = []
-    for port in candidates:
-        with suppress(OSError), socket.create_server((HOST, port)):
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise NotServedError(f"no {count} free ports from {_ABOVE_RAYS} on")
 
 
 def reason_in(log: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from azaion_cli.tuning.service import free_ports
+from azaion_cli.throughput import free_ports
 from azaion_engine.model.file import DEMO, ModelFile
 
 Engine = Literal["tensorrt", "onnx"]
