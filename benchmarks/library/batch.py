@@ -48,6 +48,8 @@ from benchmarks.library.pipeline import make_jpegs
 from benchmarks.records.machine import machine
 
 _MEMORY = ("driver_mb", "workers_mb", "others_mb", "object_store_mb")
+_SAMPLE_S = 5
+"""Seconds between samples of memory: one looks at every process of Ray, which takes some hundredths of a second."""
 _SAMPLES = 60
 """Samples of memory that a record keeps."""
 _BEGIN, _END = 0.2, 0.95
@@ -159,7 +161,7 @@ def _growth(samples: list[dict[str, float]], name: str) -> float:
 
 @contextmanager
 def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]:
-    """Yields a list that gets the memory of this process and its descendants, in MB, once a second.
+    """Yields a list that gets the memory of this process and its descendants, in MB, every few seconds.
 
     Args:
         times: Times and numbers of pictures done, which the samples tell, too.
@@ -169,7 +171,7 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
     ends = threading.Event()
 
     def sample() -> None:
-        while not ends.wait(1):
+        while not ends.wait(_SAMPLE_S):
             found = dict.fromkeys(_MEMORY, 0.0)
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
