@@ -30,7 +30,10 @@ _RETRIES = 2
 """Retries of a chunk whose worker died. A chunk that kills its worker fails those beside it, too: a second pass does
 what the first left out, one by one, with one retry."""
 _QUEUE = 2
-"""Chunks that a worker has been given for each that it detects in: Ray Data gives out new ones every 0.1 s at best."""
+"""Calls that a worker has been given for each that it works on: Ray Data gives out new ones every 0.1 s at best."""
+_TOGETHER = 4
+"""Chunks of one call of a worker with a GPU, at most: Ray Data needs some hundredths of a second of Python for a call,
+in which the worker's other threads cannot feed the GPU."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,13 @@ def _rows(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
-    blocks = min(len(chunks), 10_000)
+    on_disk = all(chunk.is_on_disk for chunk in chunks)  # others' pictures take memory while they wait
+    together = _TOGETHER if workers.gpus and on_disk and calls > 1 else 1
+    # Few chunks are spread over all calls of all workers.
+    together = max(1, min(together, len(chunks) // (2 * calls * workers.most)))
+    blocks = min(len(chunks) // together, 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
-    if not all(chunk.is_on_disk for chunk in chunks):
+    if not on_disk:
         source = _read(source, chunks, job, workers)
     writer = Writer(job.out)
     writes = WRITES_OF_GPU if workers.gpus else WRITES
@@ -176,7 +183,7 @@ def _rows(
             source.map_batches(
                 Detecting,
                 fn_constructor_args=(job.settings, workers.threads, model),
-                batch_size=1,
+                batch_size=None,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 compute=pool,
@@ -186,7 +193,7 @@ def _rows(
             )
             .map_batches(
                 writer.__call__,
-                batch_size=1,
+                batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.TaskPoolStrategy(min(len(chunks), writes * workers.most)),
                 num_cpus=TASK_CPUS,

@@ -13,6 +13,9 @@ from azaion_batch.sources.tables import NAMES_KEY
 from azaion_engine.errors import AzaionError, PictureError
 from azaion_engine.results.detections import Detections
 
+_FEW_CLASSES = 1000
+"""Classes up to which the names of all are made, which takes less time than finding those that occur."""
+
 
 class Answer(NamedTuple):
     """What was found in one picture.
@@ -80,10 +83,11 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     boxes = np.concatenate([found.boxes for found in full]) if full else np.zeros((0, 4), np.float32)
     ids = np.concatenate([found.class_ids for found in full]) if full else np.zeros(0, np.int64)
     scores = np.concatenate([found.confidences for found in full]) if full else np.zeros(0, np.float32)
-    known, which = np.unique(ids, return_inverse=True)  # few classes: a name is looked up once, not for each box
-    class_names = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string()).take(
-        pa.array(which)
-    )
+    # A name is looked up once, not for each box; a wrong model may make any number of classes.
+    most = int(ids.max(initial=-1)) + 1
+    known, which = (np.arange(most), ids) if most <= _FEW_CLASSES else np.unique(ids, return_inverse=True)
+    texts = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string())
+    class_names = texts.take(pa.array(which))
     oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
     if any(found.oriented is not None for found in full):  # a window that was not run has none
         turned = np.concatenate([found.oriented for found in full if found.oriented is not None])
@@ -102,8 +106,8 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         oriented,
         pa.array([None if error is None else error.code for error in errors], pa.string()),
         pa.array([None if error is None else str(error) for error in errors], pa.string()),
-        pa.array([model] * len(answers), pa.string()),
-        pa.array([key] * len(answers), pa.string()),
+        pa.repeat(pa.scalar(model, pa.string()), len(answers)),
+        pa.repeat(pa.scalar(key, pa.string()), len(answers)),
     ]
     return pa.Table.from_arrays(columns, schema=schema().with_metadata({NAMES_KEY: json.dumps(dict(names))}))
 
