@@ -183,7 +183,7 @@ def _rows(
             source.map_batches(
                 Detecting,
                 fn_constructor_args=(job.settings, workers.threads, model),
-                batch_size=None,
+                batch_size=together,
                 batch_format="pyarrow",
                 zero_copy_batch=True,
                 compute=pool,
