@@ -91,6 +91,7 @@ class Detector(Stages):
         *,
         shared: bool = False,
         progress: BuildProgress | None = None,
+        cpu_lanes: int = 1,
         **overrides: Any,
     ) -> Detector:
         """Opens a model on the best engine available; on a GPU this builds its TensorRT plan once and keeps it.
@@ -100,6 +101,8 @@ class Detector(Stages):
             shared: Whether to share the engine with other processes of this machine that also set this; it then runs
                 in a host process, whose log reports the build.
             progress: Reports a build; ignored if the engine is shared.
+            cpu_lanes: Without a GPU, pictures that the network sees at once, which share the threads; not if the engine
+                is shared. For many pictures, where none is waited for: each takes longer, and more memory is needed.
             **overrides: Single settings by name, e.g. `model="best.onnx", confidence=0.4`.
 
         Raises:
@@ -114,7 +117,7 @@ class Detector(Stages):
 
         from azaion_engine.opening.model import open_model
 
-        model = open_model(settings, shared=shared, progress=progress)
+        model = open_model(settings, shared=shared, progress=progress, cpu_lanes=cpu_lanes)
         try:
             return cls(
                 model.engine,

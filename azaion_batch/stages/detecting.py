@@ -20,6 +20,7 @@ from azaion_batch.stages.windows import pixels_of, to_windows, windows_of
 from azaion_batch.stages.worker_pipeline import OF_NO_PICTURE, OF_THE_WORKER, WorkerPipeline
 from azaion_engine.errors import AzaionError, PictureError, reason
 from azaion_engine.files.sources import Source, pictures_of
+from azaion_engine.system.cores import available_cores
 from azaion_engine.system.heap import keep_heap
 from azaion_engine.tiling.settings import TilesWish
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 CALLS, CALLS_OF_GPU = 2, 4
 """Chunks that a worker has at once, so that its pipeline never waits for pictures: while one becomes rows, and Ray
 hands over the next, the others fill batches. On a GPU a chunk takes some hundredths of a second."""
+
+_LANES = 4
+"""Pictures that the network sees at once without a GPU, at most: each takes some hundred megabytes at 1280²."""
 
 _VIDEO_ROWS = 1024
 """Frames of a video whose answers are collected before they become rows of a table."""
@@ -55,7 +59,8 @@ class Detecting:
         self._failure: Exception | None = None
         try:
             self._key = settings.key()
-            self._detector = Detector.open(_with_model(settings, model))
+            lanes = min(_LANES, available_cores())
+            self._detector = Detector.open(_with_model(settings, model), cpu_lanes=lanes)
             kept = settings.classes
             self._classes = None if kept is None else self._detector.class_ids(kept)
         except (AzaionError, OSError) as error:  # every call answers it, which ends the job with this very error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ class OnnxEngine(InferenceEngine):
         height: int | None = None,
         width: int | None = None,
         threads: int | None = None,
+        lanes: int = 1,
         choice: Choice | None = None,
         **kwargs: Any,
     ) -> None:
@@ -41,7 +44,9 @@ class OnnxEngine(InferenceEngine):
                 speed up a CPU, and a single request would wait for others.
             height: Network input height in pixels, if the model leaves it dynamic; default: its `imgsz`, else 1280.
             width: Likewise for the width.
-            threads: CPU threads of one execution; default every core this process may use.
+            threads: CPU threads of all executions at once; default every core this process may use.
+            lanes: Executions at once, which share the threads, at most as many as these. With one thread each, none waits for another after
+                every operator: more pictures a second, but each takes longer, and each lane needs memory of its own.
             choice: Head and input form; default: recognised from the file.
             **kwargs: Options of other engines; any raises TypeError, which names them.
 
@@ -52,12 +57,14 @@ class OnnxEngine(InferenceEngine):
         super().__init__()
         if kwargs:
             raise TypeError(f"OnnxEngine takes no option {', '.join(sorted(kwargs))}")
-        check_at_least_one(batch_size=batch_size, height=height, width=width, threads=threads)
+        check_at_least_one(batch_size=batch_size, height=height, width=width, threads=threads, lanes=lanes)
         import onnxruntime
 
         self.info = ModelInfo.from_onnx(model_bytes)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
+        threads = threads or available_cores()
+        self._lanes = min(lanes, threads)
+        options.intra_op_num_threads = threads // self._lanes
         # Spinning idle threads would take cores from decoding and HTTP (docs/decisions/0015).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: warnings about unused initialisers are of no use here
@@ -70,6 +77,7 @@ class OnnxEngine(InferenceEngine):
             )
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise ModelError(f"ONNX Runtime cannot load the model: {' '.join(str(error).split())}") from error
+        self._free_lanes = threading.BoundedSemaphore(self._lanes)
         self._fixed_batch = self.info.input.shape[0] > 0
         self._batch_size, *size = self.info.resolve(batch_size or 1, height, width)
         self._size = (size[0], size[1])
@@ -91,6 +99,11 @@ class OnnxEngine(InferenceEngine):
     def get_batch_size(self) -> int:
         """Returns the maximum number of rows per execution."""
         return self._batch_size
+
+    @property
+    def lanes(self) -> int:
+        """Number of executions at once."""
+        return self._lanes
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -124,7 +137,7 @@ class OnnxEngine(InferenceEngine):
 
     def _run_parts(self, data: NDArray[Any], names: Sequence[str]) -> list[list[NDArray[Any]]]:
         batch = self._batch_size
-        with self._lock:
+        with self._free_lanes:
             self.check_health()
             return [self._run_batch(data[i : i + batch], names) for i in range(0, len(data), batch)]
 
@@ -153,4 +166,7 @@ class OnnxEngine(InferenceEngine):
         return [np.asarray(output[:count], dtype=np.float32) for output in outputs]
 
     def _release(self) -> None:
-        del self._session
+        with ExitStack() as held:
+            for _ in range(self._lanes):  # waits for what runs
+                held.enter_context(self._free_lanes)
+            del self._session

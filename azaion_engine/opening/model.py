@@ -42,13 +42,16 @@ class OpenModel(NamedTuple):
     info: ModelInfo
 
 
-def open_model(settings: DetectorSettings, *, shared: bool = False, progress: BuildProgress | None = None) -> OpenModel:
+def open_model(
+    settings: DetectorSettings, *, shared: bool = False, progress: BuildProgress | None = None, cpu_lanes: int = 1
+) -> OpenModel:
     """Reads a model and its class names, and opens its engine.
 
     Args:
         settings: The configuration.
         shared: As in `Detector.open`.
-        progress: Reports a build; ignored if the engine is shared.
+        progress: Reports a build; ignored if the engine is shared, like `cpu_lanes`.
+        cpu_lanes: As in `Detector.open`.
 
     Raises:
         ConfigurationError: The settings need something that this machine does not have.
@@ -57,7 +60,7 @@ def open_model(settings: DetectorSettings, *, shared: bool = False, progress: Bu
     """
     names = read_labels(settings.labels) if settings.labels else None  # fail before a build that may take minutes
     model = _read_model(settings)
-    engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress)
+    engine = open_shared_engine(model, settings) if shared else open_engine(model, settings, progress, cpu_lanes)
     try:
         return OpenModel(model.name, engine, model.info.names if names is None else names, model.info)
     except BaseException:

@@ -9,8 +9,8 @@ from azaion_engine.opening.recognition import settle
 from azaion_engine.settings import DetectorSettings
 
 
-def open_on_cpu(model: ModelFile, settings: DetectorSettings, choice: Choice) -> OnnxEngine:
-    """Opens ONNX Runtime; a sample picture settles what the file leaves open of the head.
+def open_on_cpu(model: ModelFile, settings: DetectorSettings, choice: Choice, lanes: int = 1) -> OnnxEngine:
+    """Opens ONNX Runtime with so many lanes; a sample picture settles what the file leaves open of the head.
 
     Raises:
         AzaionError: The model is no detector, or ONNX Runtime refuses it.
@@ -21,6 +21,7 @@ def open_on_cpu(model: ModelFile, settings: DetectorSettings, choice: Choice) ->
         height=settings.height,
         width=settings.width,
         threads=settings.threads,
+        lanes=lanes,
         choice=choice,
     )
     settle(engine, model.info, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from azaion_batch.stages.reading import Reader
 from azaion_engine import Detector
 from azaion_engine.errors import ExecutionError, GpuLostError, ModelError
 from azaion_engine.files import private_folder
+from azaion_engine.system.cores import available_cores
 
 
 @pytest.fixture
@@ -58,6 +60,12 @@ def test_a_picture_that_the_engine_fails_on_is_a_row_and_the_others_have_boxes(
             assert getattr(one.found, "code", None) == "execution_failed"
         else:
             assert list(one.found) == list(other.found)  # type: ignore[call-overload]
+
+
+def test_a_worker_without_a_gpu_runs_a_picture_on_each_of_a_few_cores(settings: BatchSettings) -> None:
+    settings = replace(settings, detector=settings.detector.model_copy(update={"threads": None}))
+    worker = Detecting(settings, threads=1)
+    assert worker._detector.engine.lanes == min(4, available_cores())
 
 
 def test_a_lost_gpu_ends_the_worker(settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import onnx
@@ -106,6 +107,47 @@ def test_many_threads_get_their_own_answers():
         np.testing.assert_array_equal(ours, theirs)
 
 
+class Session:
+    """A session whose runs wait until so many are within it, or until it is told to go on."""
+
+    def __init__(self, session: object, together: int) -> None:
+        self._session = session
+        self.begun = threading.Barrier(together + 1)
+        self.goes_on = threading.Event()
+
+    def run(self, *given: object) -> object:
+        self.begun.wait(10)
+        self.goes_on.wait(10)
+        return self._session.run(*given)
+
+
+def test_each_lane_runs_a_batch_of_its_own_and_closing_waits_for_all():
+    batches = [make_batch(1, 64, 64, seed=seed) for seed in range(2)]
+    engine = OnnxEngine(make_detector(), threads=4, lanes=2)
+    assert engine.lanes == 2
+    expected = [engine.run(batch)[0] for batch in batches]
+    engine._session = session = Session(engine._session, together=2)
+    with ThreadPoolExecutor(4) as threads:
+        found = [threads.submit(engine.run, batch) for batch in batches]
+        session.begun.wait(10)  # both are within
+        late = threads.submit(engine.run, batches[0])
+        closing = threads.submit(engine.close)
+        assert not wait([late, closing], timeout=0.2).done
+        session.begun = threading.Barrier(1)  # the late one may still find a lane
+        session.goes_on.set()
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one.result()[0], other)
+        closing.result()
+        assert late.exception() is None or isinstance(late.exception(), EngineClosedError)
+    with pytest.raises(EngineClosedError):
+        engine.run(batches[0])
+
+
+def test_there_are_no_more_lanes_than_threads():
+    with OnnxEngine(make_detector(), threads=2, lanes=4) as engine:
+        assert engine.lanes == 2
+
+
 def test_closing_twice_is_fine_and_running_after_it_is_not():
     engine = OnnxEngine(make_detector())
     engine.check_health()
@@ -199,7 +241,7 @@ def test_a_size_that_the_model_cannot_run_at_is_told():
         engine.warm_up()
 
 
-@pytest.mark.parametrize("option", ["batch_size", "height", "width", "threads"])
+@pytest.mark.parametrize("option", ["batch_size", "height", "width", "threads", "lanes"])
 def test_an_option_below_one_is_refused_by_name(option):
     with pytest.raises(ConfigurationError, match=f"{option} must be at least 1, given -5"):
         OnnxEngine(make_detector(), **{option: -5})
