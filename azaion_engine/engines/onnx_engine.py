@@ -45,8 +45,9 @@ class OnnxEngine(InferenceEngine):
             height: Network input height in pixels, if the model leaves it dynamic; default: its `imgsz`, else 1280.
             width: Likewise for the width.
             threads: CPU threads of all executions at once; default every core this process may use.
-            lanes: Executions at once, which share the threads, at most as many as these. With one thread each, none waits for another after
-                every operator: more pictures a second, but each takes longer, and each lane needs memory of its own.
+            lanes: Executions at once, which share the threads, at most as many as these. With one thread each, none
+                waits for another after every operator: more pictures a second, but each takes longer, and each lane
+                needs memory of its own.
             choice: Head and input form; default: recognised from the file.
             **kwargs: Options of other engines; any raises TypeError, which names them.
 
