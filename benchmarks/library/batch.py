@@ -8,28 +8,33 @@ r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
 last twentieth, while workers run out of work: it is that of the others, from when that fifth is detected, though it may
-not be written yet, until they are written. `whole_rate` leaves out nothing. `memory` has samples over the job: this
-process (`driver_mb`), the workers with an engine, Ray's other processes, all without what they share, and the shared
-memory of the machine, which is Ray's object store if nothing else runs. `growth_mb` is what a line through the samples
-of the second half rises by in that half.
+not be written yet, until they are written. `whole_rate` leaves out nothing. `without_ray` is the rate of a worker's own
+code on the same parts in this process: what it lacks to `pipeline_rate` is the worker's, what a job lacks to it Ray's.
+`memory` has samples over the job: this process (`driver_mb`), the workers with an engine, Ray's other processes, all
+without what they share, and the shared memory of the machine, which is Ray's object store if nothing else runs.
+`growth_mb` is what a line through the samples of the second half rises by in that half.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import yaml
 
 from azaion_batch import job as job_module
@@ -38,7 +43,7 @@ from azaion_batch.job import parts_of, planned_job
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
-from azaion_batch.stages.detecting import Detecting
+from azaion_batch.stages.detecting import CALLS, CALLS_OF_GPU, Detecting
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.errors import PictureError
@@ -81,6 +86,29 @@ def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> f
             if time.perf_counter() - begun > seconds:
                 break
         return count / (time.perf_counter() - begun)
+
+
+def rate_without_ray(settings: DetectorSettings, folder: Path, run: RunSettings, seconds: float) -> float:
+    """Returns pictures a second of a worker's stage, called as Ray Data calls it, on the parts of a job."""
+    done: list[tuple[float, int]] = []
+    with tempfile.TemporaryDirectory() as out:
+        entries = find_entries([str(folder)], Search())
+        with planned_job(Place.of(out), BatchSettings.of(settings), run, entries) as job:
+            worker = Detecting(job.settings, available_cores())
+            calls = CALLS if settings.engine == "onnx" else CALLS_OF_GPU
+
+            def detect(chunk: Chunk) -> None:
+                if done and time.perf_counter() - done[0][0] > seconds:
+                    return
+                [failure] = worker(pa.table({"work": [chunk.to_line()]})).column("failure").to_pylist()
+                assert failure is None, pickle.loads(failure)
+                done.append((time.perf_counter(), len(chunk.entries)))
+
+            with ThreadPoolExecutor(calls) as threads:
+                list(threads.map(detect, job.left))
+            worker._detector.close()
+    (begun, first), (ended, _) = done[0], done[-1]
+    return (sum(count for _, count in done) - first) / (ended - begun)
 
 
 def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, Any]:
@@ -250,8 +278,10 @@ def main() -> None:
             turn: dict[str, Any] = {}
             record["rounds"].append(turn)
             keep(turn, pipeline_rate=pipeline_rate(settings, folder, given.seconds))
+            run = RunSettings(part_pictures=given.part_pictures)
+            keep(turn, without_ray=rate_without_ray(settings, folder, run, given.seconds))
             for workers in map(int, given.workers.split(",")):
-                job = job_rates(settings, folder, RunSettings(workers=workers, part_pictures=given.part_pictures))
+                job = job_rates(settings, folder, replace(run, workers=workers))
                 ratio = job["rate"] / turn["pipeline_rate"]
                 keep(turn, **{f"workers_{workers}": job, f"ratio_{workers}": ratio})
     print(json.dumps(ratios_of(record["rounds"])))
