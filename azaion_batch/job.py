@@ -18,7 +18,7 @@ from azaion_batch.plan import WINDOWS, Chunk, extend, planned
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.sources.naming import names_of
-from azaion_batch.stages.detecting import CALLS, CALLS_OF_GPU, Detecting
+from azaion_batch.stages.detecting import CALLS, Detecting
 from azaion_batch.stages.reading import Reader
 from azaion_batch.stages.windows import WindowReader, network_of, shares_of
 from azaion_batch.storage import Place
@@ -128,7 +128,7 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
     missing = {chunk.id for chunk in job.left}
     for stage in (_is_first, _is_second):
         left = [chunk for chunk in job.left if stage(chunk) and missing.isdisjoint(chunk.windows)]
-        for calls, retries in ((CALLS_OF_GPU if workers.gpus else CALLS, _RETRIES), (1, 1)):
+        for calls, retries in ((CALLS, _RETRIES), (1, 1)):
             for row in _rows(left, job, workers, model, calls, retries) if left else ():
                 if row["failure"] is not None:
                     raise pickle.loads(row["failure"])

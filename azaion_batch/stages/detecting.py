@@ -27,9 +27,9 @@ from azaion_engine.tiling.settings import TilesWish
 if TYPE_CHECKING:
     from azaion_engine.results.detections import Detections
 
-CALLS, CALLS_OF_GPU = 2, 4
-"""Chunks that a worker has at once, so that its pipeline never waits for pictures: while one becomes rows, and Ray
-hands over the next, the others fill batches. On a GPU a chunk takes some hundredths of a second."""
+CALLS = 2
+"""Calls that a worker has at once, so that its pipeline never waits for pictures: while those of one become rows, or
+Ray hands over the next, the other's fill batches. More would take the interpreter's lock from the pipeline."""
 
 _LANES = 4
 """Pictures that the network sees at once without a GPU, at most: each takes some hundred megabytes at 1280²."""

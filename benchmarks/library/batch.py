@@ -43,7 +43,7 @@ from azaion_batch.job import parts_of, planned_job
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
-from azaion_batch.stages.detecting import CALLS, CALLS_OF_GPU, Detecting
+from azaion_batch.stages.detecting import CALLS, Detecting
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.errors import PictureError
@@ -95,7 +95,6 @@ def rate_without_ray(settings: DetectorSettings, folder: Path, run: RunSettings,
         entries = find_entries([str(folder)], Search())
         with planned_job(Place.of(out), BatchSettings.of(settings), run, entries) as job:
             worker = Detecting(job.settings, available_cores())
-            calls = CALLS if settings.engine == "onnx" else CALLS_OF_GPU
 
             def detect(chunk: Chunk) -> None:
                 if done and time.perf_counter() - done[0][0] > seconds:
@@ -104,7 +103,7 @@ def rate_without_ray(settings: DetectorSettings, folder: Path, run: RunSettings,
                 assert failure is None, pickle.loads(failure)
                 done.append((time.perf_counter(), len(chunk.entries)))
 
-            with ThreadPoolExecutor(calls) as threads:
+            with ThreadPoolExecutor(CALLS) as threads:
                 list(threads.map(detect, job.left))
             worker._detector.close()
     (begun, first), (ended, _) = done[0], done[-1]
