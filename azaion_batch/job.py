@@ -159,9 +159,9 @@ def _rows(
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a chunk whose workers died again and again is left out
     on_disk = all(chunk.is_on_disk for chunk in chunks)  # others' pictures take memory while they wait
-    together = _TOGETHER if workers.gpus and on_disk and calls > 1 else 1
-    # Few chunks are spread over all calls of all workers.
-    together = max(1, min(together, len(chunks) // (2 * calls * workers.most)))
+    together = 1
+    if workers.gpus and on_disk and calls > 1:  # no more than leaves a full queue to each worker
+        together = max(1, min(_TOGETHER, len(chunks) // (_QUEUE * calls * workers.most)))
     blocks = min(len(chunks) // together, 10_000)
     source = ray.data.from_items([{"work": chunk.to_line()} for chunk in chunks], override_num_blocks=blocks)
     if not on_disk:

@@ -198,7 +198,7 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
     ends = threading.Event()
 
     def sample() -> None:
-        while not ends.wait(_SAMPLE_S):
+        while True:  # a first one at once: a job may be over before the second
             found = dict.fromkeys(_MEMORY, 0.0)
             for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
                 try:
@@ -212,6 +212,8 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
             rounded = {name: round(value, 1) for name, value in found.items()}
             done = times[-1][1] if times else 0
             samples.append({"seconds": round(time.perf_counter() - begun, 1), "pictures": done, **rounded})
+            if ends.wait(_SAMPLE_S):
+                return
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
