@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import floor
 
@@ -28,8 +28,11 @@ _OWN_RAY = {
 
 READS = 2
 """Chunks that are read at once for each worker: one from a disk is enough, buckets answer late."""
-WRITES, WRITES_OF_GPU = 1, 8
-"""Parts that are written at once for each worker; one with a GPU makes ten and more a second, and buckets are slow."""
+WRITES, WRITES_OF_GPU = 1, 3
+"""Parts that are written at once for each worker; one with a GPU makes several a second, and buckets are slow."""
+WORKERS_OF_GPU = 3
+"""Workers before the one engine of a GPU, which runs in a process of its own: it detects in more pictures than one
+interpreter can read, hand over and turn into rows, with Ray's threads beside it."""
 TASK_CPUS = 1 / 16
 """Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
 
@@ -41,16 +44,20 @@ class Workers:
     Attributes:
         most: Maximum number at once.
         cpus: Cores that Ray counts for each.
-        gpus: GPUs of each, 0 or 1.
+        gpus: Share of a GPU of each: less than 1 where they share its engine. 0: none.
         threads: Threads of each that decode.
         machines: Number of machines of the cluster.
     """
 
     most: int
     cpus: float
-    gpus: int
+    gpus: float
     threads: int
     machines: int = 1
+
+    def apart(self) -> Workers:
+        """Returns workers of which each has an engine of its own, so that one that dies takes no other's work along."""
+        return replace(self, most=self.most // WORKERS_OF_GPU, gpus=1) if self.gpus else self
 
 
 def check_installed() -> None:
@@ -115,11 +122,11 @@ def _own_sigterm() -> Iterator[None]:
 def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
     """Returns the workers that the cluster has room for.
 
-    With GPUs, one worker a GPU; without, one a machine, whose engine takes all cores.
+    With GPUs, `WORKERS_OF_GPU` before the engine of each; without, one a machine, whose engine takes all cores.
 
     Args:
         engine: The engine of the settings.
-        wanted: Number of workers; None: as many as fit.
+        wanted: Number of engines; None: as many as fit.
 
     Raises:
         ConfigurationError: `engine: tensorrt`, and the cluster has no GPU.
@@ -134,9 +141,10 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
     # What others hold is not waited for.
     free = min(cores, ray.available_resources().get("CPU", 0) / len(nodes))
     if gpus:
-        each = max(1, int(max(node.get("GPU", 0) for node in nodes)))
-        threads = max(2, cores // each)
-        return Workers(min(wanted or gpus, gpus), min(1, _share(free / each, WRITES_OF_GPU)), 1, threads, len(nodes))
+        each = WORKERS_OF_GPU * max(1, int(max(node.get("GPU", 0) for node in nodes)))
+        most = WORKERS_OF_GPU * min(wanted or gpus, gpus)
+        cpus = min(1, _share(free / each, WRITES_OF_GPU))
+        return Workers(most, cpus, 1 / WORKERS_OF_GPU, max(2, cores // each), len(nodes))
     most = wanted or len(nodes)
     each = -(-most // len(nodes))
     return Workers(most, _share(free / each, WRITES), 0, max(1, cores // each), len(nodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import pickle
@@ -128,14 +129,16 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
     missing = {chunk.id for chunk in job.left}
     for stage in (_is_first, _is_second):
         left = [chunk for chunk in job.left if stage(chunk) and missing.isdisjoint(chunk.windows)]
-        for calls, retries in ((CALLS, _RETRIES), (1, 1)):
-            for row in _rows(left, job, workers, model, calls, retries) if left else ():
+        for some, calls, retries in ((workers, CALLS, _RETRIES), (workers.apart(), 1, 1)):
+            for row in _rows(left, job, some, model, calls, retries) if left else ():
                 if row["failure"] is not None:
                     raise pickle.loads(row["failure"])
                 part = part_of(row["part"])
                 missing.discard(part.id)
                 yield part
             left = [chunk for chunk in left if chunk.id in missing]
+            if left:
+                gc.collect()  # ends the first pass' workers, which Ray Data leaves to it: the second needs their GPU
 
 
 def _is_first(chunk: Chunk) -> bool:
@@ -182,7 +185,7 @@ def _rows(
         rows: Iterator[dict[str, Any]] = (
             source.map_batches(
                 Detecting,
-                fn_constructor_args=(job.settings, workers.threads, model),
+                fn_constructor_args=(job.settings, workers.threads, model, 0 < workers.gpus < 1),
                 batch_size=together,
                 batch_format="pyarrow",
                 zero_copy_batch=True,

@@ -41,13 +41,14 @@ _VIDEO_ROWS = 1024
 class Detecting:
     """A worker: detects in the pictures of chunks."""
 
-    def __init__(self, settings: BatchSettings, threads: int, model: bytes | None = None) -> None:
+    def __init__(self, settings: BatchSettings, threads: int, model: bytes | None = None, shared: bool = False) -> None:
         """Opens the engine; on a GPU its plan is built once and kept.
 
         Args:
             settings: The job's.
             threads: Threads that decode.
             model: Content of the model file, for machines that do not have it at its path; None: it is there.
+            shared: Whether several workers share the engine, as those of a GPU do.
         """
         from azaion_engine.detector import Detector
 
@@ -60,7 +61,7 @@ class Detecting:
         try:
             self._key = settings.key()
             lanes = min(_LANES, available_cores())
-            self._detector = Detector.open(_with_model(settings, model), cpu_lanes=lanes)
+            self._detector = Detector.open(_with_model(settings, model), shared=shared, cpu_lanes=lanes)
             kept = settings.classes
             self._classes = None if kept is None else self._detector.class_ids(kept)
         except (AzaionError, OSError) as error:  # every call answers it, which ends the job with this very error

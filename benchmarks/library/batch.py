@@ -1,16 +1,15 @@
 r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in turns, on this machine.
 
     python -m benchmarks.library.batch --pictures 512 --json FILE [--settings engine=onnx model=demo]
-    python -m benchmarks.library.batch --pictures 20000 --workers 1,2 --json FILE --settings cache_dir=DIR
+    python -m benchmarks.library.batch --pictures 60000 --workers 1,2 --json FILE --settings cache_dir=DIR
     python -m benchmarks.library.batch --pictures 100000 --size 64 --rounds 1 --seconds 5 --json FILE \
         --settings engine=onnx model=TINY.onnx      # memory over time
 
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
 last twentieth, while workers run out of work: it is that of the others, from when that fifth is detected, though it may
-not be written yet, until they are written. `whole_rate` leaves out nothing. `without_ray` is the rate of a worker's own
-code on the same parts in this process: what it lacks to `pipeline_rate` is the worker's, what a job lacks to it Ray's.
-`memory` has samples over the job: this process (`driver_mb`), the workers with an engine, Ray's other processes, all
+not be written yet, until they are written. `whole_rate` leaves out nothing. Two engines get twice as many pictures.
+`memory` has samples over the job: this process (`driver_mb`), the workers and the engines, Ray's other processes, all
 without what they share, and the shared memory of the machine, which is Ray's object store if nothing else runs.
 `growth_mb` is what a line through the samples of the second half rises by in that half.
 """
@@ -19,13 +18,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import pickle
+import re
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import accumulate
@@ -34,7 +32,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import yaml
 
 from azaion_batch import job as job_module
@@ -43,9 +40,10 @@ from azaion_batch.job import parts_of, planned_job
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
-from azaion_batch.stages.detecting import CALLS, Detecting
+from azaion_batch.stages.detecting import Detecting
 from azaion_batch.storage import Place
 from azaion_engine import Detector
+from azaion_engine.engines.shared import host_process
 from azaion_engine.errors import PictureError
 from azaion_engine.settings import DetectorSettings
 from azaion_engine.system.cores import available_cores
@@ -57,6 +55,8 @@ _SAMPLE_S = 5
 """Seconds between samples of memory: one looks at every process of Ray, which takes some hundredths of a second."""
 _SAMPLES = 60
 """Samples of memory that a record keeps."""
+_WORKER = re.compile("Detecting|" + host_process.__name__)
+"""What the commands of workers and of the processes of shared engines have."""
 _BEGIN, _END = 0.2, 0.95
 """Shares of a job's pictures between which its steady rate is taken."""
 
@@ -86,28 +86,6 @@ def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> f
             if time.perf_counter() - begun > seconds:
                 break
         return count / (time.perf_counter() - begun)
-
-
-def rate_without_ray(settings: DetectorSettings, folder: Path, run: RunSettings, seconds: float) -> float:
-    """Returns pictures a second of a worker's stage, called as Ray Data calls it, on the parts of a job."""
-    done: list[tuple[float, int]] = []
-    with tempfile.TemporaryDirectory() as out:
-        entries = find_entries([str(folder)], Search())
-        with planned_job(Place.of(out), BatchSettings.of(settings), run, entries) as job:
-            worker = Detecting(job.settings, available_cores())
-
-            def detect(chunk: Chunk) -> None:
-                if done and time.perf_counter() - done[0][0] > seconds:
-                    return
-                [failure] = worker(pa.table({"work": [chunk.to_line()]})).column("failure").to_pylist()
-                assert failure is None, pickle.loads(failure)
-                done.append((time.perf_counter(), len(chunk.entries)))
-
-            with ThreadPoolExecutor(CALLS) as threads:
-                list(threads.map(detect, job.left))
-            worker._detector.close()
-    (begun, first), (ended, _) = done[0], done[-1]
-    return (sum(count for _, count in done) - first) / (ended - begun)
 
 
 def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, Any]:
@@ -200,13 +178,13 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
     def sample() -> None:
         while True:  # a first one at once: a job may be over before the second
             found = dict.fromkeys(_MEMORY, 0.0)
-            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True), *_engines()]:
                 try:
                     about, command = process.memory_info(), " ".join(process.cmdline())
                 except psutil.Error:
                     continue
                 is_own = process.pid == psutil.Process().pid
-                name = "driver_mb" if is_own else "workers_mb" if "Detecting" in command else "others_mb"
+                name = "driver_mb" if is_own else "workers_mb" if _WORKER.search(command) else "others_mb"
                 found[name] += (about.rss - about.shared) / 1e6
             found["object_store_mb"] = psutil.virtual_memory().shared / 1e6
             rounded = {name: round(value, 1) for name, value in found.items()}
@@ -222,6 +200,13 @@ def _sampled(times: list[tuple[float, int]]) -> Iterator[list[dict[str, float]]]
     finally:
         ends.set()
         thread.join()
+
+
+def _engines() -> list[psutil.Process]:
+    """Returns the processes of shared engines, which are nobody's children."""
+    return [
+        one for one in psutil.process_iter(["cmdline"]) if host_process.__name__ in " ".join(one.info["cmdline"] or ())
+    ]
 
 
 def ratios_of(rounds: list[dict[str, Any]]) -> dict[str, float]:
@@ -245,12 +230,12 @@ def _spilled() -> float:
 def main() -> None:
     """Runs the turns and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--pictures", type=int, default=512, help="for each engine")
     parser.add_argument("--size", type=int, default=1280, help="height and width of the pictures")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30, help="of the pipeline in a round, at most")
     parser.add_argument("--part-pictures", type=int, default=256)
-    parser.add_argument("--workers", default="1", help="numbers of workers, e.g. 1,2")
+    parser.add_argument("--workers", default="1", help="numbers of engines, e.g. 1,2")
     parser.add_argument("--folder", type=Path, help="where the pictures are made; default: a temporary folder")
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--settings", nargs="*", default=[], metavar="KEY=VALUE", help="of the detector")
@@ -273,15 +258,16 @@ def main() -> None:
         print(f"round {len(record['rounds'])}: {json.dumps(found)}", flush=True)
 
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folder = Path(name)
-        make_folder(folder, given.pictures, given.size, given.size)
+        folders = {workers: Path(name, str(workers)) for workers in sorted(map(int, given.workers.split(",")))}
+        for workers, folder in folders.items():
+            folder.mkdir()
+            make_folder(folder, workers * given.pictures, given.size, given.size)
         for _ in range(given.rounds):
             turn: dict[str, Any] = {}
             record["rounds"].append(turn)
-            keep(turn, pipeline_rate=pipeline_rate(settings, folder, given.seconds))
+            keep(turn, pipeline_rate=pipeline_rate(settings, next(iter(folders.values())), given.seconds))
             run = RunSettings(part_pictures=given.part_pictures)
-            keep(turn, without_ray=rate_without_ray(settings, folder, run, given.seconds))
-            for workers in map(int, given.workers.split(",")):
+            for workers, folder in folders.items():
                 job = job_rates(settings, folder, replace(run, workers=workers))
                 ratio = job["rate"] / turn["pipeline_rate"]
                 keep(turn, **{f"workers_{workers}": job, f"ratio_{workers}": ratio})

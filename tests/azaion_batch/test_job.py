@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch import job as job_module
-from azaion_batch.cluster import Workers
+from azaion_batch.cluster import WORKERS_OF_GPU, Workers
 from azaion_batch.documents import write_document
 from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.parts import Part, Writer
@@ -235,13 +235,26 @@ def test_a_part_that_cannot_be_written_and_a_bug_end_the_job(
     assert "ZeroDivisionError" in str(pickle.loads(row["failure"]))
 
 
+@pytest.mark.parametrize(
+    ("workers", "alone"),
+    [
+        (Workers(1, 1, 0, 1), Workers(1, 1, 0, 1)),
+        (Workers(2 * WORKERS_OF_GPU, 1, 1 / WORKERS_OF_GPU, 1), Workers(2, 1, 1, 1)),
+    ],
+    ids=["cpu", "gpu"],
+)
 def test_what_dying_workers_left_out_is_done_alone(
-    settings: BatchSettings, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: BatchSettings,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: Workers,
+    alone: Workers,
 ) -> None:
-    asked: list[tuple[list[str], int]] = []
+    asked: list[tuple[list[str], Workers, int]] = []
 
     def rows(chunks: list[Chunk], job: Job, workers: Workers, model: bytes | None, calls: int, retries: int) -> Any:
-        asked.append(([chunk.id for chunk in chunks], calls))
+        asked.append(([chunk.id for chunk in chunks], workers, calls))
         for chunk in chunks:
             if chunk is job.chunks[0] or (chunk is job.chunks[1] and calls > 1):
                 continue  # the first kills its workers, and the second with them
@@ -250,7 +263,7 @@ def test_what_dying_workers_left_out_is_done_alone(
     monkeypatch.setattr(job_module, "_rows", rows)
     entries = find_entries([str(pictures)], Search())
     with planned_job(Place.of(str(tmp_path / "out")), settings, RunSettings(part_pictures=2), entries) as job:
-        parts = list(parts_of(job, Workers(1, 1, 0, 1)))
+        parts = list(parts_of(job, workers))
     ids = [chunk.id for chunk in job.chunks]
-    assert asked == [(ids, 2), (ids[:2], 1)]
+    assert asked == [(ids, workers, 2), (ids[:2], alone, 1)]
     assert [part.id for part in parts] == [*ids[2:], ids[1]]

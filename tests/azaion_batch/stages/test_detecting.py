@@ -19,6 +19,7 @@ from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.stages.detecting import Detecting
 from azaion_batch.stages.reading import Reader
 from azaion_engine import Detector
+from azaion_engine.engines.shared.client import SharedEngine
 from azaion_engine.errors import ExecutionError, GpuLostError, ModelError
 from azaion_engine.files import private_folder
 from azaion_engine.system.cores import available_cores
@@ -66,6 +67,23 @@ def test_a_worker_without_a_gpu_runs_a_picture_on_each_of_a_few_cores(settings: 
     settings = replace(settings, detector=settings.detector.model_copy(update={"threads": None}))
     worker = Detecting(settings, threads=1)
     assert worker._detector.engine.lanes == min(4, available_cores())
+
+
+def test_workers_of_a_gpu_share_an_engine_and_find_what_one_of_its_own_finds(
+    settings: BatchSettings, batch: Any
+) -> None:
+    workers = [Detecting(settings, threads=1, shared=True) for _ in range(2)]
+    try:
+        engines = [worker._detector.engine for worker in workers]
+        assert all(isinstance(engine, SharedEngine) for engine in engines)
+        assert len({engine.host for engine in engines if isinstance(engine, SharedEngine)}) == 1
+        [expected] = Detecting(settings, threads=1)(batch).to_pylist()
+        for worker in workers:
+            [row] = worker(batch).to_pylist()
+            assert row["rows"] == expected["rows"]
+    finally:
+        for worker in workers:
+            worker._detector.close()
 
 
 def test_a_lost_gpu_ends_the_worker(settings: BatchSettings, batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
