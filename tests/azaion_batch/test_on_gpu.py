@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from azaion_batch.cluster import find_workers, running_ray
+from azaion_batch.cluster import WORKERS_OF_GPU, find_workers, running_ray
 from azaion_batch.job import parts_of, planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
@@ -38,7 +38,7 @@ def test_rows_are_what_the_detector_finds_on_this_gpu(tiny: Path, tmp_path: Path
         running_ray(None),
     ):
         workers = find_workers(settings.engine, None)
-        assert workers.gpus == 1
+        assert workers.gpus == 1 / WORKERS_OF_GPU
         assert sum(part.pictures for part in parts_of(job, workers)) == 200
     with Detector.open(settings) as detector:
         for row, found in zip(rows_in(out), detector.detect(sorted(folder.iterdir())), strict=True):
