@@ -90,7 +90,7 @@ class RunSettings:
     """How a job runs; changes no result.
 
     Attributes:
-        workers: Detectors at once, each with a GPU of its own where there are GPUs; None: as many as there are GPUs,
+        workers: Engines at once, each with a GPU of its own where there are GPUs; None: as many as there are GPUs,
             or one a machine.
         part_pictures: Maximum pictures of a part, the unit of resuming.
         part_bytes: Maximum encoded bytes of a part that has more than one picture.

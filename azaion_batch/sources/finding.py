@@ -45,9 +45,10 @@ class Search:
     scenes: SceneWishes = SceneWishes()  # noqa: RUF009 (frozen)
     limits: PictureLimits = PictureLimits()  # noqa: RUF009 (frozen)
 
-    def in_windows(self, path: Path) -> bool:
+    def in_windows(self, path: str) -> bool:
         """Returns whether a local file is read in windows."""
-        return path.suffix.lower() in _TIFF_SUFFIXES and in_windows(path, self.scenes, self.limits)
+        is_tiff = os.path.splitext(path)[1].lower() in _TIFF_SUFFIXES
+        return is_tiff and in_windows(Path(path), self.scenes, self.limits)
 
     def object_in_windows(self, path: str, size: int) -> bool:
         """Returns whether an object in a bucket is read in windows; its pixels are not known."""
@@ -122,13 +123,12 @@ def _local(source: Source, how: Search) -> Entry:
         return Entry("unreadable", named, place, name, why=f"the folder cannot be read: {source.unreadable}")
     if source.is_video:
         return Entry("video", named, place, name)
-    path = Path(source.path)
     if is_read_once(source.path):  # a pipe's other end may be of this shell only, and a device may have none
         return Entry("unreadable", named, place, name, why="expected a file, given a device, pipe or socket")
-    if how.in_windows(path):
+    if how.in_windows(source.path):
         return Entry("tiled", named, place, name)
     try:
-        size = path.stat().st_size
+        size = os.path.getsize(source.path)
     except OSError:  # its row will say why
         size = 0
     return Entry("picture", named, place, name, size)

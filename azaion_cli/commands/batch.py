@@ -51,7 +51,7 @@ def batch(
     tiles: TilesOption = None,
     batch_size: BatchOption = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Detectors at once; default: one a GPU, else one a machine.", min=1)
+        int | None, typer.Option("--workers", help="Engines at once; default: one a GPU, else one a machine.", min=1)
     ] = None,
     part_pictures: Annotated[
         int, typer.Option("--part-pictures", help="Most pictures of a part, the unit of resuming.", min=1)

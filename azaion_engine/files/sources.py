@@ -185,12 +185,11 @@ def told_apart(sources: list[Source]) -> list[Source]:
         common = os.path.commonpath([os.path.dirname(path) for path in real.values()])
         names = {path: Path(os.path.relpath(at, common)).as_posix() for path, at in real.items()}
         sources = [replace(source, name=names.get(source.path, source.name)) for source in sources]
-    repeated = _repeated(str(PurePath(source.name).with_suffix("")) for source in sources)
+    stems = [str(PurePath(source.name).with_suffix("")) for source in sources]
+    repeated = _repeated(stems)
     return [
-        replace(source, frames=PurePath(source.name).name)
-        if str(PurePath(source.name).with_suffix("")) in repeated
-        else source
-        for source in sources
+        replace(source, frames=PurePath(source.name).name) if stem in repeated else source
+        for source, stem in zip(sources, stems, strict=True)
     ]
 
 
