@@ -61,9 +61,9 @@ def test_a_ledger_that_dies_is_started_again_and_learns_what_was_used(app, secre
     ray.kill(ledger, no_restart=False)
     time.sleep(2)
     ray.get(ledger.__ray_ready__.remote(), timeout=60)
-    # The replica that asks first may get a quarter of what the other's report will take away again, and one to which
-    # the ledger answers late, as on a busy machine, its even part. A ledger that learns nothing would lend all forty.
-    assert answered(app, secrets["limited"], 40) <= 20
+    answered(app, secrets["lab"], 20)  # both replicas find the new ledger: one that still waits keeps to its even part
+    # The replica that asks first may get a quarter of what the other's report will take away again.
+    assert answered(app, secrets["limited"], 40) <= 10
     assert answered(app, secrets["limited"], 10) == 0
     assert answered(app, secrets["lab"], 5) == 5
 
