@@ -137,8 +137,6 @@ def parts_of(job: Job, workers: Workers) -> Iterator[Part]:
                 missing.discard(part.id)
                 yield part
             left = [chunk for chunk in left if chunk.id in missing]
-            if left:
-                gc.collect()  # ends the first pass' workers, which Ray Data leaves to it: the second needs their GPU
 
 
 def _is_first(chunk: Chunk) -> bool:
@@ -156,6 +154,7 @@ def _rows(
     """Runs the three stages on chunks, and yields what the last one returns."""
     import ray.data
 
+    gc.collect()  # ends workers of an earlier pass that Ray had to start again: Ray Data leaves their GPU to it
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its errors tell why a part is left out
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -1,4 +1,4 @@
-"""Detecting: the stage with the engine, opened once in each worker; encoded pictures, or their paths, become rows."""
+"""Detecting: the stage with the engine, opened or joined once by each worker; pictures, or their paths, become rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job on real GPUs, on a Ray of its own: one worker a GPU, and the boxes of the detector."""
+"""A job on real GPUs, on a Ray of its own: several workers before a GPU's engine, and the boxes of the detector."""
 
 from __future__ import annotations
 
