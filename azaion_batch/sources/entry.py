@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from azaion_batch.storage import LOCAL, Place, is_remote, without_secrets
 from azaion_engine.errors import InvalidParameterError, PictureError, reason
-from azaion_engine.files.names import printable
+from azaion_engine.files.names import printable, suffix_of
 from azaion_engine.files.sources import VIDEO_SUFFIXES
 
 Kind = Literal["picture", "video", "tiled", "windows", "row", "unreadable"]
@@ -89,8 +89,7 @@ def named_entry(text: str, beside: Place) -> Entry:
     else:
         folder = str(PurePosixPath(beside.path).parent)
         place = Place(beside.root, os.path.normpath(text if folder == "." else f"{folder}/{text}"))
-    suffix = PurePosixPath(place.path).suffix.lower()
-    kind: Kind = "video" if suffix in VIDEO_SUFFIXES else "picture"
+    kind: Kind = "video" if suffix_of(place.path) in VIDEO_SUFFIXES else "picture"
     return Entry(kind, printable(place.address), place, printable(PurePosixPath(place.path).name))
 
 

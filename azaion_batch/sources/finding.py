@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from azaion_batch.sources.entry import Entry, named_entry, or_unreadable
 from azaion_batch.sources.tables import PARQUET_SUFFIX, rows_of
-from azaion_batch.storage import Listed, Place, has_pattern, is_remote, matching
+from azaion_batch.storage import LOCAL, Listed, Place, has_pattern, is_remote, matching
 from azaion_engine.errors import InvalidParameterError, quote
-from azaion_engine.files.names import printable
+from azaion_engine.files.names import printable, suffix_of
 from azaion_engine.files.sources import (
     PICTURE_SUFFIXES,
     STDIN,
@@ -47,12 +47,12 @@ class Search:
 
     def in_windows(self, path: str) -> bool:
         """Returns whether a local file is read in windows."""
-        is_tiff = os.path.splitext(path)[1].lower() in _TIFF_SUFFIXES
+        is_tiff = suffix_of(path) in _TIFF_SUFFIXES
         return is_tiff and in_windows(Path(path), self.scenes, self.limits)
 
     def object_in_windows(self, path: str, size: int) -> bool:
         """Returns whether an object in a bucket is read in windows; its pixels are not known."""
-        is_tiff = PurePosixPath(path).suffix.lower() in _TIFF_SUFFIXES
+        is_tiff = suffix_of(path) in _TIFF_SUFFIXES
         return is_tiff and (self.scenes.given or size > self.limits.max_bytes)
 
 
@@ -117,7 +117,7 @@ def _special(text: str, how: Search, within: tuple[Place, ...] = ()) -> Iterator
 
 
 def _local(source: Source, how: Search) -> Entry:
-    place = Place.of(source.path)
+    place = Place(LOCAL, os.path.abspath(source.path))
     named, name = printable(place.path), printable(source.name)
     if source.unreadable is not None:
         return Entry("unreadable", named, place, name, why=f"the folder cannot be read: {source.unreadable}")
@@ -136,7 +136,7 @@ def _local(source: Source, how: Search) -> Entry:
 
 def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = ()) -> Iterator[Entry]:
     if not has_pattern(place) and place.path and place.is_file():
-        suffix = PurePosixPath(place.path).suffix.lower()
+        suffix = suffix_of(place.path)
         if suffix in LIST_SUFFIXES:
             yield from _listed(place, how, within)
         elif suffix == PARQUET_SUFFIX:
@@ -147,7 +147,7 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = ()) -> Ite
     start = f"{place.path}/" if place.path and not has_pattern(place) else ""
     for file in matching(place) if has_pattern(place) else place.files():
         at = Place(place.root, file.path)
-        suffix = PurePosixPath(file.path).suffix.lower()
+        suffix = suffix_of(file.path)
         if suffix == PARQUET_SUFFIX:
             yield from or_unreadable(at.address, rows_of(at))
         elif has_pattern(place) or suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
@@ -156,7 +156,7 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = ()) -> Ite
 
 def _remote(at: Place, file: Listed, name: str, how: Search) -> Entry:
     """Returns the entry of a file in a bucket, whose kind is that of its suffix: a look inside would be a request."""
-    if PurePosixPath(file.path).suffix.lower() in VIDEO_SUFFIXES:
+    if suffix_of(file.path) in VIDEO_SUFFIXES:
         return Entry("video", at.address, at, name)
     if how.object_in_windows(file.path, file.size):
         return Entry("tiled", at.address, at, name)

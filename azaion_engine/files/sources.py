@@ -14,9 +14,10 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from azaion_engine.errors import InvalidParameterError, PictureError, PictureTooLargeError, quote, reason
+from azaion_engine.files.names import suffix_of
 from azaion_engine.files.video_kind import HEAD_BYTES, is_video_head
 from azaion_engine.files.videos import count_frames, read_frames
-from azaion_engine.files.walking import Unreadable, files_in, files_matching
+from azaion_engine.files.walking import Unreadable, files_in, files_matching, start_of
 from azaion_engine.pictures.formats import sniff
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Source:
         head = _head(self.path)
         if is_video_head(head):
             return True
-        return Path(self.path).suffix.lower() in VIDEO_SUFFIXES and sniff(head) is None
+        return suffix_of(self.path) in VIDEO_SUFFIXES and sniff(head) is None
 
     def frame_name(self, index: int) -> str:
         """Returns the relative path of a frame, as a JPEG file."""
@@ -133,7 +134,10 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
         elif os.path.lexists(path):
             sources = [Source(str(path), path.name)]
         else:
-            sources = [_source(one, one.name if isinstance(one, Path) else "") for one in files_matching(str(path))]
+            sources = [
+                _unreadable(one) if isinstance(one, Unreadable) else Source(str(one), one.name)
+                for one in files_matching(str(path))
+            ]
         if not sources:
             raise InvalidParameterError(f"no picture or video: {quote(text)}")
         for source in sources:
@@ -142,24 +146,23 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Source]:
+    start = start_of(folder)
     return [
-        _source(one, one.relative_to(folder).as_posix() if isinstance(one, Path) else "")
+        _unreadable(one) if isinstance(one, Unreadable) else Source(one, one.removeprefix(start).replace(os.sep, "/"))
         for one in files_in(folder, recursive=recursive)
         if isinstance(one, Unreadable) or _looks_known(one)
     ]
 
 
-def _source(found: Path | Unreadable, name: str) -> Source:
-    if isinstance(found, Unreadable):
-        return Source(str(found.path), str(found.path), unreadable=found.why)
-    return Source(str(found), name)
+def _unreadable(found: Unreadable) -> Source:
+    return Source(str(found.path), str(found.path), unreadable=found.why)
 
 
-def _looks_known(file: Path) -> bool:
+def _looks_known(file: str) -> bool:
     """Whether a file in a folder is a picture or a video by its suffix; without one, by its first bytes."""
-    if suffix := file.suffix.lower():
+    if suffix := suffix_of(file):
         return suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES
-    head = _head(str(file))
+    head = _head(file)
     return sniff(head) is not None or is_video_head(head)
 
 
@@ -168,7 +171,7 @@ def _head(path: str) -> bytes:
     if not os.path.isfile(path):
         return b""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:
             return file.read(HEAD_BYTES)
     except OSError:
         return b""
@@ -185,12 +188,17 @@ def told_apart(sources: list[Source]) -> list[Source]:
         common = os.path.commonpath([os.path.dirname(path) for path in real.values()])
         names = {path: Path(os.path.relpath(at, common)).as_posix() for path, at in real.items()}
         sources = [replace(source, name=names.get(source.path, source.name)) for source in sources]
-    stems = [str(PurePath(source.name).with_suffix("")) for source in sources]
+    stems = [_stem(source.name) for source in sources]
     repeated = _repeated(stems)
     return [
         replace(source, frames=PurePath(source.name).name) if stem in repeated else source
         for source, stem in zip(sources, stems, strict=True)
     ]
+
+
+def _stem(name: str) -> str:
+    whole = os.path.normpath(name)
+    return whole[: len(whole) - len(suffix_of(whole))]
 
 
 def _repeated(names: Iterable[str]) -> set[str]:

@@ -43,6 +43,8 @@ def is_video_head(head: bytes) -> bool:
 
 
 def _is_transport_stream(head: bytes, size: int, offset: int) -> bool:
+    if head[offset : offset + 1] != b"\x47":
+        return False
     syncs = head[offset::size]
     return len(syncs) >= 3 and set(syncs) == {0x47}
 

@@ -64,6 +64,6 @@ def test_folders_that_cannot_be_read_are_told(tree: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "scandir", refusing)
     told = Unreadable(tree / "deep", "Permission denied")
-    assert list(files_in(tree, recursive=True))[-2:] == [tree / "b.png", told]
+    assert list(files_in(tree, recursive=True))[-2:] == [f"{tree}/b.png", told]
     assert told in list(files_matching(f"{tree}/**/*.jpg"))
     assert told in list(files_matching(f"{tree}/deep/*.jpg"))
