@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from azaion_batch.cluster import READS, TASK_CPUS, WRITES, WRITES_OF_GPU, Workers
@@ -169,7 +170,9 @@ def _rows(
     if not on_disk:
         source = _read(source, chunks, job, workers)
     writer = Writer(job.out)
-    writes = WRITES_OF_GPU if workers.gpus else WRITES
+    writes = min(len(chunks), (WRITES_OF_GPU if workers.gpus else WRITES) * workers.most)
+    if workers.gpus:  # while the engines open; beside them, imports take a tenth of the rate for some seconds
+        _prepare_to_write(writes)
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
         max_size=workers.most,
@@ -197,12 +200,25 @@ def _rows(
                 writer.__call__,
                 batch_size=None,
                 batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(min(len(chunks), writes * workers.most)),
+                compute=ray.data.TaskPoolStrategy(writes),
                 num_cpus=TASK_CPUS,
             )
             .iter_rows()
         )
     return rows
+
+
+def _prepare_to_write(processes: int) -> None:
+    """Has idle processes of Ray import what writing needs, and waits for none: tasks that write will find them."""
+    import ray
+
+    for _ in range(processes):
+        ray.remote(num_cpus=TASK_CPUS)(_import_packages).remote()
+
+
+def _import_packages() -> None:
+    for name in ("ray.data", "pyarrow.parquet"):
+        import_module(name)
 
 
 def _read(source: Any, chunks: list[Chunk], job: Job, workers: Workers) -> Any:
