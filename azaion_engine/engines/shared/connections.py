@@ -61,6 +61,7 @@ class Client:
 
     def leave(self) -> None:
         """Closes the connection, once the last answer is out: another client could be given its descriptor."""
+        self.inbox.forget()
         with self._guard:
             self._gone = True
             if not self._unanswered:
@@ -142,19 +143,23 @@ class Connections:
                 client: Client | None = key.data
                 if client is None:
                     self._accept(selector)
-                    continue
-                try:
-                    message = client.inbox.poll()
-                except Exception as error:  # a message that cannot be read costs its sender, not the other clients
-                    if not isinstance(error, (EOFError, OSError)):
-                        logger.exception("a client's message cannot be read: its connection is closed")
+                elif not self._hears(client):
                     selector.unregister(key.fileobj)
                     client.leave()
                     self._count(-1)
-                    continue
-                if message is not None:
-                    client.begin()
-                    self._on_message(client, message)
+
+    def _hears(self, client: Client) -> bool:
+        """Receives what a client has sent; returns False if it has left."""
+        try:
+            message = client.inbox.poll()
+        except Exception as error:  # a message that cannot be read costs its sender, not the other clients
+            if not isinstance(error, (EOFError, OSError)):
+                logger.exception("a client's message cannot be read: its connection is closed")
+            return False
+        if message is not None:
+            client.begin()
+            self._on_message(client, message)
+        return True
 
     def _accept(self, selector: selectors.BaseSelector) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from azaion_engine.engines.shared import wire as engine_wire
-from azaion_engine.engines.shared.greeting import connect, greet
+from azaion_engine.engines.shared.line import Line, greet
 from azaion_engine.errors import AzaionError, EngineClosedError, GpuLostError
 from azaion_engine.pictures.prepared import HeldPicture, JpegPicture
 
@@ -43,8 +42,8 @@ class HostLink:
         self._path = path
         self._on_lost = on_lost
         self._guard = threading.Lock()
-        self._free: list[socket.socket] = []
-        self._holding: set[socket.socket] = set()
+        self._free: list[Line] = []
+        self._holding: set[Line] = set()
         self._ended = self._closed = False
         # Separate connection for health checks, so that they never wait behind a batch.
         self._control, self.card = greet(path)
@@ -104,7 +103,7 @@ class HostLink:
         self._closed = True
         self.end()
 
-    def _release_held(self, connection: socket.socket) -> None:
+    def _release_held(self, connection: Line) -> None:
         with self._guard:
             if connection not in self._holding:  # released already
                 return
@@ -116,7 +115,7 @@ class HostLink:
         finally:
             self._keep(connection)
 
-    def _take(self) -> socket.socket:
+    def _take(self) -> Line:
         if self._closed:
             raise EngineClosedError(f"{self.card.name}: the engine is closed")
         with self._guard:
@@ -125,20 +124,20 @@ class HostLink:
         if lost:
             raise GpuLostError(lost)
         try:
-            return connection or connect(self._path)
+            return connection or Line(self._path)
         except OSError as gone:
             raise self._gone(gone) from gone
 
-    def _keep(self, connection: socket.socket) -> None:
+    def _keep(self, connection: Line) -> None:
         with self._guard:
-            if not self._ended and connection.fileno() >= 0:  # a closed one is negative
+            if not self._ended and not connection.is_closed:
                 self._free.append(connection)
                 return
         connection.close()
 
-    def _exchange(self, connection: socket.socket, method: str, *arguments: Any) -> Any:
+    def _exchange(self, connection: Line, method: str, *arguments: Any) -> Any:
         try:
-            answer, error = engine_wire.exchange(connection, (method, arguments))
+            answer, error = connection.exchange((method, arguments))
         except (EOFError, OSError) as gone:
             connection.close()
             raise self._gone(gone) from gone

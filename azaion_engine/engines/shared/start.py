@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from azaion_engine.engines.base import InferenceEngine
-from azaion_engine.engines.shared.greeting import greet
 from azaion_engine.engines.shared.host_process import ON_GPU
+from azaion_engine.engines.shared.line import greet
 from azaion_engine.errors import ExecutionError, GpuLostError
 from azaion_engine.system.patient_lock import PatientLock
 

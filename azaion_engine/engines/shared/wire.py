@@ -1,6 +1,7 @@
 """Wire format between an engine's host and its clients: pickled messages over a Unix socket.
 
-A message is a head (number of parts, bytes that follow), the size of each part, the pickle, and its large buffers.
+A message is a head (number of parts, bytes that follow, bytes in the connection's window), the size of each part, the
+pickle, and its large buffers, unless these are in the window.
 
 Pickle is safe here: both ends belong to one user and one version of this package, and only this user may enter the
 socket's folder.
@@ -11,9 +12,11 @@ from __future__ import annotations
 import pickle
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from azaion_engine.engines.shared.window import ONE_DESCRIPTOR, Window, seen
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 _APART_BYTES = 16 * 1024
@@ -25,9 +28,11 @@ _KEPT_BYTES = 16 * 2**20
 _BUFFER_BYTES = 2**20
 """Size asked of the kernel for a socket's buffer, which limits it: a message should need few system calls."""
 
-_HEAD = struct.Struct("<QQ")
+_HEAD = struct.Struct("<QQQ")
 
-VERSION = 5
+_CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+VERSION = 6
 """Part of an engine's key: raise it when the classes in messages change, so that no client joins an older host."""
 
 
@@ -36,19 +41,13 @@ def prepare(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
 
 
-def exchange(connection: socket.socket, message: Any) -> Any:
-    """Sends a message on a client's connection, waits for the answer and returns it.
+def pack(message: Any, window: Window | None = None) -> list[memoryview]:
+    """Returns the parts of a message, to be sent in this order; large JPEGs and arrays inside are not copied.
 
-    Raises:
-        EOFError: The other end is gone.
-        OSError: Likewise, or the socket's timeout passed.
+    Args:
+        message: What can be pickled.
+        window: Takes the large buffers, which then are no parts; its last message must have been answered.
     """
-    send(connection, pack(message))
-    return Inbox(connection).receive()
-
-
-def pack(message: Any) -> list[memoryview]:
-    """Returns the parts of a message, to be sent in this order; large JPEGs and arrays inside are not copied."""
     apart: list[memoryview] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
@@ -60,17 +59,26 @@ def pack(message: Any) -> list[memoryview]:
 
     body = pickle.dumps(message, 5, buffer_callback=keep_inside)
     sizes = struct.pack(f"<{len(apart) + 1}Q", len(body), *(view.nbytes for view in apart))
-    total = len(sizes) + len(body) + sum(view.nbytes for view in apart)
-    return [memoryview(_HEAD.pack(len(apart) + 1, total) + sizes + body), *apart]
+    follow, shown = len(sizes) + len(body), sum(view.nbytes for view in apart)
+    if window is None or not window.take(apart):
+        follow, shown = follow + shown, 0
+    first = memoryview(_HEAD.pack(len(apart) + 1, follow, shown) + sizes + body)
+    return [first] if shown else [first, *apart]
 
 
-def send(connection: socket.socket, parts: list[memoryview], wait: bool = True) -> list[memoryview]:
+def send(
+    connection: socket.socket,
+    parts: list[memoryview],
+    wait: bool = True,
+    told: Sequence[tuple[int, int, bytes]] = (),
+) -> list[memoryview]:
     """Sends the parts of a message.
 
     Args:
         connection: A blocking socket.
         parts: From `pack`.
         wait: Whether to wait while the socket's buffer is full.
+        told: What goes beside the first bytes: `Window.to_show`.
 
     Returns:
         What is left to send; empty if `wait` is set.
@@ -80,9 +88,10 @@ def send(connection: socket.socket, parts: list[memoryview], wait: bool = True) 
     """
     while parts:
         try:
-            sent = connection.sendmsg(parts[:64], (), 0 if wait else socket.MSG_DONTWAIT)
+            sent = connection.sendmsg(parts[:64], told, 0 if wait else socket.MSG_DONTWAIT)
         except BlockingIOError:
             return parts
+        told = ()
         done = 0
         while done < len(parts) and sent >= parts[done].nbytes:
             sent -= parts[done].nbytes
@@ -96,16 +105,17 @@ def send(connection: socket.socket, parts: list[memoryview], wait: bool = True) 
 class Inbox:
     """Receives messages from one connection; used by one thread at a time.
 
-    JPEGs and large arrays of a message lie in the inbox's memory: they are valid until the next message begins. A
-    client sends it only after the answer to this one.
+    JPEGs and large arrays of a message lie in the inbox's memory, or in the window of who sent it: they are valid until
+    the next message begins. A client sends it only after the answer to this one.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         """Takes a blocking socket, which the caller closes."""
         self._connection = connection
         self._memory = bytearray()
+        self._window = memoryview(b"")
         self._head = bytearray(_HEAD.size)
-        self._parts = 0
+        self._parts = self._shown = 0
         self._message = self._left = memoryview(self._head)
 
     def receive(self) -> Any:
@@ -133,9 +143,14 @@ class Inbox:
             return None
         return self._unpack()
 
+    def forget(self) -> None:
+        """Gives its memory up, as soon as nobody looks at it any more; nothing more is received."""
+        self._memory, self._window = bytearray(), memoryview(b"")
+        self._message = self._left = memoryview(self._head)
+
     def _filled(self, flags: int) -> bool:
         """Reads once; returns whether the message is complete."""
-        got = self._connection.recv_into(self._left, 0, flags)
+        got = self._connection.recv_into(self._left, 0, flags) if self._parts else self._received_head(flags)
         if not got:
             raise EOFError("the other end closed the connection")
         self._left = self._left[got:]
@@ -143,16 +158,28 @@ class Inbox:
             return False
         if self._parts:
             return True
-        self._parts, total = _HEAD.unpack(self._head)
+        self._parts, total, self._shown = _HEAD.unpack(self._head)
         if total > len(self._memory):
             self._memory = bytearray(total)
         self._message = self._left = memoryview(self._memory)[:total]
         return False
 
+    def _received_head(self, flags: int) -> int:
+        got, told, _, _ = self._connection.recvmsg_into([self._left], ONE_DESCRIPTOR, flags | _CLOSED_ON_EXEC)
+        window = seen(told)
+        if window is not None:
+            self._window = window
+        return got
+
     def _unpack(self) -> Any:
-        message, parts, at = self._message, [], self._parts * 8
-        for size in struct.unpack_from(f"<{self._parts}Q", message):
-            parts.append(message[at : at + size])
+        message, at = self._message, self._parts * 8
+        first, *others = struct.unpack_from(f"<{self._parts}Q", message)
+        parts = [message[at : at + first]]
+        source, at = (self._window, 0) if self._shown else (message, at + first)
+        if at + sum(others) > source.nbytes:
+            raise ValueError(f"{sum(others)} bytes of buffers, of which {source.nbytes - at} are there")
+        for size in others:
+            parts.append(source[at : at + size])
             at += size
         self._parts = 0
         self._message = self._left = memoryview(self._head)

@@ -26,6 +26,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.engines.base import InferenceEngine
 from azaion_engine.engines.shared import wire as engine_wire
 from azaion_engine.engines.shared.client import SharedEngine
+from azaion_engine.engines.shared.window import Window
 from azaion_engine.errors import ConfigurationError, EngineClosedError, GpuLostError, InvalidTensorError, ModelError
 from azaion_engine.model.file import ModelFile, sample_picture
 from azaion_engine.opening.model import open_shared_engine
@@ -222,14 +223,19 @@ def test_a_picture_in_tiles_travels_once_and_is_freed_after_them(key: str) -> No
     given = [[mosaic(10 + 20 * (2 * at + i)) for i in range(2)] for at in range(2)]
     sent: list[bytes] = []
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        pack = engine_wire.pack
+        pack, take = engine_wire.pack, Window.take
 
-        def watched(message: object) -> list[memoryview]:
-            parts = pack(message)
+        def packed(message: object, window: Window | None = None) -> list[memoryview]:
+            parts = pack(message, window)
             sent.append(b"".join(parts))
             return parts
 
-        patch.setattr(engine_wire, "pack", watched)
+        def taken(window: Window, buffers: list[memoryview]) -> bool:
+            sent.append(b"".join(buffers) if take(window, buffers) else b"")
+            return bool(sent[-1])
+
+        patch.setattr(engine_wire, "pack", packed)
+        patch.setattr(Window, "take", taken)
         found = list(pool.map(lambda at: Detector(clients[at]).detect(given[at], tiles=tiles), range(2)))
     for at, pictures in enumerate(found):
         for i, one in enumerate(pictures):
