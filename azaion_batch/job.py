@@ -171,7 +171,7 @@ def _rows(
         source = _read(source, chunks, job, workers)
     writer = Writer(job.out)
     writes = min(len(chunks), (WRITES_OF_GPU if workers.gpus else WRITES) * workers.most)
-    if workers.gpus:  # while the engines open; beside them, imports take a tenth of the rate for some seconds
+    if workers.gpus:  # while the engines open: imports beside them take a tenth of the first seconds' rate
         _prepare_to_write(writes)
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
