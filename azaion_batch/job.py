@@ -212,8 +212,8 @@ def _prepare_to_write(processes: int) -> None:
     """Has idle processes of Ray import what writing needs, and waits for none: tasks that write will find them."""
     import ray
 
-    for _ in range(processes):
-        ray.remote(num_cpus=TASK_CPUS)(_import_packages).remote()
+    for _ in range(processes):  # on all machines, as Ray Data's tasks are
+        ray.remote(num_cpus=TASK_CPUS, scheduling_strategy="SPREAD")(_import_packages).remote()
 
 
 def _import_packages() -> None:

@@ -67,9 +67,9 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
     """
     rates = ("plan_rates",)
     both_plans = ("plan_rates", "plan_raw")
-    workers = ("--rounds", "1", "--seconds", "8", "--workers", "1,2" if gpus > 1 else "1")
+    workers = ("--rounds", "3", "--seconds", "8", "--workers", "1,2" if gpus > 1 else "1")
     batch = ("--pictures", "60000", *workers, *_batch_settings(files, files.lively, files.rates))
-    small = ("--pictures", "150000", "--size", "640", *workers, *_batch_settings(files, files.small, SMALL))
+    small = ("--pictures", "100000", "--size", "640", *workers, *_batch_settings(files, files.small, SMALL))
     return [
         *_model_steps(files),
         _plan("plan_chaos", files, files.chaos, CHAOS, 240),
@@ -89,9 +89,9 @@ def gpu_steps(files: Files, gpus: int) -> list[Step]:
             uses_ray=True,
         ),
         replace(_tutorial(files, 180), needs=("plan_demo",)),
-        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 240, *batch, needs=rates)),
+        _on_the_whole_host(_measured("batch", files, "benchmarks.library.batch", 360, *batch, needs=rates)),
         _on_the_whole_host(
-            _measured("batch_640", files, "benchmarks.library.batch", 240, *small, needs=("plan_small",))
+            _measured("batch_640", files, "benchmarks.library.batch", 360, *small, needs=("plan_small",))
         ),
         _on_the_whole_host(replace(_swap(files, 240), needs=("plan_demo",))),
         _on_the_whole_host(

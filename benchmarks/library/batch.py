@@ -8,7 +8,8 @@ r"""Batch: the rate of a job on Ray Data against the pipeline in one process, in
 The pictures are JPEGs of the network's size and quality 90, from files: 64 different ones under as many names as
 `--pictures` says. A job's rate leaves out the first fifth of its pictures, while Ray and the engines start, and the
 last twentieth, while workers run out of work: it is that of the others, from when that fifth is detected, though it may
-not be written yet, until they are written. `whole_rate` leaves out nothing. Two engines get twice as many pictures.
+not be written yet, until they are written. `whole_rate` leaves out planning alone, which is done once for all rounds
+(`planning_s`). Two engines get twice as many pictures; `ratio_2_over_1` is their rate over that of one in the round.
 `memory` has samples over the job: this process (`driver_mb`), the workers and the engines, Ray's other processes, all
 without what they share, and the shared memory of the machine, which is Ray's object store if nothing else runs.
 `growth_mb` is what a line through the samples of the second half rises by in that half.
@@ -36,7 +37,7 @@ import yaml
 
 from azaion_batch import job as job_module
 from azaion_batch.cluster import find_workers, running_ray
-from azaion_batch.job import parts_of, planned_job
+from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
@@ -88,24 +89,34 @@ def pipeline_rate(settings: DetectorSettings, folder: Path, seconds: float) -> f
         return count / (time.perf_counter() - begun)
 
 
-def job_rates(settings: DetectorSettings, folder: Path, run: RunSettings) -> dict[str, Any]:
-    """Runs a whole job and returns its rates and its memory over time."""
+def planned(settings: DetectorSettings, folder: Path, part_pictures: int) -> Job:
+    """Returns a job of the pictures in a folder."""
+    entries = find_entries([str(folder)], Search())
+    run = RunSettings(part_pictures=part_pictures)
+    with (
+        tempfile.TemporaryDirectory() as out,
+        planned_job(Place.of(out), BatchSettings.of(settings), run, entries) as job,
+    ):
+        return job
+
+
+def job_rates(job: Job, engines: int) -> dict[str, Any]:
+    """Runs a job into a new folder and returns its rates and its memory over time."""
     times: list[tuple[float, int]] = []
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as out, _told_when_detected() as detected:
-        entries = find_entries([str(folder)], Search())
-        job_settings = BatchSettings.of(settings)
-        with (
-            planned_job(Place.of(out), job_settings, run, entries) as job,
-            running_ray(run.address),
-            _sampled(times) as samples,
-        ):
-            done = 0
-            for part in parts_of(job, find_workers(settings.engine, run.workers)):
-                assert not part.failures, part.told
-                done += part.pictures
-                times.append((time.monotonic(), done))
-            spilled = _spilled()
+    with (
+        tempfile.TemporaryDirectory() as out,
+        _told_when_detected() as detected,
+        running_ray(None),
+        _sampled(times) as samples,
+    ):
+        done = 0
+        workers = find_workers(job.settings.detector.engine, engines)
+        for part in parts_of(replace(job, out=Place.of(out)), workers):
+            assert not part.failures, part.told
+            done += part.pictures
+            times.append((time.monotonic(), done))
+        spilled = _spilled()
         rate = steady_rate(detected(), times)
     ended, total = times[-1]
     return {
@@ -249,6 +260,7 @@ def main() -> None:
         "pictures": given.pictures,
         "size": given.size,
         "part_pictures": given.part_pictures,
+        "planning_s": {},
         "rounds": [],
     }
 
@@ -258,19 +270,23 @@ def main() -> None:
         print(f"round {len(record['rounds'])}: {json.dumps(found)}", flush=True)
 
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        folders = {workers: Path(name, str(workers)) for workers in sorted(map(int, given.workers.split(",")))}
-        for workers, folder in folders.items():
+        jobs: dict[int, Job] = {}
+        for engines in sorted(map(int, given.workers.split(","))):
+            folder = Path(name, str(engines))
             folder.mkdir()
-            make_folder(folder, workers * given.pictures, given.size, given.size)
+            make_folder(folder, engines * given.pictures, given.size, given.size)
+            begun = time.perf_counter()
+            jobs[engines] = planned(settings, folder, given.part_pictures)
+            record["planning_s"][engines] = time.perf_counter() - begun
         for _ in range(given.rounds):
             turn: dict[str, Any] = {}
             record["rounds"].append(turn)
-            keep(turn, pipeline_rate=pipeline_rate(settings, next(iter(folders.values())), given.seconds))
-            run = RunSettings(part_pictures=given.part_pictures)
-            for workers, folder in folders.items():
-                job = job_rates(settings, folder, replace(run, workers=workers))
-                ratio = job["rate"] / turn["pipeline_rate"]
-                keep(turn, **{f"workers_{workers}": job, f"ratio_{workers}": ratio})
+            keep(turn, pipeline_rate=pipeline_rate(settings, folder, given.seconds))
+            for engines, job in jobs.items():
+                found = job_rates(job, engines)
+                keep(turn, **{f"workers_{engines}": found, f"ratio_{engines}": found["rate"] / turn["pipeline_rate"]})
+                if engines > 1 and 1 in jobs:
+                    keep(turn, **{f"ratio_{engines}_over_1": found["rate"] / turn["workers_1"]["rate"]})
     print(json.dumps(ratios_of(record["rounds"])))
 
 

@@ -21,8 +21,8 @@ _MOST_BYTES = 16 * 2**20
 _MOST_VIEWS = 1024
 """Buffers that the kernel takes in one call (IOV_MAX)."""
 
-ONE_DESCRIPTOR = socket.CMSG_SPACE(struct.calcsize("i"))
-"""Room that `recvmsg` needs for a window's file descriptor."""
+_DESCRIPTOR = struct.Struct("i")
+"""A file descriptor, as `sendmsg` takes it."""
 
 
 class Window:
@@ -55,7 +55,7 @@ class Window:
         if self._file is None or self._shown:
             return []
         self._shown = True
-        return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", self._file))]
+        return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(self._file))]
 
     def close(self) -> None:
         """Gives the memory up, once the host has, too."""
@@ -73,6 +73,11 @@ class Window:
         self._size = size
 
 
+def room() -> int:
+    """Returns the bytes that `recvmsg` needs to tell of a window."""
+    return socket.CMSG_SPACE(_DESCRIPTOR.size)
+
+
 def seen(told: Sequence[tuple[int, int, bytes]]) -> memoryview | None:
     """Returns the memory of the window that `recvmsg` told of; None if it told of none.
 
@@ -81,7 +86,7 @@ def seen(told: Sequence[tuple[int, int, bytes]]) -> memoryview | None:
     """
     for level, kind, data in told:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            [file] = struct.unpack_from("i", data)
+            [file] = _DESCRIPTOR.unpack_from(data)
             try:
                 return memoryview(mmap.mmap(file, 0))
             finally:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from azaion_engine.engines.shared.window import ONE_DESCRIPTOR, Window, seen
+from azaion_engine.engines.shared.window import Window, room, seen
 from azaion_engine.pictures.prepared import JpegPicture, LoadablePicture
 
 _APART_BYTES = 16 * 1024
@@ -165,7 +165,7 @@ class Inbox:
         return False
 
     def _received_head(self, flags: int) -> int:
-        got, told, _, _ = self._connection.recvmsg_into([self._left], ONE_DESCRIPTOR, flags | _CLOSED_ON_EXEC)
+        got, told, _, _ = self._connection.recvmsg_into([self._left], room(), flags | _CLOSED_ON_EXEC)
         window = seen(told)
         if window is not None:
             self._window = window
