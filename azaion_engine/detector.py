@@ -193,7 +193,7 @@ class Detector(Stages):
 
         Args:
             pictures: Consumed as needed; a function is called in one of the threads and returns its picture.
-            threads: Most threads that decode; where the GPU does, two read and look at headers.
+            threads: Most threads that decode; where the GPU does, one reads files and looks at headers.
             confidence: Threshold, 0…1; default: the detector's own.
             classes: Class ids to keep; default: all.
             iou: Overlap above which the less confident of two boxes is dropped, 0…1; default: the detector's own.

@@ -19,11 +19,12 @@ Result = TypeVar("Result")
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_FEW = 2
-"""Threads that prepare pictures which the GPU decodes: more would wait for the GIL, and switching costs more than the
-work itself."""
 _WORTH_S = 0.0005
-"""Seconds of preparing a picture for which another thread is worth having: a decode, or a disk that answers late."""
+"""Seconds of preparing a picture for which another thread is worth having: a decode, or a disk that answers late.
+
+Files of pictures that the GPU decodes take less. One thread reads them: a second would take the GIL from it at each
+call of the system, and to switch costs more than the work itself.
+"""
 
 
 def run_pipeline(
@@ -72,13 +73,13 @@ def run_pipeline(
     # One thread more than lanes: while a batch's boxes are being made, its lane is free.
     with (
         quick_switches,
-        ThreadPoolExecutor(min(_FEW, threads), "prepare") as few,
+        ThreadPoolExecutor(1, "prepare") as one_thread,
         ThreadPoolExecutor(threads, "prepare") as many,
         ThreadPoolExecutor(lanes + 1, "run") as running,
     ):
         try:
             chunks = in_order(
-                lambda: few if pace.threads <= _FEW else many,
+                lambda: one_thread if pace.threads == 1 else many,
                 prepare_chunk,
                 _chunks(chain(first, left), lambda: pace.chunk),
                 lambda: pace.threads + -(-batch // pace.chunk),
@@ -87,7 +88,7 @@ def run_pipeline(
             for results in in_order(lambda: running, run_held, batches, lambda: lanes):
                 yield from results
         finally:
-            few.shutdown(cancel_futures=True)
+            one_thread.shutdown(cancel_futures=True)
             many.shutdown(cancel_futures=True)
             running.shutdown(cancel_futures=True)
 
@@ -132,8 +133,8 @@ class _Pace:
 
     @property
     def threads(self) -> int:
-        """Number of threads."""
-        return min(self._most, max(_FEW, int((self._seconds or 0.0) / _WORTH_S)))
+        """Number of threads; all until it is known what a picture takes."""
+        return self._most if self._seconds is None else min(self._most, 1 + int(self._seconds / _WORTH_S))
 
     @property
     def chunk(self) -> int:
@@ -141,7 +142,7 @@ class _Pace:
 
         No more than this, because each thread holds a chunk of decoded pictures; few until it is known what they take.
         """
-        return max(1, self._batch // (self._most if self._seconds is None else self.threads))
+        return max(1, self._batch // self.threads)
 
 
 def _chunks(items: Iterable[Item], size: Callable[[], int]) -> Iterator[list[Item]]:

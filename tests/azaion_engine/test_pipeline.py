@@ -157,10 +157,10 @@ def test_items_that_take_long_are_prepared_by_all_threads(threads: int) -> None:
 
     items = range(12 * threads)
     assert list(run_pipeline(items, prepare, list, batch=threads, lanes=1, threads=threads)) == list(items)
-    assert threads <= most <= threads + 2  # the first two may still be at work
+    assert threads <= most <= threads + 1  # of one thread, the first may still be at work
 
 
-def test_items_that_take_no_time_are_prepared_by_few_threads() -> None:
+def test_items_that_take_no_time_are_prepared_by_one_thread() -> None:
     items: Counter[int] = Counter()
 
     def prepare(item: int) -> int:
@@ -169,7 +169,7 @@ def test_items_that_take_no_time_are_prepared_by_few_threads() -> None:
 
     for _ in run_pipeline(range(20_000), prepare, list, batch=16, lanes=1, threads=16):
         pass
-    assert sum(count for _, count in items.most_common(2)) > 15_000  # others' load may make some seem slow
+    assert max(items.values()) > 15_000  # others' load may make some seem slow
 
 
 def test_a_batch_of_one_and_more_threads_than_items_are_fine() -> None:
