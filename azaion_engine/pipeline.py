@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from itertools import chain, islice
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import TypeVar
 
 from azaion_engine.errors import PictureError
@@ -54,9 +54,9 @@ def run_pipeline(
     pace = _Pace(batch, threads)
 
     def prepare_chunk(chunk: Sequence[Item]) -> list[Prepared | PictureError]:
-        begun = perf_counter()
+        begun, worked = perf_counter(), thread_time()
         made = [_attempt(prepare, item) for item in chunk]
-        pace.took((perf_counter() - begun) / len(chunk))
+        pace.took((perf_counter() - begun) / len(chunk), (thread_time() - worked) / len(chunk))
         return made
 
     def run_held(held: Sequence[Prepared | PictureError]) -> list[Result | PictureError]:
@@ -126,8 +126,15 @@ class _Pace:
         self._batch, self._most = batch, most
         self._seconds: float | None = None
 
-    def took(self, seconds: float) -> None:
-        """Counts what preparing a picture of a chunk took, in seconds."""
+    def took(self, seconds: float, worked: float) -> None:
+        """Counts what preparing a picture of a chunk took.
+
+        Args:
+            seconds: By the clock.
+            worked: Of a processor. Threads that wait for the GIL take as long as all of them work: that is no reason
+                for more of them.
+        """
+        seconds = worked + max(0.0, seconds - self.threads * worked)
         before = self._seconds
         self._seconds = seconds if before is None else before + (seconds - before) / 8
 

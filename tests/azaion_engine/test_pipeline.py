@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azaion_engine.errors import PictureError
-from azaion_engine.pipeline import run_pipeline
+from azaion_engine.pipeline import _Pace, run_pipeline
 
 PATIENCE_S = 10
 """Timeout of every wait here, in seconds: a defect fails the test instead of hanging it."""
@@ -170,6 +170,22 @@ def test_items_that_take_no_time_are_prepared_by_one_thread() -> None:
     for _ in run_pipeline(range(20_000), prepare, list, batch=16, lanes=1, threads=16):
         pass
     assert max(items.values()) > 15_000  # others' load may make some seem slow
+
+
+@pytest.mark.parametrize(
+    ("seconds", "worked", "threads"),
+    [
+        (8 * 0.00015, 0.00015, 1),  # all eight waited for each other
+        (0.00015, 0.00015, 1),
+        (0.0024, 0.0001, 4),  # a disk that answers late
+        (0.0008, 0.0008, 2),
+        (0.02, 0.02, 8),  # a decode
+    ],
+)
+def test_threads_are_as_many_as_waits_and_work_are_worth(seconds: float, worked: float, threads: int) -> None:
+    pace = _Pace(batch=32, most=8)
+    pace.took(seconds, worked)
+    assert (pace.threads, pace.chunk) == (threads, 32 // threads)
 
 
 def test_a_batch_of_one_and_more_threads_than_items_are_fine() -> None:
