@@ -57,7 +57,7 @@ def one_turn(detectors: Sequence[Detector], paths: Sequence[Path], host: int) ->
     turn = {"rate": pictures / seconds}
     for name, process in processes.items():
         after = process.cpu_times()
-        used = after.user + after.system - before[name].user - before[name].system
+        used = (after.user - before[name].user) + (after.system - before[name].system)
         turn[f"{name}_us"] = used / pictures * 1e6
     return turn
 
