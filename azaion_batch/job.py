@@ -212,8 +212,10 @@ def _prepare_to_write(processes: int) -> None:
     """Has idle processes of Ray import what writing needs, and waits for none: tasks that write will find them."""
     import ray
 
-    for _ in range(processes):  # on all machines, as Ray Data's tasks are
-        ray.remote(num_cpus=TASK_CPUS, scheduling_strategy="SPREAD")(_import_packages).remote()
+    # On all machines, as Ray Data's tasks are.
+    importing = ray.remote(num_cpus=TASK_CPUS, scheduling_strategy="SPREAD")(_import_packages)
+    for _ in range(processes):
+        importing.remote()
 
 
 def _import_packages() -> None:

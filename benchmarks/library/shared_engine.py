@@ -69,8 +69,7 @@ def measure(turns: int, pictures: int, clients: int, folder: Path) -> dict[str, 
     paths = [files[index % len(files)] for index in range(pictures)]
     key = f"benchmark of process {os.getpid()}"
     engines = [SharedEngine.open(lambda: JpegEngine, key) for _ in range(clients)]
-    names = dict(enumerate(("car", "truck", "building", "person")))
-    detectors = [Detector(engine, names, model_name="stand-in") for engine in engines]
+    detectors = [Detector(engine, model_name="stand-in") for engine in engines]
     found: dict[str, list[dict[str, float]]] = {"window": [], "socket": []}
     one_turn(detectors, paths[:_FILES], engines[0].host)  # warms up
     for turn in range(turns):

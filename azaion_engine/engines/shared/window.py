@@ -40,11 +40,9 @@ class Window:
         if not total or total > _MOST_BYTES or not hasattr(os, "memfd_create"):
             return False
         try:
-            self._grow(total)
-            assert self._file is not None
-            at = 0
+            file, at = self._grown(total), 0
             for begin in range(0, len(buffers), _MOST_VIEWS):
-                at += os.pwritev(self._file, buffers[begin : begin + _MOST_VIEWS], at)
+                at += os.pwritev(file, buffers[begin : begin + _MOST_VIEWS], at)
         except OSError:  # no memory, or no descriptor
             self.close()
             return False
@@ -63,14 +61,15 @@ class Window:
             os.close(self._file)
         self._file, self._size, self._shown = None, 0, False
 
-    def _grow(self, total: int) -> None:
-        if total <= self._size:
-            return
-        self.close()
-        size = max(_LEAST_BYTES, 1 << (total - 1).bit_length())
-        self._file = os.memfd_create("azaion-pictures")
-        os.truncate(self._file, size)
-        self._size = size
+    def _grown(self, total: int) -> int:
+        """Returns the file, which has room for so many bytes."""
+        if self._file is None or total > self._size:
+            self.close()
+            size = max(_LEAST_BYTES, 1 << (total - 1).bit_length())
+            self._file = os.memfd_create("azaion-pictures")
+            os.truncate(self._file, size)
+            self._size = size
+        return self._file
 
 
 def room() -> int:
