@@ -135,7 +135,7 @@ def find_sources(given: list[str], *, recursive: bool) -> list[Source]:
             sources = [Source(str(path), path.name)]
         else:
             sources = [
-                _unreadable(one) if isinstance(one, Unreadable) else Source(str(one), one.name)
+                _unreadable(one) if isinstance(one, Unreadable) else Source(one, os.path.basename(one))
                 for one in files_matching(str(path))
             ]
         if not sources:

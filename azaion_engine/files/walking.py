@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator
 from fnmatch import translate
+from functools import cache
 from pathlib import Path
 from re import compile as compile_pattern
 from typing import NamedTuple
@@ -52,26 +53,28 @@ def start_of(folder: Path) -> str:
     return "" if folder == Path() else os.path.join(folder, "")
 
 
-def files_matching(pattern: str) -> Iterator[Path | Unreadable]:
+def files_matching(pattern: str) -> Iterator[str | Unreadable]:
     """Yields the files that a pattern of `glob` with `**` matches, and the folders that cannot be read.
 
     As `glob.glob`, names that begin with a dot match only a pattern that does too, and `**` follows symbolic links;
     but it enters each folder once, by its shortest path, where `glob` walks a loop of links forty times round.
     """
-    root, *parts = Path(pattern).parts if os.path.isabs(pattern) else (".", *Path(pattern).parts)
+    root, *parts = Path(pattern).parts if os.path.isabs(pattern) else ("", *Path(pattern).parts)
+    real_folder = cache(os.path.realpath)
     seen: set[str] = set()
-    for found in _matches(Path(root), parts):
+    for found in _matches(root, parts):
         if isinstance(found, Unreadable):
             yield found
-        elif found.is_file():
+        elif os.path.isfile(found):
             # The folder's real path, not the file's: two links to one file are two pictures, as in a folder.
-            place = os.path.join(os.path.realpath(found.parent), found.name)
+            folder, name = os.path.split(found)
+            place = os.path.join(real_folder(folder), name)
             if place not in seen:
                 seen.add(place)
                 yield found
 
 
-def _matches(base: Path, parts: list[str]) -> Iterator[Path | Unreadable]:
+def _matches(base: str, parts: list[str]) -> Iterator[str | Unreadable]:
     if not parts:
         yield base
         return
@@ -83,38 +86,39 @@ def _matches(base: Path, parts: list[str]) -> Iterator[Path | Unreadable]:
             else:
                 yield from _matches(folder, rest or ["*"])
     elif not glob.has_magic(part):
-        if os.path.lexists(base / part):
-            yield from _matches(base / part, rest)
+        path = os.path.join(base, part)
+        if os.path.lexists(path):
+            yield from _matches(path, rest)
     else:
-        entries = _entries(base) if base.is_dir() else []
+        entries = _entries(Path(base)) if os.path.isdir(base or ".") else []
         if isinstance(entries, Unreadable):
             yield entries
             return
         fits = _name_test(part)
         for entry in entries:
             if fits(entry.name) and (not rest or _is_folder(entry, follow=True)):
-                yield from _matches(Path(entry.path), rest)
+                yield from _matches(os.path.join(base, entry.name), rest)
 
 
-def _folders_below(base: Path) -> Iterator[Path | Unreadable]:
+def _folders_below(base: str) -> Iterator[str | Unreadable]:
     """Yields a folder and all below it, each once: real paths first, then those that links lead to."""
     seen: set[tuple[int, int]] = set()
     waiting = [base]
     while waiting:
-        links: list[Path] = []
+        links: list[str] = []
         for start in waiting:
             yield from _real_folders(start, seen, links)
         waiting = links
 
 
-def _real_folders(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -> Iterator[Path | Unreadable]:
+def _real_folders(folder: str, seen: set[tuple[int, int]], links: list[str]) -> Iterator[str | Unreadable]:
     try:
-        about = folder.stat()
+        about = os.stat(folder or ".")
     except OSError:
         return
     if (about.st_dev, about.st_ino) in seen:
         return
-    entries = _entries(folder)
+    entries = _entries(Path(folder))
     seen.add((about.st_dev, about.st_ino))
     if isinstance(entries, Unreadable):
         yield entries
@@ -123,10 +127,11 @@ def _real_folders(folder: Path, seen: set[tuple[int, int]], links: list[Path]) -
     for entry in entries:
         if entry.name.startswith(".") or not _is_folder(entry, follow=True):
             continue
+        path = os.path.join(folder, entry.name)
         if entry.is_symlink():
-            links.append(Path(entry.path))
+            links.append(path)
         else:
-            yield from _real_folders(Path(entry.path), seen, links)
+            yield from _real_folders(path, seen, links)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]] | Unreadable:
