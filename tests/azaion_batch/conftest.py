@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ if find_spec("pyarrow") is None:  # as on a host that was set up without the ext
 
 from azaion_batch.job import Job, planned_job, reader_of
 from azaion_batch.parts import Part, Writer, part_of
+from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.stages.detecting import Detecting
@@ -53,6 +55,15 @@ def pictures(tmp_path: Path) -> Path:
 def write_picture(path: Path, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (40 + seed, 64, 3), np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+class Fragile(Detecting):
+    """A worker that one picture kills."""
+
+    def _detect(self, chunk: Chunk, read: Any) -> bytes:
+        if any(Path(entry.name).stem == "013" for entry in chunk.entries):
+            os._exit(1)
+        return super()._detect(chunk, read)
 
 
 Run = Callable[..., list[Part]]

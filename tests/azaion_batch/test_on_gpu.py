@@ -1,13 +1,20 @@
-"""A job on real GPUs, on a Ray of its own: several workers before a GPU's engine, and the boxes of the detector."""
+"""A job on GPUs, on a Ray of its own: several workers before a GPU's engine, and the boxes of the detector.
+
+Without a GPU, Ray counts one all the same, and the engine is ONNX Runtime's.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 
+from azaion_batch import job as job_module
 from azaion_batch.cluster import WORKERS_OF_GPU, find_workers, running_ray
 from azaion_batch.job import parts_of, planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
@@ -19,35 +26,45 @@ from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.scene import Scene
 from azaion_engine.scenes.windows import SceneOptions
 from azaion_engine.settings import DetectorSettings, Tiles
-from tests.azaion_batch.conftest import rows_in
+from tests.azaion_batch.conftest import Fragile, rows_in
 from tests.azaion_engine.scenes.files import noise, write_tiff
 
-
-@pytest.mark.gpu
-def test_rows_are_what_the_detector_finds_on_this_gpu(tiny: Path, tmp_path: Path, no_ray: None) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for index in range(200):
-        pixels = np.random.default_rng(index).integers(0, 256, (96 + index % 7, 128, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index:03d}.jpg")
-    settings = on_gpu(tiny, tmp_path)
-    entries = find_entries([str(folder)], Search())
-    out = tmp_path / "out"
-    with (
-        planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(part_pictures=16), entries) as job,
-        running_ray(None),
-    ):
-        workers = find_workers(settings.engine, None)
-        assert workers.gpus == 1 / WORKERS_OF_GPU
-        assert sum(part.pictures for part in parts_of(job, workers)) == 200
-    with Detector.open(settings) as detector:
-        for row, found in zip(rows_in(out), detector.detect(sorted(folder.iterdir())), strict=True):
-            assert row["source"].endswith(".jpg")
-            np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)
+REAL = pytest.param("real", marks=pytest.mark.gpu)
+on_real_gpus = pytest.mark.parametrize("gpu_ray", [REAL], indirect=True)
+on_counted_ones_too = pytest.mark.parametrize("gpu_ray", ["counted", REAL], indirect=True)
 
 
-@pytest.mark.gpu
-def test_scenes_in_shares_are_what_detect_scene_finds_on_this_gpu(tiny: Path, tmp_path: Path, no_ray: None) -> None:
+@pytest.fixture
+def gpu_ray(request: pytest.FixtureRequest, no_ray: None) -> Iterator[None]:
+    """A Ray with GPUs: those of this host, or one that Ray only counts."""
+    if request.param == "counted":
+        ray.init(num_cpus=4, num_gpus=1, include_dashboard=False)
+    with running_ray(None):
+        yield
+    ray.shutdown()
+
+
+@on_real_gpus
+def test_rows_are_what_the_detector_finds(tiny: Path, tmp_path: Path, gpu_ray: None) -> None:
+    settings, folder = on_gpu(tiny, tmp_path), many_pictures(tmp_path / "pictures")
+    assert parts_in(tmp_path / "out", folder, settings) == 4
+    check_rows(tmp_path / "out", sorted(folder.iterdir()), settings)
+
+
+@on_counted_ones_too
+def test_a_picture_that_kills_its_workers_costs_its_part_alone(
+    tiny: Path, tmp_path: Path, gpu_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "Detecting", Fragile)
+    # Records that pytest keeps hold tracebacks, and these the first pass' workers, and those the GPU.
+    monkeypatch.setattr(logging.getLogger("ray.data"), "propagate", False)
+    settings, folder = on_gpu(tiny, tmp_path), many_pictures(tmp_path / "pictures")
+    assert parts_in(tmp_path / "out", folder, settings) == 3
+    check_rows(tmp_path / "out", sorted(folder.iterdir())[15:], settings)
+
+
+@on_real_gpus
+def test_scenes_in_shares_are_what_detect_scene_finds(tiny: Path, tmp_path: Path, gpu_ray: None) -> None:
     folder = tmp_path / "scenes"
     folder.mkdir()
     for index in range(3):
@@ -56,10 +73,7 @@ def test_scenes_in_shares_are_what_detect_scene_finds_on_this_gpu(tiny: Path, tm
     settings = on_gpu(tiny, tmp_path).model_copy(update={"max_picture_pixels": 100_000, "tiles": Tiles(size=256)})
     entries = find_entries([str(folder)], Search(limits=PictureLimits(1 << 20, settings.max_picture_pixels)))
     out = tmp_path / "out"
-    with (
-        planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(), entries) as job,
-        running_ray(None),
-    ):
+    with planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(), entries) as job:
         assert sum(part.pictures for part in parts_of(job, find_workers(settings.engine, None))) == 3
     with Detector.open(settings) as detector:
         for row, path in zip(rows_in(out), sorted(folder.iterdir()), strict=True):
@@ -68,10 +82,32 @@ def test_scenes_in_shares_are_what_detect_scene_finds_on_this_gpu(tiny: Path, tm
             np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)
 
 
+def parts_in(out: Path, folder: Path, settings: DetectorSettings) -> int:
+    entries = find_entries([str(folder)], Search())
+    with planned_job(Place.of(str(out)), BatchSettings.of(settings), RunSettings(part_pictures=15), entries) as job:
+        workers = find_workers(settings.engine, None)
+        assert workers.gpus == 1 / WORKERS_OF_GPU
+        return len(list(parts_of(job, workers)))
+
+
+def check_rows(out: Path, pictures: list[Path], settings: DetectorSettings) -> None:
+    with Detector.open(settings) as detector:
+        for row, path, found in zip(rows_in(out), pictures, detector.detect(pictures), strict=True):
+            assert row["source"] == str(path)
+            np.testing.assert_allclose(np.array(row["boxes"]), found.boxes, atol=0.01)
+
+
+def many_pictures(folder: Path) -> Path:
+    folder.mkdir()
+    for index in range(60):
+        pixels = np.random.default_rng(index).integers(0, 256, (96 + index % 7, 128, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:03d}.jpg")
+    return folder
+
+
 def on_gpu(model: Path, folder: Path) -> DetectorSettings:
     return DetectorSettings(
         model=str(model),
-        engine="tensorrt",
         confidence=0,
         batch_size=8,
         precision="fp32",

@@ -19,10 +19,8 @@ import ray
 from azaion_batch import job as job_module
 from azaion_batch.cluster import Workers
 from azaion_batch.job import parts_of, planned_job
-from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
-from azaion_batch.stages.detecting import Detecting
 from azaion_batch.storage import Place
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine import Detector
@@ -30,7 +28,7 @@ from azaion_engine.scenes.detecting import detect_scene
 from azaion_engine.scenes.scene import Scene
 from azaion_engine.scenes.windows import SceneOptions
 from azaion_engine.settings import Tiles
-from tests.azaion_batch.conftest import lines_of, rows_in, write_picture
+from tests.azaion_batch.conftest import Fragile, lines_of, rows_in, write_picture
 from tests.azaion_engine.scenes.files import noise, write_tiff
 from tests.running_serve import RunningServe
 
@@ -93,15 +91,6 @@ def test_a_worker_that_dies_costs_nothing(on_ray: str, settings: BatchSettings, 
     assert killed
     assert len(seen) == 20
     assert [row["source"] for row in rows_in(out)] == [str(path) for path in sorted(many.iterdir())]
-
-
-class Fragile(Detecting):
-    """A worker that one picture kills."""
-
-    def _detect(self, chunk: Chunk, read: Any) -> bytes:
-        if any(entry.name == "013.png" for entry in chunk.entries):
-            os._exit(1)
-        return super()._detect(chunk, read)
 
 
 def test_a_picture_that_kills_every_worker_does_not_end_the_job(
