@@ -46,7 +46,7 @@ class Gatherer:
     """Runs pictures in order of arrival, on as many threads as the engine has lanes.
 
     An idle engine takes all waiting pictures at once. While a batch runs, the next one starts when it is full, or when
-    the running batch has taken `COLLECTING` of the previous batch's duration.
+    the running batch has taken `COLLECTING` of the previous batch's duration. While more run, only a full one starts.
     """
 
     def __init__(self, engine: InferenceEngine) -> None:
@@ -100,7 +100,7 @@ class Gatherer:
         while True:
             with self._changed:
                 while not self._can_begin():
-                    self._changed.wait(max(0.0, self._collecting_s()) if self._waiting else None)
+                    self._changed.wait(self._collecting_s() if self._waiting and self._running == 1 else None)
                 if not self._waiting:
                     return  # closed
                 places = self._take()
@@ -116,10 +116,10 @@ class Gatherer:
     def _can_begin(self) -> bool:
         if self._closed or not self._waiting or not self._running:
             return self._closed or self._waiting > 0
-        return self._waiting >= self._batch or self._collecting_s() <= 0
+        return self._waiting >= self._batch or (self._running == 1 and self._collecting_s() <= 0)
 
     def _collecting_s(self) -> float:
-        return self._began + self._took * COLLECTING - time.monotonic()
+        return max(0.0, self._began + self._took * COLLECTING - time.monotonic())
 
     def _take(self) -> list[_Place]:
         places: list[_Place] = []

@@ -1,4 +1,4 @@
-"""ComputeStream: the one stream on which all lanes' networks run, one batch after the other."""
+"""ComputeStream: the one stream on which all lanes' networks run, one batch after the other, in the same memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,25 @@ class ComputeStream:
     """Runs the lanes' batches one after the other.
 
     On separate streams two networks would share the GPU and end at the same time. The GPU would then be idle while
-    both lanes decode and copy, which costs throughput.
+    all lanes decode and copy, which costs throughput.
 
     Attributes:
         stream: The `pycuda.driver.Stream` of all networks.
+        scratch: Memory that the networks use in turn; `int` gives its address. None after `free`.
     """
 
-    def __init__(self, driver: Any) -> None:
-        """Makes the stream, in the current CUDA context."""
+    def __init__(self, driver: Any, scratch_bytes: int) -> None:
+        """Makes the stream and the memory, in the current CUDA context.
+
+        Args:
+            driver: `pycuda.driver`.
+            scratch_bytes: See `LoadedPlan`.
+
+        Raises:
+            pycuda.driver.Error: Not enough memory.
+        """
         self.stream = make_stream(driver)
+        self.scratch: Any = driver.mem_alloc(max(scratch_bytes, 1))
         self._driver = driver
         self._lock = threading.Lock()
 
@@ -62,3 +72,9 @@ class ComputeStream:
             work.enqueue(self.stream)
             done.record(self.stream)
         stream.wait_for_event(done)
+
+    def free(self) -> None:
+        """Frees the memory; all contexts in it must be freed before."""
+        scratch, self.scratch = self.scratch, None
+        if scratch is not None:
+            scratch.free()

@@ -54,7 +54,7 @@ class Lane:
         Args:
             context: The CUDA context, current.
             plan: The loaded plan.
-            compute: The stream of the network.
+            compute: The stream of the networks, and their memory.
             batch: Maximum number of rows per execution, at least the plan's minimum batch size.
             size: Shape of one picture in the network input, e.g. (3, height, width).
             copiers: Threads that fill pinned memory.
@@ -72,7 +72,6 @@ class Lane:
         self._works: dict[int, BatchGraph] = {}
         self._outputs: list[DeviceBuffer] = []
         self._held: list[DeviceMemory | Staging] = []
-        self._scratch: Any = None
         self.loader: PictureLoader | None = None
         self._selector: SelectionGraph | None = None
         self.stream: Any = None
@@ -81,7 +80,6 @@ class Lane:
         try:
             self.stream = make_stream(context.driver)
             self._ready, self._done = compute.make_event(), compute.make_event()
-            self._scratch = context.driver.mem_alloc(max(plan.scratch_bytes, 1))
             self._input = DeviceMemory(context.driver, (batch, *size), self._picture.dtype)
             self._held.append(self._input)
             self._staging = Staging(context, self.stream, copiers, self._input.bytes)
@@ -235,9 +233,6 @@ class Lane:
         for memory in self._held:
             memory.free()
         self._held.clear()
-        scratch, self._scratch = self._scratch, None
-        if scratch is not None:
-            scratch.free()
         self.stream = self._ready = self._done = None
 
     def _enqueue(self, rows: int) -> None:
@@ -273,7 +268,7 @@ class Lane:
         self._compute.record(work, self._addresses())
 
     def _make_work(self, rows: int) -> BatchGraph:
-        context = self._plan.make_context(int(self._scratch))
+        context = self._plan.make_context(int(self._compute.scratch))
         return BatchGraph(context, self._picture.name, (rows, *self._size))
 
     def _addresses(self) -> dict[str, int]:

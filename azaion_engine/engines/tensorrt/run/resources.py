@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # only pictures need OpenCV and Pillow
 
 _logger = logging.getLogger(__name__)
 
-LANES = 2
-"""Batches on the GPU at a time: one computes while the other is copied, decoded or collected."""
+LANES = 3
+"""Batches on the GPU at a time: one computes while the others are copied, decoded or collected."""
 
 _COPIERS = 12
 """Maximum number of threads that fill pinned memory: one core copies too slowly; more than 12 gain nothing."""
@@ -92,14 +92,14 @@ class EngineResources:
         self.picture_shape = (3, *self.size) if rows == 2 else (*self.size, 3)
         self.dtype = picture.dtype
         most = max(self.batch_size, low[0])
-        self.compute = ComputeStream(self.context.driver)
+        self.compute = ComputeStream(self.context.driver, self.plan.scratch_bytes)
         make_lane = partial(Lane, self.context, self.plan, self.compute, most, self.picture_shape, self.copiers)
         self.lanes.append(make_lane())
         while len(self.lanes) < LANES:
             try:
                 self.lanes.append(make_lane())
             except (self.context.driver.MemoryError, ConfigurationError) as error:
-                _logger.warning("one batch at a time, the GPU has no room for a second: %s", error)
+                _logger.warning("batches at a time: %d, the GPU has no room for more: %s", len(self.lanes), error)
                 break
         self.pool = LanePool(self.lanes)
 
@@ -118,7 +118,9 @@ class EngineResources:
                 self.lanes.clear()
                 if self.surfaces is not None:
                     self.surfaces.free()
-                self.compute = None
+                if self.compute is not None:
+                    self.compute.free()
+                    self.compute = None
                 if self.plan is not None:
                     self.plan.free()
         except (self.context.driver.Error, LibcudaError) as error:

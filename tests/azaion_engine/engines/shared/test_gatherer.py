@@ -122,6 +122,27 @@ def test_a_batch_that_is_not_full_begins_before_the_one_that_runs_is_over(monkey
     gatherer.close()
 
 
+def test_while_two_batches_run_a_third_begins_only_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatherer_module, "FIRST_S", 0.05)
+    engine = Engine(lanes=3)
+    gatherer = Gatherer(engine)
+    with busy(engine, gatherer) as (pool, first):
+        second = pool.submit(run, gatherer, pictures(2))
+        until(lambda: len(engine.batches) == 2)
+        third = pool.submit(run, gatherer, pictures(3))
+        worked = time.process_time()
+        time.sleep(0.3)
+        assert engine.batches == [[1], [2]]
+        assert time.process_time() - worked < 0.1  # waits, and does not look again and again
+        fourth = pool.submit(run, gatherer, pictures(4, 5, 6, 7))
+        until(lambda: len(engine.batches) == 3)
+        assert engine.batches[2] == [3, 4, 5, 6]
+        engine.gate.set()
+        found = [lengths_of(request.result()) for request in (first, second, third, fourth)]
+        assert found == [[1], [2], [3], [4, 5, 6, 7]]
+    gatherer.close()
+
+
 def test_a_batch_that_fails_costs_only_the_picture_that_it_was_for() -> None:
     engine = Engine()
     gatherer = Gatherer(engine)
