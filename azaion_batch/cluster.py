@@ -85,7 +85,7 @@ def running_ray(address: str | None) -> Iterator[None]:
         address: Address of a cluster, or `auto`; None: RAY_ADDRESS, else its own.
 
     Raises:
-        ConfigurationError: There is no cluster at that address.
+        ConfigurationError: There is no cluster at that address, or Ray does not start.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -99,8 +99,9 @@ def running_ray(address: str | None) -> Iterator[None]:
         if started:
             with _own_sigterm():
                 ray.init(address=address, **quiet, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigurationError(f"no Ray cluster at {address}: {error}") from error
+    except Exception as error:  # Ray raises a bare one where its start takes too long
+        what = "Ray does not start on this machine" if own else f"no Ray cluster at {address}"
+        raise ConfigurationError(f"{what}: {error}") from error
     try:
         yield
     finally:

@@ -73,6 +73,20 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
         pass
 
 
+def test_a_ray_of_its_own_that_does_not_start_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(**how: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", wait)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with (
+        pytest.raises(ConfigurationError, match="Ray does not start on this machine: The current node timed out"),
+        running_ray(None),
+    ):
+        pass
+
+
 def test_a_ray_of_its_own_is_on_loopback() -> None:
     program = """
 from azaion_batch.cluster import prepare_own_ray
