@@ -91,6 +91,7 @@ def batch(
     from azaion_engine.scenes.files import SceneWishes
 
     wishes = SceneWishes(parsed_bands, gsd)
+    wishes.options(settings.tiles)  # refuses what no scene could follow
     kept = None if classes is None else tuple(name.strip() for name in classes.split(","))
     job_settings = BatchSettings.of(settings, classes=kept, every=every, scenes=wishes)
     run = RunSettings(workers, part_pictures, address=address, retry_failed=retry_failed)

@@ -37,6 +37,16 @@ def test_a_wrong_source_is_wrong_usage(azaion: Cli, tiny: Path, tmp_path: Path, 
     assert "SOURCES" in ran.err
 
 
+@pytest.mark.parametrize("gsd", ["-1", "nan"])
+def test_a_wish_that_no_scene_could_follow_is_wrong_usage_whatever_the_sources(
+    azaion: Cli, pictures: Path, tiny: Path, tmp_path: Path, gsd: str
+) -> None:
+    ran = azaion("batch", pictures, "--out", tmp_path / "out", "-m", tiny, "--gsd", gsd)
+    assert ran.code == ExitCode.USAGE
+    assert "gsd: expected metres above 0" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_left_starts_no_ray_and_still_writes_the_document(
     azaion: Cli, run: Run, pictures: Path, tiny: Path, tmp_path: Path
 ) -> None:
