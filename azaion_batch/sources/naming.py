@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Sequence
 
 from azaion_batch.sources.entry import Entry
+from azaion_engine.files.names import printable
 from azaion_engine.files.sources import Source, told_apart
 
 
@@ -23,8 +24,8 @@ def names_of(entries: Sequence[Entry]) -> dict[str, Source]:
 
 
 def _path(entry: Entry) -> str:
-    """Returns a path that is no other entry's: rows of a table lie beside it."""
-    address = entry.place.address
+    """Returns a path that is no other entry's: rows of a table lie in it."""
+    address = printable(entry.place.address)
     if not entry.place.is_local:
         address = f"/{address.replace('://', '/', 1)}"
-    return posixpath.join(posixpath.dirname(address), posixpath.basename(entry.name))
+    return posixpath.join(address, entry.name) if entry.column else address

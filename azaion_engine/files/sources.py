@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections import Counter
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STDIN = "-"
+_VIDEO = "video"
+_NUMBERED = re.compile(r"(.*)_\d{6,}", re.DOTALL)
+"""What frames of a video are called, without their suffix."""
 PICTURE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -54,14 +58,19 @@ class Source:
     unreadable: str | None = None
 
     @cached_property
+    def format(self) -> str | None:
+        """`video`, or the name of a picture's format, by its first bytes; None where they do not tell."""
+        if self.path == STDIN or self.unreadable is not None:
+            return None
+        head = _head(self.path)
+        return _VIDEO if is_video_head(head) else sniff(head)
+
+    @property
     def is_video(self) -> bool:
         """Whether it is a video: by its first bytes where they tell, else by its suffix."""
-        if self.path == STDIN or self.unreadable is not None:
-            return False
-        head = _head(self.path)
-        if is_video_head(head):
-            return True
-        return suffix_of(self.path) in VIDEO_SUFFIXES and sniff(head) is None
+        if self.unreadable is not None or self.format is not None:
+            return self.format == _VIDEO
+        return suffix_of(self.path) in VIDEO_SUFFIXES
 
     def frame_name(self, index: int) -> str:
         """Returns the relative path of a frame, as a JPEG file."""
@@ -178,9 +187,11 @@ def _head(path: str) -> bytes:
 
 
 def told_apart(sources: list[Source]) -> list[Source]:
-    """Returns the sources, each with a name of its own, and each video of one stem with its own start of frames' names.
+    """Returns the sources, each with a name of its own, and with a start of its frames' names that is no other's.
 
     Where two have the same name, as `1.jpg` of two folders, all names are relative to the folder that all lie in.
+    Frames begin as their video without its suffix, or with it where another source has that name, or is called as a
+    frame would be.
     """
     files = [source for source in sources if source.unreadable is None and source.path != STDIN]
     if _repeated(source.name for source in files):
@@ -189,11 +200,19 @@ def told_apart(sources: list[Source]) -> list[Source]:
         names = {path: Path(os.path.relpath(at, common)).as_posix() for path, at in real.items()}
         sources = [replace(source, name=names.get(source.path, source.name)) for source in sources]
     stems = [_stem(source.name) for source in sources]
+    numbered = {found[1] for stem in stems if (found := _NUMBERED.fullmatch(stem))}
     repeated = _repeated(stems)
-    return [
-        replace(source, frames=PurePath(source.name).name) if stem in repeated else source
-        for source, stem in zip(sources, stems, strict=True)
-    ]
+    taken = {*stems, *numbered}
+    apart = []
+    for source, stem in zip(sources, stems, strict=True):
+        if stem in repeated or stem in numbered:
+            start = os.path.normpath(source.name)
+            while start in taken:
+                start += "_"
+            taken.add(start)
+            source = replace(source, frames=os.path.basename(start))
+        apart.append(source)
+    return apart
 
 
 def _stem(name: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch.documents import Document, write_document
@@ -101,6 +103,17 @@ def test_coco_tells_frames_of_two_videos_apart(settings: BatchSettings, tmp_path
     shutil.copy(videos[0], tmp_path / "clip.mp4")
     names = file_names(write("coco", settings, tmp_path / "out", *videos))
     assert names == ["clip.avi_000000.jpg", "clip.mov_000000.jpg", "clip.mp4_000000.jpg"]
+
+
+def test_coco_tells_rows_of_a_table_from_pictures_called_alike(
+    pictures: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    table = pictures / "x.parquet"
+    pq.write_table(pa.table({"bytes": [(pictures / "1.png").read_bytes()]}), table)
+    assert file_names(write("coco", settings, tmp_path / "alone", table)) == ["x_000000.jpg"]
+    shutil.copy(pictures / "2.png", pictures / "x_000000.jpg")
+    both = write("coco", settings, tmp_path / "out", pictures / "x_000000.jpg", table)
+    assert file_names(both) == ["x_000000.jpg", "x.parquet/x_000000.jpg"]
 
 
 def test_a_document_has_what_this_run_is_given_and_nothing_of_earlier_ones(

@@ -73,6 +73,25 @@ def test_names_of_two_folders_are_told_apart_and_stay_short_where_they_may(tree:
     assert names([f"{tree}/b.png", f"{tree}/deep"]) == ["b.png", "deep/b.png", "deep/c.webp", "deep/clip.mp4"]
 
 
+def test_frames_are_called_as_no_other_source_and_no_other_frame(tmp_path: Path) -> None:
+    def frames(*others: str) -> list[str]:
+        folder = tmp_path / str(len(others))
+        folder.mkdir()
+        for name in others:
+            (folder / name).write_bytes(b"x")
+        found = find_sources([str(folder)], recursive=False)
+        return [source.frame_name(0) for source in found if source.is_video]
+
+    assert frames("clip.mp4") == ["clip_000000.jpg"]
+    assert frames("clip.mp4", "clip_000000.jpg") == ["clip.mp4_000000.jpg"]
+    assert frames("clip.mp4", "clip_000000.png", "clip.mp4_0000001.jpg") == ["clip.mp4__000000.jpg"]
+    assert frames("clip.avi", "clip.mp4", "clip.mp4.avi", "other.png") == [
+        "clip.avi_000000.jpg",
+        "clip.mp4__000000.jpg",
+        "clip.mp4_000000.jpg",
+    ]
+
+
 def test_a_file_with_brackets_in_its_name_is_a_file_not_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "[1].jpg").write_bytes(b"x")
     assert names([f"{tmp_path}/[1].jpg"]) == ["[1].jpg"]
