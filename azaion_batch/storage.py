@@ -1,7 +1,7 @@
-"""Storage: folders on disks and in buckets under one form, by pyarrow's file systems.
+"""Storage: folders on disks and in buckets under one form.
 
-pyarrow, not fsspec: it brings S3, Google Cloud Storage and Azure in the wheel that Ray Data needs anyway, and reads
-without Python's lock.
+Buckets by pyarrow's file systems, not fsspec: they come in the wheel that Ray Data needs anyway, S3, Google Cloud
+Storage and Azure, and read without Python's lock. Disks by Python's own: pyarrow takes no name that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import translate
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import parse_qs
 
-from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureTooLargeError, quote
+from azaion_engine.errors import ConfigurationError, InvalidParameterError, PictureTooLargeError, quote, reason
 from azaion_engine.files.names import printable
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.system.whole_file import read_whole
@@ -38,7 +39,6 @@ _SECRETS = {
 """Options of pyarrow's file systems that are secrets: the plan of a job has the options of its addresses."""
 _AHEAD = 1 << 20
 """Bytes that are read from an object at once, where GDAL asks for some kilobytes after each other."""
-_MAGIC = re.compile(r"[*?\[]")
 
 
 class Listed(NamedTuple):
@@ -64,6 +64,11 @@ class Place:
 
     root: str
     path: str
+
+    def __post_init__(self) -> None:
+        """Checks the path; raises InvalidParameterError if it is not UTF-8 and in a bucket."""
+        if not self.is_local and printable(self.path) != self.path:
+            raise InvalidParameterError(f"expected an address in UTF-8, given {quote(printable(self.address))}")
 
     @classmethod
     def of(cls, text: str) -> Place:
@@ -122,23 +127,30 @@ class Place:
             return bytes(file.read())
 
     def open(self) -> Any:
-        """Returns the file as pyarrow's random-access file; raises OSError."""
+        """Returns the file, open for reading: pyarrow's of a bucket, Python's of a disk; raises OSError."""
+        if self.is_local:
+            return open(self.path, "rb")
         system, base = file_system(self.root)
-        return system.open_input_file(f"{base}/{self.path}" if base else self.path)
+        return system.open_input_file(f"{base}/{self.path}")
 
     def stream(self) -> BinaryIO:
-        """Returns the file as Python's, which reads ahead what `_AHEAD` says; raises OSError."""
+        """Returns an object as Python's file, which reads ahead what `_AHEAD` says; raises OSError."""
         return io.BufferedReader(self.open(), _AHEAD)
 
     def stamp(self) -> tuple[int, int]:
         """Returns size in bytes and time of the last change, in ns, 0 if it is not known; raises OSError."""
-        import pyarrow.fs as pa_fs
-
-        system, base = file_system(self.root)
-        info = system.get_file_info(f"{base}/{self.path}" if base else self.path)
-        if info.type != pa_fs.FileType.File:
+        if self.is_local:
+            try:
+                about = os.stat(self.path)
+            except ValueError as error:  # a NUL in the path
+                raise FileNotFoundError(reason(error)) from error
+            is_file, size, changed = stat.S_ISREG(about.st_mode), about.st_size, about.st_mtime_ns
+        else:
+            info = self._info()
+            is_file, size, changed = info.is_file, info.size, info.mtime_ns
+        if not is_file:
             raise FileNotFoundError(f"no such file: {printable(self.address)!r}")
-        return int(info.size), int(info.mtime_ns or 0)
+        return int(size), int(changed or 0)
 
     def write(self, data: bytes) -> None:
         """Writes a whole file, which is there complete or not at all; replaces one of its name.
@@ -157,9 +169,13 @@ class Place:
 
     def remove(self) -> None:
         """Removes the file, if there is one; raises OSError."""
-        if self.is_file():
+        if not self.is_file():
+            return
+        if self.is_local:
+            os.remove(self.path)
+        else:
             system, base = file_system(self.root)
-            system.delete_file(f"{base}/{self.path}" if base else self.path)
+            system.delete_file(f"{base}/{self.path}")
 
     def files(self, *, recursive: bool = True) -> Iterator[Listed]:
         """Yields the files of a folder in order of their paths; none of one that does not exist.
@@ -167,26 +183,31 @@ class Place:
         Raises:
             OSError: It cannot be listed.
         """
+        if self.is_local:
+            yield from sorted(_files_below(self.path, recursive))
+            return
         import pyarrow.fs as pa_fs
 
         system, base = file_system(self.root)
-        folder = "/".join(part for part in (base, self.path) if part) if base else self.path
-        selector = pa_fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
-        found = [info for info in system.get_file_info(selector) if info.type == pa_fs.FileType.File]
+        selector = pa_fs.FileSelector(
+            "/".join(part for part in (base, self.path) if part), recursive=recursive, allow_not_found=True
+        )
+        found = [info for info in system.get_file_info(selector) if info.is_file]
         for info in sorted(found, key=lambda info: info.path):
-            yield Listed(info.path[len(base) + 1 :] if base else info.path, info.size)
+            yield Listed(info.path[len(base) + 1 :], info.size)
 
     def is_file(self) -> bool:
         """Returns whether there is a file; raises OSError if that cannot be found out."""
-        import pyarrow.fs as pa_fs
-
-        system, base = file_system(self.root)
-        info = system.get_file_info(f"{base}/{self.path}" if base else self.path)
-        return bool(info.type == pa_fs.FileType.File)
+        return os.path.isfile(self.path) if self.is_local else bool(self._info().is_file)
 
     def size(self) -> int:
         """Returns the file's size in bytes; raises OSError if there is none."""
         return self.stamp()[0]
+
+    def _info(self) -> Any:
+        """Returns what a bucket tells of it."""
+        system, base = file_system(self.root)
+        return system.get_file_info(f"{base}/{self.path}")
 
 
 def without_secrets(text: str) -> str:
@@ -200,35 +221,25 @@ def is_remote(text: str) -> bool:
     return "://" in text
 
 
-def matching(place: Place) -> Iterator[Listed]:
-    """Yields the files of a bucket that a pattern matches, in order; `**` stands for any folders.
+def _files_below(folder: str, recursive: bool) -> Iterator[Listed]:
+    """Yields the files of a folder on a disk; each folder once, whatever links lead to it."""
 
-    Args:
-        place: Its path is the pattern.
-    """
-    parts = place.path.split("/")
-    fixed: list[str] = []
-    for part in parts[:-1]:
-        if _MAGIC.search(part):
-            break
-        fixed.append(part)
-    patterns = [part if part == "**" else translate(part) for part in parts]
-    for file in Place(place.root, "/".join(fixed)).files():
-        if _fits(file.path.split("/"), patterns):
-            yield file
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
 
-
-def has_pattern(place: Place) -> bool:
-    """Returns whether the path of a place in a bucket is a pattern."""
-    return _MAGIC.search(place.path) is not None
-
-
-def _fits(names: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not names
-    if patterns[0] == "**":
-        return _fits(names, patterns[1:]) or (bool(names) and _fits(names[1:], patterns))
-    return bool(names) and re.match(patterns[0], names[0]) is not None and _fits(names[1:], patterns[1:])
+    seen: set[tuple[int, int]] = set()
+    for at, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        about = os.stat(at)
+        known = (about.st_dev, about.st_ino) in seen
+        seen.add((about.st_dev, about.st_ino))
+        folders[:] = [] if known or not recursive else sorted(folders)
+        for name in () if known else names:
+            path = os.path.join(at, name)
+            with suppress(OSError):  # a link that leads nowhere, or a file that a writer has renamed
+                about = os.stat(path)
+                if stat.S_ISREG(about.st_mode):
+                    yield Listed(path, about.st_size)
 
 
 def _check_size(size: int, most: int | None) -> None:
@@ -238,7 +249,7 @@ def _check_size(size: int, most: int | None) -> None:
 
 @lru_cache(maxsize=64)
 def file_system(root: str) -> tuple[Any, str]:
-    """Returns pyarrow's file system of a root, and the start of the paths in it.
+    """Returns pyarrow's file system of a bucket's root, and the start of the paths in it.
 
     Raises:
         ConfigurationError: It cannot be opened, or the Azure account is not told.
@@ -246,8 +257,6 @@ def file_system(root: str) -> tuple[Any, str]:
     import pyarrow as pa
     import pyarrow.fs as pa_fs
 
-    if root == LOCAL:
-        return pa_fs.LocalFileSystem(), ""
     try:
         if root.startswith("az://"):
             return _azure(root)

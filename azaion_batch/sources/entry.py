@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from azaion_batch.storage import LOCAL, Place, is_remote, without_secrets
+from azaion_batch.storage import LOCAL, Place, without_secrets
 from azaion_engine.errors import InvalidParameterError, PictureError, reason
-from azaion_engine.files.names import printable, suffix_of
-from azaion_engine.files.sources import VIDEO_SUFFIXES
+from azaion_engine.files.names import printable
 
 Kind = Literal["picture", "video", "tiled", "windows", "row", "unreadable"]
 
@@ -28,7 +25,7 @@ class Entry:
         name: Relative path for outputs.
         size: Encoded size in bytes of a picture, as far as it is known without reading it; else 0.
         row: Number of the row in a Parquet file; of a share among those of its scene.
-        column: Column of the bytes in that file.
+        column: Column in that file.
         why: Why an `unreadable` one cannot be read.
         shares: Number of shares that the windows of this one's scene are cut into; 0 for others.
     """
@@ -47,9 +44,11 @@ class Entry:
     def identity(self) -> str:
         """Its exact address, by which it is known; `source` is the same as a text that every output can hold.
 
-        An entry that could not be read differs from what is there later.
+        An entry that could not be read differs from what is there later, and a row from its file.
         """
-        return f"{self.place.address}#{'unreadable' if self.kind == 'unreadable' else self.row}"
+        if self.kind != "unreadable":
+            return f"{self.place.address}#{self.row}"
+        return f"{self.place.address}#{f'{self.row} ' if self.column else ''}unreadable"
 
     @property
     def is_on_disk(self) -> bool:
@@ -78,19 +77,6 @@ class Entry:
         """Makes it of what `to_json` returned."""
         kind, source, root, path, *others = values
         return cls(kind, source, Place(root, path), *others)
-
-
-def named_entry(text: str, beside: Place) -> Entry:
-    """Returns the entry of a path in a file, relative to that file; nothing is looked up."""
-    if is_remote(text):
-        place = Place.of(text)
-    elif os.path.isabs(text) and beside.is_local:
-        place = Place(LOCAL, os.path.normpath(text))
-    else:
-        folder = str(PurePosixPath(beside.path).parent)
-        place = Place(beside.root, os.path.normpath(text if folder == "." else f"{folder}/{text}"))
-    kind: Kind = "video" if suffix_of(place.path) in VIDEO_SUFFIXES else "picture"
-    return Entry(kind, printable(place.address), place, printable(PurePosixPath(place.path).name))
 
 
 def or_unreadable(text: str, entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -174,6 +174,43 @@ def test_patterns_lists_and_parquet_files_in_a_bucket(
     assert [row["error"] for row in rows_in(tmp_path / "out")] == [None] * 5
 
 
+def test_what_is_there_under_a_name_with_brackets_is_no_pattern(s3: str) -> None:
+    for name in ("img[1].png", "img1.png", "f [1]/a.png", "f [1]/list.txt", "f 1/b.png"):
+        lines = b"a.png\n*.png\nb.png\n../img[1].png\n" if name.endswith(".txt") else b"x"
+        Place.of(f"s3://archive/brackets/{name}{s3}").write(lines)
+
+    def found(name: str) -> list[str]:
+        entries = find_entries([f"s3://archive/brackets/{name}{s3}"], Search())
+        return [f"{entry.kind} {entry.source.removeprefix('s3://archive/brackets/')}" for entry in entries]
+
+    assert found("img[1].png") == ["picture img[1].png"]
+    assert found("im[ag][1].png") == ["picture img1.png"]
+    assert found("f [1]") == ["picture f [1]/a.png"]
+    in_list = ["picture f [1]/a.png", "unreadable f [1]/b.png", "picture img[1].png"]
+    assert found("f [1]/list.txt") == in_list
+
+
+def test_lines_of_a_list_that_name_nothing_in_a_bucket_are_rows(run: Run, s3: str, tmp_path: Path) -> None:
+    Place.of(f"s3://archive/list.txt{s3}").write(b"missing.png\nmissing/*.png\nno folder/\n")
+    (tmp_path / "list.txt").write_text(f"s3://archive/day/missing.png{s3}\n")
+    run([f"s3://archive/list.txt{s3}", tmp_path / "list.txt"], tmp_path / "out")
+    assert [(row["source"], row["error"]) for row in rows_in(tmp_path / "out")] == [
+        (f"s3://archive/{name}", f"no picture or video: 's3://archive/{name}'")
+        for name in ("day/missing.png", "missing.png", "missing/*.png", "no folder")
+    ]
+
+
+def test_objects_that_cannot_follow_the_wishes_for_scenes_say_so(s3: str) -> None:
+    for name in ("a.tif", "b.jpg", "c"):
+        Place.of(f"s3://archive/wishes/{name}{s3}").write(b"x")
+    entries = find_entries([f"s3://archive/wishes/*{s3}"], Search(scenes=SceneWishes(gsd=0.1)))
+    assert [(entry.name, entry.kind) for entry in entries] == [
+        ("wishes/a.tif", "tiled"),
+        ("wishes/b.jpg", "unreadable"),
+        ("wishes/c", "tiled"),
+    ]
+
+
 def test_videos_and_scenes_in_a_bucket_are_as_those_on_a_disk(
     run: Run, tmp_path: Path, bucket: tuple[str, str], settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,83 @@
+"""Parquet files as sources: every row is an entry of its own, and a file that is no source is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from azaion_batch.sources.entry import Entry
+from azaion_batch.sources.finding import Search, find_entries
+from azaion_engine.errors import InvalidParameterError
+from azaion_engine.scenes.files import SceneWishes
+from tests.azaion_batch.conftest import Run, rows_in
+
+
+def entries_of(file: Path, search: Search | None = None) -> list[Entry]:
+    return list(find_entries([str(file)], search or Search()))
+
+
+def test_every_row_without_a_path_is_an_entry(tmp_path: Path) -> None:
+    file = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": [None, "a.png", None, ""]}), file)
+    found = entries_of(file)
+    assert [entry.source for entry in found] == [f"{file}#0", str(tmp_path / "a.png"), f"{file}#2", f"{file}#3"]
+    assert [entry.why for entry in found if entry.kind == "unreadable"] == ["the row has no path"] * 3
+    broken = Entry("unreadable", str(file), found[0].place, file.name)  # as it would be, were the file damaged
+    assert broken.identity not in {entry.identity for entry in found}
+
+
+def test_paths_that_are_not_utf_8_name_files_as_bytes_do(run: Run, pictures: Path, tmp_path: Path) -> None:
+    os.rename(pictures / "8.png", os.fsencode(pictures) + b"/\xe9.png")
+    data = pa.array([b"pictures/\xe9.png", b"pictures/1.png"], pa.binary())
+    column = pa.Array.from_buffers(pa.string(), 2, data.buffers())
+    pq.write_table(pa.table({"path": column}), tmp_path / "index.parquet")
+    run([tmp_path / "index.parquet"], tmp_path / "out")
+    rows = {row["name"]: (row["height"], row["error"]) for row in rows_in(tmp_path / "out")}
+    assert rows == {"\\xe9.png": (48, None), "1.png": (41, None)}
+
+
+@pytest.mark.parametrize("name", ["bytes", "path"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    values = pa.array([b"x"] if name == "bytes" else ["a.png"])
+    pq.write_table(pa.Table.from_arrays([values, values], names=[name, name]), tmp_path / "twice.parquet")
+    with pytest.raises(InvalidParameterError, match=rf"twice\.parquet': expected one column '{name}', given 2"):
+        entries_of(tmp_path / "twice.parquet")
+
+
+@pytest.mark.parametrize("value", ["text", 5000, [b"x"]])
+def test_a_struct_whose_bytes_are_of_another_type_is_no_column_of_bytes(tmp_path: Path, value: Any) -> None:
+    file = tmp_path / "archive.parquet"
+    pq.write_table(pa.table({"image": [{"bytes": value}]}), file)
+    with pytest.raises(InvalidParameterError, match=r"expected a column of bytes .*given image"):
+        entries_of(file)
+    pq.write_table(pa.table({"image": [{"bytes": value}], "path": ["a.png"]}), file)
+    assert [entry.source for entry in entries_of(file)] == [str(tmp_path / "a.png")]
+
+
+def test_a_column_with_a_dot_in_its_name_is_not_that_of_a_struct(run: Run, pictures: Path, tmp_path: Path) -> None:
+    one, two = ((pictures / f"{index}.png").read_bytes() for index in (1, 2))
+    pq.write_table(pa.table({"image.bytes": [one], "image": [{"bytes": two}]}), tmp_path / "archive.parquet")
+    run([tmp_path / "archive.parquet"], tmp_path / "out")
+    assert [row["height"] for row in rows_in(tmp_path / "out")] == [42]
+
+
+def test_one_bad_file_of_a_folder_does_not_refuse_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "table.parquet"
+    folder.mkdir()
+    pq.write_table(pa.table({"bytes": [b"x"]}), folder / "0.parquet")
+    (folder / "1.parquet").write_bytes(b"no parquet at all")
+    assert [(entry.source, entry.kind) for entry in entries_of(folder)] == [
+        (f"{folder}/0.parquet#0", "row"),
+        (f"{folder}/1.parquet", "unreadable"),
+    ]
+
+
+def test_pictures_within_a_parquet_file_cannot_follow_the_wishes_for_scenes(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"bytes": [b"x"]}), tmp_path / "archive.parquet")
+    with pytest.raises(InvalidParameterError, match="expected TIFF files"):
+        entries_of(tmp_path / "archive.parquet", Search(scenes=SceneWishes(gsd=0.1)))
