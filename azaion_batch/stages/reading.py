@@ -16,6 +16,10 @@ from azaion_engine.system.heap import keep_heap
 
 _READERS = 16
 """Threads that read from a bucket at once in one task: each waits for the network."""
+_ROWS = 16
+"""Rows of a Parquet file that are unpacked at once: a row group may have gigabytes."""
+_AHEAD = 1 << 23
+"""Bytes of a Parquet file that are read at once, likewise."""
 _ATTEMPTS = 3
 """Times that a picture in a bucket is tried, beside the retries of pyarrow's own clients."""
 
@@ -39,7 +43,7 @@ class Reader:
 
         keep_heap()
         chunks = [Chunk.from_line(line) for line in batch.column("work").to_pylist()]
-        read = [self._chunk(chunk) for chunk in chunks]
+        read = [self._guarded(chunk) for chunk in chunks]
         faults = [
             [f"{one.code}\n{one}" if isinstance(one, AzaionError) else None for one in some.pictures] for some in read
         ]
@@ -59,6 +63,16 @@ class Reader:
             return self._windows.read(chunk)
         read = iter(self.read([entry for entry in chunk.entries if not entry.is_on_disk]))
         return Read([b"" if entry.is_on_disk else next(read) for entry in chunk.entries])
+
+    def _guarded(self, chunk: Chunk) -> Read:
+        """Reads a chunk; what nobody foresaw is why its pictures fail: without a row they would be tried for ever."""
+        try:
+            return self._chunk(chunk)
+        except MemoryError:  # another try may have more
+            raise
+        except Exception as error:
+            fault = PictureError(f"cannot be read: {type(error).__name__}: {reason(error)}")
+            return Read([fault] * len(chunk.entries), "[]", [b""] * len(chunk.entries))
 
     def read(self, entries: Sequence[Entry]) -> list[bytes | PictureError]:
         """Returns the encoded picture of each entry, or why it cannot be read; nothing of videos and scenes."""
@@ -93,34 +107,58 @@ class Reader:
         return self._file(entry)
 
     def _rows(self, place: Place, column: str, numbers: list[int]) -> list[bytes | PictureError]:
-        """Returns the values of some rows of a Parquet file, in rising order; reads the row groups they are in."""
+        """Returns the values of some rows of a Parquet file, in rising order, and of damaged row groups the error."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         read: list[bytes | PictureError] = []
         try:
             with place.open() as file:
-                parquet = pq.ParquetFile(file)
+                parquet = pq.ParquetFile(file, buffer_size=_AHEAD, pre_buffer=False)
                 begin = 0
-                left = iter(numbers)
-                number = next(left, None)
                 for group in range(parquet.num_row_groups):
                     end = begin + parquet.metadata.row_group(group).num_rows
-                    if number is not None and number < end:
-                        values = parquet.read_row_group(group, [column]).column(0)
-                        while number is not None and number < end:
-                            read.append(self._value(values[number - begin].as_py()))
-                            number = next(left, None)
+                    wanted = [number - begin for number in numbers[len(read) :] if number < end]
+                    if wanted:
+                        read += self._of_group(parquet, group, column, wanted)
                     begin = end
         except (pa.ArrowException, OSError) as error:
-            return [PictureError(f"the Parquet file cannot be read: {reason(error)}")] * len(numbers)
+            return [_unreadable(error)] * len(numbers)
         missing = len(numbers) - len(read)
         return read + [PictureError("the Parquet file has fewer rows than when the job began")] * missing
+
+    def _of_group(self, parquet: Any, group: int, column: str, wanted: list[int]) -> list[bytes | PictureError]:
+        """Returns the values of some rows of a row group, in rising order; never has all of the group in memory."""
+        import pyarrow as pa
+
+        read: list[bytes | PictureError] = []
+        begin = 0
+        try:
+            for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=[column]):
+                name = column.partition(".")[0]
+                if name not in batch.schema.names:
+                    fault = PictureError(f"the Parquet file has no column {column!r}, as it had when the job began")
+                    return [fault] * len(wanted)
+                values, end = batch.column(name), begin + len(batch)
+                while len(read) < len(wanted) and wanted[len(read)] < end:
+                    read.append(self._value(values[wanted[len(read)] - begin].as_py()))
+                if len(read) == len(wanted):
+                    break
+                begin = end
+        except (pa.ArrowException, OSError) as error:
+            read += [_unreadable(error)] * (len(wanted) - len(read))
+        return read + [PictureError("the Parquet file is cut off")] * (len(wanted) - len(read))
 
     def _value(self, value: Any) -> bytes | PictureError:
         data = value.get("bytes") if isinstance(value, dict) else value
         if data is None:
             return PictureError("the row has no picture")
+        if not isinstance(data, bytes):
+            return PictureError("the row has no bytes, as it had when the job began")
         if len(data) > self._most_bytes:
             return PictureTooLargeError(f"the picture has {len(data)} bytes, at most {self._most_bytes} are accepted")
-        return bytes(data)
+        return data
+
+
+def _unreadable(error: Exception) -> PictureError:
+    return PictureError(f"the Parquet file cannot be read: {' '.join(reason(error).split())}")
