@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from math import floor
 
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.files.names import printable
 from azaion_engine.settings import EngineChoice
 
 _OWN_RAY = {
@@ -97,7 +98,7 @@ def running_ray(address: str | None) -> Iterator[None]:
     started = not ray.is_initialized()
     try:
         if started:
-            with _own_sigterm():
+            with _own_sigterm(), _printable_command_line():
                 ray.init(address=address, **quiet, **own)
     except Exception as error:  # Ray raises a bare one where its start takes too long
         what = "Ray does not start on this machine" if own else f"no Ray cluster at {address}"
@@ -118,6 +119,22 @@ def _own_sigterm() -> Iterator[None]:
     finally:
         if callable(before) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _printable_command_line() -> Iterator[None]:
+    """Has Ray note this process's command line as text: it does not start where an argument is not UTF-8."""
+    from ray._private import utils
+
+    told = getattr(utils, "get_entrypoint_name", None)
+    if told is None:  # another Ray
+        yield
+        return
+    utils.get_entrypoint_name = lambda: printable(told())
+    try:
+        yield
+    finally:
+        utils.get_entrypoint_name = told
 
 
 def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray._private import utils
 
 from azaion_batch.cluster import READS, TASK_CPUS, WRITES, Workers, find_workers, running_ray
 from azaion_engine.errors import ConfigurationError
@@ -85,6 +86,17 @@ def test_a_ray_of_its_own_that_does_not_start_is_no_bug(monkeypatch: pytest.Monk
         running_ray(None),
     ):
         pass
+
+
+def test_a_command_line_that_is_not_utf_8_is_text_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "init", lambda **how: noted.append(utils.get_entrypoint_name()))
+    monkeypatch.setattr(utils, "get_entrypoint_name", lambda: "azaion batch \udce9.png")
+    with running_ray("auto"):
+        pass
+    assert noted == ["azaion batch \\xe9.png"]
 
 
 def test_a_ray_of_its_own_is_on_loopback() -> None:
