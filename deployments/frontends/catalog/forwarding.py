@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import Depends, Request, Response
 from ray import serve
@@ -38,14 +37,15 @@ Models = Annotated[Catalog, Depends(_this_catalog)]
 """Type of a route's parameter that receives this replica's catalogue."""
 
 
-async def forward(request: Request, catalog: Catalog, model: str, path: str) -> Response:
+async def forward(request: Request, catalog: Catalog, model: str, path: str, query: bytes) -> Response:
     """Lets a model answer a request.
 
     Args:
-        request: What was asked; its query is passed without `model`.
+        request: What was asked.
         catalog: The models.
         model: Name of the model.
         path: Path of the request behind the route of the model's application.
+        query: What the model is asked with; it refuses parameters that it does not know.
 
     Raises:
         UnknownModelError: There is no such model.
@@ -56,10 +56,9 @@ async def forward(request: Request, catalog: Catalog, model: str, path: str) -> 
     handle = await catalog.handle(model)  # before the body is read
     with arriving(request):
         body = await whole_body(request, _most_bytes(catalog.settings_of(model), path))
-    query = [(key, value) for key, value in request.query_params.multi_items() if key != "model"]
     client = (request.client.host, request.client.port) if request.client else None
     root_path = catalog.applications.route_of(model)
-    call = HttpCall(request.method, root_path, path, urlencode(query).encode(), _headers(request), body, client)
+    call = HttpCall(request.method, root_path, path, query, _headers(request), body, client)
     answer = await _answer(handle, call, catalog.settings_of(model).timeout_s, model)
     response = Response(answer.body, answer.status)
     response.raw_headers = [each for each in answer.headers if each[0].lower() not in _OF_THE_CONNECTION]

@@ -89,7 +89,8 @@ async def statistics(request: Request, catalog: Models) -> JSONResponse:
 async def of_a_model(request: Request, catalog: Models, name: str, path: str = "") -> Response:
     """Lets the model of that name answer."""
     behind = f"/{path}" if path else ""
-    return await forward(request, catalog, catalog.of_protocol(name), f"/v2/models/{name}{behind}")
+    query = request.scope["query_string"]
+    return await forward(request, catalog, catalog.of_protocol(name), f"/v2/models/{name}{behind}", query)
 
 
 @router.api_route("/{path:path}", methods=_METHODS, include_in_schema=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -32,13 +34,13 @@ async def models(request: Request, catalog: Models) -> JSONResponse:
 @router.post("/detect", tags=["detection"], summary="Find objects with one of the models")
 async def detect(request: Request, catalog: Models) -> Response:
     """Lets the model of the query, `?model=NAME`, answer, as `/models/NAME/detect` does with one hop less."""
-    return await forward(request, catalog, _named(request, catalog), "/detect")
+    return await forward(request, catalog, _named(request, catalog), "/detect", _without_model(request))
 
 
 @router.get("/model", tags=["service"], summary="Describe one of the models")
 async def model(request: Request, catalog: Models) -> Response:
     """Answers the card of the model of the query, `?model=NAME`."""
-    return await forward(request, catalog, _named(request, catalog), "/model")
+    return await forward(request, catalog, _named(request, catalog), "/model", _without_model(request))
 
 
 @router.get("/healthz", tags=["service"], summary="Does the process live?")
@@ -66,7 +68,7 @@ async def readyz(catalog: Models) -> JSONResponse:
 @router.api_route("/models/{name}/{path:path}", methods=_FORWARDED, include_in_schema=False)
 async def of_a_model(request: Request, catalog: Models, name: str, path: str = "") -> Response:
     """Answers what Serve does not route to the model itself: it is unknown, not deployed, or has just ended."""
-    return await forward(request, catalog, name, f"/{path}")
+    return await forward(request, catalog, name, f"/{path}", request.scope["query_string"])
 
 
 def _named(request: Request, catalog: Catalog) -> str:
@@ -81,3 +83,8 @@ def _named(request: Request, catalog: Catalog) -> str:
     if len(given) != 1:
         raise InvalidParameterError(f"model: expected one of {', '.join(catalog.names)}; send it as ?model=NAME")
     return given[0]
+
+
+def _without_model(request: Request) -> bytes:
+    """Returns the query without the parameter that is the catalogue's own."""
+    return urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "model"]).encode()

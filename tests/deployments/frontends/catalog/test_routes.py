@@ -75,6 +75,23 @@ def test_a_request_without_a_known_model_names_those_that_there_are(
     assert words in answer.json()["error"]["message"]
 
 
+def test_a_path_that_names_a_model_passes_the_whole_query_to_it(run: Run) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [
+            await http.post("/models/cars/detect?model=ships&confidence=0.5", content=grey_picture(5)),
+            await http.get("/models/cars/model?model=ships"),
+            await http.get("/v2/models/stand-in?model=ships"),
+            await http.post("/models/cars/detect?classes=%37&classes=8", content=grey_picture(7)),
+        ]
+
+    *refused, answered = asked(run, ask, models={**MODELS, "stand-in": {"model": "demo"}})
+    assert [answer.status_code for answer in refused] == [422, 422, 400]
+    for answer in refused:
+        error = answer.json()["error"]
+        assert "there is no parameter 'model'" in (error if isinstance(error, str) else error["message"])
+    assert [box["class_id"] for box in answered.json()["boxes"]] == [7]
+
+
 def test_the_only_model_needs_no_name(run: Run) -> None:
     answer = asked(run, lambda http: http.post("/detect", content=grey_picture(5)), models={"cars": {"model": "demo"}})
     assert answer.status_code == 200
