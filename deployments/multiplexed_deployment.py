@@ -17,6 +17,7 @@ from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from azaion_engine.settings import DEFAULT_BATCH_SIZE
 from azaion_engine.system.cores import available_cores
 from azaion_engine.system.interpreter import switch_threads_quickly
+from deployments.access.caller import known, told
 from deployments.access.guard import Guard
 from deployments.access.keys_file import watched_keys
 from deployments.access.ledger_actor import quotas_of
@@ -33,7 +34,7 @@ from deployments.frontends.open_inference.grpc_messages import named_model
 from deployments.frontends.open_inference.grpc_service import OpenInferenceGrpc, add_trailing
 from deployments.frontends.open_inference.repository import ModelRepository, Repositories, SharedRepository
 from deployments.frontends.safe_headers import SAFE_HEADERS
-from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking, is_for
+from deployments.multiplexing.asked import Asked, asked_model, asked_service, asking
 from deployments.multiplexing.cache_metrics import CacheMetrics
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.multiplexing.memory_bound import GpuMemory
@@ -116,7 +117,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         if asked_model() is not None:
             return self.repository_of(self.service)
         services = {each.detector.model_name: each for each in self._cache.services}
-        names = [name for name in self._rare.models if is_for(name)]
+        names = known(self._rare.models)
         return SharedRepository(names, [self.repository_of(services[name]) for name in names if name in services])
 
     def pick(self) -> DetectorService:
@@ -175,13 +176,12 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         key = self.key_of(method, grpc_context)
         named = named_model(method, data)
         model = model_of_protocol(named or "", self._rare.models)
-        known = model if model in self._rare.models else None
-        asked = Asked(known, models=None if key is None else key.models)
-        with asking(asked), await self.admitted(key, pictures=method == "ModelInfer"):
+        served = model if model in self._rare.models else None
+        with asking(Asked(served)), await self.admitted(key, pictures=method == "ModelInfer"):
             if named is None or (not named and method == "ModelStatistics"):
                 yield
                 return
-            self._check_named(named, known)
+            self._check_named(named, served)
             self.hold_message(data)  # while it waits: the bounds of its model are not known before
             async with self.hold() as waited_s:
                 add_trailing(grpc_context, load_timing(waited_s) if waited_s else {})
@@ -232,16 +232,16 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             self._front.close()
 
     def _check_named(self, named: str, model: str | None) -> None:
-        served = f"served by the application {self._application}: {', '.join(self._rare.models)}"
+        served = f"served by the application {self._application}: {told(self._rare.models, 'other models')}"
         if not named:
             raise InvalidRequestError(f"the message names no model; {served}")
         if model is None:
             others = f"other models have applications of their own, {self._catalog}.NAME"
             raise UnknownModelError(f"unknown model {quote(named)}; {served}; {others}")
-        told = serve.get_multiplexed_model_id()
-        if told and model_of_protocol(told, self._rare.models) != model:
+        model_id = serve.get_multiplexed_model_id()
+        if model_id and model_of_protocol(model_id, self._rare.models) != model:
             raise InvalidRequestError(
-                f"the message names the model {quote(named)}, the metadata multiplexed_model_id {quote(told)}: "
+                f"the message names the model {quote(named)}, the metadata multiplexed_model_id {quote(model_id)}: "
                 "expected the same"
             )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 
 from azaion_engine.errors import AzaionError
+from deployments.access.caller import calling
 from deployments.access.keys import Key
 from deployments.access.keys_file import KeysFile
 from deployments.access.quotas import Quotas
@@ -15,7 +16,6 @@ from deployments.errors import (
     DailyLimitError,
     KeyDisabledError,
     KeyExpiredError,
-    ModelForbiddenError,
     RateLimitError,
     ShareLimitError,
     UnauthorizedError,
@@ -84,7 +84,8 @@ class Guard:
             pictures: Whether it carries pictures, which count in the key's limits.
 
         Returns:
-            What to enter for the request's duration; it gives the admission of a request with pictures.
+            What to enter for the request's duration, whose key it is then (`caller`); it gives the admission of a
+            request with pictures.
 
         Raises:
             KeyDisabledError: The key is switched off.
@@ -99,10 +100,10 @@ class Guard:
         if key.expired():
             raise KeyExpiredError(f"the key {key.name!r} expired at {key.expires:%Y-%m-%d %H:%M:%S %Z}")
         model = self._model() if callable(self._model) else self._model
-        if model is not None and not key.is_for(model):
-            raise ModelForbiddenError(f"the key {key.name!r} is not for the model {model!r}")
+        if model is not None:
+            key.refuse_forbidden(model)
         if not pictures:
-            return nullcontext()
+            return calling(key)
         holding = self._held.setdefault(key.name, _Holding())
         most = self._most(key)
         # Twice, as of all bodies that may arrive: an arriving body needs no engine.
@@ -123,7 +124,7 @@ class Guard:
                     f"the key {key.name!r} may send {key.rate:g} pictures a second; try again later",
                     max(1, math.ceil(refusal.wait_s)),
                 )
-        return Admission(key, holding, most, self._quotas)
+        return _entered(Admission(key, holding, most, self._quotas))
 
     def close(self) -> None:
         """Ends the watch over the keys."""
@@ -196,6 +197,12 @@ class Admission:
         self._charged += pictures
         if self.key.limits is not None:
             self._quotas.charge(self.key.name, pictures)
+
+
+@contextmanager
+def _entered(admission: Admission) -> Iterator[Admission]:
+    with calling(admission.key), admission:
+        yield admission
 
 
 def _share_error(key: Key, most: int) -> ShareLimitError:

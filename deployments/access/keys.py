@@ -10,6 +10,7 @@ from functools import cached_property
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from deployments.access.quota import Limits
+from deployments.errors import ModelForbiddenError
 
 PREFIX = "azk_"
 """Begins every key, so that scanners for secrets in code and logs can know one."""
@@ -57,6 +58,15 @@ class Key(BaseModel):
     def is_for(self, model: str) -> bool:
         """Returns whether the key may ask for a model."""
         return self.models is None or model in self.models
+
+    def refuse_forbidden(self, model: str) -> None:
+        """Refuses a model that the key is not for.
+
+        Raises:
+            ModelForbiddenError: Names the key and the model.
+        """
+        if not self.is_for(model):
+            raise ModelForbiddenError(f"the key {self.name!r} is not for the model {model!r}")
 
     def expired(self, now: datetime | None = None) -> bool:
         """Returns whether the key's time is over."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from azaion_engine.errors import quote
+from deployments.access.caller import known, refuse_forbidden, told
 from deployments.catalog.applications import ModelApplications, ModelState
 from deployments.catalog.rollouts import Rollouts
 from deployments.errors import ModelUnavailableError, UnknownModelError
@@ -46,9 +47,11 @@ class Catalog:
 
         Raises:
             UnknownModelError: There is none of that name; the message lists those that there are.
+            ModelForbiddenError: The key of the request is for others.
         """
         if (settings := self.applications.settings.get(name)) is None:
-            raise UnknownModelError(f"unknown model {quote(name)}; served here: {', '.join(self.names)}")
+            raise UnknownModelError(f"unknown model {quote(name)}; served here: {told(self.names, 'other models')}")
+        refuse_forbidden(name)
         return settings
 
     def of_protocol(self, name: str) -> str:
@@ -67,14 +70,14 @@ class Catalog:
         """Returns the handle of a model's replicas.
 
         Raises:
-            UnknownModelError: There is none of that name.
+            UnknownModelError: As `settings_of`, like ModelForbiddenError.
             ModelUnavailableError: None of its replicas would answer.
         """
         self.settings_of(name)
         state = (await self.states())[name]
         if not state.answers:
-            why = f": {state.message}" if state.message else ""
-            raise ModelUnavailableError(f"the model {name!r} is not served now ({state.state}){why}")
+            why = f" ({state.state})" + (f": {state.message}" if state.message else "") if known([name]) else ""
+            raise ModelUnavailableError(f"the model {name!r} is not served now{why}")
         return self._handle(name)
 
     async def in_memory(self) -> list[str]:

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from azaion_engine.errors import AzaionError
+from deployments.access.caller import calling
 from deployments.frontends.body import this_reception
 from deployments.frontends.failures import explain
 from deployments.watching.record import current_request
@@ -22,9 +23,6 @@ _INFERENCE = ("/detect", "/infer")
 _FRONTENDS = ("/detect", "/model", "/v2")
 """Begins of the paths by which a refused request is counted: what follows is the client's choice."""
 
-
-KEY = "azaion.key"
-"""Entry of the scope with the request's key; missing where none is needed."""
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key of `azaion keys add`."},
@@ -57,13 +55,13 @@ class KeyCheck:
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if is_open(path):
-            await self._app(scope, receive, send)
+            with calling(None):
+                await self._app(scope, receive, send)
             return
         record = current_request.get()
         headers = _headers(scope)
         try:
             key = guard.key_of(headers.get(b"authorization", ""), headers.get(b"x-api-key", ""))
-            scope[KEY] = key
             if record is not None:
                 record.key = key.name
             pictures = self._counts and scope["method"] == "POST" and path.endswith(_INFERENCE)
@@ -76,11 +74,6 @@ class KeyCheck:
             await self._app(scope, receive, send)
             if admission is not None and record is not None:
                 admission.ended(record.status)
-
-
-def may_see(scope: Scope, model: str) -> bool:
-    """Returns whether a request may be told of a model: its key, if one is needed, is for it."""
-    return KEY not in scope or scope[KEY].is_for(model)
 
 
 def is_open(path: str) -> bool:

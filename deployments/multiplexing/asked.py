@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -16,12 +16,10 @@ class Asked(NamedTuple):
     Attributes:
         model: Name of the model; None: of no model in particular.
         service: Answers it; None until the model is loaded.
-        models: The only models that its key is for; None: all.
     """
 
     model: str | None
     service: DetectorService | None = None
-    models: Collection[str] | None = None
 
 
 _current: ContextVar[Asked] = ContextVar("asked")
@@ -40,12 +38,6 @@ def asking(asked: Asked) -> Iterator[None]:
 def asked_model() -> str | None:
     """Returns the name of the model of the current request; None if it is about none in particular."""
     return _current.get().model
-
-
-def is_for(model: str) -> bool:
-    """Returns whether the key of the current request is for a model."""
-    models = _current.get().models
-    return models is None or model in models
 
 
 def asked_service() -> DetectorService:

@@ -22,14 +22,15 @@ class ApplicationHint(OpenInferenceGrpc):
         """Refuses a request.
 
         Raises:
-            UnknownModelError: Always; it names the application of the model that the message names.
+            UnknownModelError: It names the application of the model that the message names.
+            ModelForbiddenError: The call's key is for other models.
             BadInputError: As `OpenInferenceGrpc.received`.
         """
         with await self.admitted(self.key_of(method, grpc_context), pictures=False):
             model, told = "NAME", "a model NAME"
             if named := named_model(method, data):
                 model = self.catalog.of_protocol(named)
-                self.catalog.settings_of(model)
+                self.catalog.settings_of(model)  # refuses an unknown or a forbidden one
                 told = repr(model)
             application = self.catalog.applications.application_of(model)
             raise UnknownModelError(

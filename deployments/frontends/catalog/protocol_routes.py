@@ -13,11 +13,11 @@ from fastapi.routing import APIRoute
 
 from azaion_engine.errors import QUOTED
 from azaion_engine.version import __version__
+from deployments.access.caller import known, told
 from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.frontends.catalog.forwarding import Models, fetch, forward
 from deployments.frontends.failures import explain
-from deployments.frontends.key_check import may_see
 from deployments.frontends.open_inference.messages import protocol_status
 from deployments.frontends.open_inference.repository import EXTENSIONS
 from deployments.settings import RAW
@@ -61,17 +61,16 @@ async def server_ready(catalog: Models) -> Response:
     """Answers 200 when every model answers, else which do not: the protocol's meaning of a server that is ready."""
     away = [name for name, state in (await catalog.states()).items() if not state.answers]
     if away:
-        raise ModelUnavailableError(f"not served now: {', '.join(away)}")
+        raise ModelUnavailableError(f"not served now: {told(away, 'at least one model')}")
     return Response()
 
 
 @router.post("/repository/index")
-async def repository_index(request: Request, catalog: Models) -> JSONResponse:
+async def repository_index(catalog: Models) -> JSONResponse:
     """Lists the models that the key is for, each with its raw input beside it, with state and reason."""
-    entries = []
-    for name, state in (await catalog.states()).items():
-        if not may_see(request.scope, name):
-            continue
+    entries, states = [], await catalog.states()
+    for name in known(states):
+        state = states[name]
         told = {"version": "1", "state": "READY" if state.answers else "UNAVAILABLE", "reason": state.message}
         entries += [{"name": each, **told} for each in (name, name + RAW)]
     return JSONResponse(entries)
@@ -80,7 +79,7 @@ async def repository_index(request: Request, catalog: Models) -> JSONResponse:
 @router.get("/models/stats")
 async def statistics(request: Request, catalog: Models) -> JSONResponse:
     """Tells what each model that answers has done, on one of its replicas; loads none for it."""
-    found = await asyncio.gather(*(_statistics(request, catalog, name) for name in await catalog.in_memory()))
+    found = await asyncio.gather(*(_statistics(request, catalog, name) for name in known(await catalog.in_memory())))
     return JSONResponse({"model_stats": [entry for entries in found for entry in entries]})
 
 

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from azaion_engine.errors import InvalidParameterError
+from deployments.access.caller import known, told
 from deployments.catalog.catalog import Catalog
 from deployments.errors import ModelUnavailableError
 from deployments.frontends.catalog.forwarding import Models, forward
 from deployments.frontends.catalog.schema import ModelList
-from deployments.frontends.key_check import may_see
 from deployments.frontends.page.routes import page_of_several
 from deployments.frontends.query import no_query
 
@@ -25,10 +25,10 @@ _FORWARDED = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 @router.get(
     "/models", tags=["service"], summary="List the models", response_model=ModelList, dependencies=[Depends(no_query)]
 )
-async def models(request: Request, catalog: Models) -> JSONResponse:
+async def models(catalog: Models) -> JSONResponse:
     """Lists the models that the key is for, with their state; one that failed says why, and the others are served."""
-    described = await catalog.describe()
-    return JSONResponse({"models": [model for model in described if may_see(request.scope, model["name"])]})
+    described = {model["name"]: model for model in await catalog.describe()}
+    return JSONResponse({"models": [described[name] for name in known(described)]})
 
 
 @router.post("/detect", tags=["detection"], summary="Find objects with one of the models")
@@ -58,7 +58,7 @@ async def readyz(catalog: Models) -> JSONResponse:
     states = await catalog.states()
     starting = [name for name, state in states.items() if state.state == "starting" and not state.answers]
     if starting:
-        raise ModelUnavailableError(f"starting: {', '.join(starting)}")
+        raise ModelUnavailableError(f"starting: {told(starting, 'at least one model')}")
     if not any(state.answers for state in states.values()):
         raise ModelUnavailableError("no model is served; /models tells why")
     return JSONResponse({"status": "ready"})
@@ -78,10 +78,11 @@ def _named(request: Request, catalog: Catalog) -> str:
         InvalidParameterError: None is named, or several.
     """
     given = [name for name in request.query_params.getlist("model") if name]
-    if not given and len(catalog.names) == 1:
+    if not given and len(catalog.names) == 1 and known(catalog.names):
         return catalog.names[0]
     if len(given) != 1:
-        raise InvalidParameterError(f"model: expected one of {', '.join(catalog.names)}; send it as ?model=NAME")
+        names = told(catalog.names, "the models that the key is for")
+        raise InvalidParameterError(f"model: expected one of {names}; send it as ?model=NAME")
     return given[0]
 
 

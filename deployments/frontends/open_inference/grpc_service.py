@@ -14,6 +14,7 @@ from uuid import uuid4
 from ray import serve
 
 from azaion_engine.errors import quote
+from deployments.access.caller import calling
 from deployments.batching.deadline import Deadline
 from deployments.errors import InvalidRequestError
 from deployments.frontends.failures import Failure, explain
@@ -213,9 +214,9 @@ class OpenInferenceGrpc:
             BadInputError: As `Guard.admit`.
         """
         guard = self.reception.guard
-        if guard is None or key is None:
+        if guard is None:
             return nullcontext()
-        return await guard.admit(key, pictures)
+        return calling(None) if key is None else await guard.admit(key, pictures)
 
     def hold_message(self, data: bytes) -> None:
         """Counts a message among the bodies that are held until their requests are over.

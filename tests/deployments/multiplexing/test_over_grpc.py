@@ -160,8 +160,9 @@ def test_no_model_is_loaded_for_a_call_without_a_key_for_it(run: Run, tmp_path: 
             assert code(context) == (None if method in ("ServerLive", "ServerReady") else "UNAUTHENTICATED")
         _, context = await held.call("ModelInfer", infer("ships"), x_api_key=secret)
         assert (code(context), "'ships'" in context.details) == ("PERMISSION_DENIED", True)
-        _, context = await held.call("ModelInfer", infer("planes"), x_api_key=secret)
-        assert code(context) == "NOT_FOUND"
+        for named, refused in (("planes", "NOT_FOUND"), ("", "INVALID_ARGUMENT")):
+            _, context = await held.call("ModelInfer", infer(named), x_api_key=secret)
+            assert (code(context), "cars" in context.details, "ships" in context.details) == (refused, True, False)
         assert held.opened == []
 
     asked(run, scenario, "cars", "ships", access={"keys_file": str(file)})

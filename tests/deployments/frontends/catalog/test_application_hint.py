@@ -62,3 +62,13 @@ def test_no_model_is_named_without_a_key(run: Run, tmp_path: Path) -> None:
     assert (code, "cars" in details) == ("UNAUTHENTICATED", False)
     message = protocol.ModelInferRequest(model_name="boats")
     assert refused(run, "ModelInfer", message, secret, access=access)[0] == "NOT_FOUND"
+
+
+def test_a_key_for_one_model_learns_of_no_other(run: Run, tmp_path: Path) -> None:
+    secret = add_key(tmp_path / "keys", models=["cars"])
+    access = {"keys_file": str(tmp_path / "keys")}
+    unknown = refused(run, "ModelReady", protocol.ModelReadyRequest(name="planes"), secret, access=access)
+    assert unknown == ("NOT_FOUND", "unknown model 'planes'; served here: cars")
+    for name in ("boats", "boats_raw"):
+        refusal = refused(run, "ModelReady", protocol.ModelReadyRequest(name=name), secret, access=access)
+        assert refusal == ("PERMISSION_DENIED", "the key 'lab' is not for the model 'boats'")

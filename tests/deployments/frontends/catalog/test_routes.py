@@ -211,6 +211,73 @@ def test_a_key_is_told_of_its_own_models_alone(
     assert head.headers["content-length"] == listed.headers["content-length"]
 
 
+def _break_ships(held: CataloguedReplica) -> None:
+    held.serve.status["several.ships"] = (ApplicationStatus.DEPLOY_FAILED, "/secret/ships.onnx is no detector")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/detect", 422),
+        ("GET", "/model", 422),
+        ("POST", "/detect?model=cars&model=ships", 422),
+        ("POST", "/detect?model=planes", 404),
+        ("GET", "/models/planes/model", 404),
+        ("GET", "/v2/models/planes", 404),
+        ("POST", "/detect?model=ships", 403),
+        ("GET", "/models/ships/model", 403),
+        ("GET", "/v2/models/ships_raw", 403),
+        ("GET", "/v2/models/stats", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/v2/health/ready", 503),
+    ],
+)
+def test_no_answer_tells_a_key_of_models_that_it_is_not_for(
+    run: Run, tmp_path: Path, method: str, path: str, status: int
+) -> None:
+    known = {"X-API-Key": add_key(tmp_path / "keys", models=("cars",))}
+    access = {"keys_file": str(tmp_path / "keys")}
+    answer = asked(run, lambda http: http.request(method, path, headers=known), _break_ships, access=access)
+    assert answer.status_code == status
+    assert ("ships" in answer.text) == (status == 403)  # the name that was sent
+    assert not {"failed", "/secret", "detector"} & set(answer.text.replace("'", " ").split())
+    if status == 422 or "planes" in path:
+        assert "cars" in answer.text
+
+
+def test_the_only_model_is_not_named_to_a_key_for_others(run: Run, tmp_path: Path) -> None:
+    known = {"X-API-Key": add_key(tmp_path / "keys", models=("cars",))}
+    answer = asked(
+        run,
+        lambda http: http.post("/detect", content=grey_picture(5), headers=known),
+        models={"ships": {"model": "demo"}},
+        access={"keys_file": str(tmp_path / "keys")},
+    )
+    assert (answer.status_code, "ships" in answer.text) == (422, False)
+
+
+def test_a_model_of_another_key_adds_nothing_to_the_statistics(run: Run, tmp_path: Path) -> None:
+    known = {"X-API-Key": add_key(tmp_path / "keys", models=("cars",))}
+    access = {"keys_file": str(tmp_path / "keys")}
+    answer = asked(run, lambda http: http.get("/v2/models/stats", headers=known), access=access)
+    assert len(answer.json()["model_stats"]) == 2  # of cars and its raw input
+
+
+@pytest.mark.parametrize("status", [ApplicationStatus.DEPLOYING, ApplicationStatus.DEPLOY_FAILED])
+def test_a_probe_without_a_key_names_no_model(run: Run, tmp_path: Path, status: ApplicationStatus) -> None:
+    def away(held: CataloguedReplica) -> None:
+        for name in ("cars", "ships"):
+            held.serve.status[f"several.{name}"] = (status, "/secret/ships.onnx is no detector")
+
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await http.get(path) for path in ("/readyz", "/v2/health/ready")]
+
+    add_key(tmp_path / "keys")
+    for answer in asked(run, ask, away, access={"keys_file": str(tmp_path / "keys")}):
+        assert answer.status_code == 503
+        assert not any(word in answer.text for word in ("cars", "ships", "secret"))
+
+
 def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
     async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
         return [await http.get(path) for path in ("/", "/docs", "/openapi.json", "/healthz")]
