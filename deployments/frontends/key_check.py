@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from starlette.responses import JSONResponse
@@ -19,6 +20,9 @@ _OPEN_FOLDERS = ("/page/", "/samples/", "/docs/")
 
 _INFERENCE = ("/detect", "/infer")
 """Ends of the paths whose requests carry pictures, and so count in a key's limits."""
+
+_OF_A_MODEL = re.compile("^/models/[^/]+(?=/)")
+"""Begins the path of a request that a catalogue forwards."""
 
 _FRONTENDS = ("/detect", "/model", "/v2")
 """Begins of the paths by which a refused request is counted: what follows is the client's choice."""
@@ -38,15 +42,16 @@ class _Route(NamedTuple):
 class KeyCheck:
     """Refuses requests without a valid key (401, 403) and beyond its limits (429); does nothing if no key is needed."""
 
-    def __init__(self, app: ASGIApp, counts: bool = True) -> None:
+    def __init__(self, app: ASGIApp, of_catalog: bool = False) -> None:
         """Wraps the application, inside of `RequestMiddleware`, which records the key's name.
 
         Args:
             app: The application.
-            counts: Whether pictures count in the key's limits; a catalogue leaves that to the model.
+            of_catalog: Whether it forwards to models: these count the pictures in the key's limits, and what needs no
+                key of a model needs none behind its path.
         """
         self._app = app
-        self._counts = counts
+        self._of_catalog = of_catalog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -54,7 +59,7 @@ class KeyCheck:
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if is_open(path):
+        if is_open(path) or (self._of_catalog and _is_open_of_a_model(scope["method"], path)):
             with calling(None):
                 await self._app(scope, receive, send)
             return
@@ -64,7 +69,7 @@ class KeyCheck:
             key = guard.key_of(headers.get(b"authorization", ""), headers.get(b"x-api-key", ""))
             if record is not None:
                 record.key = key.name
-            pictures = self._counts and scope["method"] == "POST" and path.endswith(_INFERENCE)
+            pictures = not self._of_catalog and scope["method"] == "POST" and path.endswith(_INFERENCE)
             admitted = await guard.admit(key, pictures)
         except AzaionError as error:
             scope["route"] = _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
@@ -79,6 +84,11 @@ class KeyCheck:
 def is_open(path: str) -> bool:
     """Returns whether a path, without route prefix, needs no key."""
     return path in _OPEN or path.startswith(_OPEN_FOLDERS)
+
+
+def _is_open_of_a_model(method: str, path: str) -> bool:
+    """Returns whether a request needs no key that a catalogue forwards; one with a body does, which would be read."""
+    return method in ("GET", "HEAD") and is_open(_OF_A_MODEL.sub("", path))
 
 
 def with_schemes(document: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def create_catalog_api() -> FastAPI:
         this_reception().request_over(record)
 
     api.add_middleware(HeadAsGet)
-    api.add_middleware(KeyCheck, counts=False)
+    api.add_middleware(KeyCheck, of_catalog=True)
     api.add_middleware(RequestMiddleware, request_over=request_over)
     api.add_middleware(SafeHeaders)
     for frontend in (protocol_routes, routes, page, docs):

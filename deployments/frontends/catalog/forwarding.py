@@ -54,8 +54,10 @@ async def forward(request: Request, catalog: Catalog, model: str, path: str, que
         PictureTooLargeError: As `whole_body`, like the other errors of a body.
     """
     handle = await catalog.handle(model)  # before the body is read
-    with arriving(request):
-        body = await whole_body(request, _most_bytes(catalog.settings_of(model), path))
+    body = b""
+    if request.method != "GET":  # whose body has no meaning, and may come without a key
+        with arriving(request):
+            body = await whole_body(request, _most_bytes(catalog.settings_of(model), path))
     client = (request.client.host, request.client.port) if request.client else None
     root_path = catalog.applications.route_of(model)
     call = HttpCall(request.method, root_path, path, query, _headers(request), body, client)

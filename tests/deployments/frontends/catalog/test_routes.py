@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.schema import ApplicationStatus
 
+from deployments.frontends.catalog.asgi import create_catalog_api
 from deployments.multiplexing.cache_report import CacheReport
 from deployments.settings import ApplicationSettings
 from tests.deployments.access.keys_made import add_key
@@ -245,6 +246,20 @@ def test_no_answer_tells_a_key_of_models_that_it_is_not_for(
         assert "cars" in answer.text
 
 
+def test_a_probe_of_a_model_is_told_without_a_key_that_it_is_not_served_and_with_one_why(
+    run: Run, tmp_path: Path
+) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        headers = {"X-API-Key": secret}
+        return [await http.get("/models/ships/readyz"), await http.get("/models/ships/model", headers=headers)]
+
+    secret = add_key(tmp_path / "keys")
+    bare, full = asked(run, ask, _break_ships, access={"keys_file": str(tmp_path / "keys")})
+    assert (bare.status_code, full.status_code) == (503, 503)
+    assert bare.json()["error"]["message"] == "the model 'ships' is not served now"
+    assert "(failed): /secret/ships.onnx is no detector" in full.json()["error"]["message"]
+
+
 def test_the_only_model_is_not_named_to_a_key_for_others(run: Run, tmp_path: Path) -> None:
     known = {"X-API-Key": add_key(tmp_path / "keys", models=("cars",))}
     answer = asked(
@@ -270,12 +285,59 @@ def test_a_probe_without_a_key_names_no_model(run: Run, tmp_path: Path, status: 
             held.serve.status[f"several.{name}"] = (status, "/secret/ships.onnx is no detector")
 
     async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
-        return [await http.get(path) for path in ("/readyz", "/v2/health/ready")]
+        return [await http.get(path) for path in ("/readyz", "/v2/health/ready", "/models/planes/readyz")]
 
     add_key(tmp_path / "keys")
-    for answer in asked(run, ask, away, access={"keys_file": str(tmp_path / "keys")}):
-        assert answer.status_code == 503
+    answers = asked(run, ask, away, access={"keys_file": str(tmp_path / "keys")})
+    assert [answer.status_code for answer in answers] == [503, 503, 404]
+    for answer in answers:
         assert not any(word in answer.text for word in ("cars", "ships", "secret"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/readyz", "/healthz", "/v2/health/ready", "/v2/health/live", "/", "/page/page.js", "/docs", "/openapi.json"],
+)
+def test_what_needs_no_key_of_a_service_needs_none_of_a_model_behind_the_catalogue(
+    run: Run, tmp_path: Path, path: str
+) -> None:
+    async def ask(http: httpx.AsyncClient) -> list[httpx.Response]:
+        return [await http.request(method, f"/models/cars{path}") for method in ("GET", "HEAD", "POST")]
+
+    add_key(tmp_path / "keys")
+    got, head, posted = asked(run, ask, access={"keys_file": str(tmp_path / "keys")})
+    assert (got.status_code, head.status_code, posted.status_code) == (200, 200, 401)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/models/cars/model", "/models/cars/models/cars/readyz", "/models/cars/v2/models/cars/ready", "/models/cars"],
+)
+def test_everything_else_of_a_model_wants_a_key(run: Run, tmp_path: Path, path: str) -> None:
+    add_key(tmp_path / "keys")
+    answer = asked(run, lambda http: http.get(path), access={"keys_file": str(tmp_path / "keys")})
+    assert answer.status_code == 401
+
+
+def test_a_body_that_comes_without_a_key_is_not_read(run: Run, tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        raise AssertionError("the body was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def scenario() -> None:
+        headers = [(b"content-length", b"1000000")]
+        scope = {"type": "http", "method": "GET", "path": "/models/cars/readyz", "query_string": b"", "root_path": ""}
+        await create_catalog_api()({**scope, "headers": headers}, receive, send)
+
+    add_key(tmp_path / "keys")
+    access = {"keys_file": str(tmp_path / "keys")}
+    with catalogued(ApplicationSettings.model_validate({"models": MODELS, "engine": "onnx", "access": access})):
+        run(scenario())
+    assert sent[0]["status"] == 200
 
 
 def test_the_page_and_the_documentation_are_answered(run: Run) -> None:
