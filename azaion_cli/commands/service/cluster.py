@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at every node of a running Ray cluster.", epilog=EPILOG)
 
 _PORTS_TOLD = 6
+_GCS = "name the cluster's GCS, HOST:6379, with --address"
+_JOIN = """
+import sys, ray
+try:
+    ray.init(sys.argv[1], namespace="azaion", log_to_driver=False, logging_level="ERROR")
+except Exception as error:
+    sys.exit(" ".join(str(error).split()))
+"""
 _TOKEN_HERE = (
     "if it has a token, set RAY_AUTH_MODE=token here, and have the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
 )
@@ -78,7 +88,7 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
             "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"
         )
     if not answers(found):  # Ray itself would try for minutes
-        raise ConfigurationError(f"no Ray answers at {found}: name the cluster's GCS, HOST:6379, with --address")
+        raise ConfigurationError(f"no Ray answers at {found}: {_GCS}")
     if not _listens_beyond_loopback(found):
         os.environ.update(joining_environment(os.environ, found))
     try:
@@ -89,11 +99,8 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
     from azaion_cli.checks.node import NodeReport, report_of_node
     from deployments.cluster.every_node import is_head, on_every_node
 
-    try:
-        ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        said = " ".join(str(error).split())
-        raise ConfigurationError(f"cannot join the Ray at {found}: {said}; {_TOKEN_HERE}") from error
+    _try_to_join(found, timeout)
+    ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
     try:
         found_there = on_every_node(report_of_node, cache_dir and str(cache_dir), timeout, seconds=timeout)
     finally:
@@ -109,6 +116,24 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         )
         for answer in found_there
     ]
+
+
+def _try_to_join(address: str, seconds: float) -> None:
+    """Joins a Ray in a process of its own, and leaves it: in this one, what is no GCS would stop signals, too.
+
+    Raises:
+        ConfigurationError: It cannot be joined, or not within that time.
+    """
+    try:
+        command = [sys.executable, "-c", _JOIN, address]
+        ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise ConfigurationError(
+            f"what listens at {address} does not answer as a Ray does within {seconds:g} s: {_GCS}; {_TOKEN_HERE}"
+        ) from None
+    if ran.returncode:
+        said = (ran.stderr.splitlines() or [f"status {ran.returncode}"])[-1]
+        raise ConfigurationError(f"cannot join the Ray at {address}: {said}; {_TOKEN_HERE}")
 
 
 def _listens_beyond_loopback(address: str) -> bool:

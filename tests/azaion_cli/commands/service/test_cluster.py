@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from azaion_cli.checks.cluster import ClusterNode, cluster_checks
 from azaion_cli.checks.node import NodeReport, OpenPort, report_of_node
 from azaion_cli.commands.service import cluster
 from azaion_cli.exit_codes import ExitCode
+from azaion_engine.errors import ConfigurationError
 from azaion_engine.version import __version__
 from tests.azaion_cli.conftest import Ran
 
@@ -113,6 +117,38 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
         assert ran.code == ExitCode.ENVIRONMENT
         assert f"no Ray answers at {wrong}" in ran.err
         assert "RAY_ADDRESS" not in os.environ, "who runs later would join it"
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "HTTP"])
+def test_what_listens_and_is_no_ray_is_refused_within_the_timeout(
+    azaion: Cli, monkeypatch: pytest.MonkeyPatch, greeting: bytes
+) -> None:
+    monkeypatch.setattr(cluster, "_listens_beyond_loopback", lambda address: True)  # else this process's Ray is told
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        ran = azaion("cluster", "check", "--address", address, "--timeout", "3")
+        took_s = time.monotonic() - began
+    assert ran.code == ExitCode.ENVIRONMENT
+    assert f"what listens at {address} does not answer as a Ray does within 3 s" in ran.err
+    assert took_s < 10
+
+
+def _greet(listener: socket.socket, greeting: bytes) -> None:
+    held = []
+    with suppress(OSError):  # the listener is closed
+        while True:
+            connection, _ = listener.accept()
+            connection.sendall(greeting)
+            held.append(connection)
+
+
+def test_a_ray_that_refuses_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("def init(*_, **__): raise ConnectionError('the token\\nis wrong')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"cannot join the Ray at 10\.0\.0\.1:6379: the token is wrong; if it"):
+        cluster._try_to_join("10.0.0.1:6379", 60)
 
 
 def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
