@@ -39,7 +39,7 @@ class InputSettings(BaseModel):
     A value v of 0…255 becomes `(v * scale - mean) / std`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     colour: Literal["rgb", "bgr"] | None = Field(default=None, description="Order of the channels.")
     scale: float | None = Field(default=None, gt=0, description="`1/255` for values 0..1, 1 for 0..255.")

@@ -127,7 +127,7 @@ class ServiceSettings(DetectorSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> ServiceSettings:
-        if self.num_gpus != "auto" and (self.num_gpus < 0 or (self.num_gpus > 1 and self.num_gpus % 1)):
+        if self.num_gpus != "auto" and not (0 <= self.num_gpus <= 1 or (self.num_gpus > 1 and self.num_gpus % 1 == 0)):
             raise ValueError(
                 f"num_gpus: expected 'auto', 0 and more, or a fraction between 0 and 1, given {self.num_gpus}"
             )
@@ -181,9 +181,9 @@ class ApplicationSettings(ServiceSettings):
     def _each_model_valid(self) -> ApplicationSettings:
         if RARELY_USED in self.model_fields_set and not self.rare_models:
             raise ValueError(f"{RARELY_USED}: is for models with `{RARELY_USED}: true`, and there are none")
-        if self.models is None:
+        if self.models is None and "models" not in self.model_fields_set:
             return self
-        if not self.models:
+        if not self.models:  # an empty block is null, and no wish for the one default model
             raise ValueError("models: expected at least one, given none")
         for key in ("model", "model_sha256", "name"):
             if key in self.model_fields_set:
