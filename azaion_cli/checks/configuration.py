@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from azaion_cli.checks.check import Check
+from azaion_cli.checks.repeated_key import repeated_key
 from azaion_cli.options import faults_of
 
 _BUILDER = "deployments.app:build"
@@ -22,7 +23,10 @@ def configuration_check(path: Path) -> Check:
     try:
         from ray.serve.schema import ServeDeploySchema
 
-        config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        text = path.read_text()
+        config = ServeDeploySchema.model_validate(yaml.safe_load(text))
+        if twice := repeated_key(text):
+            return Check(name, "problem", f"{path}: {twice}", "remove one: the last is taken")
         for application in config.applications:
             if application.import_path != _BUILDER:
                 continue

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 import yaml
 
 from azaion_cli.checks.listeners import listeners
+from azaion_cli.checks.repeated_key import repeated_key
 from azaion_cli.options import checked
 from azaion_cli.throughput import taken
 from azaion_engine.errors import ConfigurationError, MissingDependencyError
@@ -69,10 +72,13 @@ def refuse_wrong_arguments(config: str) -> None:
     """Refuses a configuration file whose application has a wrong key or value: Serve would log it and keep waiting.
 
     Raises:
-        typer.BadParameter: Names the key.
+        typer.BadParameter: Names the key; or one of the whole file that is there twice, of which Serve takes the last.
     """
     from deployments.settings import ApplicationSettings
 
+    with suppress(UnicodeDecodeError):
+        if twice := repeated_key(Path(config).read_text()):
+            raise typer.BadParameter(twice)
     for application in _top(config, "applications", list):
         if isinstance(application, dict) and application.get("import_path") == "deployments.app:build":
             arguments = application.get("args")

@@ -110,6 +110,7 @@ def test_a_configuration_is_checked_without_starting_anything(azaion: Cli, no_gp
         (("max_queue: 32", "max_qeue: 32"), "max_qeue"),
         (("model: demo", "model: /nowhere/cars.onnx"), "/nowhere/cars.onnx"),
         (("port: 8000", "port: none"), "port"),
+        (("max_queue: 32", "max_queue: 32\n      max_queue: 64"), "'max_queue' is there twice"),
         (("proxy_location: EveryNode", "{"), str(bad)),
     ):
         bad.write_text(good.read_text().replace(*wrong))

@@ -114,6 +114,21 @@ def test_a_file_with_a_wrong_key_or_value_is_refused_before_anything_starts(
     assert started == []
 
 
+def test_a_model_that_a_file_has_twice_is_refused_before_anything_starts(
+    azaion: Cli, started: list[Any], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    models = "{cars: {model: demo}, ships: {model: demo}, cars: {model: other.onnx}}"
+    config.write_text(
+        "http_options: {host: 127.0.0.1}\napplications:\n- import_path: deployments.app:build\n"
+        f"  args:\n    models: {models}\n"
+    )
+    ran = azaion("serve", config)
+    assert ran.code == ExitCode.USAGE
+    assert "the key 'cars' is there twice in one block, in lines 5 and 5" in ran.err
+    assert started == []
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
