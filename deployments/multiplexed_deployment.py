@@ -117,8 +117,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         if asked_model() is not None:
             return self.repository_of(self.service)
         services = {each.detector.model_name: each for each in self._cache.services}
-        names = known(self._rare.models)
-        return SharedRepository(names, [self.repository_of(services[name]) for name in names if name in services])
+        reports = self._cache.reports()
+        reasons = {name: reports[name].message for name in known(reports)}
+        return SharedRepository(reasons, [self.repository_of(services[name]) for name in reasons if name in services])
 
     def pick(self) -> DetectorService:
         """Returns the service of the model of this request."""

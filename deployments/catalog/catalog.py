@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from azaion_engine.errors import quote
 from deployments.access.caller import known, refuse_forbidden, told
@@ -19,6 +19,40 @@ CARD_S = 2.0
 
 _FIRST = ("loaded", "loading", "failed", "not_loaded")
 """Which of several replicas' states is told."""
+
+
+class Seen(NamedTuple):
+    """One model, as Serve and its replicas see it.
+
+    Attributes:
+        replicas: The state of its replicas, which it may share with others.
+        cached: What they say of it if it is rarely used; None if it is not, or none of them answers.
+    """
+
+    replicas: ModelState
+    cached: CacheReport | None
+
+    @property
+    def failure(self) -> str:
+        """Why it could not be loaded, or its replicas could not start; empty if it is served, or may soon be."""
+        if self.cached is not None and self.cached.state == "failed":
+            return self.cached.message or "it could not be loaded"
+        return self.replicas.failure
+
+    @property
+    def state(self) -> str:
+        """As `ModelState.state`."""
+        return "failed" if self.failure else self.replicas.state
+
+    @property
+    def message(self) -> str:
+        """Why it is not served; empty if it is."""
+        return self.failure or self.replicas.message
+
+    @property
+    def answers(self) -> bool:
+        """Whether a request would be answered."""
+        return self.replicas.answers and not self.failure
 
 
 class Catalog:
@@ -80,34 +114,37 @@ class Catalog:
             raise ModelUnavailableError(f"the model {name!r} is not served now{why}")
         return self._handle(name)
 
-    async def in_memory(self) -> list[str]:
-        """Returns the models that answer without being loaded first."""
+    async def seen(self) -> dict[str, Seen]:
+        """Returns every model as Serve and its replicas see it."""
         states = await self.states()
         cached = await self._cached(states)
-        return [name for name, state in states.items() if state.answers and (name not in cached or cached[name].card)]
+        return {name: Seen(state, cached.get(name)) for name, state in states.items()}
+
+    async def in_memory(self) -> list[str]:
+        """Returns the models that answer without being loaded first."""
+        seen = await self.seen()
+        return [name for name, each in seen.items() if each.answers and (each.cached is None or each.cached.card)]
 
     async def describe(self) -> list[dict[str, Any]]:
         """Returns every model with its state, and the card of those that answer."""
-        states = await self.states()
-        cached = await self._cached(states)
-        described = (self._describe(name, state, cached.get(name)) for name, state in states.items())
+        described = (self._describe(name, seen) for name, seen in (await self.seen()).items())
         return list(await asyncio.gather(*described))
 
-    async def _describe(self, name: str, state: ModelState, cached: CacheReport | None) -> dict[str, Any]:
-        failed = cached is not None and cached.state == "failed"
+    async def _describe(self, name: str, seen: Seen) -> dict[str, Any]:
+        cached = seen.cached
         if name in self.applications.rare:
             card = cached.card if cached is not None else None
         else:
-            card = await self._card(name) if state.answers else None
+            card = await self._card(name) if seen.answers else None
         return {
             "name": name,
-            "state": "failed" if failed else state.state,
-            "message": cached.message if cached is not None and failed else state.message,
+            "state": seen.state,
+            "message": seen.message,
             "loaded": cached.state == "loaded" if cached is not None else None,
             "load_s": cached.load_s if cached is not None else None,
             "path": self.applications.route_of(name),
-            "replicas": state.replicas,
-            **self.rollouts.record_of(name).describe(state.failure),
+            "replicas": seen.replicas.replicas,
+            **self.rollouts.record_of(name).describe(seen.failure),
             "card": card,
         }
 

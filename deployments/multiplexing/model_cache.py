@@ -135,14 +135,14 @@ class ModelCache:
                 model.service.check_health()
 
     async def drop(self, name: str, keep: str | None = None) -> None:
-        """Closes a model when the requests that hold it are over; later requests open it anew.
+        """Closes a model when the requests that hold it are over; later requests open it anew, also if that failed.
 
         Args:
             name: One of the models.
             keep: Version that stays open if it is the open one.
         """
         model = self._models[name]
-        model.failed_at = -math.inf
+        model.failure, model.failed_at = "", -math.inf
         async with self._turn:
             if model.service is not None and (keep is None or model.service.version != keep):
                 await self._evict(model)

@@ -68,10 +68,10 @@ async def server_ready(catalog: Models) -> Response:
 @router.post("/repository/index")
 async def repository_index(catalog: Models) -> JSONResponse:
     """Lists the models that the key is for, each with its raw input beside it, with state and reason."""
-    entries, states = [], await catalog.states()
-    for name in known(states):
-        state = states[name]
-        told = {"version": "1", "state": "READY" if state.answers else "UNAVAILABLE", "reason": state.message}
+    entries, seen = [], await catalog.seen()
+    for name in known(seen):
+        state = "READY" if seen[name].answers else "UNAVAILABLE"
+        told = {"version": "1", "state": state, "reason": seen[name].message}
         entries += [{"name": each, **told} for each in (name, name + RAW)]
     return JSONResponse(entries)
 

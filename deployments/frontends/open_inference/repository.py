@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from azaion_engine.errors import AzaionError, quote
@@ -73,15 +73,16 @@ class ModelRepository:
 class SharedRepository(ModelRepository):
     """What a replica that loads models on demand says of them all; it has no model that could be run."""
 
-    def __init__(self, names: Sequence[str], loaded: Sequence[ModelRepository]) -> None:
+    def __init__(self, reasons: Mapping[str, str], loaded: Sequence[ModelRepository]) -> None:
         """Loads nothing.
 
         Args:
-            names: The names of the models that the request may be told of, without those of their raw inputs.
+            reasons: Why each model that the request may be told of could not be loaded, empty if it was not tried; by
+                their names, without those of their raw inputs.
             loaded: The repositories of those that are loaded.
         """
         self.models = {}
-        self._names, self._loaded = names, loaded
+        self._reasons, self._loaded = reasons, loaded
 
     def ready(self) -> bool:
         """Returns True: a model that is not loaded is served, too."""
@@ -89,7 +90,7 @@ class SharedRepository(ModelRepository):
 
     def index(self) -> list[dict[str, str]]:
         """Returns Triton's list of models, loaded or not."""
-        return [_entry(each) for name in self._names for each in (name, name + RAW)]
+        return [_entry(each, reason) for name, reason in self._reasons.items() for each in (name, name + RAW)]
 
     def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Returns Triton's `ModelStatisticsResponse` of all models that are loaded."""
@@ -118,5 +119,5 @@ class Repositories:
         return found
 
 
-def _entry(name: str) -> dict[str, str]:
-    return {"name": name, "version": VERSION, "state": "READY", "reason": ""}
+def _entry(name: str, reason: str = "") -> dict[str, str]:
+    return {"name": name, "version": VERSION, "state": "UNAVAILABLE" if reason else "READY", "reason": reason}

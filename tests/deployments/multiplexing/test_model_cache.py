@@ -238,6 +238,21 @@ def test_a_model_that_cannot_be_opened_is_told_at_once_until_it_is_tried_again(r
     run(scenario())
 
 
+def test_a_model_that_could_not_be_opened_has_not_failed_in_another_version(run: Run) -> None:
+    async def scenario() -> None:
+        models = Models()
+        models.fails = ModelError("it is no detector")
+        with pytest.raises(ModelUnavailableError):
+            await models.ask("a")
+        models.fails = None
+        await models.cache.drop("a", keep="a-2")
+        assert models.cache.reports()["a"].state == "not_loaded"
+        await models.ask("a")
+        assert models.loaded == "a"
+
+    run(scenario())
+
+
 def test_no_more_requests_wait_for_a_model_than_may(run: Run) -> None:
     async def scenario() -> None:
         models = Models(most_waiting=2)

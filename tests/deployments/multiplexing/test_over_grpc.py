@@ -13,6 +13,7 @@ import pytest
 from starlette.requests import Request as HttpRequest
 
 from azaion_engine.detector import Detector
+from azaion_engine.errors import ModelError
 from deployments.frontends.open_inference.generated import grpc_service_pb2 as protocol
 from deployments.settings import ServiceSettings
 from tests.deployments.access.keys_made import add_key
@@ -144,6 +145,24 @@ def test_what_is_about_the_server_loads_no_model_and_tells_of_all(run: Run) -> N
         assert counts == {"ships": 1, "ships_raw": 0}
 
     asked(run, scenario, "cars", "ships")
+
+
+def test_the_index_says_which_model_could_not_be_loaded(run: Run) -> None:
+    def open_some(settings: ServiceSettings) -> Detector:
+        if settings.model == "broken.onnx":
+            raise ModelError("broken.onnx is no detector")
+        return open_stand_in(settings)
+
+    async def scenario(held: Multiplexed) -> None:
+        for model in ("broken", "cars"):
+            await held.call("ModelInfer", infer(model))
+        index, _ = await held.call("RepositoryIndex", b"")
+        assert {each.name: (each.state, each.reason) for each in index.models} == {
+            **dict.fromkeys(("cars", "cars_raw", "ships", "ships_raw"), ("READY", "")),
+            **dict.fromkeys(("broken", "broken_raw"), ("UNAVAILABLE", "broken.onnx is no detector")),
+        }
+
+    asked(run, scenario, "broken", "cars", "ships", opener=open_some)
 
 
 def test_no_model_is_loaded_for_a_call_without_a_key_for_it(run: Run, tmp_path: Path) -> None:

@@ -369,9 +369,10 @@ def test_the_list_tells_which_of_the_models_that_are_rarely_used_are_loaded(run:
             await http.get("/readyz"),
             await http.get("/v2/models/stats"),
             await http.post("/models/kites/detect", content=grey_picture(5)),
+            await http.post("/v2/repository/index"),
         ]
 
-    listed, ready, stats, answer = asked(run, ask, report, {"cars": {"model": "demo"}, **rare})
+    listed, ready, stats, answer, index = asked(run, ask, report, {"cars": {"model": "demo"}, **rare})
     cars, boats, kites, gliders = listed.json()["models"]
     assert (cars["loaded"], cars["load_s"], cars["card"]["name"]) == (None, None, "stand-in")
     assert (boats["state"], boats["loaded"], boats["load_s"], boats["card"]) == (
@@ -382,5 +383,11 @@ def test_the_list_tells_which_of_the_models_that_are_rarely_used_are_loaded(run:
     )
     assert (kites["state"], kites["loaded"], kites["card"], kites["path"]) == ("serving", False, None, "/models/kites")
     assert (gliders["state"], gliders["message"]) == ("failed", "it is no detector")
+    assert [(each["state"], each["message"]) for each in gliders["history"]] == [("failed", "it is no detector")]
+    assert [each["state"] for each in kites["history"]] == ["serving"]
+    assert {each["name"]: (each["state"], each["reason"]) for each in index.json()} == {
+        **{f"{name}{raw}": ("READY", "") for name in ("cars", "boats", "kites") for raw in ("", "_raw")},
+        **{f"gliders{raw}": ("UNAVAILABLE", "it is no detector") for raw in ("", "_raw")},
+    }
     assert (ready.status_code, answer.status_code) == (200, 200)
     assert len(stats.json()["model_stats"]) == 4  # of the two in memory: no model is loaded for its statistics
