@@ -233,7 +233,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
             self._front.close()
 
     def _check_named(self, named: str, model: str | None) -> None:
-        served = f"served by the application {self._application}: {told(self._rare.models, 'other models')}"
+        served = f"served by the application {self._application}: {told(self._rare.models, 'none that the key is for')}"
         if not named:
             raise InvalidRequestError(f"the message names no model; {served}")
         if model is None:

@@ -167,7 +167,7 @@ def test_the_index_says_which_model_could_not_be_loaded(run: Run) -> None:
 
 def test_no_model_is_loaded_for_a_call_without_a_key_for_it(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    secret = add_key(file, models=["cars"], daily=2)
+    secret, other = add_key(file, models=["cars"], daily=2), add_key(file, "other", models=["boats"])
 
     async def scenario(held: Multiplexed) -> None:
         for message in (infer("cars"), infer("planes"), b"\xff\xff no message"):
@@ -182,6 +182,8 @@ def test_no_model_is_loaded_for_a_call_without_a_key_for_it(run: Run, tmp_path: 
         for named, refused in (("planes", "NOT_FOUND"), ("", "INVALID_ARGUMENT")):
             _, context = await held.call("ModelInfer", infer(named), x_api_key=secret)
             assert (code(context), "cars" in context.details, "ships" in context.details) == (refused, True, False)
+        _, context = await held.call("ModelInfer", infer("planes"), x_api_key=other)
+        assert ": none that the key is for; other models" in context.details
         assert held.opened == []
 
     asked(run, scenario, "cars", "ships", access={"keys_file": str(file)})
