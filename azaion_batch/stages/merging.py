@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
 from azaion_batch.sources.entry import Entry
-from azaion_batch.stages.windows import open_scene, windows_in
+from azaion_batch.stages.windows import CHANGED, open_scene, stamp_of, windows_in
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError
 from azaion_engine.results.detections import Detections
 from azaion_engine.scenes.files import damage
@@ -44,9 +44,14 @@ def merged(
             rows have.
     """
     try:
+        stamp = stamp_of(entry.place)
         with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = windows_in(scene, settings, tuple(json.loads(about)))
-            return _merged(entry, windows, rows, names, detect)
+            _check(rows, windows, stamp)
+            answers = _merged(entry, windows, rows, names, detect)
+            if stamp_of(entry.place) != stamp:  # the overviews may be another file's
+                raise PictureError(CHANGED)
+            return answers
     except InvalidParameterError as error:  # the file's fault: others may follow the same options
         raise PictureError(str(error)) from error
 
@@ -60,7 +65,6 @@ def _merged(
 ) -> list[Answer]:
     merger, average = windows.merger(), windows.average()
     damaged: list[tuple[Tile, PictureError]] = []
-    expected = windows.tiles()
 
     def add(tile: Tile, found: Detections | AzaionError) -> None:
         if isinstance(found, PictureError) and not isinstance(found, EmptyWindowError):
@@ -74,29 +78,37 @@ def _merged(
 
     if windows.whole == "overviews":
         add_whole(windows.read_whole)
-    for (x, y, part), answer in _answers(rows):
-        tile = next(expected, None)
-        if tile is None or (tile.x, tile.y) != (x, y) or not _fits(answer.found, tile):
-            raise PictureError("the scene is not the one that the job began with: run again with --retry-failed")
+    for tile, (part, answer) in zip(windows.tiles(), _answers(rows), strict=True):
         if part and average is not None:
             average.add_part(part)
         add(tile, answer.found)
-    if next(expected, None) is not None:
-        raise PictureError("windows of the scene are missing")
     if average is not None:
         add_whole(partial(windows.read_whole, average))
     answers = [Answer(entry.source, entry.name, windows.finish(merger, names))]
     return [*answers, Answer(entry.source, entry.name, damage(damaged))] if damaged else answers
 
 
-def _fits(found: Detections | AzaionError, tile: Tile) -> bool:
-    return not isinstance(found, Detections) or (found.picture_width, found.picture_height) == (tile.width, tile.height)
+def _check(rows: Any, windows: SceneWindows, stamp: str) -> None:
+    """Raises PictureError if the rows are not those of all windows, in their order, of a file with this stamp."""
+    import pyarrow as pa
+
+    expected = windows.tiles()
+    for batch in pa.ipc.open_stream(rows):
+        columns = (batch.column(name).to_pylist() for name in ("x", "y", "width", "height", "stamp"))
+        for x, y, width, height, told in zip(*columns, strict=True):
+            tile = next(expected, None)
+            # A damaged window has no size; windows of older releases have no stamp.
+            if tile is None or (x, y) != (tile.x, tile.y) or told not in (stamp, None):
+                raise PictureError(CHANGED)
+            if width is not None and (width, height) != (tile.width, tile.height):
+                raise PictureError(CHANGED)
+    if next(expected, None) is not None:
+        raise PictureError("windows of the scene are missing: run again with --retry-failed")
 
 
-def _answers(rows: Any) -> Iterator[tuple[tuple[int, int, bytes | None], Answer]]:
-    """Yields x, y and part of the average of each window, and its answer."""
+def _answers(rows: Any) -> Iterator[tuple[bytes | None, Answer]]:
+    """Yields the part of the average of each window, and its answer."""
     import pyarrow as pa
 
     for batch in pa.ipc.open_stream(rows):
-        places = (batch.column(name).to_pylist() for name in ("x", "y", "average"))
-        yield from zip(zip(*places, strict=True), from_table(batch), strict=True)
+        yield from zip(batch.column("average").to_pylist(), from_table(batch), strict=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from azaion_batch.plan import WINDOWS, Chunk
 from azaion_batch.rows import Answer
-from azaion_batch.settings import BatchSettings
+from azaion_batch.settings import BatchSettings, key_of
 from azaion_batch.sources.entry import Entry
 from azaion_batch.storage import Place
 from azaion_engine.errors import AzaionError, InvalidParameterError, PictureError, reason
@@ -28,6 +28,8 @@ SHARE_BYTES = 64 << 20
 """Bytes of the pixels of a share's windows, about: a share is read by one task and goes through Ray's object store."""
 _SCENES = 2
 """Scenes that a process keeps open: the stretch of a scene is measured once for all of its shares."""
+CHANGED = "the scene is not the one that the job began with: run again with --retry-failed"
+"""Why a scene has no boxes whose file changed after some of its windows were read."""
 
 
 class Window(NamedTuple):
@@ -42,6 +44,7 @@ class Window(NamedTuple):
         rows: Height in pixels that the network gets.
         columns: Width, likewise.
         empty: Whether it has no pixel of the picture, and is not run.
+        stamp: Of the scene's file, see `stamp_of`.
     """
 
     entry: int
@@ -52,6 +55,7 @@ class Window(NamedTuple):
     rows: int
     columns: int
     empty: bool
+    stamp: str
 
     @property
     def tile(self) -> Tile:
@@ -89,13 +93,17 @@ def shares_of(entry: Entry, settings: BatchSettings, network: tuple[int, int]) -
     try:
         with open_scene(entry.place, settings.scenes.bands) as scene:
             windows = windows_in(scene, settings, network)
-            height, width = windows.resampled(next(windows.tiles()))
-            needed = windows.total * 3 * height * width
+            needed = windows.total * _bytes_of_window(windows)
             count = min(windows.total, -(-needed // SHARE_BYTES))
     except (PictureError, InvalidParameterError):
         pass  # the scene's row will say why
     share = replace(entry, kind="windows", size=needed // count, shares=count)
     return [replace(share, row=number) for number in range(count)]
+
+
+def _bytes_of_window(windows: SceneWindows) -> int:
+    height, width = windows.resampled(next(windows.tiles()))
+    return 3 * height * width
 
 
 def network_of(settings: BatchSettings) -> tuple[int, int]:
@@ -128,20 +136,34 @@ class WindowReader:
         for index, entry in enumerate(chunk.entries):
             average = b""
             try:
-                scene = _kept(entry.place, self._settings.scenes.bands)
-                average = self._share(scene, index, entry, windows, pictures)
+                stamp = stamp_of(entry.place)
+                scene = _kept(entry.place, self._settings.scenes.bands, stamp)
+                average = self._share(scene, stamp, index, entry, windows, pictures)
             except AzaionError:
                 pass  # no rows: who merges opens it, too, and says why
             averages.append(average)
         return Read(pictures, json.dumps(windows), averages)
 
     def _share(
-        self, scene: Scene, index: int, entry: Entry, windows: list[Window], pictures: list[bytes | PictureError]
+        self,
+        scene: Scene,
+        stamp: str,
+        index: int,
+        entry: Entry,
+        windows: list[Window],
+        pictures: list[bytes | PictureError],
     ) -> bytes:
-        """Appends the windows of a share, and their pixels; returns its part of the average."""
+        """Appends the windows of a share, and their pixels; returns its part of the average.
+
+        Raises:
+            PictureError: The scene has grown since it was cut into shares: this one's pixels may be too many.
+            InvalidParameterError: The settings do not fit it.
+        """
         all_ = windows_in(scene, self._settings, self._network)
         average = all_.average()
         first, last = (all_.total * number // entry.shares for number in (entry.row, entry.row + 1))
+        if (last - first - 1) * _bytes_of_window(all_) > SHARE_BYTES:
+            raise PictureError(CHANGED)
         scene.stretch()
         for tile in all_.tiles(first, last):
             picture: bytes | PictureError = b""
@@ -153,7 +175,8 @@ class WindowReader:
             except PictureError as error:
                 picture = error
             pictures.append(picture)
-            windows.append(Window(index, tile.x, tile.y, tile.width, tile.height, *all_.resampled(tile), empty))
+            size = all_.resampled(tile)
+            windows.append(Window(index, tile.x, tile.y, tile.width, tile.height, *size, empty, stamp))
         return b"" if average is None else average.part()
 
     def _rows(self, chunk: Chunk) -> bytes | PictureError:
@@ -170,8 +193,13 @@ class WindowReader:
                     table = pq.read_table(file)
             except (OSError, pa.ArrowException) as error:
                 return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error)}")
-            tables.append(table.filter(pc.equal(table["source"], entry.source)))
-        table = pa.concat_tables(tables).sort_by([("y", "ascending"), ("x", "ascending")])
+            if "scene" in table.column_names:
+                own = pc.equal(table["scene"], key_of(entry.place.address))
+            else:  # of an older release
+                own = pc.equal(table["source"], entry.source)
+            tables.append(table.filter(own))
+        tables.append(pa.table({"stamp": pa.array([], pa.string())}))  # which those of older releases lack
+        table = pa.concat_tables(tables, promote_options="default").sort_by([("y", "ascending"), ("x", "ascending")])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table, max_chunksize=1024)
@@ -208,7 +236,10 @@ def to_windows(
     averages: Sequence[bytes],
     to_table: Callable[[list[Answer]], Any],
 ) -> Any:
-    """Returns a table with a row for each window: the columns of a part, and `x`, `y` and `average`.
+    """Returns a table with a row for each window: the columns of a part, and those that merging needs.
+
+    They are `x` and `y`, `average`, `stamp` (see `stamp_of`), and `scene`, a hash of its exact path or address: two
+    `source`s may be printed alike.
 
     Args:
         chunk: Of `windows`.
@@ -233,6 +264,8 @@ def to_windows(
     columns = {
         **{name: pa.array([getattr(one, name) for one in windows], pa.int32()) for name in ("x", "y")},
         "average": pa.array([firsts.pop(one.entry, b"") or None for one in windows], pa.large_binary()),
+        "scene": pa.array([key_of(chunk.entries[one.entry].place.address) for one in windows], pa.string()),
+        "stamp": pa.array([one.stamp for one in windows], pa.string()),
     }
     for name, values in columns.items():
         table = table.append_column(name, values)
@@ -258,16 +291,21 @@ def open_scene(place: Place, bands: tuple[int, ...] | None) -> Scene:
     return Scene.open_object(place.path, place.stream, bands)
 
 
-def _kept(place: Place, bands: tuple[int, ...] | None) -> Scene:
-    """Returns an open scene, which the process keeps for the next shares; raises as `open_scene`."""
+def stamp_of(place: Place) -> str:
+    """Returns size and time of the last change of a scene's file, as a text: windows of one stamp are of one file.
+
+    Raises:
+        PictureError: They cannot be looked up.
+    """
     try:
-        stamp = place.stamp()
-    except OSError:
-        return open_scene(place, bands)  # raises the error
-    return _opened(place, bands, stamp)
+        size, changed_ns = place.stamp()
+    except OSError as error:
+        raise PictureError(f"cannot be read: {reason(error)}") from error
+    return f"{size} {changed_ns}"
 
 
 @lru_cache(_SCENES)
-def _opened(place: Place, bands: tuple[int, ...] | None, stamp: tuple[int, int]) -> Scene:
-    atexit.register(_opened.cache_clear)  # GDAL cannot close an object's file when Python has ended
+def _kept(place: Place, bands: tuple[int, ...] | None, stamp: str) -> Scene:
+    """Returns an open scene, which the process keeps for the next shares while its stamp is the same."""
+    atexit.register(_kept.cache_clear)  # GDAL cannot close an object's file when Python has ended
     return open_scene(place, bands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.scenes.detecting import SceneResult, detect_scene
 from azaion_engine.scenes.files import SceneWishes
 from azaion_engine.scenes.scene import Scene
+from azaion_engine.scenes.windows import SceneWindows
 from tests.azaion_batch.conftest import Run, detect_here, rows_in
 from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
 
@@ -152,21 +154,72 @@ def test_a_scene_that_cannot_be_opened_is_a_row_with_its_error(
     assert [row["error"] for row in others] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("height", "left", "share_bytes"),
+    [(200, 1, 3 << 14), (200, 2, 3 << 14), (210, 1, 3 << 14), (100, 1, 64 << 20)],
+    ids=["same size", "same size, share left", "larger", "smaller, in one share"],
+)
 def test_a_scene_that_changes_while_the_job_runs_is_an_error(
-    scenes: Path, settings: BatchSettings, tmp_path: Path
+    scenes: Path,
+    settings: BatchSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    height: int,
+    left: int,
+    share_bytes: int,
 ) -> None:
+    monkeypatch.setattr(windows_module, "SHARE_BYTES", share_bytes)
     out = tmp_path / "out"
     with jobs(scenes / "a.tif", out, settings) as job:
-        detect_here(job, most=len(job.left) - 1)
-    write_tiff(scenes / "a.tif", noise(height=210, width=300), **MAP)
+        assert len(job.left) > left
+        detect_here(job, most=len(job.left) - left)
+    replaced(scenes / "a.tif", height)
     with jobs(scenes / "a.tif", out, settings) as job:
         detect_here(job)
     [row] = rows_in(out)
     assert "not the one that the job began with" in row["error"]
+    assert row["boxes"] == []
     with planned_again(scenes / "a.tif", out, settings) as job:
         detect_here(job)
     [row] = rows_in(out)
     assert_is(row, expected(settings, scenes / "a.tif"))
+
+
+def replaced(path: Path, height: int) -> None:
+    """Makes another scene of a file."""
+    later_ns = path.stat().st_mtime_ns + 2 * 10**9  # some disks' clocks have steps
+    write_tiff(path, 255 - noise(height=height, width=300), **MAP)
+    os.utime(path, ns=(later_ns, later_ns))
+
+
+def test_a_scene_that_changes_while_it_is_merged_is_an_error(
+    scenes: Path, settings: BatchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = SceneWindows.read_whole
+
+    def late(self: SceneWindows, average: Any = None) -> Any:
+        os.utime(scenes / "b.tif", ns=(1, 1))
+        return whole(self, average)
+
+    monkeypatch.setattr(SceneWindows, "read_whole", late)
+    with jobs(scenes / "b.tif", tmp_path / "out", settings) as job:
+        detect_here(job)
+    [row] = rows_in(tmp_path / "out")
+    assert "not the one that the job began with" in row["error"]
+
+
+def test_windows_of_an_older_release_are_not_read_again(scenes: Path, settings: BatchSettings, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with jobs(scenes, out, settings) as job:
+        detect_here(job, most=2)
+        left = len(job.left) - 2
+    for path in (out / "windows").iterdir():
+        pq.write_table(pq.read_table(path).drop_columns(["scene", "stamp"]), path)
+    with jobs(scenes, out, settings) as job:
+        assert len(job.left) == left
+        detect_here(job)
+    for row, path in zip(rows_in(out), sorted(scenes.iterdir()), strict=True):
+        assert_is(row, expected(settings, path))
 
 
 def test_a_damaged_part_of_windows_is_an_error_of_its_scene_and_can_be_mended(
