@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from azaion_batch.job import Job
-from azaion_batch.parts import place_of
+from azaion_batch.plan import place_of
 from azaion_batch.rows import Answer, from_table, names_of
 from azaion_batch.sources.entry import Entry
 from azaion_batch.stages.detecting import local_copy

@@ -7,7 +7,7 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 from azaion_batch.cluster import READS, TASK_CPUS, WRITES, WRITES_OF_GPU, Workers
 from azaion_batch.parts import Part, Writer, has_failures, part_of, remove_leftovers, written
-from azaion_batch.plan import WINDOWS, Chunk, extend, planned
+from azaion_batch.plan import WINDOWS, Chunk, Plan
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.sources.naming import names_of
@@ -79,32 +79,69 @@ def planned_job(out: Place, settings: BatchSettings, run: RunSettings, entries: 
         remove_leftovers(out)
         key = settings.key()
         (out / "settings" / f"{key}.json").write(json.dumps(settings.described(), indent=2).encode())
-        wanted = list(entries)
-        chunks = planned(out, key)
-        network = network_of(settings) if any(entry.kind == "tiled" for entry in wanted) else (0, 0)
-        shares = partial(shares_of, settings=settings, network=network)
-        chunks += extend(out, key, chunks, wanted, run, shares)
-        names = names_of(wanted)
-        addresses = {entry.place.address for entry in wanted}
-        chunks = [chunk for chunk in chunks if any(_is_wanted(entry, names, addresses) for entry in chunk.entries)]
-        yield Job(out, settings, run, chunks, _left(out, chunks, run), names, network)
+        wanted = {entry.identity: entry for entry in entries}
+        network = network_of(settings) if any(entry.kind == "tiled" for entry in wanted.values()) else (0, 0)
+        plan = Plan(out, key, run, partial(shares_of, settings=settings, network=network))
+        earlier = list(plan.chunks.values())
+        plan.extend(wanted)
+        failed = _failed(out, plan, wanted) if run.retry_failed else set()
+        done = written(out) - failed
+        if changed := dict(_changed(earlier, wanted, done, failed)):
+            plan.amend(changed)
+        chunks = list(_of_this_run(plan, wanted))
+        left = _left(chunks, done, failed, written(out, WINDOWS))
+        yield Job(out, settings, run, chunks, left, names_of(list(wanted.values())), network)
 
 
-def _is_wanted(entry: Entry, identities: Container[str], addresses: Container[str]) -> bool:
-    """Returns whether an entry is among those of this run, or is a share of one of their scenes."""
-    return entry.place.address in addresses if entry.kind == "windows" else entry.identity in identities
+def _of_this_run(plan: Plan, wanted: Mapping[str, Entry]) -> Iterator[Chunk]:
+    """Yields the chunks with entries of this run, or with shares of one of their scenes."""
+    addresses = {entry.place.address for entry in wanted.values()}
+    for chunk in plan.chunks.values():
+        for entry in chunk.entries:
+            if entry.place.address in addresses if entry.kind == "windows" else entry.identity in wanted:
+                yield chunk
+                break
 
 
-def _left(out: Place, chunks: list[Chunk], run: RunSettings) -> list[Chunk]:
-    """Returns the chunks that have no part, or one that is to be done again."""
-    done, read = written(out), written(out, WINDOWS)
-    if run.retry_failed:
-        again = [chunk for chunk in chunks if chunk.id in done and has_failures(out, chunk.id)]
-        done -= {chunk.id for chunk in again}
-        read -= {name for chunk in again for name in chunk.windows}  # all: the scene may be another file by now
+def _failed(out: Place, plan: Plan, wanted: Mapping[str, Entry]) -> set[str]:
+    """Returns the names of the parts that are damaged, or in which one of this run's entries failed."""
+    done = written(out)
+    return {
+        chunk.id
+        for chunk in _of_this_run(plan, wanted)
+        if chunk.id in done
+        and has_failures(out, chunk.id, {entry.source for entry in chunk.entries if entry.identity in wanted})
+    }
+
+
+def _changed(
+    chunks: Iterable[Chunk], wanted: Mapping[str, Entry], done: Container[str], failed: Container[str]
+) -> Iterator[tuple[str, Entry]]:
+    """Yields the entries that are left and are not what they were when they were planned, by identity.
+
+    Scenes that failed are among them: their files may have another size by now.
+    """
+    for chunk in chunks:
+        for entry in chunk.entries if chunk.id not in done and chunk.kind != "windows" else ():
+            now = wanted.get(entry.identity, entry)
+            if (now.kind, now.column) != (entry.kind, entry.column) or (now.kind == "tiled" and chunk.id in failed):
+                yield entry.identity, now
+
+
+def _left(chunks: list[Chunk], done: set[str], failed: set[str], read: set[str]) -> list[Chunk]:
+    """Returns the chunks that have no part, or one that is to be done again.
+
+    Args:
+        chunks: Those of this run.
+        done: Names of the parts that are there, without those of `failed`.
+        failed: Names of the parts that are to be done again.
+        read: Names of the parts of windows that are there.
+    """
+    # All windows of a scene are read again: it may be another file by now.
+    read = read - {name for chunk in chunks if chunk.id in failed for name in chunk.windows}
     # The windows of a merged scene are not needed any more.
     needed = {name for chunk in chunks if chunk.id not in done for name in chunk.windows} - read
-    done |= {chunk.id for chunk in chunks if chunk.kind == "windows" and chunk.id not in needed}
+    done = done | {chunk.id for chunk in chunks if chunk.kind == "windows" and chunk.id not in needed}
     return [chunk for chunk in chunks if chunk.id not in done]
 
 

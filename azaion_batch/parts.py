@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from azaion_batch.plan import PARTS, WINDOWS
+from azaion_batch.plan import PARTS, SUFFIX, WINDOWS, place_of
 from azaion_batch.rows import portable
 from azaion_batch.storage import Place
 
-_SUFFIX = ".parquet"
 _TOLD = 8
 """Maximum failures of a part that are reported while the job runs; its rows have all of them."""
 
@@ -82,16 +82,11 @@ def part_of(text: str) -> Part:
     return Part(name, pictures, boxes, failures, tuple((source, code, why) for source, code, why in told))
 
 
-def place_of(out: Place, name: str, folder: str = PARTS) -> Place:
-    """Returns the file of a part."""
-    return out / folder / f"{name}{_SUFFIX}"
-
-
 def written(out: Place, folder: str = PARTS) -> set[str]:
     """Returns the names of the parts that are there; raises OSError."""
     # Some disks leave an empty file after a power cut.
     names = (file.path.rpartition("/")[2] for file in (out / folder).files(recursive=False) if file.size)
-    return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+    return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
 
 
 def remove_leftovers(out: Place) -> None:
@@ -102,14 +97,16 @@ def remove_leftovers(out: Place) -> None:
                 path.unlink(missing_ok=True)
 
 
-def has_failures(out: Place, name: str) -> bool:
-    """Returns whether a part has rows with errors, or is damaged; raises OSError."""
+def has_failures(out: Place, name: str, sources: Container[str]) -> bool:
+    """Returns whether a part is damaged, or has rows of some sources with errors; raises OSError."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with place_of(out, name).open() as file:
         try:
-            errors = pq.read_table(file, columns=["error"])["error"]
+            table = pq.read_table(file, columns=["source", "error"])
         except pa.ArrowException:
             return True
-        return bool(errors.null_count < len(errors))
+        failed = table.filter(pc.is_valid(table["error"]))["source"].to_pylist()
+        return any(source in sources for source in failed)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from azaion_batch.plan import WINDOWS, Chunk
+from azaion_batch.plan import WINDOWS, Chunk, place_of
 from azaion_batch.rows import Answer
 from azaion_batch.settings import BatchSettings, key_of
 from azaion_batch.sources.entry import Entry
@@ -189,7 +189,7 @@ class WindowReader:
         tables = []
         for name in chunk.windows:
             try:
-                with (self._out / WINDOWS / f"{name}.parquet").open() as file:
+                with place_of(self._out, name, WINDOWS).open() as file:
                     table = pq.read_table(file)
             except (OSError, pa.ArrowException) as error:
                 return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error)}")

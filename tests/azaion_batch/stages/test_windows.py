@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,40 @@ def test_windows_of_an_older_release_are_not_read_again(scenes: Path, settings: 
         detect_here(job)
     for row, path in zip(rows_in(out), sorted(scenes.iterdir()), strict=True):
         assert_is(row, expected(settings, path))
+
+
+def test_scenes_whose_names_are_printed_alike_are_not_mixed(
+    scenes: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    entries = [replace(entry, source="alike.tif") for entry in find_entries([str(scenes)], SMALL)]
+    run = RunSettings(part_bytes=64 << 20)  # all windows in one part
+    with planned_job(Place.of(str(tmp_path / "out")), settings, run, entries) as job:
+        parts = detect_here(job)
+    assert len({part.id for part in parts}) == len(parts) == 4
+    rows = sorted(rows_in(tmp_path / "out"), key=lambda row: row["name"])
+    for row, path in zip(rows, sorted(scenes.iterdir()), strict=True):
+        assert_is(row, expected(settings, path))
+
+
+def test_a_share_of_a_scene_that_has_grown_is_not_read_but_cut_anew(
+    scenes: Path, settings: BatchSettings, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    whole = (scenes / "a.tif").read_bytes()
+    (scenes / "a.tif").write_bytes(whole[:8] + bytes(1 << 21))  # above the limit, and no scene
+    with jobs(scenes / "a.tif", out, settings) as job:
+        assert [len(chunk.entries) for chunk in job.left] == [1, 1]
+    (scenes / "a.tif").write_bytes(whole)
+    with jobs(scenes / "a.tif", out, settings) as job:
+        detect_here(job)
+    [row] = rows_in(out)
+    assert "run again with --retry-failed" in row["error"]
+    assert window_rows(out) == []
+    with planned_again(scenes / "a.tif", out, settings) as job:
+        assert sum(len(chunk.entries) for chunk in job.left) > 5
+        detect_here(job)
+    [row] = rows_in(out)
+    assert_is(row, expected(settings, scenes / "a.tif"))
 
 
 def test_a_damaged_part_of_windows_is_an_error_of_its_scene_and_can_be_mended(
