@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from azaion_batch.job import Job
-from azaion_batch.plan import place_of
+from azaion_batch.parts import rows_of
+from azaion_batch.plan import Chunk, place_of
 from azaion_batch.rows import Answer, from_table, names_of
 from azaion_batch.sources.entry import Entry
-from azaion_batch.stages.detecting import local_copy
 from azaion_batch.stages.reading import Reader
 from azaion_batch.stages.windows import open_scene
 from azaion_batch.storage import Place
-from azaion_engine.errors import ConfigurationError, PictureError, reason
+from azaion_engine.errors import AzaionError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
@@ -26,6 +27,9 @@ from azaion_engine.results.detections import Detections
 
 if TYPE_CHECKING:
     from azaion_engine.files.geojson import Georeference
+
+Tell = Callable[[str, str, str], None]
+"""Takes source, code and message of a failure."""
 
 Document = Literal["jsonl", "coco", "geojson"]
 
@@ -39,51 +43,70 @@ FAILURES = "failures.jsonl"
 """Name of the file with the failures, a JSON object a line; JSON lines have them among the others."""
 
 
-def write_document(job: Job, kind: Document) -> Place:
+def write_document(job: Job, kind: Document, tell: Tell = lambda source, code, why: None) -> Place:
     """Writes a document of the sources of a run, as far as their parts are there; returns its file.
 
     They are in the order of the parts, which have what earlier runs of the job were given, too. The document replaces
-    an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is there only if one did.
+    an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is there only if one did;
+    so is one that cannot be read again where its place on the map is asked for.
     The sources are in memory one part at a time; COCO's writer collects all boxes.
 
     Args:
         job: Its parts are written.
         kind: The form.
+        tell: Takes the failures that only the document has.
 
     Raises:
         OSError: A part cannot be read, or the document cannot be written.
         ConfigurationError: A part is damaged.
     """
-    from azaion_engine.scenes.files import locate_item
-
     names: dict[int, str] = {}
     target = job.out / FILES[kind]
     with _text(target) as stream, nullcontext(stream) if kind == "jsonl" else _failures(job) as failures:
         reader = Reader(job.settings.detector.max_picture_bytes)
-        entries: dict[str, Entry] = {}
 
         def georeference(item: Item) -> Georeference | None:
-            return _georeference(entries[item.source], reader, locate_item)
+            return _georeference(entry, reader)
+
+        def fail(source: str, error: AzaionError) -> None:
+            line = {"source": source, "error": {"code": error.code, "message": str(error)}}
+            print(json.dumps(line, ensure_ascii=False), file=failures)
 
         writer: Writer | None = None
         for chunk in job.chunks:
-            entries = {entry.source: entry for entry in chunk.entries}
-            for answers, some_names in _read(place_of(job.out, chunk.id)):
-                names |= some_names
-                if writer is None:
-                    writer = _writer(kind, stream, names, georeference)
-                for answer in answers:
-                    named = job.names.get(entries[answer.source].identity)
-                    if named is None:  # not given in this run
-                        continue
-                    if isinstance(answer.found, Detections):
-                        writer.write(_item(answer, named), answer.found)
-                    else:
-                        error = {"code": answer.found.code, "message": str(answer.found)}
-                        line = json.dumps({"source": answer.source, "error": error}, ensure_ascii=False)
-                        print(line, file=failures)
+            for answer, entry in _answers(job, chunk, names):
+                writer = writer or _writer(kind, stream, names, georeference)
+                if not isinstance(answer.found, Detections):
+                    fail(answer.source, answer.found)
+                    continue
+                try:
+                    writer.write(_item(answer, job.names[entry.identity]), answer.found)
+                except PictureError as error:
+                    fail(answer.source, error)
+                    tell(answer.source, error.code, str(error))
         (writer or _writer(kind, stream, names, georeference)).finish()
     return target
+
+
+def _answers(job: Job, chunk: Chunk, names: dict[int, str]) -> Iterator[tuple[Answer, Entry]]:
+    """Yields the rows of a chunk's part that this run was given, with their entries.
+
+    Args:
+        job: The job.
+        chunk: One of its chunks.
+        names: Gets the class names of the rows.
+    """
+    entries: dict[str, deque[Entry]] = {}
+    for entry in chunk.entries:
+        entries.setdefault(entry.source, deque()).append(entry)
+    for rows in rows_of(place_of(job.out, chunk.id)):
+        names |= names_of(rows.schema)
+        for answer in from_table(rows):
+            if some := entries.get(answer.source):
+                # Entries that are printed alike have a row each, in their order.
+                entry = some.popleft() if len(some) > 1 else some[0]
+                if entry.identity in job.names:
+                    yield answer, entry
 
 
 def _item(answer: Answer, named: Source) -> Item:
@@ -100,38 +123,27 @@ def _writer(
     return GeoJson(stream, georeference) if kind == "geojson" else JsonLines(stream)
 
 
-def _georeference(
-    entry: Entry, reader: Reader, locate_item: Callable[[Item], Georeference | None]
-) -> Georeference | None:
-    if entry.kind == "video":
-        return None
-    if entry.kind == "tiled" and not entry.place.is_local:
-        with open_scene(entry.place, None) as scene:
-            return scene.georeference
-    if entry.kind in ("picture", "tiled") and entry.place.is_local:
-        with local_copy(entry) as path:
-            return locate_item(Item(entry.source, entry.name, path))
-    [read] = reader.read([entry])
-    return locate_item(Item(entry.source, entry.name, read))
+def _georeference(entry: Entry, reader: Reader) -> Georeference | None:
+    """Returns where the picture of an entry lies, None if it does not say so; raises PictureError if it is gone."""
+    from azaion_engine.scenes.files import locate_item
 
-
-def _read(part: Place) -> Iterator[tuple[list[Answer], dict[int, str]]]:
-    """Yields the answers of a part, some at a time, and the class names; none if the part is missing."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    picture: Path | bytes | PictureError
     try:
-        file = part.open()
-    except FileNotFoundError:
-        return
-    with file:
-        try:
-            parquet = pq.ParquetFile(file)
-            names = names_of(parquet.schema_arrow)
-            for batch in parquet.iter_batches(1024):
-                yield from_table(batch), names
-        except pa.ArrowException as error:
-            raise ConfigurationError(f"{part.address} is damaged: {reason(error)}; remove it and run again") from error
+        if entry.kind == "video":
+            return None
+        if entry.kind == "tiled" and not entry.place.is_local:
+            with open_scene(entry.place, None) as scene:
+                return scene.georeference
+        if entry.kind in ("picture", "tiled") and entry.place.is_local:
+            picture = Path(entry.place.path)
+            picture.open("rb").close()
+        else:
+            [picture] = reader.read([entry])
+        if isinstance(picture, PictureError):
+            raise picture
+    except (PictureError, OSError) as error:
+        raise PictureError(f"its place on the map is not known, as it cannot be read again: {reason(error)}") from error
+    return locate_item(Item(entry.source, entry.name, picture))
 
 
 @contextmanager

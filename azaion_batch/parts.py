@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from azaion_batch.plan import PARTS, SUFFIX, WINDOWS, place_of
 from azaion_batch.rows import portable
 from azaion_batch.storage import Place
+from azaion_engine.errors import ConfigurationError, reason
 
 _TOLD = 8
 """Maximum failures of a part that are reported while the job runs; its rows have all of them."""
@@ -66,7 +67,7 @@ class Writer:
 
         table = pa.ipc.open_stream(rows).read_all()
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         place_of(self._out, name, folder).write(bytes(sink.getvalue()))
         if folder == WINDOWS:  # counted when the scene is whole
             return Part(name, 0, 0, 0, ())
@@ -97,16 +98,34 @@ def remove_leftovers(out: Place) -> None:
                 path.unlink(missing_ok=True)
 
 
-def has_failures(out: Place, name: str, sources: Container[str]) -> bool:
-    """Returns whether a part is damaged, or has rows of some sources with errors; raises OSError."""
+def rows_of(part: Place) -> Iterator[Any]:
+    """Yields the rows of a part as record batches of at most 1,024, none if it is missing; in memory is all of it.
+
+    Raises:
+        OSError: It cannot be read.
+        ConfigurationError: It is damaged.
+    """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    with place_of(out, name).open() as file:
-        try:
-            table = pq.read_table(file, columns=["source", "error"])
-        except pa.ArrowException:
-            return True
-        failed = table.filter(pc.is_valid(table["error"]))["source"].to_pylist()
-        return any(source in sources for source in failed)
+    try:
+        data = part.read()
+    except FileNotFoundError:
+        return
+    try:
+        yield from pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).iter_batches(1024)
+    except (pa.ArrowException, OSError) as error:  # not of the disk: all bytes are here
+        why = " ".join(reason(error).split())  # one line
+        raise ConfigurationError(f"{part.address} is damaged: {why}; run again with --retry-failed") from error
+
+
+def has_failures(out: Place, name: str, sources: Container[str]) -> bool:
+    """Returns whether a part is damaged, or has rows of some sources with errors; raises OSError."""
+    try:
+        for rows in rows_of(place_of(out, name)):
+            told = zip(*(rows.column(name).to_pylist() for name in ("source", "error")), strict=True)
+            if any(error is not None and source in sources for source, error in told):
+                return True
+    except ConfigurationError:
+        return True
+    return False

@@ -190,9 +190,9 @@ class WindowReader:
         for name in chunk.windows:
             try:
                 with place_of(self._out, name, WINDOWS).open() as file:
-                    table = pq.read_table(file)
+                    table = pq.read_table(file, page_checksum_verification=True)
             except (OSError, pa.ArrowException) as error:
-                return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error)}")
+                return PictureError(f"its part windows/{name}.parquet cannot be read: {reason(error).strip()}")
             if "scene" in table.column_names:
                 own = pc.equal(table["scene"], key_of(entry.place.address))
             else:  # of an older release

@@ -106,5 +106,5 @@ def batch(
                 for part in parts_of(job, find_workers(settings.engine, workers)):
                     report.add(part)
         if format_ != "parquet":
-            write_document(job, format_)
+            write_document(job, format_, report.fail)
     return ExitCode.PICTURES_FAILED if report.incomplete else ExitCode.OK

@@ -75,6 +75,11 @@ class BatchReport:
             what = "sources" if self._total == self._sources else "sources and shares of scenes"
             say_log("info", f"{self._done} of {self._total} {what}, {self._words()}", as_json=self._as_json)
 
+    def fail(self, source: str, code: str, why: str) -> None:
+        """Counts and tells a failure that no part has."""
+        self.failed += 1
+        say_error(code, f"{source}: {why}", as_json=self._as_json)
+
     def _words(self) -> str:
         rate = self._rate()
         if not rate:

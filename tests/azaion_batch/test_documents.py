@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
-from tests.azaion_batch.conftest import Run, detect_here, lines_of
+from azaion_engine.scenes.files import SceneWishes
+from tests.azaion_batch.conftest import Run, detect_here, lines_of, write_picture
 from tests.azaion_engine.files.test_sources import write_video
 from tests.azaion_engine.scenes.files import UTM33, noise, write_tiff
 
@@ -125,6 +127,46 @@ def test_a_document_has_what_this_run_is_given_and_nothing_of_earlier_ones(
     one = write("coco", settings, tmp_path / "out", pictures / "2.png")  # in one part with the broken one
     assert file_names(one) == ["2.png"]
     assert not (tmp_path / "out" / "failures.jsonl").exists()
+
+
+@pytest.mark.parametrize("scenes", [SceneWishes(), SceneWishes(bands=(1, 2, 3))], ids=["picture", "scene"])
+def test_a_picture_that_is_gone_is_a_failure_of_the_map_and_has_no_boxes_without_a_place(
+    settings: BatchSettings, tmp_path: Path, scenes: SceneWishes
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        write_tiff(tmp_path / name, noise(height=100, width=120), crs="EPSG:32633", transform=UTM33)
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"bytes": [(tmp_path / "b.tif").read_bytes()]}), table)
+    wished = BatchSettings.of(settings.detector, scenes=scenes)
+    entries = list(find_entries([str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), str(table)], Search(scenes=scenes)))
+    told: list[tuple[str, str, str]] = []
+    with planned_job(Place.of(str(tmp_path / "out")), wished, RunSettings(), entries) as job:
+        detect_here(job)
+        (tmp_path / "a.tif").unlink()
+        table.unlink()
+        made = Path(write_document(job, "geojson", lambda *failure: told.append(failure)).path)
+    features = json.loads(made.read_text())["features"]
+    assert {one["properties"]["source"] for one in features} == {str(tmp_path / "b.tif")}
+    assert all(one["geometry"] for one in features)
+    failures = lines_of(tmp_path / "out" / "failures.jsonl")
+    sources = {str(tmp_path / "a.tif"), f"{table}#0"}
+    assert {one["source"] for one in failures} == {source for source, _, _ in told} == sources
+    assert all("its place on the map is not known" in one["error"]["message"] for one in failures)
+
+
+def test_a_document_has_the_given_one_of_two_pictures_that_are_printed_alike(
+    settings: BatchSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "alike"
+    folder.mkdir()
+    paths = [Path(os.fsdecode(os.fsencode(folder) + b"/" + name)) for name in (rb"\xe9.png", b"\xe9.png")]
+    for index, path in enumerate(paths):
+        write_picture(tmp_path / "one.png", index)
+        (tmp_path / "one.png").rename(path)
+    write("coco", settings, tmp_path / "out", folder)
+    for index, path in enumerate(paths):
+        [image] = json.loads(write("coco", settings, tmp_path / "out", path).read_text())["images"]
+        assert image["height"] == 40 + index
 
 
 def file_names(document: Path) -> list[str]:

@@ -175,6 +175,31 @@ def test_a_part_that_is_damaged_or_empty_is_never_taken_for_one(
     assert rows_in(out) == before
 
 
+@pytest.mark.parametrize("column", ["source", "boxes.list.element.list.element", "error"])
+@pytest.mark.parametrize("place", ["header", "values"])
+def test_a_part_with_damaged_values_is_named_and_done_again(
+    run: Run, settings: BatchSettings, pictures: Path, tmp_path: Path, column: str, place: str
+) -> None:
+    out = tmp_path / "out"
+    run([pictures], out, part_pictures=9)
+    before = rows_in(out)
+    [part] = (out / "parts").iterdir()
+    group = pq.ParquetFile(part).metadata.row_group(0)
+    [of_column] = [one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == column]
+    start = of_column.dictionary_page_offset or of_column.data_page_offset
+    at = start if place == "header" else start + of_column.total_compressed_size - 2
+    data = bytearray(part.read_bytes())
+    data[at] ^= 0xFF
+    part.write_bytes(data)
+    with (
+        planned_job(Place.of(str(out)), settings, RunSettings(), find_entries([str(pictures)], Search())) as job,
+        pytest.raises(ConfigurationError, match=f"{part.name} is damaged: .*; run again with --retry-failed$"),
+    ):
+        write_document(job, "jsonl")
+    assert len(run([pictures], out, retry_failed=True)) == 1
+    assert rows_in(out) == before
+
+
 def test_a_plan_with_names_that_lead_elsewhere_is_refused(run: Run, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run([pictures], out)
