@@ -60,6 +60,22 @@ def test_nothing_left_starts_no_ray_and_still_writes_the_document(
     assert len(lines_of(out / "detections.jsonl")) == 9
 
 
+def test_a_picture_that_is_gone_when_the_map_is_made_is_told(
+    azaion: Cli, run: Run, pictures: Path, tiny: Path, tmp_path: Path
+) -> None:
+    listed, out = tmp_path / "list.txt", tmp_path / "out"
+    listed.write_text("pictures/1.png\npictures/2.png\n")
+    run([listed], out)
+    (pictures / "1.png").unlink()
+    command = ("batch", listed, "--out", out, "-m", tiny, "--engine", "onnx", "-c", 0, "--format", "geojson")
+    ran = azaion(*command)
+    assert ran.code == ExitCode.PICTURES_FAILED
+    assert f"{pictures / '1.png'}: its place on the map is not known" in ran.err
+    assert "1 failed" in ran.err
+    [failure] = lines_of(out / "failures.jsonl")
+    assert failure["source"] == str(pictures / "1.png")
+
+
 def test_without_the_extra_the_command_says_what_to_install(
     azaion: Cli, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
