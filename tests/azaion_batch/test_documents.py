@@ -133,23 +133,24 @@ def test_a_document_has_what_this_run_is_given_and_nothing_of_earlier_ones(
 def test_a_picture_that_is_gone_is_a_failure_of_the_map_and_has_no_boxes_without_a_place(
     settings: BatchSettings, tmp_path: Path, scenes: SceneWishes
 ) -> None:
-    for name in ("a.tif", "b.tif"):
-        write_tiff(tmp_path / name, noise(height=100, width=120), crs="EPSG:32633", transform=UTM33)
-    table = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"bytes": [(tmp_path / "b.tif").read_bytes()]}), table)
+    gone, stays, table = (tmp_path / name for name in ("a.tif", "b.tif", "rows.parquet"))
+    for path in (gone, stays):
+        write_tiff(path, noise(height=100, width=120), crs="EPSG:32633", transform=UTM33)
+    pq.write_table(pa.table({"bytes": [stays.read_bytes()]}), table)
+    given = [gone, stays] if scenes.given else [gone, stays, table]  # a row of bytes is no scene
     wished = BatchSettings.of(settings.detector, scenes=scenes)
-    entries = list(find_entries([str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), str(table)], Search(scenes=scenes)))
+    entries = list(find_entries([str(path) for path in given], Search(scenes=scenes)))
     told: list[tuple[str, str, str]] = []
     with planned_job(Place.of(str(tmp_path / "out")), wished, RunSettings(), entries) as job:
         detect_here(job)
-        (tmp_path / "a.tif").unlink()
+        gone.unlink()
         table.unlink()
         made = Path(write_document(job, "geojson", lambda *failure: told.append(failure)).path)
     features = json.loads(made.read_text())["features"]
-    assert {one["properties"]["source"] for one in features} == {str(tmp_path / "b.tif")}
+    assert {one["properties"]["source"] for one in features} == {str(stays)}
     assert all(one["geometry"] for one in features)
     failures = lines_of(tmp_path / "out" / "failures.jsonl")
-    sources = {str(tmp_path / "a.tif"), f"{table}#0"}
+    sources = {str(gone)} if scenes.given else {str(gone), f"{table}#0"}
     assert {one["source"] for one in failures} == {source for source, _, _ in told} == sources
     assert all("its place on the map is not known" in one["error"]["message"] for one in failures)
 
