@@ -11,8 +11,9 @@ from azaion_engine.pictures.bounds.decode_memory import DecodeMemory
 from deployments.access.guard import Guard
 from deployments.access.keys_file import watched_keys
 from deployments.access.quotas import LoneQuotas
-from deployments.catalog.applications import BuildModel, BuildRareModels, ModelApplications, RayServe
+from deployments.catalog.applications import BuildModel, BuildRareModels, ModelApplications
 from deployments.catalog.catalog import Catalog
+from deployments.catalog.ray_serve import RayServe
 from deployments.catalog.records import RayKeyValue, Records
 from deployments.catalog.rollouts import Rollouts
 from deployments.cluster.grpc_host import keep_internal_on_loopback

@@ -7,16 +7,16 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
-from ray import serve
 from ray.serve import Application
 from ray.serve.schema import ApplicationStatus
 
-from azaion_engine.errors import AzaionError
+from azaion_engine.errors import AzaionError, ConfigurationError
 from azaion_engine.model.file import ModelFile
 from azaion_engine.version import __version__
+from deployments.catalog.ray_serve import Serve
 from deployments.catalog.records import Record, Records
 from deployments.settings import ApplicationSettings, ServiceSettings
 from deployments.versions.version import Version
@@ -85,42 +85,6 @@ class BuildRareModels(Protocol):
         ...
 
 
-class Serve(Protocol):
-    """What is asked of Ray Serve; tests put their own here."""
-
-    def run(self, application: Application, name: str, route_prefix: str | None) -> None:
-        """Deploys an application, without waiting until it runs."""
-        ...
-
-    def delete(self, name: str) -> None:
-        """Deletes an application, without waiting until it has ended."""
-        ...
-
-    def applications(self) -> Mapping[str, Any]:
-        """Returns Serve's overview of each application by name."""
-        ...
-
-
-class RayServe:
-    """Ray Serve of this cluster."""
-
-    def run(self, application: Application, name: str, route_prefix: str | None) -> None:
-        """Deploys an application, without waiting until it runs."""
-        # Serve applies the configuration's logging to the catalogue's own application only.
-        logging_config = getattr(serve.get_replica_context()._deployment_config, "logging_config", None)
-        target = serve.RunTarget(application, name, route_prefix, logging_config)
-        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
-
-    def delete(self, name: str) -> None:
-        """Deletes an application, without waiting until it has ended."""
-        serve.delete(name, _blocking=False)
-
-    def applications(self) -> Mapping[str, Any]:
-        """Returns Serve's overview of each application by name."""
-        applications: Mapping[str, Any] = serve.status().applications
-        return applications
-
-
 class ModelApplications:
     """The applications of the models of one catalogue; safe from any thread.
 
@@ -128,6 +92,7 @@ class ModelApplications:
         settings: Those of every model.
         rare: The models that are loaded when a request needs them; they share one application.
         changed: Models that serve another version than the configuration names now, with that one, since `deploy`.
+        taken: Models whose application's name another application of the cluster has; they are not served.
     """
 
     def __init__(
@@ -161,6 +126,7 @@ class ModelApplications:
         self._serve = serve
         self._records = records
         self.changed: dict[str, Version] = {}
+        self.taken: frozenset[str] = frozenset()
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
         self._seen: Mapping[str, Any] = {}
@@ -182,30 +148,58 @@ class ModelApplications:
         """Deploys the application of every model, and deletes those of models that are no longer listed.
 
         A model that cannot be deployed leaves the others; its state says why. What runs with the same settings already
-        is left as it is, so this may be done again after a crash.
+        is left as it is, so this may be done again after a crash. Applications that this catalogue did not deploy are
+        never touched, whatever their names.
         """
         running = self._serve.applications()
+        own = self._own(running)
+        others = running.keys() - own
+        self.taken = frozenset(name for name in self.settings if self.application_of(name) in others)
+        listed = {self.application_of(name) for name in self.settings if name not in self.taken}
+        self._records.put_own_applications(self._catalog, own | listed)
         for name, settings in self.settings.items():
-            record_name = self.record_name_of(name)
-            configured = Version(model=settings.model, sha256=settings.model_sha256)
-            record, state = self._records.get(record_name), self._state(name, running)
-            if record is not None and record.configured != configured and state.answers:
-                self.changed[name] = configured
-            elif record is None or record.configured != configured:
-                first = Record.first(configured, _version_of(settings), record, state.failure)
-                self._records.put(record_name, first)
+            self._look_at(name, settings, self._state(name, running))
         for name in [name for name in self.settings if name not in self.rare] + sorted(self.rare)[:1]:
             self.deploy_one(name)
-        listed = {self.application_of(name) for name in self.settings}
-        for name in running:
-            if name.startswith(f"{self._catalog}.") and name not in listed:
-                self._serve.delete(name)
-                if name.removeprefix(f"{self._catalog}.") not in self.settings:
-                    self._records.forget(name)
+        for name in own - listed:
+            self._serve.delete(name)
+            if name.removeprefix(f"{self._catalog}.") not in self.settings:
+                self._records.forget(name)
+        self._records.put_own_applications(self._catalog, listed)  # another may have the name of a deleted one now
+
+    def check_not_taken(self, model: str) -> None:
+        """Raises a ConfigurationError if another application of the cluster has the name of the model's."""
+        if model in self.taken:
+            raise ConfigurationError(
+                f"the application {self.application_of(model)} exists and is not of this catalogue: "
+                f"give the model {model!r} or that application another name"
+            )
+
+    def _own(self, running: Mapping[str, Any]) -> Set[str]:
+        """Returns which of the running applications this catalogue has deployed."""
+        written = self._records.own_applications(self._catalog)
+        if written is None:  # a catalogue of an earlier release wrote down the records of its models only
+            begin = f"{self._catalog}."
+            mine = {name for name in running if name.startswith(begin) and self._records.get(name) is not None}
+            written = frozenset(mine | {begin + RARELY_USED})
+        return (written & running.keys()) - self._serve.declared()
+
+    def _look_at(self, name: str, settings: ServiceSettings, state: ModelState) -> None:
+        """Makes the record of a model that has none, or whose configuration names another version now."""
+        record_name = self.record_name_of(name)
+        configured = Version(model=settings.model, sha256=settings.model_sha256)
+        record = self._records.get(record_name)
+        if record is not None and (record.configured == configured or name in self.taken):
+            return
+        if record is not None and state.answers:
+            self.changed[name] = configured
+        else:
+            self._records.put(record_name, Record.first(configured, _version_of(settings), record, state.failure))
 
     def deploy_one(self, model: str) -> None:
         """Deploys the application of one model with the version that it is to serve, unless it runs already."""
         try:
+            self.check_not_taken(model)
             if model in self.rare:
                 self._deploy_rare()
             else:

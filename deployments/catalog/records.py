@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Set
 from datetime import datetime, timezone
 from typing import Any, Literal, Protocol
 
@@ -166,6 +168,15 @@ class Records:
         """Drops the record of an application that is deleted."""
         self._store.put(_name(application), "")
 
+    def own_applications(self, catalog: str) -> frozenset[str] | None:
+        """Returns the applications that a catalogue has written down as its own; None if it has written none."""
+        text = self._store.get(_own_name(catalog))
+        return None if text is None else frozenset(json.loads(text))
+
+    def put_own_applications(self, catalog: str, names: Set[str]) -> None:
+        """Writes down the applications that are a catalogue's own; done before they are deployed."""
+        self._store.put(_own_name(catalog), json.dumps(sorted(names)))
+
 
 def _ended(entry: Entry, failure: str) -> Entry:
     """Returns an entry of a model's history whose application starts anew with another version."""
@@ -183,6 +194,10 @@ def _described(entry: Entry, failure: str) -> dict[str, Any]:
 
 def _name(application: str) -> str:
     return f"model of {application}"
+
+
+def _own_name(catalog: str) -> str:
+    return f"applications of {catalog}"
 
 
 def _now() -> datetime:

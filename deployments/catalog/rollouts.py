@@ -66,9 +66,10 @@ class Rollouts:
         Raises:
             InvalidParameterError: It serves already, or another one is on its way, or the share is out of range; or the
                 model is rarely used, and a canary or a comparison is asked for, which need two versions in memory.
-            ConfigurationError: The file cannot be read.
+            ConfigurationError: The file cannot be read, or another application has the name of the model's.
             ModelError: It is no ONNX file.
         """
+        self._applications.check_not_taken(model)
         if not 0 <= share < 1:
             raise InvalidParameterError(f"share: expected 0 to below 1, given {share}")
         if model in self._applications.rare and (share or trial is not None):
@@ -88,7 +89,9 @@ class Rollouts:
 
         Raises:
             InvalidParameterError: There is no canary.
+            ConfigurationError: Another application has the name of the model's.
         """
+        self._applications.check_not_taken(model)
         record = self.record_of(model)
         version = record.wanted.candidate
         if version is None or record.entry_of(version).state != "canary":
@@ -104,7 +107,9 @@ class Rollouts:
 
         Raises:
             InvalidParameterError: There is none before it.
+            ConfigurationError: Another application has the name of the model's.
         """
+        self._applications.check_not_taken(model)
         record = self.record_of(model)
         if record.wanted.candidate is not None:
             if (task := self._tasks.pop(model, None)) is not None:
@@ -131,7 +136,7 @@ class Rollouts:
             except Exception as error:
                 logger.warning("the configured version of %s is not served: %s", model, error)
         for model in self._applications.settings:
-            if model in self._tasks:
+            if model in self._tasks or model in self._applications.taken:
                 continue
             self._settle(model)
             candidate = self.record_of(model).wanted.candidate

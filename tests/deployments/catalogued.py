@@ -45,6 +45,7 @@ class StandInServe:
         """Application → what was built, and its route."""
         self.status: dict[str, tuple[ApplicationStatus, str]] = {}
         self.runs: list[str] = []
+        self.from_configuration: set[str] = set()
 
     def run(self, application: Any, name: str, route_prefix: str | None) -> None:
         self.runs.append(name)
@@ -55,6 +56,9 @@ class StandInServe:
 
     def applications(self) -> Mapping[str, Any]:
         return {name: self._overview(name) for name in self.running}
+
+    def declared(self) -> set[str]:
+        return self.from_configuration
 
     def _overview(self, name: str) -> Any:
         status, message = self.status.get(name, (ApplicationStatus.RUNNING, ""))

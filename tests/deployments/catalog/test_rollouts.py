@@ -260,6 +260,84 @@ def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
     assert held.serve.running.keys() == {"several.cars", "another"}
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_application_of_another_whose_name_begins_alike_is_never_touched(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, declared: bool
+) -> None:
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.serve.from_configuration |= {"several.eu"} if declared else set()
+    held.begin(settings_of(files[0], tmp_path))
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    for _ in range(2):  # and when it starts again
+        held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+        assert held.serve.running["several.eu"] == ("of another", "/eu")
+        states = held.applications.states()
+        assert (states["cars"].state, states["eu"].state) == ("serving", "failed")
+        assert "the application several.eu exists and is not of this catalogue" in states["eu"].message
+        run(held.rollouts.resume())
+        for order in (
+            held.rollouts.deploy("eu", str(files[1])),
+            held.rollouts.promote("eu"),
+            held.rollouts.rollback("eu"),
+        ):
+            with pytest.raises(ConfigurationError, match="give the model 'eu' or that application another name"):
+                run(order)
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.eu"}
+
+
+def test_an_application_that_a_configuration_took_over_is_not_deleted_with_its_model(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["several.eu"] = ("of the configuration", "/eu")
+    held.serve.from_configuration.add("several.eu")
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.eu"}
+
+
+def test_a_name_is_free_for_others_after_its_model_is_gone(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.begin(settings_of(files[0], tmp_path))
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.begin(settings_of(files[0], tmp_path))
+    assert "several.eu" in held.serve.running
+
+
+def test_a_catalogue_finds_what_one_of_an_earlier_release_has_deployed_by_its_records(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    del held.store.texts["applications of several"]
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert {state.state for state in held.applications.states().values()} == {"serving"}
+    del held.store.texts["applications of several"]
+    held.begin(ApplicationSettings(models={"ships": {"model": str(files[0])}}, engine="onnx"))
+    assert held.serve.running.keys() == {"several.ships", "several.eu"}
+
+
+def test_a_catalogue_that_was_killed_before_it_deleted_deletes_when_it_starts_again(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    with monkeypatch.context() as patched:
+        patched.setattr(held.serve, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            held.begin(settings_of(files[0], tmp_path))
+    assert "several.ships" in held.serve.running
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars"}
+
+
 def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files: list[Path], tmp_path: Path) -> None:
     name = name_of(held)
     cars = {"model": str(files[0]), "confidence": 0.6}
