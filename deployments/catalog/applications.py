@@ -14,8 +14,8 @@ from ray.serve import Application
 from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import AzaionError, ConfigurationError
-from azaion_engine.model.file import ModelFile
 from azaion_engine.version import __version__
+from deployments.catalog.kept import read_version
 from deployments.catalog.ray_serve import Serve
 from deployments.catalog.records import Record, Records
 from deployments.settings import ApplicationSettings, ServiceSettings
@@ -267,14 +267,15 @@ def _name_of(each: Sequence[ServiceSettings], deployments: int) -> str:
 
 
 def _version_of(settings: ServiceSettings) -> Version:
-    """Returns the version that the model's file is now; without its hash if the file is not on this machine."""
-    if settings.model_sha256 is not None:
-        return Version(model=settings.model, sha256=settings.model_sha256)
+    """Returns the version that the model's file is now, with a copy of it; as configured if it is not on this machine.
+
+    Where the file is another one than configured, too: the replicas refuse it.
+    """
     try:
-        return Version(model=settings.model, sha256=ModelFile.read(settings.model).sha256)
+        return read_version(settings.model, settings.cache_dir, settings.model_sha256)
     except AzaionError as error:  # the replicas tell what is wrong if it is not on theirs
-        logger.warning("the version of %s is not known: %s", settings.model, error)
-        return Version(model=settings.model)
+        logger.warning("no copy of the model %s is kept: %s", settings.model, error)
+        return Version(model=settings.model, sha256=settings.model_sha256)
 
 
 def _reason(message: str) -> str:

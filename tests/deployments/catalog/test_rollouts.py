@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -137,6 +138,34 @@ def test_rolling_back_brings_the_version_before_even_if_its_file_was_overwritten
     applied = record.wanted.serving.applied_to(held.applications.settings["cars"])
     assert applied.model != str(files[0])
     assert Path(applied.model).stem == "a"  # engines' folders are named after it
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_rolling_back_brings_a_configured_version_whose_file_the_next_one_overwrote(
+    files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    monkeypatch.setattr(rollouts_module, "LOOK_S", 0.01)
+    old = files[0].read_bytes()
+    cars = {"model": str(files[0]), **({"model_sha256": hashlib.sha256(old).hexdigest()} if pinned else {})}
+    settings = ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx")
+
+    async def scenario(held: CataloguedReplica) -> None:
+        files[0].write_bytes(files[1].read_bytes())
+        await deployed(held, files[0])
+        await held.rollouts.rollback("cars")
+        await settled(held)
+        applied = held.rollouts.record_of("cars").wanted.serving.applied_to(held.applications.settings["cars"])
+        assert Path(applied.model).read_bytes() == old
+
+    with catalogued(settings) as held:
+        run(scenario(held))
+
+
+def test_of_a_file_that_is_not_the_configured_one_no_copy_is_kept(files: list[Path], tmp_path: Path) -> None:
+    cars = {"model": str(files[0]), "model_sha256": "0" * 64}
+    with catalogued(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx")) as held:
+        assert held.rollouts.record_of("cars").wanted.serving == Version(model=str(files[0]), sha256="0" * 64)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_cannot_be_deployed_is_refused_at_once(held: CataloguedReplica, files: list[Path], run: Run) -> None:
@@ -317,7 +346,8 @@ def test_a_catalogue_finds_what_one_of_an_earlier_release_has_deployed_by_its_re
     held.begin(with_rare(files[0], tmp_path, rarely_used=True))
     assert {state.state for state in held.applications.states().values()} == {"serving"}
     del held.store.texts["applications of several"]
-    held.begin(ApplicationSettings(models={"ships": {"model": str(files[0])}}, engine="onnx"))
+    ships = {"ships": {"model": str(files[0])}}
+    held.begin(ApplicationSettings(models=ships, cache_dir=tmp_path / "cache", engine="onnx"))
     assert held.serve.running.keys() == {"several.ships", "several.eu"}
 
 
