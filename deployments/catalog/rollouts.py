@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from azaion_engine.errors import InvalidParameterError
+from azaion_engine.errors import AzaionError, InvalidParameterError
 from deployments.catalog.applications import ModelApplications
 from deployments.catalog.kept import keep, read_version
 from deployments.catalog.records import Record, Records
 from deployments.catalog.replicas import ModelReplicas, Told
+from deployments.errors import reported
 from deployments.versions.version import Report, Trial, Version, Wanted
 
 logger = logging.getLogger("ray.serve")
@@ -115,7 +116,9 @@ class Rollouts:
             if (task := self._tasks.pop(model, None)) is not None:
                 task.cancel()
             entry = record.entry_of(record.wanted.candidate).now("rolled_back")
-            self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
+            self._put_withdrawn(
+                model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)), entry.version
+            )
             await self._tell(model)
             return record.wanted.serving
         if record.before is None:
@@ -129,22 +132,21 @@ class Rollouts:
 
         Brings the versions that the configuration names since then.
         """
-        for model, configured in self._applications.changed.items():
-            try:
-                self._put(model, self.record_of(model).model_copy(update={"configured": configured}))
-                await self.deploy(model, configured.model)
-            except Exception as error:
-                logger.warning("the configured version of %s is not served: %s", model, error)
         for model in self._applications.settings:
             if model in self._tasks or model in self._applications.taken:
                 continue
             self._settle(model)
-            candidate = self.record_of(model).wanted.candidate
-            if candidate is not None and self.record_of(model).entry_of(candidate).state == "opening":
-                self._watch_later(model, candidate, self.record_of(model).entry_of(candidate).share, None)
+            record = self.record_of(model)
+            candidate = record.wanted.candidate
+            if candidate is not None and record.entry_of(candidate).state == "opening":
+                self._watch_later(model, candidate, record.entry_of(candidate).share, None)
+        await self._bring_configured()
 
     async def keep_told(self) -> None:
-        """Tells every replica again and again what it is to serve; never returns."""
+        """Tells every replica again and again what it is to serve; never returns.
+
+        A version that the configuration names, and that had to wait, is brought when it can be.
+        """
         while True:
             await asyncio.sleep(KEEP_S)
             try:
@@ -152,8 +154,43 @@ class Rollouts:
                 quiet = {model for model, state in states.items() if state.answers and model not in self._tasks}
                 rare = quiet & self._applications.rare
                 await asyncio.gather(self._keep_rare(rare), *(self._tell(model) for model in quiet - rare))
+                await self._bring_configured()
             except Exception:  # e.g. Serve's controller is being replaced
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
+
+    async def _bring_configured(self) -> None:
+        """Brings the versions that the configuration names now, or says in the history why a file is refused.
+
+        Where another version is on its way or a canary, that one is decided first: until then the record has the
+        configuration as it was, so an end of the catalogue loses nothing.
+        """
+        for model, configured in list(self._applications.changed.items()):
+            if busy := self._busy(model):
+                logger.info("the configured version of %s waits: %s", model, busy)
+                continue
+            try:
+                with self._order(model):
+                    await self._bring_file_of(model, configured)
+            except Exception:  # e.g. Serve's controller is being replaced
+                logger.exception("the configured version of %s is not brought; once more in %g s", model, KEEP_S)
+
+    async def _bring_file_of(self, model: str, configured: Version) -> None:
+        cache_dir, record = self._applications.settings[model].cache_dir, self.record_of(model)
+        try:
+            version = await asyncio.to_thread(read_version, configured.model, cache_dir, configured.sha256)
+        except AzaionError as error:
+            logger.warning("the configured version of %s is refused: %s", model, error)
+            if configured.id != record.wanted.serving.id:
+                told = {"message": reported(error), "agreement": "", "comparison": "", "changes": ""}
+                record = record.with_entry(record.entry_of(configured).now("failed", share=0.0, **told), new=True)
+            self._put_looked_at(model, record)
+            return
+        before = record.wanted.serving
+        if version.id == before.id:  # the same file at another path; the engine is named after the copy
+            moved = version.model_copy(update={"kept": before.kept or version.kept})
+            self._put_looked_at(model, record.model_copy(update={"wanted": Wanted(serving=moved)}))
+            return
+        await self._bring(model, version, await asyncio.to_thread(keep, before, cache_dir), 0.0, None)
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
         state = (await asyncio.to_thread(self._applications.states))[model]
@@ -162,11 +199,11 @@ class Rollouts:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
         entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
         if not state.answers:  # nothing serves that could be kept: its application starts anew with it
-            self._put(model, Record.first(record.configured, version, record, state.failure))
+            self._put_looked_at(model, Record.first(record.configured, version, record, state.failure))
             await asyncio.to_thread(self._applications.deploy_one, model)
             return
         wanted = Wanted(serving=serving, candidate=version)
-        self._put(model, record.with_entry(entry, new=True, wanted=wanted))
+        self._put_looked_at(model, record.with_entry(entry, new=True, wanted=wanted))
         self._watch_later(model, version, share, trial)
 
     def _watch_later(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
@@ -251,18 +288,39 @@ class Rollouts:
         Raises:
             InvalidParameterError: Another one is on its way.
         """
-        candidate = self.record_of(model).wanted.candidate
-        if candidate is not None:
-            raise InvalidParameterError(
-                f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
-            )
-        if model in self._tasks or model in self._ordered:
-            raise InvalidParameterError(f"the replicas of {model!r} are switching to another version; try again")
+        if busy := self._busy(model):
+            raise InvalidParameterError(busy)
         self._ordered.add(model)
         try:
             yield
         finally:
             self._ordered.discard(model)
+
+    def _busy(self, model: str) -> str:
+        """Returns why no version can be brought now; empty if one can."""
+        candidate = self.record_of(model).wanted.candidate
+        if candidate is not None:
+            return (
+                f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
+            )
+        if model in self._tasks or model in self._ordered:
+            return f"the replicas of {model!r} are switching to another version; try again"
+        return ""
+
+    def _put_withdrawn(self, model: str, record: Record, withdrawn: Version) -> None:
+        """Keeps a record without a withdrawn version, which does not come back if the configuration names it by now."""
+        configured = self._applications.changed.get(model)
+        if configured is not None and (configured.model == withdrawn.model or configured.id == withdrawn.id):
+            logger.warning("the configured version of %s is withdrawn: %s", model, configured.model)
+            self._put_looked_at(model, record)
+        else:
+            self._put(model, record)
+
+    def _put_looked_at(self, model: str, record: Record) -> None:
+        """Keeps a record, and in it that what the configuration names now has been looked at."""
+        configured = self._applications.changed.get(model, record.configured)
+        self._put(model, record.model_copy(update={"configured": configured}))
+        self._applications.changed.pop(model, None)
 
     def _put(self, model: str, record: Record) -> None:
         self._records.put(self._applications.record_name_of(model), record)
