@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from datetime import datetime, timezone
 from typing import Any, Literal, Protocol
 
@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from deployments.versions.version import Version, Wanted
 
 MOST_ENTRIES = 20
-"""Entries of a model's history that are kept."""
+"""Entries of a model's history that are kept: the newest, and those that say what serves and what served before."""
 
 _NAMESPACE = "azaion"
 
@@ -66,9 +66,8 @@ class Record(BaseModel):
         history = tuple(_ended(each, failure) for each in before.history) if before is not None else ()
         deployments = before.deployments + 1 if before is not None else 0
         wanted = Wanted(serving=version)
-        return cls(
-            configured=configured, wanted=wanted, history=(*history, entry)[-MOST_ENTRIES:], deployments=deployments
-        )
+        history = _shortened((*history, entry), wanted)
+        return cls(configured=configured, wanted=wanted, history=history, deployments=deployments)
 
     def with_entry(self, entry: Entry, *, new: bool = False, **changed: Any) -> Record:
         """Returns the record with an entry in the place of its version's last one, or behind all others.
@@ -84,7 +83,8 @@ class Record(BaseModel):
             history[places[-1]] = entry
         else:
             history.append(entry)
-        return self.model_copy(update={"history": tuple(history[-MOST_ENTRIES:]), **changed})
+        shortened = _shortened(history, changed.get("wanted", self.wanted))
+        return self.model_copy(update={"history": shortened, **changed})
 
     def entry_of(self, version: Version) -> Entry:
         """Returns the last entry of a version; one without history is new."""
@@ -98,12 +98,8 @@ class Record(BaseModel):
     @property
     def before(self) -> Version | None:
         """The version that served before the serving one; None if there was none."""
-        retired = [
-            entry.version
-            for entry in self.history
-            if entry.state == "retired" and entry.version.id != self.wanted.serving.id
-        ]
-        return retired[-1] if retired else None
+        place = _place_before(self.history, self.wanted)
+        return None if place is None else self.history[place].version
 
     def describe(self, failure: str = "") -> dict[str, Any]:
         """Returns what `/models` tells of the versions: the canary and the history, the newest first.
@@ -176,6 +172,25 @@ class Records:
     def put_own_applications(self, catalog: str, names: Set[str]) -> None:
         """Writes down the applications that are a catalogue's own; done before they are deployed."""
         self._store.put(_own_name(catalog), json.dumps(sorted(names)))
+
+
+def _place_before(history: Sequence[Entry], wanted: Wanted) -> int | None:
+    """Returns the place of the version that served before the serving one."""
+    return max(
+        (i for i, each in enumerate(history) if each.state == "retired" and each.version.id != wanted.serving.id),
+        default=None,
+    )
+
+
+def _shortened(history: Sequence[Entry], wanted: Wanted) -> tuple[Entry, ...]:
+    """Returns a history of `MOST_ENTRIES` at most, without the oldest entries that nothing needs."""
+    last = {each.version.id: place for place, each in enumerate(history)}
+    needed = {last.get(version) for version in wanted.versions} | {_place_before(history, wanted)}
+    needed |= {place for place, each in enumerate(history) if each.state == "serving"}
+    needed.discard(None)
+    newest = [place for place in reversed(range(len(history))) if place not in needed]
+    kept = needed.union(newest[: MOST_ENTRIES - len(needed)])
+    return tuple(each for place, each in enumerate(history) if place in kept)
 
 
 def _ended(entry: Entry, failure: str) -> Entry:
