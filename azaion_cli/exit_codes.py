@@ -13,6 +13,7 @@ from azaion_engine.errors import (
     PlanError,
     ToleranceError,
 )
+from deployments.errors import UnknownModelError
 
 
 class ExitCode(IntEnum):
@@ -41,7 +42,7 @@ EPILOG = (
 
 def exit_code_of(error: AzaionError) -> ExitCode:
     """Returns the exit code of an error that ended a command."""
-    if isinstance(error, InvalidParameterError):
+    if isinstance(error, (InvalidParameterError, UnknownModelError)):
         return ExitCode.USAGE
     if isinstance(error, PictureError):
         return ExitCode.PICTURES_FAILED

@@ -15,6 +15,7 @@ import azaion_engine
 from azaion_cli import app
 from azaion_cli.exit_codes import ExitCode, exit_code_of
 from azaion_engine import errors
+from deployments.errors import UnknownModelError
 from tests.azaion_cli.conftest import Ran
 from tests.stand_in import grey_picture
 
@@ -49,6 +50,7 @@ def test_the_module_runs_as_the_command_and_completes_in_a_shell() -> None:
     ("error", "code"),
     [
         (errors.InvalidParameterError, ExitCode.USAGE),
+        (UnknownModelError, ExitCode.USAGE),
         (errors.ConfigurationError, ExitCode.ENVIRONMENT),
         (errors.MissingDependencyError, ExitCode.ENVIRONMENT),
         (errors.GpuLostError, ExitCode.ENVIRONMENT),

@@ -29,6 +29,9 @@ ANSWER_S = 900.0
 MOST_PICTURES = 200
 """Pictures that are compared at most: they are sent to every replica."""
 
+_SERVED = ("serving", "canary")
+"""States of the history in which a version answers requests."""
+
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl")
 
 
@@ -97,17 +100,27 @@ def deploy(
         print_json({"model": name, **entry})
     if entry["state"] == "failed":
         raise ModelError(f"the version {version} of {name} is refused: {entry['message']}")
+    if entry["state"] not in _SERVED:
+        raise ModelError(
+            f"the version {version} of {name} does not serve: another order came between, it is {entry['state']}"
+        )
     say(f"the version {version} of {name} is {entry['state']}{_told(entry)}")
 
 
 def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any]:
-    """Waits until a version is no longer on its way; returns its entry of the history."""
+    """Waits until a version is no longer on its way; returns its entry of the history.
+
+    Raises:
+        ModelError: The model is gone meanwhile, or has no entry of the version: many have come after it.
+    """
     began = time.monotonic()
     said = False
     while True:
         models = {model["name"]: model for model in _ordered(handle, "describe")}
-        model = models[name]
-        entry: dict[str, Any] = next(each for each in model["history"] if each["version"] == version)
+        model = models.get(name, {"history": []})
+        entry: dict[str, Any] | None = next((each for each in model["history"] if each["version"] == version), None)
+        if entry is None:
+            raise ModelError(f"the service tells nothing of the version {version} of {name} any more; see GET /models")
         if model["state"] == "failed" and not model["replicas"]:  # nothing served before it either
             return {**entry, "state": "failed", "message": model["message"]}
         if entry["state"] != "opening" and model["replicas"]:
@@ -122,7 +135,7 @@ def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any
 
 
 def _told(entry: dict[str, Any]) -> str:
-    told = [text for text in (entry["agreement"], entry["comparison"]) if text]
+    told = [text for text in (entry["agreement"], entry["comparison"], entry["changes"]) if text]
     return f" ({'; '.join(told)})" if told else ""
 
 

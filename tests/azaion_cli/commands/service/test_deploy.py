@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from azaion_cli.commands.service import deploy
 from azaion_engine.errors import ConfigurationError
+from deployments.errors import UnknownModelError
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,63 @@ def test_pictures_to_compare_must_be_there(azaion, tiny, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     ran = azaion("deploy", "cars", tiny, "--compare", tmp_path / "empty")
     assert (ran.code, "found none" in ran.err) == (2, True)
+
+
+def entry(state, version="b" * 12, **told):
+    nothing = {"message": "", "agreement": "", "comparison": "", "changes": ""}
+    return {"version": version, "state": state, **nothing, **told}
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """A service of one model; takes what its history is at each look."""
+
+    def serve(*looks, models=("cars",)):
+        looks = list(looks)
+
+        def ordered(handle, method, *arguments):
+            if method != "describe":
+                return "b" * 12
+            history = looks.pop(0) if len(looks) > 1 else looks[0]
+            return [{"name": name, "state": "serving", "replicas": 1, "history": history} for name in models]
+
+        monkeypatch.setattr(deploy, "LOOK_S", 0.001)
+        monkeypatch.setattr(deploy, "_handle", lambda application: None)
+        monkeypatch.setattr(deploy, "_ordered", ordered)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("serving", 0), ("canary", 0), ("failed", 4), ("rolled_back", 4), ("retired", 4)]
+)
+def test_a_version_that_does_not_serve_at_the_end_is_a_failure(azaion, tiny, service, state, code):
+    service([entry("opening")], [entry("opening")], [entry(state)])
+    ran = azaion("deploy", "cars", tiny)
+    assert ran.code == code
+    assert ("does not serve: another order came between" in ran.err) == (state in ("rolled_back", "retired"))
+    ran = azaion("deploy", "cars", tiny, "--json")
+    assert (ran.code, json.loads(ran.out)["state"]) == (code, state)
+
+
+def test_changed_classes_are_told(azaion, tiny, service):
+    service([entry("serving", comparison="99% agree", changes="classes that are gone: kite")])
+    assert "(99% agree; classes that are gone: kite)" in azaion("deploy", "cars", tiny).err
+
+
+@pytest.mark.parametrize("models", [("cars",), ("ships",)])
+def test_a_version_of_which_the_service_tells_nothing_is_an_error_of_one_line(azaion, service, models):
+    service([entry("serving", "c" * 12)], models=models)
+    ran = azaion("deploy", "cars", "--rollback")
+    assert (ran.code, ran.err.count("\n")) == (4, 1)
+    assert "tells nothing of the version bbbbbbbbbbbb of cars any more" in ran.err
+
+
+def test_a_model_that_is_not_served_is_wrong_usage(azaion, tiny, monkeypatch):
+    def unknown(handle, method, *arguments):
+        raise UnknownModelError("unknown model 'planes'; served here: cars")
+
+    monkeypatch.setattr(deploy, "_handle", lambda application: None)
+    monkeypatch.setattr(deploy, "_ordered", unknown)
+    ran = azaion("deploy", "planes", tiny)
+    assert (ran.code, "served here: cars" in ran.err) == (2, True)
