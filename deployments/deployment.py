@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -175,7 +176,9 @@ class DetectorDeployment(OpenInferenceGrpc):
             detector.close()
             raise
 
-    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+    def open_beside(
+        self, version: Version, beside: DetectorService, unwanted: threading.Event
+    ) -> tuple[DetectorService, str]:
         """Opens another version, as `versions.Opener` says.
 
         Raises:
@@ -183,7 +186,7 @@ class DetectorDeployment(OpenInferenceGrpc):
         """
         settings = version.applied_to(self._settings)
         if self._check is not None:
-            self._check(settings.model_copy(update=self._shares))
+            self._check(settings.model_copy(update=self._shares), unwanted)
         service = self._open(settings, front=beside.front)
         try:
             service.detector.detect([sample_picture(name) for name in SAMPLES])
@@ -206,13 +209,13 @@ class Catalogued(NamedTuple):
 
     Attributes:
         models: Number of models that are served beside each other; they share the memory.
-        check: Opens a version in a process of its own first, and raises an AzaionError if it is refused; None where the
-            engine lives in such a process anyway.
+        check: Opens a version in a process of its own first, and raises an AzaionError if it is refused, or no longer
+            wanted; None where the engine lives in such a process anyway.
         replicas: Number of replicas of all models, at most; they keep the limits of keys together.
     """
 
     models: int
-    check: Callable[[ServiceSettings], None] | None
+    check: Callable[[ServiceSettings, threading.Event], None] | None
     replicas: int = 1
 
 

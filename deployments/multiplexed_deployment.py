@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -86,6 +87,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         guard = _open_guard(rare, self._catalog)
         self._front = open_front(rare.replicas, rare.replicas.batch_size or DEFAULT_BATCH_SIZE, memory, guard)
         self._metrics = CacheMetrics(rare.models)
+        self._checks = VersionChecks(self._check)
         self._cache = ModelCache(
             rare.models,
             self._open,
@@ -96,7 +98,6 @@ class MultiplexedDeployment(OpenInferenceGrpc):
         )
         self._repositories = Repositories(lambda: self._cache.services)
         self._wanted: dict[str, str] = {}
-        self._checks = VersionChecks(self._check)
         self._tasks: set[asyncio.Task[None]] = set()
         self._app = create_multiplexed_api()
         self._assign = serve.multiplexed(max_num_models_per_replica=rare.rarely_used.loaded)(_assigned())
@@ -229,6 +230,7 @@ class MultiplexedDeployment(OpenInferenceGrpc):
 
     def __del__(self) -> None:
         if hasattr(self, "_cache"):
+            self._checks.close()
             self._cache.close()
             self._front.close()
 
@@ -246,9 +248,9 @@ class MultiplexedDeployment(OpenInferenceGrpc):
                 "expected the same"
             )
 
-    def _check(self, model: str, version: Version) -> None:
+    def _check(self, model: str, version: Version, unwanted: threading.Event) -> None:
         if self._rare.check is not None:
-            self._rare.check(self._settings(model, version))
+            self._rare.check(self._settings(model, version), unwanted)
 
     def _settings(self, model: str, version: Version) -> ServiceSettings:
         settings = version.applied_to(self._rare.models[model])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ class RareModels(NamedTuple):
         rarely_used: How many of them are loaded at a time.
         sharing: Number of models in memory at a time, of these and of all others, which share it.
         all_replicas: Number of replicas of all models of the service, at most; they keep the limits of keys together.
-        check: Opens a new version in a process of its own, and raises an AzaionError if it is refused; None in tests.
+        check: Opens a new version in a process of its own, and raises an AzaionError if it is refused, or no longer
+            wanted; None in tests.
     """
 
     models: Mapping[str, ServiceSettings]
@@ -25,4 +27,4 @@ class RareModels(NamedTuple):
     rarely_used: RarelyUsedSettings
     sharing: int
     all_replicas: int
-    check: Callable[[ServiceSettings], None] | None
+    check: Callable[[ServiceSettings, threading.Event], None] | None

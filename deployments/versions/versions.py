@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from azaion_engine.errors import AzaionError
+from deployments.errors import VersionRefusedError
 from deployments.service import DetectorService
 from deployments.versions.changes import changes_of
 from deployments.versions.version import Report, Trial, Version, Wanted
 
 logger = logging.getLogger("ray.serve")
 
+OPENED_AT_ONCE = 4
+"""Versions that are opened at once: one that is no longer wanted may take its thread until it is open."""
+
 
 class Opener(Protocol):
     """Opens versions in this process; its methods are called in threads, and raise an AzaionError to refuse one."""
 
-    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+    def open_beside(
+        self, version: Version, beside: DetectorService, unwanted: threading.Event
+    ) -> tuple[DetectorService, str]:
         """Opens a version beside the serving one.
+
+        Args:
+            version: It.
+            beside: The service of the serving one.
+            unwanted: Is set when the version is no longer wanted: opening it may then end with an AzaionError.
 
         Returns:
             Its service, and how far a built engine agrees with ONNX Runtime; empty if that is the engine.
@@ -38,12 +51,14 @@ class _Entry:
         service: None until it is open.
         report: How it went.
         ends: Ends it later; None while it is wanted.
+        unwanted: Is set when it is no longer wanted before it is open.
     """
 
     def __init__(self, service: DetectorService | None = None) -> None:
         self.service = service
         self.report = Report(state="opening" if service is None else "open")
         self.ends: asyncio.TimerHandle | None = None
+        self.unwanted = threading.Event()
         self.task: asyncio.Task[None] | None = None
 
 
@@ -71,6 +86,7 @@ class Versions:
         self._share = 0.0
         self._due = 0.0
         self._closed = False
+        self._threads = ThreadPoolExecutor(OPENED_AT_ONCE, thread_name_prefix="versions")  # others must not wait
 
     @property
     def current(self) -> DetectorService:
@@ -140,7 +156,9 @@ class Versions:
         """Closes all versions."""
         self._closed = True
         first = self.current
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for entry in self._entries.values():
+            entry.unwanted.set()
             if entry.ends is not None:
                 entry.ends.cancel()
             if entry.service is not None and entry.service is not first:
@@ -166,10 +184,11 @@ class Versions:
         try:
             agreement = entry.report.agreement
             if service is None:
-                opened = await asyncio.to_thread(self._opener.open_beside, version, self.current)
+                loop = asyncio.get_running_loop()
+                opened = await loop.run_in_executor(self._threads, self._opened, version, entry)
                 service, agreement = opened[0], opened[1]
             changes = changes_of(self.current.detector, service.detector)
-            comparison = await self._compared(service, trial)
+            comparison = await self._compared(service, trial if not entry.unwanted.is_set() else None)
         except Exception as error:
             if not isinstance(error, AzaionError):
                 logger.exception("the version %s cannot be opened", version.id)
@@ -184,10 +203,16 @@ class Versions:
         entry.service = service
         entry.report = Report(state="open", agreement=agreement, comparison=comparison, changes=changes)
 
+    def _opened(self, version: Version, entry: _Entry) -> tuple[DetectorService, str]:
+        if entry.unwanted.is_set():  # while it waited for a thread
+            raise VersionRefusedError("it is no longer wanted")
+        return self._opener.open_beside(version, self.current, entry.unwanted)
+
     async def _compared(self, service: DetectorService, trial: Trial | None) -> str:
         if trial is None:
             return ""
-        return await asyncio.to_thread(self._opener.try_out, self.current, service, trial)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._opener.try_out, self.current, service, trial)
 
     @staticmethod
     async def _retire_if_new(entry: _Entry, service: DetectorService | None) -> None:
@@ -198,6 +223,7 @@ class Versions:
     def _end_later(self, name: str) -> None:
         entry = self._entries[name]
         if entry.service is None:  # it failed, or is being opened and will be closed then
+            entry.unwanted.set()
             del self._entries[name]
         elif entry.ends is None:
             entry.ends = asyncio.get_running_loop().call_later(self._grace_s, self._end, name)

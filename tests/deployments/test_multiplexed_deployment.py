@@ -137,7 +137,7 @@ def test_the_version_that_is_wanted_is_loaded_and_a_new_one_replaces_it_when_it_
     store = DictStore()
     checked: list[str] = []
 
-    def check(settings: ServiceSettings) -> None:
+    def check(settings: ServiceSettings, unwanted: threading.Event) -> None:
         checked.append(settings.model)
         if settings.model == "x.onnx":
             raise ModelError("no detector")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +34,8 @@ class VersionedReplica:
         self.may_open = threading.Event()
         self.may_open.set()
         self.fails: Exception | None = None
+        self.endless: set[str] = set()
+        self.ended = threading.Event()
         self.trials: list[tuple[str | None, str | None, Trial]] = []
         self.opened: list[DetectorService] = []
         self.versions = Versions(OLD, inner.service, self, grace_s)
@@ -45,8 +48,14 @@ class VersionedReplica:
     def repository_of(self, service: DetectorService) -> ModelRepository:
         return ModelRepository(service)
 
-    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+    def open_beside(
+        self, version: Version, beside: DetectorService, unwanted: threading.Event
+    ) -> tuple[DetectorService, str]:
         self.opening.set()
+        if version.model in self.endless:
+            assert unwanted.wait(20)
+            self.ended.set()
+            raise VersionRefusedError("it is no longer wanted")
         self.may_open.wait(20)
         if self.fails is not None:
             raise self.fails
@@ -237,6 +246,51 @@ def test_a_version_that_is_no_longer_wanted_when_it_is_open_is_closed(run: Calla
                 await closed(held.opened[0])
                 return
         raise AssertionError("it was never opened")
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_versions_that_were_withdrawn_while_they_were_opened_keep_no_later_one_waiting(run: Callable[..., Any]) -> None:
+    withdrawn = [Version(model=f"{number}.onnx", sha256=f"{number:064}"[::-1]) for number in range(1, 20)]
+
+    async def scenario(held: VersionedReplica) -> None:
+        held.endless = {version.model for version in withdrawn}
+        for version in withdrawn:
+            held.versions.follow(Wanted(serving=OLD, candidate=version))
+            await asyncio.sleep(0)
+            held.versions.follow(Wanted(serving=OLD))
+        await held.reach(both(), "open")
+        assert [service.settings.model for service in held.opened] == ["new.onnx"]
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_versions_that_are_opened_take_no_thread_of_others(run: Callable[..., Any]) -> None:
+    async def scenario(held: VersionedReplica) -> None:
+        held.may_open.clear()
+        held.versions.follow(both())
+        await asyncio.to_thread(held.opening.wait, 10)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        await asyncio.wait_for(asyncio.to_thread(int), 10)
+        for number in range(1, 40):
+            held.versions.follow(Wanted(serving=OLD, candidate=Version(model=str(number))))
+        await asyncio.sleep(0.05)
+        await asyncio.wait_for(asyncio.to_thread(int), 10)
+        held.may_open.set()
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_closing_the_versions_ends_those_that_are_being_opened(run: Callable[..., Any]) -> None:
+    async def scenario(held: VersionedReplica) -> None:
+        held.endless = {NEW.model}
+        held.versions.follow(both())
+        await asyncio.to_thread(held.opening.wait, 10)
+        held.versions.close()
+        assert await asyncio.to_thread(held.ended.wait, 10)
 
     with versioned() as held:
         run(scenario(held))

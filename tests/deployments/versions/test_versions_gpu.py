@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,11 @@ def version_of(path: Path, seed: int) -> Version:
 class Opener:
     """Opens versions as a replica does."""
 
-    def open_beside(self, version: Version, beside: DetectorService) -> tuple[DetectorService, str]:
+    def open_beside(
+        self, version: Version, beside: DetectorService, unwanted: threading.Event
+    ) -> tuple[DetectorService, str]:
         settings = version.applied_to(beside.settings)
-        check_model(settings)
+        check_model(settings, unwanted)
         service = DetectorService(settings, Detector.open(settings), 2, front=beside.front)
         return service, agreement_of(service.detector)
 
