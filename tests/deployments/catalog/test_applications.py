@@ -1,0 +1,147 @@
+"""ModelApplications: which applications the catalogue deploys and deletes, and which it leaves alone, without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azaion_engine.errors import ConfigurationError
+from deployments.settings import ApplicationSettings
+from tests.deployments.catalog.steps import Run, name_of, settings_of, with_rare
+from tests.deployments.catalogued import CataloguedReplica
+
+
+def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["another"] = ("", "/another")
+    assert {route for _, route in held.serve.running.values()} == {"/models/cars", "/models/ships", "/another"}
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "another"}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_an_application_of_another_whose_name_begins_alike_is_never_touched(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, declared: bool
+) -> None:
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.serve.from_configuration |= {"several.eu"} if declared else set()
+    held.begin(settings_of(files[0], tmp_path))
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    for _ in range(2):  # and when it starts again
+        held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+        assert held.serve.running["several.eu"] == ("of another", "/eu")
+        states = held.applications.states()
+        assert (states["cars"].state, states["eu"].state) == ("serving", "failed")
+        assert "the application several.eu exists and is not of this catalogue" in states["eu"].message
+        run(held.rollouts.resume())
+        for order in (
+            held.rollouts.deploy("eu", str(files[1])),
+            held.rollouts.promote("eu"),
+            held.rollouts.rollback("eu"),
+        ):
+            with pytest.raises(ConfigurationError, match="give the model 'eu' or that application another name"):
+                run(order)
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.eu"}
+
+
+def test_an_application_that_a_configuration_took_over_is_not_deleted_with_its_model(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["several.eu"] = ("of the configuration", "/eu")
+    held.serve.from_configuration.add("several.eu")
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.eu"}
+
+
+def test_a_name_is_free_for_others_after_its_model_is_gone(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.begin(settings_of(files[0], tmp_path))
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.begin(settings_of(files[0], tmp_path))
+    assert "several.eu" in held.serve.running
+
+
+def test_a_catalogue_finds_what_one_of_an_earlier_release_has_deployed_by_its_records(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    del held.store.texts["applications of several"]
+    held.serve.running["several.eu"] = ("of another", "/eu")
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert {state.state for state in held.applications.states().values()} == {"serving"}
+    del held.store.texts["applications of several"]
+    ships = {"ships": {"model": str(files[0])}}
+    held.begin(ApplicationSettings(models=ships, cache_dir=tmp_path / "cache", engine="onnx"))
+    assert held.serve.running.keys() == {"several.ships", "several.eu"}
+
+
+def test_a_catalogue_that_was_killed_before_it_deleted_deletes_when_it_starts_again(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    with monkeypatch.context() as patched:
+        patched.setattr(held.serve, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            held.begin(settings_of(files[0], tmp_path))
+    assert "several.ships" in held.serve.running
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars"}
+
+
+def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files: list[Path], tmp_path: Path) -> None:
+    name = name_of(held)
+    cars = {"model": str(files[0]), "confidence": 0.6}
+    held.begin(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx"))
+    assert name_of(held) != name
+
+
+def test_a_model_that_cannot_be_deployed_leaves_the_others(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_or_fail(application: Any, name: str, route_prefix: str) -> None:
+        if name == "several.cars":
+            raise RuntimeError("the route is taken")
+        held.serve.running[name] = (application, route_prefix)
+
+    monkeypatch.setattr(held.serve, "run", run_or_fail)
+    both = {name: {"model": str(files[0])} for name in ("cars", "ships")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    states = held.applications.states()
+    assert (states["cars"].state, states["cars"].message) == ("failed", "the route is taken")
+    assert states["ships"].state == "serving"
+
+
+def test_models_that_are_rarely_used_have_one_application_in_common_and_records_of_their_own(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.begin(with_rare(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars", "several.boats", "several.kites"}
+    held.serve.runs.clear()
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert held.serve.runs == ["several.cars", "several._rarely_used"]
+    assert held.serve.running.keys() == {"several.cars", "several._rarely_used"}
+    assert held.serve.running["several._rarely_used"][1] == "/models/_rarely_used"  # Serve passes gRPC to routes only
+    assert held.applications.route_of("boats") == "/models/boats"
+    assert [entry.state for entry in held.rollouts.record_of("boats").history] == ["serving"]
+    built = held.serve.running["several._rarely_used"][0]
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    assert held.serve.running["several._rarely_used"][0] == built  # so Serve changes nothing
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True, confidence=0.4))
+    assert held.serve.running["several._rarely_used"][0] != built
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running.keys() == {"several.cars"}
