@@ -209,6 +209,8 @@ class ModelApplications:
             if not isinstance(error, AzaionError):
                 logger.exception("the model %s cannot be deployed", model)
             failure = str(error)[:_LONGEST]
+        with self._lock:  # the answer before is about what ran before
+            self._seen_at = -FRESH_S
         for each in self.rare if model in self.rare else (model,):
             if failure is None:
                 self._refused.pop(each, None)

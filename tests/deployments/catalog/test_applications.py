@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import ConfigurationError
 from deployments.settings import ApplicationSettings
@@ -108,6 +109,14 @@ def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files
     cars = {"model": str(files[0]), "confidence": 0.6}
     held.begin(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx"))
     assert name_of(held) != name
+
+
+def test_the_state_of_a_model_that_is_deployed_anew_is_not_that_of_before(held: CataloguedReplica) -> None:
+    held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+    assert held.applications.states()["cars"].state == "failed"
+    del held.serve.status["several.cars"]  # as Serve does at once
+    held.applications.deploy_one("cars")
+    assert held.applications.states()["cars"].state == "serving"
 
 
 def test_a_model_that_cannot_be_deployed_leaves_the_others(
