@@ -32,6 +32,9 @@ RARELY_USED = "_rarely_used"
 FRESH_S = 0.5
 """Seconds for which an answer of Serve's controller about the applications is used again."""
 
+_DEPLOYMENTS = frozenset(("DetectorDeployment", "MultiplexedDeployment"))
+"""Deployments of the applications that a catalogue deploys."""
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 500
 
@@ -153,7 +156,8 @@ class ModelApplications:
         """
         running = self._serve.applications()
         own = self._own(running)
-        others = running.keys() - own
+        # What is ending, as after a model was taken out and put back, is nobody's: Serve deploys over it.
+        others = {name for name in running.keys() - own if running[name].status != ApplicationStatus.DELETING}
         self.taken = frozenset(name for name in self.settings if self.application_of(name) in others)
         listed = {self.application_of(name) for name in self.settings if name not in self.taken}
         self._records.put_own_applications(self._catalog, own | listed)
@@ -170,9 +174,10 @@ class ModelApplications:
     def check_not_taken(self, model: str) -> None:
         """Raises a ConfigurationError if another application of the cluster has the name of the model's."""
         if model in self.taken:
+            which = "that application" if model in self.rare else f"the model {model!r} or that application"
             raise ConfigurationError(
                 f"the application {self.application_of(model)} exists and is not of this catalogue: "
-                f"give the model {model!r} or that application another name"
+                f"give {which} another name"
             )
 
     def _own(self, running: Mapping[str, Any]) -> Set[str]:
@@ -182,7 +187,9 @@ class ModelApplications:
             begin = f"{self._catalog}."
             mine = {name for name in running if name.startswith(begin) and self._records.get(name) is not None}
             written = frozenset(mine | {begin + RARELY_USED})
-        return (written & running.keys()) - self._serve.declared()
+        # After a shutdown of Serve, an application of somebody else may have a name that is written down still.
+        alike = {name for name in written & running.keys() if running[name].deployments.keys() <= _DEPLOYMENTS}
+        return alike - self._serve.declared()
 
     def _look_at(self, name: str, settings: ServiceSettings, state: ModelState) -> None:
         """Makes the record of a model that has none, or whose configuration names another version now."""

@@ -97,7 +97,8 @@ class Rollouts:
         version = record.wanted.candidate
         if version is None or record.entry_of(version).state != "canary":
             raise InvalidParameterError(f"the model {model!r} has no canary")
-        await self._switch(model, version)
+        with self._switching(model):
+            await self._switch(model, version)
         return version
 
     async def rollback(self, model: str) -> Version:
@@ -165,8 +166,8 @@ class Rollouts:
         configuration as it was, so an end of the catalogue loses nothing.
         """
         for model, configured in list(self._applications.changed.items()):
-            if busy := self._busy(model):
-                logger.info("the configured version of %s waits: %s", model, busy)
+            # An order may have come while another model's file was read.
+            if self._applications.changed.get(model) is not configured or self._busy(model):
                 continue
             try:
                 with self._order(model):
@@ -175,16 +176,18 @@ class Rollouts:
                 logger.exception("the configured version of %s is not brought; once more in %g s", model, KEEP_S)
 
     async def _bring_file_of(self, model: str, configured: Version) -> None:
-        cache_dir, record = self._applications.settings[model].cache_dir, self.record_of(model)
+        cache_dir = self._applications.settings[model].cache_dir
         try:
             version = await asyncio.to_thread(read_version, configured.model, cache_dir, configured.sha256)
         except AzaionError as error:
+            record = self.record_of(model)
             logger.warning("the configured version of %s is refused: %s", model, error)
             if configured.id != record.wanted.serving.id:
                 told = {"message": reported(error), "agreement": "", "comparison": "", "changes": ""}
                 record = record.with_entry(record.entry_of(configured).now("failed", share=0.0, **told), new=True)
             self._put_looked_at(model, record)
             return
+        record = self.record_of(model)
         before = record.wanted.serving
         if version.id == before.id:  # the same file at another path; the engine is named after the copy
             moved = version.model_copy(update={"kept": before.kept or version.kept})
@@ -290,6 +293,12 @@ class Rollouts:
         """
         if busy := self._busy(model):
             raise InvalidParameterError(busy)
+        with self._switching(model):
+            yield
+
+    @contextmanager
+    def _switching(self, model: str) -> Iterator[None]:
+        """Keeps other orders out until the end of the block."""
         self._ordered.add(model)
         try:
             yield
@@ -310,7 +319,8 @@ class Rollouts:
     def _put_withdrawn(self, model: str, record: Record, withdrawn: Version) -> None:
         """Keeps a record without a withdrawn version, which does not come back if the configuration names it by now."""
         configured = self._applications.changed.get(model)
-        if configured is not None and (configured.model == withdrawn.model or configured.id == withdrawn.id):
+        alike = configured is not None and configured.sha256 is None and configured.model == withdrawn.model
+        if configured is not None and (alike or configured.id == withdrawn.id):
             logger.warning("the configured version of %s is withdrawn: %s", model, configured.model)
             self._put_looked_at(model, record)
         else:

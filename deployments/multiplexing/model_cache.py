@@ -142,8 +142,9 @@ class ModelCache:
             keep: Version that stays open if it is the open one.
         """
         model = self._models[name]
-        model.failure, model.failed_at = "", -math.inf
+        model.failed_at = -math.inf
         async with self._turn:
+            model.failure, model.failed_at = "", -math.inf  # now, since one that was being opened may have failed
             if model.service is not None and (keep is None or model.service.version != keep):
                 await self._evict(model)
 

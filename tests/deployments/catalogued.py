@@ -46,6 +46,8 @@ class StandInServe:
         self.status: dict[str, tuple[ApplicationStatus, str]] = {}
         self.runs: list[str] = []
         self.from_configuration: set[str] = set()
+        self.of_others: dict[str, str] = {}
+        """Application → its deployment, if that is no detector."""
 
     def run(self, application: Any, name: str, route_prefix: str | None) -> None:
         self.runs.append(name)
@@ -62,9 +64,10 @@ class StandInServe:
 
     def _overview(self, name: str) -> Any:
         status, message = self.status.get(name, (ApplicationStatus.RUNNING, ""))
+        kind = self.of_others.get(name, "DetectorDeployment")
         replicas = {"RUNNING": 1} if status is ApplicationStatus.RUNNING else {"STARTING": 1}
         deployment = SimpleNamespace(message=message, replica_states=replicas)
-        return SimpleNamespace(status=status, message=message, deployments={"DetectorDeployment": deployment})
+        return SimpleNamespace(status=status, message=message, deployments={kind: deployment})
 
 
 class StandInReplica:

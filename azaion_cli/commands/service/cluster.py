@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ app = typer.Typer(help="Look at every node of a running Ray cluster.", epilog=EP
 _PORTS_TOLD = 6
 _GCS = "name the cluster's GCS, HOST:6379, with --address"
 _JOIN = """
-import sys, ray
+import signal, sys, ray
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))  # ends this process: importing Ray does not count
 try:
     ray.init(sys.argv[1], namespace="azaion", log_to_driver=False, logging_level="ERROR")
 except Exception as error:
@@ -100,7 +102,10 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
     from deployments.cluster.every_node import is_head, on_every_node
 
     _try_to_join(found, timeout)
-    ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
+    try:
+        ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # it has ended since
+        raise ConfigurationError(f"cannot join the Ray at {found}: {' '.join(str(error).split())}") from error
     try:
         found_there = on_every_node(report_of_node, cache_dir and str(cache_dir), timeout, seconds=timeout)
     finally:
@@ -124,13 +129,12 @@ def _try_to_join(address: str, seconds: float) -> None:
     Raises:
         ConfigurationError: It cannot be joined, or not within that time.
     """
-    try:
-        command = [sys.executable, "-c", _JOIN, address]
-        ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
+    command = [sys.executable, "-c", _JOIN, address, str(seconds)]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ran.returncode == -signal.SIGALRM:
         raise ConfigurationError(
             f"what listens at {address} does not answer as a Ray does within {seconds:g} s: {_GCS}; {_TOKEN_HERE}"
-        ) from None
+        )
     if ran.returncode:
         said = (ran.stderr.splitlines() or [f"status {ran.returncode}"])[-1]
         raise ConfigurationError(f"cannot join the Ray at {address}: {said}; {_TOKEN_HERE}")

@@ -104,6 +104,45 @@ def test_a_catalogue_that_was_killed_before_it_deleted_deletes_when_it_starts_ag
     assert held.serve.running.keys() == {"several.cars"}
 
 
+def test_a_model_that_is_put_back_while_its_application_ends_is_served(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(name: str) -> None:
+        held.serve.status[name] = (ApplicationStatus.DELETING, "")
+
+    monkeypatch.setattr(held.serve, "delete", delete)
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    with_eu = ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx")
+    held.begin(with_eu)
+    held.begin(settings_of(files[0], tmp_path))
+    held.begin(with_eu)
+    held.serve.status.clear()  # Serve deploys over what ends
+    assert held.applications.taken == set()
+    assert held.serve.runs[-2:] == ["several.cars", "several.eu"]
+    assert held.applications.states()["eu"].state == "serving"
+
+
+def test_an_application_that_is_no_detector_is_not_taken_for_one_of_before(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    both = {name: {"model": str(files[0])} for name in ("cars", "eu")}
+    held.begin(ApplicationSettings(models=both, cache_dir=tmp_path / "cache", engine="onnx"))
+    held.serve.running["several.eu"] = ("of another", "/eu")  # after a shutdown of Serve
+    held.serve.of_others["several.eu"] = "Translator"
+    held.begin(settings_of(files[0], tmp_path))
+    assert held.serve.running["several.eu"] == ("of another", "/eu")
+
+
+def test_rare_models_whose_application_is_taken_are_told_to_name_that_one_otherwise(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.serve.running["several._rarely_used"] = ("of another", "/rare")
+    held.serve.of_others["several._rarely_used"] = "Translator"
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    message = held.applications.states()["kites"].message
+    assert message.endswith("is not of this catalogue: give that application another name")
+
+
 def test_a_changed_setting_deploys_its_model_anew(held: CataloguedReplica, files: list[Path], tmp_path: Path) -> None:
     name = name_of(held)
     cars = {"model": str(files[0]), "confidence": 0.6}

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from azaion_engine.errors import InvalidParameterError
+from azaion_engine.model.file import ModelFile
 from deployments.catalog import rollouts as rollouts_module
+from deployments.catalog.replicas import Told
 from deployments.settings import ApplicationSettings
-from tests.deployments.catalog.steps import Run, deployed, name_of, reached, settings_of, settled, states
+from deployments.versions.version import Version
+from tests.deployments.catalog.steps import Run, deployed, name_of, reached, settings_of, settled, states, with_rare
 from tests.deployments.catalogued import CataloguedReplica
 
 
@@ -78,6 +83,68 @@ def test_an_order_after_a_configured_version_that_waits_takes_its_place(
     held.begin(settings_of(tmp_path / "later.onnx", tmp_path))
     assert held.applications.changed == {}
     assert states(held) == [("a", "retired"), ("b", "rolled_back"), ("c", "serving")]
+
+
+def test_a_pinned_version_is_not_withdrawn_with_a_canary_of_the_same_path(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run
+) -> None:
+    run(deployed(held, files[1], share=0.1))
+    files[1].write_bytes(files[2].read_bytes())
+    pinned = {"model": str(files[1]), "model_sha256": ModelFile.read(str(files[1])).sha256}
+    held.begin(ApplicationSettings(models={"cars": pinned}, cache_dir=tmp_path / "cache", engine="onnx"))
+    run(held.rollouts.resume())
+    run(held.rollouts.rollback("cars"))
+    assert held.applications.changed.keys() == {"cars"}
+
+
+def test_a_configured_version_and_an_order_do_not_undo_each_other(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def follow(*given: Any) -> list[Told]:  # a replica that switches late
+        await asyncio.sleep(0.05)
+        return await told(*given)
+
+    async def scenario() -> None:
+        await deployed(held, files[1], share=0.1)
+        held.begin(settings_of(tmp_path / "moved.onnx", tmp_path))
+        (tmp_path / "moved.onnx").write_bytes(files[1].read_bytes())
+        nonlocal told
+        told = held.rollouts._replicas.follow
+        monkeypatch.setattr(held.rollouts._replicas, "follow", follow)
+        promoting = asyncio.create_task(held.rollouts.promote("cars"))
+        while not promoting.done():
+            await held.rollouts._bring_configured()
+            with pytest.raises(InvalidParameterError, match=r"on its way or a canary|are switching"):
+                await held.rollouts.deploy("cars", str(files[2]))
+            await asyncio.sleep(0.01)
+        await held.rollouts._bring_configured()
+        assert [state for _, state in states(held)] == ["retired", "serving"]
+        assert held.applications.changed == {}
+
+    told: Any = None
+    run(scenario())
+
+
+def test_an_order_that_comes_while_another_file_is_read_is_not_undone(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought: list[str] = []
+
+    async def order_between(model: str, configured: Version) -> None:
+        brought.append(model)
+        if model == "boats":
+            await deployed(held, files[2])  # takes the place of the configured version of `cars`
+
+    async def scenario() -> None:
+        monkeypatch.setattr(held.rollouts, "_bring_file_of", order_between)
+        other = Version(model=str(files[1]), sha256="0" * 64)
+        held.applications.changed |= {"boats": other, "cars": other}
+        await held.rollouts._bring_configured()
+
+    held.begin(with_rare(files[0], tmp_path))
+    run(scenario())
+    assert brought == ["boats"]
+    assert states(held) == [("a", "retired"), ("c", "serving")]
 
 
 @pytest.mark.parametrize(

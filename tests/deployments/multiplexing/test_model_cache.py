@@ -281,6 +281,26 @@ def test_a_dropped_model_is_opened_anew_unless_it_is_the_version_to_keep(run: Ru
     run(scenario())
 
 
+def test_a_dropped_model_does_not_fail_because_the_version_before_did(run: Run) -> None:
+    async def scenario() -> None:
+        models = Models()
+        models.may_open.clear()
+        models.fails = ConfigurationError("version 1 is broken")
+        waiting = asyncio.create_task(models.ask("a"))
+        await asyncio.sleep(0.02)
+        dropping = asyncio.create_task(models.cache.drop("a", keep="a-2"))
+        await asyncio.sleep(0.02)
+        models.may_open.set()
+        with pytest.raises(ModelUnavailableError):
+            await waiting
+        await dropping
+        assert models.cache.reports()["a"].message == ""
+        models.fails = None
+        await models.ask("a")
+
+    run(scenario())
+
+
 def test_closing_closes_every_model_also_one_that_is_being_opened(run: Run) -> None:
     async def scenario() -> None:
         models = Models()

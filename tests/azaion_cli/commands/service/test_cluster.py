@@ -132,7 +132,7 @@ def test_what_listens_and_is_no_ray_is_refused_within_the_timeout(
         took_s = time.monotonic() - began
     assert ran.code == ExitCode.ENVIRONMENT
     assert f"what listens at {address} does not answer as a Ray does within 3 s" in ran.err
-    assert took_s < 10
+    assert took_s < 20
 
 
 def _greet(listener: socket.socket, greeting: bytes) -> None:
