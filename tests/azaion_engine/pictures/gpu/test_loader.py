@@ -19,6 +19,7 @@ from azaion_engine.cuda.graph import CudaGraph
 from azaion_engine.cuda.libcuda import LibcudaError
 from azaion_engine.engines.onnx_engine import OnnxEngine
 from azaion_engine.engines.tensorrt.engine import TensorRTEngine
+from azaion_engine.engines.tensorrt.run.resources import LANES
 from azaion_engine.errors import AzaionError, OutOfMemoryError, UndecodablePictureError
 from azaion_engine.pictures.codec import PictureLimits, decode
 from azaion_engine.pictures.gpu import entropy_kernel, jpeg_decoder, loader, nvjpeg
@@ -153,7 +154,7 @@ def refuse_to_record(graph: CudaGraph, stream: Any, enqueue: Any) -> None:
 
 def test_many_batches_are_answered_in_order_and_the_first_bad_picture_is_named(open_detector: Any) -> None:
     detector = open_detector("fixed_half")
-    assert detector.engine.lanes == 2
+    assert detector.engine.lanes == LANES
     data = [encode(scene(i, 40 + i, 60)) for i in range(30)]
     assert [found.picture_width for found in detector.detect(data)] == list(range(40, 70))
     for bad in (17, 23):
