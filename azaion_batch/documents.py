@@ -18,7 +18,7 @@ from azaion_batch.sources.entry import Entry
 from azaion_batch.stages.reading import Reader
 from azaion_batch.stages.windows import open_scene
 from azaion_batch.storage import Place
-from azaion_engine.errors import AzaionError, PictureError, reason
+from azaion_engine.errors import AzaionError, ConfigurationError, PictureError, reason
 from azaion_engine.files.geojson import GeoJson
 from azaion_engine.files.safe_output import SafeOutput
 from azaion_engine.files.sources import Item, Source
@@ -96,12 +96,19 @@ def _answers(job: Job, chunk: Chunk, names: dict[int, str]) -> Iterator[tuple[An
         chunk: One of its chunks.
         names: Gets the class names of the rows.
     """
+    import pyarrow as pa
+
     entries: dict[str, deque[Entry]] = {}
     for entry in chunk.entries:
         entries.setdefault(entry.source, deque()).append(entry)
     for rows in rows_of(place_of(job.out, chunk.id)):
         names |= names_of(rows.schema)
-        for answer in from_table(rows):
+        try:
+            answers = from_table(rows)
+        except (pa.ArrowException, AttributeError, KeyError, ValueError) as error:  # of a footer without checksum
+            part = place_of(job.out, chunk.id)
+            raise ConfigurationError(f"{part.address} is damaged: {reason(error)}; remove it and run again") from error
+        for answer in answers:
             if some := entries.get(answer.source):
                 # Entries that are printed alike have a row each, in their order.
                 entry = some.popleft() if len(some) > 1 else some[0]

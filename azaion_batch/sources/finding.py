@@ -109,7 +109,7 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = (), folder
             yield unseen_entry(place, place.size(), PurePosixPath(place.path).name, how)
         return
     files, start = list(place.files()), f"{place.path}/" if place.path else ""
-    by_pattern = not files and has_pattern(place.path.removeprefix(folder))
+    by_pattern = not files and has_pattern(place.path.removeprefix(f"{folder}/"))
     for file in matching(place, folder) if by_pattern else files:
         at = Place(place.root, file.path)
         suffix = suffix_of(file.path)
@@ -153,7 +153,14 @@ def _line(line: str, beside: Place, how: Search, within: tuple[Place, ...]) -> I
             path = os.path.join(escape(folder), text)
         entries = _plain([path], how) if _is_plain(path) else _special(shown, how, within)
     else:
-        folder = posixpath.dirname(beside.path)
-        place = place_beside(text, beside)
-        shown, entries = place.address, _in_bucket(place, how, within, folder)
+        shown = f"{posixpath.dirname(beside.address)}/{text}".rstrip("/")
+        entries = _beside_in_bucket(text, beside, how, within)
     yield from or_unreadable(shown, _some(shown, entries))
+
+
+def _beside_in_bucket(text: str, beside: Place, how: Search, within: tuple[Place, ...]) -> Iterator[Entry]:
+    """Yields the entries of a relative line of a list in a bucket."""
+    place, folder = place_beside(text, beside), posixpath.dirname(beside.path)
+    while folder and not place.path.startswith(f"{folder}/"):  # the line has `..`
+        folder = posixpath.dirname(folder)
+    yield from _in_bucket(place, how, within, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any
 
 from azaion_batch.plan import Chunk
@@ -17,9 +17,9 @@ from azaion_engine.system.heap import keep_heap
 _READERS = 16
 """Threads that read from a bucket at once in one task: each waits for the network."""
 _ROWS = 16
-"""Rows of a Parquet file that are unpacked at once: a row group may have gigabytes."""
+"""Rows of a Parquet file that are unpacked at once, at least: a row group may have gigabytes."""
 _AHEAD = 1 << 23
-"""Bytes of a Parquet file that are read at once, likewise."""
+"""Bytes of a Parquet file that are read, and about those that are unpacked, at once."""
 _ATTEMPTS = 3
 """Times that a picture in a bucket is tried, beside the retries of pyarrow's own clients."""
 
@@ -118,10 +118,12 @@ class Reader:
                 begin = 0
                 for group in range(parquet.num_row_groups):
                     end = begin + parquet.metadata.row_group(group).num_rows
-                    wanted = [number - begin for number in numbers[len(read) :] if number < end]
+                    wanted = [number - begin for number in takewhile(end.__gt__, numbers[len(read) :])]
                     if wanted:
                         read += self._of_group(parquet, group, column, wanted)
                     begin = end
+        except MemoryError:  # pyarrow's is an ArrowException, too
+            raise
         except (pa.ArrowException, OSError) as error:
             return [_unreadable(error)] * len(numbers)
         missing = len(numbers) - len(read)
@@ -134,7 +136,9 @@ class Reader:
         read: list[bytes | PictureError] = []
         begin = 0
         try:
-            for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=[column]):
+            for batch in parquet.iter_batches(
+                _rows_at_once(parquet, group, column), row_groups=[group], columns=[column]
+            ):
                 name = column.partition(".")[0]
                 if name not in batch.schema.names:
                     fault = PictureError(f"the Parquet file has no column {column!r}, as it had when the job began")
@@ -145,6 +149,8 @@ class Reader:
                 if len(read) == len(wanted):
                     break
                 begin = end
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError) as error:
             read += [_unreadable(error)] * (len(wanted) - len(read))
         return read + [PictureError("the Parquet file is cut off")] * (len(wanted) - len(read))
@@ -158,6 +164,14 @@ class Reader:
         if len(data) > self._most_bytes:
             return PictureTooLargeError(f"the picture has {len(data)} bytes, at most {self._most_bytes} are accepted")
         return data
+
+
+def _rows_at_once(parquet: Any, group: int, column: str) -> int:
+    """Returns how many rows of a row group are unpacked at once: more where they are small."""
+    about = parquet.metadata.row_group(group)
+    columns = [about.column(index) for index in range(about.num_columns)]
+    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == column)
+    return max(_ROWS, _AHEAD * about.num_rows // max(1, size)) if size else _ROWS
 
 
 def _unreadable(error: Exception) -> PictureError:

@@ -205,7 +205,7 @@ def told_apart(sources: list[Source]) -> list[Source]:
     taken = {*stems, *numbered}
     apart = []
     for source, stem in zip(sources, stems, strict=True):
-        if stem in repeated or stem in numbered:
+        if source.unreadable is None and (stem in repeated or stem in numbered):
             start = os.path.normpath(source.name)
             while start in taken:
                 start += "_"

@@ -190,6 +190,18 @@ def test_what_is_there_under_a_name_with_brackets_is_no_pattern(s3: str) -> None
     assert found("f [1]/list.txt") == in_list
 
 
+def test_a_pattern_of_a_list_in_a_bucket_leads_out_of_the_list_s_folder(s3: str) -> None:
+    for name in ("a/1.png", "a/c/list.txt", "abc/2.png"):
+        lines = b"../*.png\n../../abc/*.png\n../../a*/2.png\ncaf\xe9.png\n" if name.endswith(".txt") else b"x"
+        Place.of(f"s3://archive/out/{name}{s3}").write(lines)
+    entries = list(find_entries([f"s3://archive/out/a/c/list.txt{s3}"], Search()))
+    assert [(entry.kind, entry.source.removeprefix("s3://archive/out/")) for entry in entries] == [
+        ("picture", "a/1.png"),
+        ("picture", "abc/2.png"),
+        ("unreadable", "a/c/caf\\xe9.png"),
+    ]
+
+
 def test_lines_of_a_list_that_name_nothing_in_a_bucket_are_rows(run: Run, s3: str, tmp_path: Path) -> None:
     Place.of(f"s3://archive/list.txt{s3}").write(b"missing.png\nmissing/*.png\nno folder/\n")
     (tmp_path / "list.txt").write_text(f"s3://archive/day/missing.png{s3}\n")

@@ -18,6 +18,7 @@ from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
 from azaion_batch.storage import Place
+from azaion_engine.errors import ConfigurationError
 from azaion_engine.scenes.files import SceneWishes
 from tests.azaion_batch.conftest import Run, detect_here, lines_of, write_picture
 from tests.azaion_engine.files.test_sources import write_video
@@ -153,6 +154,17 @@ def test_a_picture_that_is_gone_is_a_failure_of_the_map_and_has_no_boxes_without
     sources = {str(gone)} if scenes.given else {str(gone), f"{table}#0"}
     assert {one["source"] for one in failures} == {source for source, _, _ in told} == sources
     assert all("its place on the map is not known" in one["error"]["message"] for one in failures)
+
+
+def test_a_part_whose_columns_are_of_other_types_is_named(
+    settings: BatchSettings, pictures: Path, tmp_path: Path
+) -> None:
+    write("coco", settings, tmp_path / "out", pictures)
+    part = next((tmp_path / "out" / "parts").iterdir())
+    rows = pq.read_table(part)
+    pq.write_table(rows.set_column(rows.column_names.index("class_ids"), "class_ids", rows["name"]), part)
+    with pytest.raises(ConfigurationError, match=rf"{part.name} is damaged: .*; remove it and run again"):
+        write("coco", settings, tmp_path / "out", pictures)
 
 
 def test_a_document_has_the_given_one_of_two_pictures_that_are_printed_alike(

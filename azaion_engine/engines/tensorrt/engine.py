@@ -43,7 +43,7 @@ because a kernel that never ends raises no error."""
 
 
 class TensorRTEngine(InferenceEngine):
-    """Runs one plan, up to two batches concurrently; every tensor has pinned host memory and device memory."""
+    """Runs one plan, up to three batches concurrently; every tensor has pinned host memory and device memory."""
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,6 +91,28 @@ def test_a_few_rows_of_a_large_row_group_take_little_memory(table: Path, monkeyp
         pa.set_memory_pool(before)
     assert max(sizes) <= 1 << 23  # of 100 MB
     assert pool.max_memory() < 40_000_000
+
+
+def test_small_rows_are_unpacked_many_at_once(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(table, [b"x"] * 1000)
+    asked = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def counting(parquet: Any, rows: int, **how: Any) -> Any:
+        asked.append(rows)
+        return iter_batches(parquet, rows, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    assert read(planned(table)[990:]) == [b"x"] * 10
+    assert min(asked) > 1000
+
+
+def test_memory_that_is_short_is_no_failure_of_the_row(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(table, [b"x"])
+    entries = planned(table)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", mock.Mock(side_effect=pa.ArrowMemoryError("short")))
+    with pytest.raises(MemoryError):
+        read(entries)
 
 
 def test_an_error_that_nobody_foresaw_is_the_row_s(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

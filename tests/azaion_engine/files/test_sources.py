@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from azaion_engine.errors import InvalidParameterError, PictureError
-from azaion_engine.files.sources import count_pictures, find_sources, pictures_of
+from azaion_engine.files.sources import Source, count_pictures, find_sources, pictures_of, told_apart
 
 
 @pytest.fixture
@@ -71,6 +71,11 @@ def test_names_of_two_folders_are_told_apart_and_stay_short_where_they_may(tree:
     assert names([f"{tree}/b.png", f"{tree}/deep"]) == ["b.png", "c.webp", "clip.mp4"]
     (tree / "deep" / "b.png").write_bytes(b"x")
     assert names([f"{tree}/b.png", f"{tree}/deep"]) == ["b.png", "deep/b.png", "deep/c.webp", "deep/clip.mp4"]
+
+
+def test_failures_of_one_name_have_no_frames_that_would_need_names_of_their_own() -> None:
+    failures = [Source(f"/{index}/a.jpg", "a.jpg", unreadable="gone") for index in range(3)]
+    assert told_apart(failures) == failures
 
 
 def test_frames_are_called_as_no_other_source_and_no_other_frame(tmp_path: Path) -> None:
