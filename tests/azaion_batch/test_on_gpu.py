@@ -44,14 +44,14 @@ def gpu_ray(request: pytest.FixtureRequest, no_ray: None) -> Iterator[None]:
     ray.shutdown()
 
 
-@on_real_gpus
+@on_counted_ones_too
 def test_rows_are_what_the_detector_finds(tiny: Path, tmp_path: Path, gpu_ray: None) -> None:
     settings, folder = on_gpu(tiny, tmp_path), many_pictures(tmp_path / "pictures")
     assert parts_in(tmp_path / "out", folder, settings) == 4
     check_rows(tmp_path / "out", sorted(folder.iterdir()), settings)
 
 
-@on_counted_ones_too
+@on_real_gpus
 def test_a_picture_that_kills_its_workers_costs_its_part_alone(
     tiny: Path, tmp_path: Path, gpu_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
