@@ -34,6 +34,9 @@ WRITES, WRITES_OF_GPU = 1, 3
 WORKERS_OF_GPU = 3
 """Workers before the one engine of a GPU, which runs in a process of its own: it detects in more pictures than one
 interpreter can read, hand over and turn into rows, with Ray's threads beside it."""
+FIRST_PASS, SECOND_PASS = 0.96, 0.04
+"""Shares of a GPU that Ray counts for its workers: a second pass must not wait for those of the first, which Ray Data
+may not have let go of."""
 TASK_CPUS = 1 / 16
 """Share of a core that reading and writing are counted with in Ray: both wait most of the time."""
 
@@ -45,9 +48,10 @@ class Workers:
     Attributes:
         most: Maximum number at once.
         cpus: Cores that Ray counts for each.
-        gpus: Share of a GPU of each: less than 1 where they share its engine. 0: none.
+        gpus: Share of a GPU that Ray counts for each. 0: none.
         threads: Threads of each that decode.
         machines: Number of machines of the cluster.
+        shared: Whether those of a GPU share one engine.
     """
 
     most: int
@@ -55,10 +59,15 @@ class Workers:
     gpus: float
     threads: int
     machines: int = 1
+    shared: bool = False
 
     def apart(self) -> Workers:
-        """Returns workers of which each has an engine of its own, so that one that dies takes no other's work along."""
-        return replace(self, most=self.most // WORKERS_OF_GPU, gpus=1) if self.gpus else self
+        """Returns workers of which each has an engine of its own, so that one that dies takes no other's work along.
+
+        Ray counts so little for them that there is room beside those of before.
+        """
+        few = replace(self, cpus=min(self.cpus, TASK_CPUS), shared=False)
+        return replace(few, most=self.most // WORKERS_OF_GPU, gpus=SECOND_PASS) if self.gpus else few
 
 
 def check_installed() -> None:
@@ -162,7 +171,7 @@ def find_workers(engine: EngineChoice, wanted: int | None) -> Workers:
         each = WORKERS_OF_GPU * max(1, int(max(node.get("GPU", 0) for node in nodes)))
         most = WORKERS_OF_GPU * min(wanted or gpus, gpus)
         cpus = min(1, _share(free / each, WRITES_OF_GPU))
-        return Workers(most, cpus, 1 / WORKERS_OF_GPU, max(2, cores // each), len(nodes))
+        return Workers(most, cpus, FIRST_PASS / WORKERS_OF_GPU, max(2, cores // each), len(nodes), shared=True)
     most = wanted or len(nodes)
     each = -(-most // len(nodes))
     return Workers(most, _share(free / each, WRITES), 0, max(1, cores // each), len(nodes))

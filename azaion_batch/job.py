@@ -224,7 +224,7 @@ def _rows(
         rows: Iterator[dict[str, Any]] = (
             source.map_batches(
                 Detecting,
-                fn_constructor_args=(job.settings, workers.threads, model, 0 < workers.gpus < 1),
+                fn_constructor_args=(job.settings, workers.threads, model, workers.shared),
                 batch_size=together,
                 batch_format="pyarrow",
                 zero_copy_batch=True,

@@ -18,13 +18,13 @@ from azaion_engine.settings import EngineChoice
 @pytest.mark.parametrize(
     ("nodes", "engine", "wanted", "expected"),
     [
-        ([{"CPU": 16, "GPU": 1}], "auto", None, Workers(3, 1, 1 / 3, 5, 1)),
-        ([{"CPU": 16, "GPU": 8}], "tensorrt", None, Workers(24, 0.3515625, 1 / 3, 2, 1)),
-        ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], "auto", None, Workers(12, 1, 1 / 3, 2, 2)),
-        ([{"CPU": 16, "GPU": 2}], "auto", 1, Workers(3, 1, 1 / 3, 2, 1)),
-        ([{"CPU": 16, "GPU": 2}], "auto", 9, Workers(6, 1, 1 / 3, 2, 1)),
-        ([{"CPU": 1, "GPU": 1}], "auto", None, Workers(3, 0.01953125, 1 / 3, 2, 1)),
-        ([{"CPU": 2, "GPU": 2}], "auto", None, Workers(6, 0.01953125, 1 / 3, 2, 1)),
+        ([{"CPU": 16, "GPU": 1}], "auto", None, Workers(3, 1, 0.32, 5, 1, shared=True)),
+        ([{"CPU": 16, "GPU": 8}], "tensorrt", None, Workers(24, 0.3515625, 0.32, 2, 1, shared=True)),
+        ([{"CPU": 16, "GPU": 2}, {"CPU": 16, "GPU": 2}], "auto", None, Workers(12, 1, 0.32, 2, 2, shared=True)),
+        ([{"CPU": 16, "GPU": 2}], "auto", 1, Workers(3, 1, 0.32, 2, 1, shared=True)),
+        ([{"CPU": 16, "GPU": 2}], "auto", 9, Workers(6, 1, 0.32, 2, 1, shared=True)),
+        ([{"CPU": 1, "GPU": 1}], "auto", None, Workers(3, 0.01953125, 0.32, 2, 1, shared=True)),
+        ([{"CPU": 2, "GPU": 2}], "auto", None, Workers(6, 0.01953125, 0.32, 2, 1, shared=True)),
         ([{"CPU": 16, "GPU": 2}], "onnx", None, Workers(1, 15.8125, 0, 16, 1)),
         ([{"CPU": 2}], "auto", None, Workers(1, 1.8125, 0, 2, 1)),
         ([{"CPU": 8}, {"CPU": 4}], "auto", 4, Workers(4, 1.8125, 0, 2, 2)),
@@ -53,6 +53,20 @@ def test_beside_the_workers_there_is_room_to_read_and_to_write(
     on_cluster(monkeypatch, [{"CPU": cores}])
     workers = find_workers("onnx", wanted)
     assert workers.most * (workers.cpus + (READS + WRITES) * TASK_CPUS) <= cores
+
+
+@pytest.mark.parametrize("nodes", [[{"CPU": 16, "GPU": 2}], [{"CPU": 2}]], ids=["GPUs", "none"])
+def test_a_second_pass_has_room_beside_the_workers_of_the_first(
+    nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cluster(monkeypatch, nodes)
+    first = find_workers("auto", None)
+    second = first.apart()
+    gpus = int(nodes[0].get("GPU", 0))
+    assert (second.most, second.shared) == (gpus or first.most, False)
+    assert first.most * first.gpus + second.most * second.gpus <= gpus
+    one_reads_one_writes = 2 * TASK_CPUS
+    assert first.most * first.cpus + second.most * second.cpus + one_reads_one_writes <= nodes[0]["CPU"]
 
 
 def test_tensorrt_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
