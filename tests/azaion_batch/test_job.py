@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch import job as job_module
-from azaion_batch.cluster import WORKERS_OF_GPU, Workers
+from azaion_batch.cluster import SECOND_PASS, TASK_CPUS, WORKERS_OF_GPU, Workers
 from azaion_batch.documents import write_document
 from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.parts import Part, Writer
@@ -263,8 +263,8 @@ def test_a_part_that_cannot_be_written_and_a_bug_end_the_job(
 @pytest.mark.parametrize(
     ("workers", "alone"),
     [
-        (Workers(1, 1, 0, 1), Workers(1, 1, 0, 1)),
-        (Workers(2 * WORKERS_OF_GPU, 1, 1 / WORKERS_OF_GPU, 1), Workers(2, 1, 1, 1)),
+        (Workers(1, 1, 0, 1), Workers(1, TASK_CPUS, 0, 1)),
+        (Workers(2 * WORKERS_OF_GPU, 1, 0.32, 1, shared=True), Workers(2, TASK_CPUS, SECOND_PASS, 1)),
     ],
     ids=["cpu", "gpu"],
 )
