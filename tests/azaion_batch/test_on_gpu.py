@@ -1,7 +1,4 @@
-"""A job on GPUs, on a Ray of its own: several workers before a GPU's engine, and the boxes of the detector.
-
-Without a GPU, Ray counts one all the same, and the engine is ONNX Runtime's.
-"""
+"""A job on GPUs, on a Ray of its own: several workers before a GPU's engine, and the boxes of the detector."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from PIL import Image
 
 from azaion_batch import job as job_module
@@ -28,29 +24,22 @@ from azaion_engine.settings import DetectorSettings, Tiles
 from tests.azaion_batch.conftest import Fragile, rows_in
 from tests.azaion_engine.scenes.files import noise, write_tiff
 
-REAL = pytest.param("real", marks=pytest.mark.gpu)
-on_real_gpus = pytest.mark.parametrize("gpu_ray", [REAL], indirect=True)
-on_counted_ones_too = pytest.mark.parametrize("gpu_ray", ["counted", REAL], indirect=True)
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture
-def gpu_ray(request: pytest.FixtureRequest, no_ray: None) -> Iterator[None]:
-    """A Ray with GPUs: those of this host, or one that Ray only counts."""
-    if request.param == "counted":
-        ray.init(num_cpus=4, num_gpus=1, include_dashboard=False)
+def gpu_ray(no_ray: None) -> Iterator[None]:
+    """A Ray of this host's GPUs."""
     with running_ray(None):
         yield
-    ray.shutdown()
 
 
-@on_real_gpus
 def test_rows_are_what_the_detector_finds(tiny: Path, tmp_path: Path, gpu_ray: None) -> None:
     settings, folder = on_gpu(tiny, tmp_path), many_pictures(tmp_path / "pictures")
     assert parts_in(tmp_path / "out", folder, settings) == 4
     check_rows(tmp_path / "out", sorted(folder.iterdir()), settings)
 
 
-@on_counted_ones_too
 def test_a_picture_that_kills_its_workers_costs_its_part_alone(
     tiny: Path, tmp_path: Path, gpu_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +51,6 @@ def test_a_picture_that_kills_its_workers_costs_its_part_alone(
     check_rows(tmp_path / "out", sorted(folder.iterdir())[15:], settings)
 
 
-@on_real_gpus
 def test_scenes_in_shares_are_what_detect_scene_finds(tiny: Path, tmp_path: Path, gpu_ray: None) -> None:
     folder = tmp_path / "scenes"
     folder.mkdir()
