@@ -6,7 +6,6 @@ signal and passes it on, so the processes that the session has started do not en
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import time
@@ -14,11 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from azaion_engine.system.parent import signal_with_parent
+
 GRACE_S = 3.0
 """Seconds between SIGTERM and SIGKILL for processes that outlive the session's first one, and after SIGKILL."""
 
 _STEP_S = 0.1
-_PR_SET_PDEATHSIG = 1
 
 
 class Session:
@@ -87,8 +87,7 @@ def begin_session() -> Session | None:
         let_signals_end()
         return session
     os.setsid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != command:  # killed before that
+    if not signal_with_parent(command, signal.SIGTERM):  # killed before that
         os._exit(128 + signal.SIGKILL)
     return None
 

@@ -7,7 +7,6 @@ with the process PID that started it.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from azaion_engine.detector import Detector
 from azaion_engine.errors import AzaionError, EngineBuildError
 from azaion_engine.model.file import SAMPLES, sample_picture
 from azaion_engine.settings import DetectorSettings
+from azaion_engine.system.parent import signal_with_parent
 from deployments.errors import VersionRefusedError
 
 NICE = 5
@@ -33,8 +33,6 @@ _LOOK_S = 0.2
 """Seconds between two looks whether the version is still wanted."""
 
 _TAIL = 300
-
-_PR_SET_PDEATHSIG = 1
 
 
 def check_model(settings: DetectorSettings, unwanted: threading.Event) -> None:
@@ -116,16 +114,10 @@ def _open_and_run(settings: DetectorSettings) -> dict[str, str]:
         return {"error": str(error)}
 
 
-def _end_with(parent: int) -> None:
-    """Makes this process end when the one that started it does, however that happens."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended before
-        sys.exit(1)
-
-
 def main() -> None:
     """Runs in the process of its own."""
-    _end_with(int(sys.argv[1]))
+    if not signal_with_parent(int(sys.argv[1]), signal.SIGKILL):
+        sys.exit(1)
     os.nice(NICE)
     print(json.dumps(_open_and_run(DetectorSettings.model_validate_json(sys.stdin.read()))))
 
