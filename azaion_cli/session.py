@@ -54,11 +54,16 @@ class Session:
             os.kill(self._leader, number)
 
     def _end_others(self) -> None:
-        begun = time.monotonic()
         _send(self._others(), signal.SIGTERM)
-        while (left := self._others()) and (waited := time.monotonic() - begun) < 2 * GRACE_S:
-            if waited >= GRACE_S:
-                _send(left, signal.SIGKILL)
+        asked = time.monotonic()
+        while self._others() and time.monotonic() - asked < GRACE_S:
+            time.sleep(_STEP_S)
+        # Once at least, however slow the machine was until here.
+        killed = time.monotonic()
+        while left := self._others():
+            _send(left, signal.SIGKILL)
+            if time.monotonic() - killed >= GRACE_S:
+                break
             time.sleep(_STEP_S)
 
     def _others(self) -> list[int]:

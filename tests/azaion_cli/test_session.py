@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 COMMAND = """
-import signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from azaion_cli import session as module
 from azaion_cli.session import begin_session, let_signals_end
-module.GRACE_S = 0.5
+module.GRACE_S, module._STEP_S = 0.5, float(sys.argv[1])
 if session := begin_session():
     code = session.wait()
     print("asked" if session.asked else "not asked", flush=True)
@@ -34,17 +34,18 @@ helper = subprocess.Popen([sys.executable, "-c", "import time;" + ready], stdout
 other = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
 helper.stdout.readline(), other.stdout.readline()
 let_signals_end()
-print("ready", flush=True)
-time.sleep(99)
+os.write(1, b"ready\\n")  # unlike print, a handler may print within it
+while True:  # a signal just before a sleep does not shorten it
+    time.sleep(0.1)
 """
 """Its session has a process that ends by itself on a signal, and one in another group that ignores SIGTERM."""
 
 
 @contextmanager
-def command(*before: str) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+def command(*before: str, step_s: float = 0.1) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Runs the command in a group of its own; yields it and the processes of its session, the leader first."""
     process = subprocess.Popen(
-        [*before, sys.executable, "-c", COMMAND], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*before, sys.executable, "-c", COMMAND, str(step_s)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -71,6 +72,14 @@ def test_a_signal_to_the_group_reaches_the_leader_alone_and_what_it_leaves_is_en
         os.killpg(process.pid, number)
         out, _ = process.communicate(timeout=20)
         assert (process.returncode, out) == (7, f"got {number.value} helper None\nasked\n")
+        assert living(session) == []
+
+
+def test_what_it_leaves_is_ended_where_a_step_takes_longer_than_all_the_grace() -> None:
+    with command(step_s=1.5) as (process, session):
+        process.terminate()
+        out, _ = process.communicate(timeout=20)
+        assert (process.returncode, out) == (7, f"got {signal.SIGTERM.value} helper None\nasked\n")
         assert living(session) == []
 
 
