@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from azaion_cli.checks.listeners import listeners
 from azaion_cli.throughput import RAY_ON_LOOPBACK, running_ray
 from azaion_engine.errors import ConfigurationError
 from deployments.cluster.grpc_host import is_loopback
@@ -34,7 +35,7 @@ class LocalRay(NamedTuple):
 
 
 def ray_to_join(environment: Mapping[str, str], proc: Path = _PROC) -> LocalRay:
-    """Returns the Ray that runs here, or that RAY_ADDRESS names.
+    """Returns the Ray that RAY_ADDRESS names; the one that runs here if it names none, or `auto`.
 
     Args:
         environment: The user's environment.
@@ -44,19 +45,31 @@ def ray_to_join(environment: Mapping[str, str], proc: Path = _PROC) -> LocalRay:
         ConfigurationError: None runs here, or several do.
     """
     found = _daemons(proc)
+    if environment.get("RAY_ADDRESS") == "auto":
+        environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
     if address := running_ray(environment):
         return _with_loopback(LocalRay(address, found.get(address, {})))
-    if len(found) != 1:
-        what = f"several Rays run here: {', '.join(sorted(found))}" if found else "no Ray runs here"
-        raise ConfigurationError(f"{what}; start the service first, or set RAY_ADDRESS")
+    if not found:
+        raise ConfigurationError("no Ray runs here; start the service first, or set RAY_ADDRESS=HOST:6379")
+    if len(found) > 1:
+        raise ConfigurationError(f"several Rays run here: {', '.join(sorted(found))}; name one with RAY_ADDRESS")
     return _with_loopback(LocalRay(*found.popitem()))
 
 
 def _with_loopback(ray: LocalRay) -> LocalRay:
     """Adds the variables with which Ray keeps to 127.0.0.1: such a Ray does not listen on the machine's own address."""
-    if not is_loopback(ray.address.rpartition(":")[0]):
+    host, _, port = ray.address.rpartition(":")
+    if not is_loopback(host) or _listens_beyond_loopback(port):
         return ray
     return ray._replace(environment={**RAY_ON_LOOPBACK, **ray.environment})
+
+
+def _listens_beyond_loopback(port: str) -> bool:
+    """Returns whether a Ray of this machine, though named by a loopback address, listens on the node's own too.
+
+    `ray start` does, and so does a pod of KubeRay, whose RAY_ADDRESS is 127.0.0.1:6379; `azaion serve` does not.
+    """
+    return any(str(each.port) == port and not each.is_local for each in listeners())
 
 
 def _daemons(proc: Path) -> dict[str, dict[str, str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
 
 from azaion_cli.detecting.scenes import parse_bands
 from azaion_cli.exit_codes import ExitCode
+from azaion_cli.joining import ready_to_join
 from azaion_cli.options import (
     BandsOption,
     BatchOption,
@@ -102,9 +104,15 @@ def batch(
     planned = planned_job(Place.of(out), job_settings, run, entries)
     with planned as job, BatchReport(job, as_json=json_) as report:
         if job.left:
-            with running_ray(address):
+            with running_ray(_to_join(address)):
                 for part in parts_of(job, find_workers(settings.engine, workers)):
                     report.add(part)
         if format_ != "parquet":
             write_document(job, format_, report.fail)
     return ExitCode.PICTURES_FAILED if report.incomplete else ExitCode.OK
+
+
+def _to_join(address: str | None) -> str | None:
+    """Returns the address of a cluster that was tried; None for a Ray of the job's own, other kinds as they are."""
+    named = address or os.environ.get("RAY_ADDRESS")
+    return named if not named or named == "local" or "://" in named else ready_to_join(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_only_ray_is_found_with_what_a_client_needs(proc: Path) -> None:
     process(proc, 7, "/ray/raylet", "--gcs-address=10.0.0.5:6379", RAY_AUTH_MODE="token", HOME="/root")
-    assert ray_to_join({}, proc) == LocalRay("10.0.0.5:6379", {"RAY_AUTH_MODE": "token"})
+    for environment in ({}, {"RAY_ADDRESS": "auto"}):
+        assert ray_to_join(environment, proc) == LocalRay("10.0.0.5:6379", {"RAY_AUTH_MODE": "token"})
 
 
 def test_a_ray_on_loopback_is_not_looked_for_elsewhere(proc: Path) -> None:
@@ -45,3 +47,9 @@ def test_a_named_address_wins_and_none_or_several_are_refused(proc: Path) -> Non
     with pytest.raises(ConfigurationError, match=r"several Rays run here: 10\.0\.0\.5:1, 10\.0\.0\.5:2"):
         ray_to_join({}, proc)
     assert ray_to_join({"RAY_ADDRESS": "10.0.0.5:2"}, proc) == LocalRay("10.0.0.5:2", {"RAY_AUTH_MODE": "token"})
+
+
+def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as everywhere, socket.create_server(("127.0.0.1", 0)) as here:
+        assert local_ray._listens_beyond_loopback(str(everywhere.getsockname()[1]))
+        assert not local_ray._listens_beyond_loopback(str(here.getsockname()[1]))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,9 +12,9 @@ import typer
 from azaion_cli.checks.check import MARKS, Check
 from azaion_cli.console import make_table, megabytes, print_json, print_table, say
 from azaion_cli.exit_codes import EPILOG, ExitCode
+from azaion_cli.joining import ready_to_join
 from azaion_cli.options import CacheOption, JsonOption, VerboseOption
-from azaion_cli.throughput import answers, joining_environment, running_ray
-from azaion_engine.errors import ConfigurationError, MissingDependencyError
+from azaion_engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from azaion_cli.checks.cluster import ClusterNode
@@ -26,18 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Look at every node of a running Ray cluster.", epilog=EPILOG)
 
 _PORTS_TOLD = 6
-_GCS = "name the cluster's GCS, HOST:6379, with --address"
-_JOIN = """
-import signal, sys, ray
-signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))  # ends this process: importing Ray does not count
-try:
-    ray.init(sys.argv[1], namespace="azaion", log_to_driver=False, logging_level="ERROR")
-except Exception as error:
-    sys.exit(" ".join(str(error).split()))
-"""
-_TOKEN_HERE = (
-    "if it has a token, set RAY_AUTH_MODE=token here, and have the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
-)
 
 
 @app.callback()
@@ -84,24 +68,13 @@ def check(
 
 def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[ClusterNode]:
     """Returns the nodes of the cluster at an address with their reports."""
-    found = running_ray({**os.environ, "RAY_ADDRESS": address} if address else os.environ)
-    if not found:
-        raise ConfigurationError(
-            "no Ray runs here; start one, or name the head node of a cluster with --address HOST:6379"
-        )
-    if not answers(found):  # Ray itself would try for minutes
-        raise ConfigurationError(f"no Ray answers at {found}: {_GCS}")
-    if not _listens_beyond_loopback(found):
-        os.environ.update(joining_environment(os.environ, found))
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingDependencyError("Ray Serve is not installed: pip install 'ray[serve]'") from error
+    found = ready_to_join(address, timeout)
+    import ray
+
     from azaion_cli.checks.cluster import ClusterNode
     from azaion_cli.checks.node import NodeReport, report_of_node
     from deployments.cluster.every_node import is_head, on_every_node
 
-    _try_to_join(found, timeout)
     try:
         ray.init(address=found, namespace="azaion", log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:  # it has ended since
@@ -121,34 +94,6 @@ def _look(address: str | None, cache_dir: Path | None, timeout: float) -> list[C
         )
         for answer in found_there
     ]
-
-
-def _try_to_join(address: str, seconds: float) -> None:
-    """Joins a Ray in a process of its own, and leaves it: in this one, what is no GCS would stop signals, too.
-
-    Raises:
-        ConfigurationError: It cannot be joined, or not within that time.
-    """
-    command = [sys.executable, "-c", _JOIN, address, str(seconds)]
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ran.returncode == -signal.SIGALRM:
-        raise ConfigurationError(
-            f"what listens at {address} does not answer as a Ray does within {seconds:g} s: {_GCS}; {_TOKEN_HERE}"
-        )
-    if ran.returncode:
-        said = (ran.stderr.splitlines() or [f"status {ran.returncode}"])[-1]
-        raise ConfigurationError(f"cannot join the Ray at {address}: {said}; {_TOKEN_HERE}")
-
-
-def _listens_beyond_loopback(address: str) -> bool:
-    """Returns whether a Ray of this machine, though named by a loopback address, listens on the node's own too.
-
-    `ray start` does, and so does a pod of KubeRay, whose RAY_ADDRESS is 127.0.0.1:6379; `azaion serve` does not.
-    """
-    from azaion_cli.checks.listeners import listeners
-
-    port = address.rpartition(":")[2]
-    return any(str(each.port) == port and not each.is_local for each in listeners())
 
 
 def _show(nodes: Sequence[ClusterNode], checks: Sequence[Check]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from azaion_cli.console import print_json, say
-from azaion_cli.local_ray import ray_to_join
+from azaion_cli.joining import ready_to_join
 from azaion_cli.options import JsonOption, VerboseOption
 from azaion_engine.errors import AzaionError, ConfigurationError, ModelError
 
@@ -177,16 +176,14 @@ def _connect() -> None:
     """Connects to Ray, unless this process is connected already.
 
     Raises:
-        ConfigurationError: None runs here, or several do.
+        ConfigurationError: None runs here, or several do, or it cannot be joined.
     """
     if "ray" in sys.modules and import_module("ray").is_initialized():
         return
-    found = ray_to_join(os.environ)
-    for name, value in found.environment.items():
-        os.environ.setdefault(name, value)  # Ray reads them when it is imported
+    address = ready_to_join()
     import ray
 
-    ray.init(address=found.address, namespace="serve", log_to_driver=False, logging_level="ERROR")
+    ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
 
 
 def _ordered(handle: Any, method: str, *arguments: Any) -> Any:

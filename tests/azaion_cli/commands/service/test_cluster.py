@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from azaion_cli import local_ray
 from azaion_cli.checks.check import Check
 from azaion_cli.checks.cluster import ClusterNode, cluster_checks
 from azaion_cli.checks.node import NodeReport, OpenPort, report_of_node
 from azaion_cli.commands.service import cluster
 from azaion_cli.exit_codes import ExitCode
-from azaion_engine.errors import ConfigurationError
 from azaion_engine.version import __version__
 from tests.azaion_cli.conftest import Ran
+from tests.azaion_cli.test_joining import listening
 
 Cli = Callable[..., Ran]
 VERSIONS = {"azaion-engine": "1.0", "Python": "3.13.1", "Ray": "2.60.0", "ONNX Runtime": "1.32.0"}
@@ -109,9 +107,10 @@ def test_a_node_that_does_not_answer_is_a_problem(azaion: Cli, monkeypatch: pyte
 def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(local_ray, "_daemons", lambda proc: {})
     ran = azaion("cluster", "check")
     assert ran.code == ExitCode.ENVIRONMENT
-    assert "--address HOST:6379" in ran.err
+    assert "RAY_ADDRESS=HOST:6379" in ran.err
     for wrong in ("127.0.0.1:1", "nonsense"):
         ran = azaion("cluster", "check", "--address", wrong)
         assert ran.code == ExitCode.ENVIRONMENT
@@ -123,38 +122,13 @@ def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.
 def test_what_listens_and_is_no_ray_is_refused_within_the_timeout(
     azaion: Cli, monkeypatch: pytest.MonkeyPatch, greeting: bytes
 ) -> None:
-    monkeypatch.setattr(cluster, "_listens_beyond_loopback", lambda address: True)  # else this process's Ray is told
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_greet, args=(listener, greeting), daemon=True).start()
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    with listening(greeting) as address:
         began = time.monotonic()
         ran = azaion("cluster", "check", "--address", address, "--timeout", "3")
         took_s = time.monotonic() - began
     assert ran.code == ExitCode.ENVIRONMENT
     assert f"what listens at {address} does not answer as a Ray does within 3 s" in ran.err
     assert took_s < 20
-
-
-def _greet(listener: socket.socket, greeting: bytes) -> None:
-    held = []
-    with suppress(OSError):  # the listener is closed
-        while True:
-            connection, _ = listener.accept()
-            connection.sendall(greeting)
-            held.append(connection)
-
-
-def test_a_ray_that_refuses_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "ray.py").write_text("def init(*_, **__): raise ConnectionError('the token\\nis wrong')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"cannot join the Ray at 10\.0\.0\.1:6379: the token is wrong; if it"):
-        cluster._try_to_join("10.0.0.1:6379", 60)
-
-
-def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as everywhere, socket.create_server(("127.0.0.1", 0)) as here:
-        assert cluster._listens_beyond_loopback(f"127.0.0.1:{everywhere.getsockname()[1]}")
-        assert not cluster._listens_beyond_loopback(f"127.0.0.1:{here.getsockname()[1]}")
 
 
 def test_a_report_comes_back_whole_from_a_process_that_sees_the_gpus_ray_hides(

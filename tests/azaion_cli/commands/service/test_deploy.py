@@ -32,11 +32,11 @@ def test_wrong_usage_says_what_is_expected(azaion, tiny, arguments, words):
 
 
 def test_without_a_running_service_the_command_says_so(azaion, tiny, monkeypatch):
-    def none_runs(environment):
+    def none_runs():
         raise ConfigurationError("no Ray runs here; start the service first, or set RAY_ADDRESS")
 
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr(deploy, "ray_to_join", none_runs)
+    monkeypatch.setattr(deploy, "ready_to_join", none_runs)
     ran = azaion("deploy", "cars", tiny)
     assert (ran.code, "no Ray runs here" in ran.err) == (3, True)
 
