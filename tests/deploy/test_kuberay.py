@@ -26,6 +26,11 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "deploy" / "kuberay" / "overlays"
 OF_KUBERAY = {"ray.io/is-ray-node": "yes"}
 """Labels that KubeRay gives the pods of a cluster, besides `ray.io/node-type` (ray-operator, utils/constant.go)."""
+OPERATORS = (
+    {"app.kubernetes.io/name": "kuberay-operator", "app.kubernetes.io/component": "kuberay-operator"},
+    {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/component": "kuberay-operator"},
+)
+"""Labels of KubeRay's own pod, installed by Helm and by kustomize (ray-operator, networkpolicy_controller.go)."""
 
 
 @pytest.fixture(scope="module", params=["cpu", "gpu"])
@@ -203,6 +208,20 @@ def test_selectors_meet_the_pods_that_they_mean_and_named_ports_are_theirs(
         open_to_all = [rule for rule in policy["spec"]["ingress"] if "from" not in rule]
         assert open_to_all == []
     assert ports_of(templates["worker"])["serve"] == serve_config(service)["http_options"]["port"]
+
+
+@pytest.mark.parametrize("labels", OPERATORS, ids=["helm", "kustomize"])
+def test_kuberays_operator_reaches_the_head_however_it_was_installed(
+    resources: list[Resource], labels: dict[str, str]
+) -> None:
+    operator = {"operator": {"metadata": {"labels": labels}}}
+    [policy] = [each for each in of_kind(resources, "NetworkPolicy") if each["metadata"]["name"] == "azaion-ray"]
+    reached: set[int | str] = set()
+    for rule in policy["spec"]["ingress"]:
+        for peer in rule["from"]:
+            if peer.get("namespaceSelector") == {} and selected(peer["podSelector"], operator):
+                reached |= {port["port"] for port in rule["ports"]}
+    assert reached == {8265, "serve"}, "Serve's API, and the health of the head's proxy"
 
 
 def test_no_pod_runs_as_root_writes_to_its_root_or_keeps_a_capability(
