@@ -115,9 +115,12 @@ def test_serve_takes_the_configuration_and_the_service_its_settings(
     build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
     assert {each.name for each in application.deployments} <= {DetectorDeployment.name}  # type: ignore[attr-defined]
     [workers] = service.spec.rayClusterConfig.workerGroupSpecs
-    limits = workers.template["spec"]["containers"][0]["resources"]["limits"]
+    [container] = workers.template["spec"]["containers"]
+    limits = container["resources"]["limits"]
     grace = workers.template["spec"]["terminationGracePeriodSeconds"]
-    assert grace >= 2 * settings.timeout_s + 5 + 30, "a replica answers what it accepted, then HAProxy forgets it"
+    [drain] = [each["value"] for each in container["env"] if each["name"] == "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]
+    needed = 2 * settings.timeout_s + 5 + 30
+    assert needed <= int(drain) < grace, "a replica answers what it accepted, then HAProxy forgets it"
     if overlay[0] == "gpu":
         assert settings.autoscale is not None
         assert limits["nvidia.com/gpu"] == "1"
