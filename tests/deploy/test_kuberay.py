@@ -114,6 +114,8 @@ def test_serve_takes_the_configuration_and_the_service_its_settings(
     assert settings.require_ray_token
     build_application(settings.model_copy(update={"engine": "auto"}), open_stand_in)
     assert {each.name for each in application.deployments} <= {DetectorDeployment.name}  # type: ignore[attr-defined]
+    head = service.spec.rayClusterConfig.headGroupSpec.rayStartParams
+    assert (head["num-cpus"], head["num-gpus"]) == ("0", "0"), "no replica on the head, whatever GPUs Ray finds there"
     [workers] = service.spec.rayClusterConfig.workerGroupSpecs
     [container] = workers.template["spec"]["containers"]
     limits = container["resources"]["limits"]
