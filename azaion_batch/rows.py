@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from azaion_batch.sources.tables import NAMES_KEY
 from azaion_engine.errors import AzaionError, PictureError
@@ -39,8 +40,9 @@ def schema() -> Any:
     """Returns the pyarrow schema of a part.
 
     `boxes` are x1, y1, x2, y2 in pixels of the upright picture, most confident first; `oriented` are centre x, centre
-    y, width, height in pixels and angle in radians, null for upright boxes. Where `error` is not null, there are no
-    boxes. `model` is the SHA-256 of the model, `settings` the name of the file in `settings/` that holds the others.
+    y, width, height in pixels and angle in radians, null for upright boxes; `keypoints` are x, y in pixels and
+    visibility, null for other than pose models. Where `error` is not null, there are no boxes. `model` is the SHA-256
+    of the model, `settings` the name of the file in `settings/` that holds the others.
     """
     import pyarrow as pa
 
@@ -57,6 +59,7 @@ def schema() -> Any:
             ("class_ids", pa.list_(pa.int64())),
             ("class_names", pa.list_(pa.string())),
             ("oriented", pa.list_(pa.list_(pa.float32(), 5))),
+            ("keypoints", pa.list_(pa.list_(pa.list_(pa.float32(), 3)))),
             ("error_code", pa.string()),
             ("error", pa.string()),
             ("model", pa.string()),
@@ -88,10 +91,14 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     known, which = (np.arange(most), ids) if most <= _FEW_CLASSES else np.unique(ids, return_inverse=True)
     texts = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string())
     class_names = texts.take(pa.array(which))
-    oriented = pa.nulls(len(answers), pa.list_(pa.list_(pa.float32(), 5)))
-    if any(found.oriented is not None for found in full):  # a window that was not run has none
-        turned = np.concatenate([found.oriented for found in full if found.oriented is not None])
-        oriented = _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(turned.ravel(), pa.float32()), 5))
+    oriented, keypoints = (pa.nulls(len(answers), schema().field(name).type) for name in ("oriented", "keypoints"))
+    # A window that was not run has none.
+    if turned := [found.oriented for found in full if found.oriented is not None]:
+        oriented = _lists(offsets, _fixed_lists(np.concatenate(turned)))
+    if posed := [found.keypoints for found in full if found.keypoints is not None]:
+        points = np.concatenate(posed)
+        of_boxes = np.arange(len(points) + 1, dtype=np.int32) * points.shape[1]
+        keypoints = _lists(offsets, _lists(of_boxes, _fixed_lists(points)))
     columns = [
         pa.array([one.source for one in answers], pa.string()),
         pa.array([one.name for one in answers], pa.string()),
@@ -99,11 +106,12 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         pa.array([one.time_s for one in answers], pa.float64()),
         pa.array([None if found is None else found.picture_width for found in founds], pa.int32()),
         pa.array([None if found is None else found.picture_height for found in founds], pa.int32()),
-        _lists(offsets, pa.FixedSizeListArray.from_arrays(pa.array(boxes.ravel(), pa.float32()), 4)),
+        _lists(offsets, _fixed_lists(boxes)),
         _lists(offsets, pa.array(scores, pa.float32())),
         _lists(offsets, pa.array(ids, pa.int64())),
         _lists(offsets, class_names),
         oriented,
+        keypoints,
         pa.array([None if error is None else error.code for error in errors], pa.string()),
         pa.array([None if error is None else str(error) for error in errors], pa.string()),
         pa.repeat(pa.scalar(model, pa.string()), len(answers)),
@@ -123,6 +131,13 @@ def _lists(offsets: Any, values: Any) -> Any:
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
+def _fixed_lists(values: NDArray[np.float32]) -> Any:
+    """Returns the last axis of an array as lists of its length."""
+    import pyarrow as pa
+
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), values.shape[-1])
+
+
 def from_table(table: Any) -> list[Answer]:
     """Returns the answers of a record batch that `to_table` made; errors are PictureErrors with the code of the row."""
     names = names_of(table.schema)
@@ -131,8 +146,8 @@ def from_table(table: Any) -> list[Answer]:
     # The boxes as arrays: a scene has some hundred thousand.
     boxes = table.column("boxes").values.flatten().to_numpy().reshape(-1, 4)
     scores, ids = (table.column(name).values.to_numpy() for name in ("confidences", "class_ids"))
-    oriented = table.column("oriented")
-    turned = None if oriented.null_count else oriented.values.flatten().to_numpy().reshape(-1, 5)
+    turned = _of_boxes(table, "oriented", len(boxes), 5)
+    posed = _of_boxes(table, "keypoints", len(boxes), -1, 3)
     answers = []
     for row, start, end in zip(plain, offsets[:-1], offsets[1:], strict=True):
         found: Detections | AzaionError
@@ -148,9 +163,24 @@ def from_table(table: Any) -> list[Answer]:
                 picture_height=row["height"],
                 names=names,
                 oriented=None if turned is None else turned[start:end],
+                keypoints=None if posed is None else posed[start:end],
             )
         answers.append(Answer(row["source"], row["name"], found, row["frame"], row["time_s"]))
     return answers
+
+
+def _of_boxes(table: Any, name: str, count: int, *each: int) -> NDArray[np.float32] | None:
+    """Returns the values of a column, float32 `[count, *each]`, one for each box; None where boxes have none.
+
+    Rows without boxes may be null in either case; parts of older releases have no keypoints.
+    """
+    values: Any = table.column(name).values if name in table.schema.names else ()
+    if not count or len(values) != count:
+        return None
+    for _ in each:
+        values = values.flatten()
+    made: NDArray[np.float32] = values.to_numpy().reshape(count, *each)
+    return made
 
 
 def portable(error: Exception) -> Exception:
