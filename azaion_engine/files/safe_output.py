@@ -20,6 +20,8 @@ from azaion_engine.files.names import printable
 _WRITERS = 16
 """Threads of `write_soon`: each waits for the disk, which brings several files there at once."""
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DEVICES = ("/dev", "/dev/fd")
+"""Folders of devices and open files; those below /dev/shm are files as elsewhere."""
 _REPLACES = "--overwrite replaces it"
 
 
@@ -191,7 +193,7 @@ def _place(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 def _is_special(path: Path) -> bool:
     """Whether it is a device, a pipe or a socket, which are written and not replaced."""
-    if str(path).startswith("/dev/"):  # /dev/stdout may be a plain file
+    if str(path.parent) in _DEVICES:  # /dev/stdout may be a plain file
         return True
     try:
         mode = path.stat().st_mode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -127,6 +128,18 @@ def test_devices_are_written_and_not_replaced() -> None:
     with SafeOutput().text(Path("/dev/null")) as file:
         file.write("gone")
     assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="no memory that is a folder")
+def test_files_in_shared_memory_are_no_devices() -> None:
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder, "a.txt")
+        with SafeOutput().text(path) as file:
+            assert "a.txt" not in names(path.parent)
+            file.write("whole")
+        with pytest.raises(InvalidParameterError, match="inputs are never replaced"):
+            SafeOutput([path], overwrite=True).write(path, b"other")
+        assert path.read_text() == "whole"
 
 
 def test_an_error_of_writing_names_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
