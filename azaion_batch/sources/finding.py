@@ -56,7 +56,10 @@ def _plain(texts: list[str], how: Search) -> Iterator[Entry]:
     if STDIN in texts:
         raise InvalidParameterError("expected a path, a pattern, a list or an address, given '-'")
     for source in find_sources(texts, recursive=how.recursive):
-        yield file_entry(source, how)
+        if source.unreadable is None and suffix_of(source.path) == PARQUET_SUFFIX:  # of a pattern
+            yield from or_unreadable(source.path, _special(source.path, how))
+        else:
+            yield file_entry(source, how)
 
 
 def _each(texts: Iterable[str], how: Search) -> Iterator[Entry]:
@@ -75,9 +78,15 @@ def _some(text: str, entries: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def _special(text: str, how: Search, within: tuple[Place, ...] = ()) -> Iterator[Entry]:
-    """Yields the entries of an address, a Parquet file or a list; `within` are the lists that name it."""
+    """Yields the entries of an address, or of Parquet files or lists; `within` are the lists that name it."""
     if is_remote(text):
         yield from _in_bucket(Place.of(text), how, within)
+    elif has_magic(text) and not os.path.lexists(os.path.expanduser(text)):
+        for source in find_sources([text], recursive=False):
+            if source.unreadable is None:
+                yield from or_unreadable(source.path, _special(source.path, how, within))
+            else:
+                yield file_entry(source, how)
     elif Path(text).suffix.lower() == PARQUET_SUFFIX:
         place = Place.of(text)
         if os.path.isdir(place.path):  # as Spark and pandas write a table in parts
@@ -115,6 +124,8 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = (), folder
         suffix = suffix_of(file.path)
         if suffix == PARQUET_SUFFIX:
             yield from or_unreadable(at.address, rows_of(at, how))
+        elif by_pattern and suffix in LIST_SUFFIXES and suffix_of(place.path) == suffix:
+            yield from or_unreadable(at.address, _listed(at, how, within))
         elif by_pattern or suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
             yield unseen_entry(at, file.size, file.path.removeprefix(start), how)
 
@@ -151,7 +162,7 @@ def _line(line: str, beside: Place, how: Search, within: tuple[Place, ...]) -> I
                 yield unseen_entry(place, 0, os.path.basename(place.path), how)  # its row will say that it is not there
                 return
             path = os.path.join(escape(folder), text)
-        entries = _plain([path], how) if _is_plain(path) else _special(shown, how, within)
+        entries = _plain([path], how) if _is_plain(path) else _special(path, how, within)
     else:
         shown = f"{posixpath.dirname(beside.address)}/{text}".rstrip("/")
         entries = _beside_in_bucket(text, beside, how, within)

@@ -170,6 +170,8 @@ def test_patterns_lists_and_parquet_files_in_a_bucket(
     assert [entry.source for entry in find_entries([f"{start}/**/7.png{options}"], Search())][-1:] == [
         f"{start}/day2/7.png"
     ]
+    by_pattern = list(find_entries([f"{start}/day2/s*.txt{options}"], Search()))
+    assert [entry.source for entry in by_pattern] == [f"{start}/day2/{name}.png" for name in (1, 2)]
     run(given, tmp_path / "out")
     assert [row["error"] for row in rows_in(tmp_path / "out")] == [None] * 5
 

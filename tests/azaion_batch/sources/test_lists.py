@@ -40,6 +40,22 @@ def test_lines_are_patterns_and_the_list_s_folder_is_none(pictures: Path, tmp_pa
     assert [entry.kind for entry in found] == ["picture"] * 3 + ["unreadable"]
 
 
+def test_lists_and_tables_are_found_by_patterns_too(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lists [1]"
+    folder.mkdir()
+    (folder / "a.txt").write_text("../pictures/1.png\n")
+    (folder / "b.txt").write_text("../pictures/2.png\nb*.txt\n")
+    pq.write_table(pa.table({"path": ["../pictures/3.png"]}), folder / "c.parquet")
+    expected = [f"{pictures}/{index}.png" for index in (1, 2, 3)]
+    found = entries_of(folder / "all.lst", "[ab].txt", "*.parquet")
+    assert [Path(entry.source).name for entry in found if entry.kind == "unreadable"] == ["b.txt"]  # names itself
+    assert [entry.source for entry in found if entry.kind == "picture"] == expected
+    given = [f"{tmp_path}/lists*/{name}" for name in ("a.tx[t]", "[ab].txt", "*.parquet")]
+    found = list(find_entries(given, Search()))
+    assert [entry.source for entry in found if entry.source in expected] == expected
+    assert found[0].source.endswith("a.txt")  # a pattern of other files finds pictures
+
+
 def test_the_home_folder_is_that_of_the_user_whether_or_not_the_file_is_there(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

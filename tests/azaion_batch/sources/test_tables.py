@@ -66,6 +66,20 @@ def test_a_column_with_a_dot_in_its_name_is_not_that_of_a_struct(run: Run, pictu
     assert [row["height"] for row in rows_in(tmp_path / "out")] == [42]
 
 
+@pytest.mark.parametrize("pattern", ["*.parquet", "[ab]*", "**/*"])
+def test_files_that_a_pattern_matches_are_tables_as_if_they_were_named(tmp_path: Path, pattern: str) -> None:
+    for name in ("a.parquet", "b[1].parquet"):
+        pq.write_table(pa.table({"path": [f"{name}.png"]}), tmp_path / name)
+    (tmp_path / "a.bad.parquet").write_bytes(b"PAR1")
+    found = entries_of(tmp_path / pattern)
+    assert [entry.place.path for entry in found if entry.kind == "picture"] == [
+        f"{tmp_path}/{name}.png" for name in ("a.parquet", "b[1].parquet")
+    ]
+    assert [Path(entry.source).name for entry in found if entry.kind == "unreadable"] == ["a.bad.parquet"]
+    with pytest.raises(InvalidParameterError, match="no picture or video"):
+        entries_of(tmp_path / f"none{pattern}")
+
+
 def test_one_bad_file_of_a_folder_does_not_refuse_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "table.parquet"
     folder.mkdir()
