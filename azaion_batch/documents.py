@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -49,7 +50,8 @@ def write_document(job: Job, kind: Document, tell: Tell = lambda source, code, w
     They are in the order of the parts, which have what earlier runs of the job were given, too. The document replaces
     an earlier one when it is complete. A picture that failed is in `failures.jsonl`, which is there only if one did;
     so is one that cannot be read again where its place on the map is asked for.
-    The sources are in memory one part at a time; COCO's writer collects all boxes.
+    The sources are in memory one part at a time, and its pictures where a map needs them once more that are not on
+    disks; COCO's writer collects all boxes.
 
     Args:
         job: Its parts are written.
@@ -66,7 +68,7 @@ def write_document(job: Job, kind: Document, tell: Tell = lambda source, code, w
         reader = Reader(job.settings.detector.max_picture_bytes)
 
         def georeference(item: Item) -> Georeference | None:
-            return _georeference(entry, reader)
+            return _georeference(entry, pictures)
 
         def fail(source: str, error: AzaionError) -> None:
             line = {"source": source, "error": {"code": error.code, "message": str(error)}}
@@ -74,6 +76,7 @@ def write_document(job: Job, kind: Document, tell: Tell = lambda source, code, w
 
         writer: Writer | None = None
         for chunk in job.chunks:
+            pictures = cache(partial(_read_again, reader, job, chunk))
             for answer, entry in _answers(job, chunk, names):
                 writer = writer or _writer(kind, stream, names, georeference)
                 if not isinstance(answer.found, Detections):
@@ -130,8 +133,25 @@ def _writer(
     return GeoJson(stream, georeference) if kind == "geojson" else JsonLines(stream)
 
 
-def _georeference(entry: Entry, reader: Reader) -> Georeference | None:
-    """Returns where the picture of an entry lies, None if it does not say so; raises PictureError if it is gone."""
+def _read_again(reader: Reader, job: Job, chunk: Chunk) -> dict[str, bytes | PictureError]:
+    """Returns the pictures of a chunk that are not on disks, by their entry's identity.
+
+    All at once: a Parquet file that is read for each of its rows takes a time that grows with their square.
+    """
+    entries = [entry for entry in chunk.entries if entry.identity in job.names and not entry.is_on_disk]
+    return dict(zip((entry.identity for entry in entries), reader.read(entries), strict=True))
+
+
+def _georeference(entry: Entry, pictures: Callable[[], Mapping[str, bytes | PictureError]]) -> Georeference | None:
+    """Returns where the picture of an entry lies, None if it does not say so.
+
+    Args:
+        entry: A source with boxes.
+        pictures: Returns those of its chunk that are not on disks, by identity.
+
+    Raises:
+        PictureError: It is gone.
+    """
     from azaion_engine.scenes.files import locate_item
 
     picture: Path | bytes | PictureError
@@ -145,7 +165,7 @@ def _georeference(entry: Entry, reader: Reader) -> Georeference | None:
             picture = Path(entry.place.path)
             picture.open("rb").close()
         else:
-            [picture] = reader.read([entry])
+            picture = pictures()[entry.identity]
         if isinstance(picture, PictureError):
             raise picture
     except (PictureError, OSError) as error:

@@ -17,6 +17,7 @@ from azaion_batch.documents import Document, write_document
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages.reading import Reader
 from azaion_batch.storage import Place
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.scenes.files import SceneWishes
@@ -154,6 +155,21 @@ def test_a_picture_that_is_gone_is_a_failure_of_the_map_and_has_no_boxes_without
     sources = {str(gone)} if scenes.given else {str(gone), f"{table}#0"}
     assert {one["source"] for one in failures} == {source for source, _, _ in told} == sources
     assert all("its place on the map is not known" in one["error"]["message"] for one in failures)
+
+
+def test_a_map_reads_a_table_once_for_all_rows_of_a_part(
+    settings: BatchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    map_ = write_tiff(tmp_path / "map.tif", noise(height=100, width=120), crs="EPSG:32633", transform=UTM33)
+    table = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"bytes": [map_.read_bytes()] * 9}), table)
+    read = Reader.read
+    reads: list[int] = []
+    monkeypatch.setattr(Reader, "read", lambda self, entries: reads.append(len(entries)) or read(self, entries))
+    features = json.loads(write("geojson", settings, tmp_path / "out", table).read_text())["features"]
+    assert reads == [4, 4, 1] * 2  # for the boxes, and for the map
+    assert {one["properties"]["source"] for one in features} == {f"{table}#{number}" for number in range(9)}
+    assert all(one["geometry"] for one in features)
 
 
 def test_a_part_whose_columns_are_of_other_types_is_named(
