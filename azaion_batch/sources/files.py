@@ -15,6 +15,9 @@ from azaion_engine.scenes.files import SceneWishes, in_windows
 
 _TIFF = "TIFF"
 _TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
+_UNASKED_BYTES = 2 << 20
+"""What a picture in a bucket counts as that a table names: to ask for its size would be a request each, and a part of
+256 cameras' pictures would not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def named_entry(text: str, beside: Place, how: Search) -> Entry:
     place = place_beside(text, beside)
     if place.is_local and os.path.exists(place.path):
         return file_entry(Source(place.path, os.path.basename(place.path)), how)
-    return unseen_entry(place, 0, PurePosixPath(place.path).name, how)
+    return unseen_entry(place, 0 if place.is_local else _UNASKED_BYTES, PurePosixPath(place.path).name, how)
 
 
 def place_beside(text: str, beside: Place) -> Place:

@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from azaion_batch.job import planned_job
+from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.entry import Entry
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.storage import Place
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.scenes.files import SceneWishes
 from tests.azaion_batch.conftest import Run, rows_in
@@ -39,6 +42,16 @@ def test_paths_that_are_not_utf_8_name_files_as_bytes_do(run: Run, pictures: Pat
     run([tmp_path / "index.parquet"], tmp_path / "out")
     rows = {row["name"]: (row["height"], row["error"]) for row in rows_in(tmp_path / "out")}
     assert rows == {"\\xe9.png": (48, None), "1.png": (41, None)}
+
+
+def test_pictures_in_a_bucket_whose_size_nobody_knows_are_not_too_many_in_a_part(
+    settings: BatchSettings, tmp_path: Path
+) -> None:
+    paths = [f"s3://archive/{number}.jpg" for number in range(100)]
+    pq.write_table(pa.table({"path": paths}), tmp_path / "index.parquet")
+    out = Place.of(str(tmp_path / "out"))
+    with planned_job(out, settings, RunSettings(), entries_of(tmp_path / "index.parquet")) as job:
+        assert [len(chunk.entries) for chunk in job.chunks] == [32, 32, 32, 4]
 
 
 @pytest.mark.parametrize("name", ["bytes", "path"])
