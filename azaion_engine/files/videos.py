@@ -81,7 +81,7 @@ def read_frames(path: str, every: int = 1) -> Iterator[Frame]:
     av = load_pyav()
     try:
         file = open(path, "rb")  # noqa: SIM115 (closed below; an error of opening it has another message)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise PictureError(f"cannot be read: {reason(error)}") from error
     with file:
         stated = stated_bytes(file)  # before FFmpeg moves the file's position, and counts on it

@@ -44,6 +44,12 @@ def test_paths_that_are_not_utf_8_name_files_as_bytes_do(run: Run, pictures: Pat
     assert rows == {"\\xe9.png": (48, None), "1.png": (41, None)}
 
 
+def test_a_path_with_a_nul_is_a_row_with_an_error(run: Run, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a\0b.mp4", "a\0b.png"]}), tmp_path / "index.parquet")
+    run([tmp_path / "index.parquet"], tmp_path / "out")
+    assert [row["error"] for row in rows_in(tmp_path / "out")] == ["cannot be read: embedded null byte"] * 2
+
+
 def test_pictures_in_a_bucket_whose_size_nobody_knows_are_not_too_many_in_a_part(
     settings: BatchSettings, tmp_path: Path
 ) -> None:
