@@ -79,7 +79,8 @@ class Place:
                 question mark, such as `endpoint_override=host:port&scheme=http`.
 
         Raises:
-            InvalidParameterError: An address of another scheme, or without a bucket, or with a secret.
+            InvalidParameterError: An address of another scheme, or without a bucket, or with a secret, or one that
+                pyarrow's S3 cannot open.
         """
         if match := _REMOTE.fullmatch(text):
             scheme, bucket, path, options = match.groups()
@@ -89,7 +90,12 @@ class Place:
                     f"{scheme}:// with a key in the address, which results would name; expected it in the environment, "
                     "e.g. AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN"
                 )
-            return cls(f"{scheme}://{bucket}{options or ''}", path.rstrip("/"))
+            path = path.rstrip("/")
+            if scheme == "s3" and "//" in f"/{path}":
+                raise InvalidParameterError(
+                    f"expected an address with one / between its parts, given {quote(without_secrets(text))}"
+                )
+            return cls(f"{scheme}://{bucket}{options or ''}", path)
         if not text.strip():
             raise InvalidParameterError(f"expected a path or an address, given {text!r}")
         if "://" in text:

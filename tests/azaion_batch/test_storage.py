@@ -60,3 +60,10 @@ def test_an_address_that_is_not_utf_8_is_refused(address: str) -> None:
         Place.of(address)
     with pytest.raises(InvalidParameterError, match="expected an address in UTF-8"):
         Place("s3://archive", "") / "\udce9"
+
+
+@pytest.mark.parametrize("address", ["s3://archive//day", "s3://archive/day//1.png?region=x"])
+def test_an_address_with_an_empty_part_is_refused_in_s3(address: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"expected an address with one / .* {address.partition('?')[0]!r}"):
+        Place.of(address)
+    assert Place.of("s3://archive/day//").path == "day"
