@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -127,8 +127,7 @@ class Place:
         """
         if self.is_local:
             return read_whole(self.path, partial(_check_size, most=most))
-        system, base = file_system(self.root)
-        with system.open_input_file(f"{base}/{self.path}") as file:
+        with self.open() as file:
             _check_size(file.size(), most)
             return bytes(file.read())
 
@@ -137,7 +136,8 @@ class Place:
         if self.is_local:
             return open(self.path, "rb")
         system, base = file_system(self.root)
-        return system.open_input_file(f"{base}/{self.path}")
+        with _refusals():
+            return system.open_input_file(f"{base}/{self.path}")
 
     def stream(self) -> BinaryIO:
         """Returns an object as Python's file, which reads ahead what `_AHEAD` says; raises OSError."""
@@ -213,7 +213,17 @@ class Place:
     def _info(self) -> Any:
         """Returns what a bucket tells of it."""
         system, base = file_system(self.root)
-        return system.get_file_info(f"{base}/{self.path}")
+        with _refusals():
+            return system.get_file_info(f"{base}/{self.path}")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Makes an OSError of what pyarrow raises for names that it lists and does not take, such as S3's with `//`."""
+    try:
+        yield
+    except ValueError as error:
+        raise FileNotFoundError(str(error)) from error
 
 
 def without_secrets(text: str) -> str:

@@ -192,6 +192,20 @@ def test_what_is_there_under_a_name_with_brackets_is_no_pattern(s3: str) -> None
     assert found("f [1]/list.txt") == in_list
 
 
+def test_names_that_pyarrow_lists_and_does_not_take_are_rows_with_errors(
+    run: Run, s3: str, tmp_path: Path, settings: BatchSettings
+) -> None:
+    port = int(s3.partition("127.0.0.1:")[2].partition("&")[0])
+    for name in ("clip.mp4", "one.tif"):
+        request(port, "PUT", f"/archive/twice//{name}")
+    wishes = SceneWishes(bands=(1,))
+    wished = BatchSettings.of(settings.detector, scenes=wishes)
+    run([f"s3://archive/twice{s3}"], tmp_path / "out", settings=wished, search=Search(scenes=wishes))
+    rows = {row["source"]: row["error"] for row in rows_in(tmp_path / "out")}
+    assert list(rows) == [f"s3://archive/twice//{name}" for name in ("clip.mp4", "one.tif")]
+    assert all("cannot be read: Empty path component" in why for why in rows.values())
+
+
 def test_a_pattern_of_a_list_in_a_bucket_leads_out_of_the_list_s_folder(s3: str) -> None:
     for name in ("a/1.png", "a/c/list.txt", "abc/2.png"):
         lines = b"../*.png\n../../abc/*.png\n../../a*/2.png\ncaf\xe9.png\n" if name.endswith(".txt") else b"x"
