@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import Any
 
 from azaion_batch.plan import Chunk
 from azaion_batch.sources.entry import Entry
+from azaion_batch.stages.table import read_rows
 from azaion_batch.stages.windows import Read, WindowReader
 from azaion_batch.storage import Place
 from azaion_engine.errors import AzaionError, PictureError, PictureTooLargeError, reason
@@ -16,10 +17,6 @@ from azaion_engine.system.heap import keep_heap
 
 _READERS = 16
 """Threads that read from a bucket at once in one task: each waits for the network."""
-_ROWS = 16
-"""Rows of a Parquet file that are unpacked at once, at least: a row group may have gigabytes."""
-_AHEAD = 1 << 23
-"""Bytes of a Parquet file that are read, and about those that are unpacked, at once."""
 _ATTEMPTS = 3
 """Times that a picture in a bucket is tried, beside the retries of pyarrow's own clients."""
 
@@ -107,55 +104,12 @@ class Reader:
         return self._file(entry)
 
     def _rows(self, place: Place, column: str, numbers: list[int]) -> list[bytes | PictureError]:
-        """Returns the values of some rows of a Parquet file, in rising order, and of damaged row groups the error."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        read: list[bytes | PictureError] = []
-        try:
-            with place.open() as file:
-                parquet = pq.ParquetFile(file, buffer_size=_AHEAD, pre_buffer=False)
-                begin = 0
-                for group in range(parquet.num_row_groups):
-                    end = begin + parquet.metadata.row_group(group).num_rows
-                    wanted = [number - begin for number in takewhile(end.__gt__, numbers[len(read) :])]
-                    if wanted:
-                        read += self._of_group(parquet, group, column, wanted)
-                    begin = end
-        except MemoryError:  # pyarrow's is an ArrowException, too
-            raise
-        except (pa.ArrowException, OSError) as error:
-            return [_unreadable(error)] * len(numbers)
-        missing = len(numbers) - len(read)
-        return read + [PictureError("the Parquet file has fewer rows than when the job began")] * missing
-
-    def _of_group(self, parquet: Any, group: int, column: str, wanted: list[int]) -> list[bytes | PictureError]:
-        """Returns the values of some rows of a row group, in rising order; never has all of the group in memory."""
-        import pyarrow as pa
-
-        read: list[bytes | PictureError] = []
-        begin = 0
-        try:
-            for batch in parquet.iter_batches(
-                _rows_at_once(parquet, group, column), row_groups=[group], columns=[column]
-            ):
-                name = column.partition(".")[0]
-                if name not in batch.schema.names:
-                    fault = PictureError(f"the Parquet file has no column {column!r}, as it had when the job began")
-                    return [fault] * len(wanted)
-                values, end = batch.column(name), begin + len(batch)
-                while len(read) < len(wanted) and wanted[len(read)] < end:
-                    read.append(self._value(values[wanted[len(read)] - begin].as_py()))
-                if len(read) == len(wanted):
-                    break
-                begin = end
-        except MemoryError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            read += [_unreadable(error)] * (len(wanted) - len(read))
-        return read + [PictureError("the Parquet file is cut off")] * (len(wanted) - len(read))
+        """Returns the pictures of some rows of a Parquet file, in rising order."""
+        return [self._value(value) for value in read_rows(place, column, numbers)]
 
     def _value(self, value: Any) -> bytes | PictureError:
+        if isinstance(value, PictureError):
+            return value
         data = value.get("bytes") if isinstance(value, dict) else value
         if data is None:
             return PictureError("the row has no picture")
@@ -164,15 +118,3 @@ class Reader:
         if len(data) > self._most_bytes:
             return PictureTooLargeError(f"the picture has {len(data)} bytes, at most {self._most_bytes} are accepted")
         return data
-
-
-def _rows_at_once(parquet: Any, group: int, column: str) -> int:
-    """Returns how many rows of a row group are unpacked at once: more where they are small."""
-    about = parquet.metadata.row_group(group)
-    columns = [about.column(index) for index in range(about.num_columns)]
-    size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == column)
-    return max(_ROWS, _AHEAD * about.num_rows // max(1, size)) if size else _ROWS
-
-
-def _unreadable(error: Exception) -> PictureError:
-    return PictureError(f"the Parquet file cannot be read: {' '.join(reason(error).split())}")

@@ -14,6 +14,7 @@ import pytest
 from azaion_batch.plan import Chunk
 from azaion_batch.sources.entry import Entry
 from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.stages import table as table_module
 from azaion_batch.stages.reading import Reader
 from azaion_batch.storage import Place
 from azaion_engine.errors import PictureError
@@ -89,8 +90,29 @@ def test_a_few_rows_of_a_large_row_group_take_little_memory(table: Path, monkeyp
         assert read(entries[500:510]) == [bytes(100_000)] * 10
     finally:
         pa.set_memory_pool(before)
+        table_module._close()  # its rows are of the pool
     assert max(sizes) <= 1 << 23  # of 100 MB
     assert pool.max_memory() < 40_000_000
+
+
+def test_the_next_rows_of_a_row_group_are_read_on_from_the_last(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(table, [bytes(1000) + one for one in DATA], row_group_size=40)
+    entries = planned(table)
+    begun = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def counting(parquet: Any, rows: int, **how: Any) -> Any:
+        begun.append(rows)
+        return iter_batches(parquet, 3, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counting)
+    chunks = [entries[:8], entries[8:9], entries[9:30], entries[31:]]
+    assert [one[1000:] for chunk in chunks for one in read(chunk)] == DATA[:30] + DATA[31:]
+    assert len(begun) == 1
+    assert [one[1000:] for one in read(entries[2:4])] == DATA[2:4]  # of another run, or after a death
+    write(table, [bytes(2000) + one for one in DATA])
+    assert [one[2000:] for one in read(entries[4:6])] == DATA[4:6]
+    assert len(begun) == 3
 
 
 def test_small_rows_are_unpacked_many_at_once(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
