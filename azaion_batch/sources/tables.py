@@ -38,12 +38,12 @@ def rows_of(place: Place, how: Search) -> Iterator[Entry]:
     try:
         with place.open() as file:
             parquet = pq.ParquetFile(file)
-            schema, count = parquet.schema_arrow, parquet.metadata.num_rows
+            schema = parquet.schema_arrow
             if NAMES_KEY in (schema.metadata or {}):
                 return
             column, of_bytes = _column(schema, place)
             texts = None if of_bytes else _texts(parquet.read([column]).column(0))
-            size = _mean_size(parquet.metadata, column)
+            sizes = _mean_sizes(parquet.metadata, column)
     except pa.ArrowException as error:
         raise InvalidParameterError(f"{quote(place.address)} is no Parquet file: {reason(error)}") from error
     if of_bytes and how.scenes.given:
@@ -51,7 +51,7 @@ def rows_of(place: Place, how: Search) -> Iterator[Entry]:
             f"{quote(place.address)}: expected TIFF files, since bands or lengths in metres are asked for, given bytes"
         )
     name = printable(PurePosixPath(place.path).stem)
-    for number in range(count):
+    for number, size in enumerate(sizes):
         source = f"{printable(place.address)}#{number}"
         if texts is None:
             yield Entry("row", source, place, f"{name}_{number:06d}.jpg", size, number, column)
@@ -70,15 +70,14 @@ def _texts(column: Any) -> list[str | None]:
     return [None if value is None else os.fsdecode(value) for value in values]
 
 
-def _mean_size(metadata: Any, column: str) -> int:
-    """Returns the mean size in bytes of a column's values."""
-    total = 0
-    for group in range(metadata.num_row_groups):
-        about = metadata.row_group(group)
-        for index in range(about.num_columns):
-            if about.column(index).path_in_schema == column:
-                total += int(about.column(index).total_uncompressed_size)
-    return total // max(1, int(metadata.num_rows))
+def _mean_sizes(metadata: Any, column: str) -> list[int]:
+    """Returns, for each row, the mean size in bytes of a column's values in its row group."""
+    sizes: list[int] = []
+    for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
+        columns = [group.column(index) for index in range(group.num_columns)]
+        total = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == column)
+        sizes += [int(total) // max(1, group.num_rows)] * group.num_rows
+    return sizes
 
 
 def _column(schema: Any, place: Place) -> tuple[str, bool]:

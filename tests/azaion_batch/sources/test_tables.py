@@ -44,6 +44,15 @@ def test_paths_that_are_not_utf_8_name_files_as_bytes_do(run: Run, pictures: Pat
     assert rows == {"\\xe9.png": (48, None), "1.png": (41, None)}
 
 
+def test_a_row_counts_as_the_mean_of_its_row_group(tmp_path: Path) -> None:
+    values = [b"x" * 10] * 100 + [b"x" * 10_000] * 4
+    file = tmp_path / "archive.parquet"
+    pq.write_table(pa.table({"bytes": values}), file, row_group_size=100, use_dictionary=False)
+    sizes = [entry.size for entry in entries_of(file)]
+    assert max(sizes[:100]) < 20
+    assert min(sizes[100:]) > 9_999
+
+
 def test_a_path_with_a_nul_is_a_row_with_an_error(run: Run, tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a\0b.mp4", "a\0b.png"]}), tmp_path / "index.parquet")
     run([tmp_path / "index.parquet"], tmp_path / "out")
