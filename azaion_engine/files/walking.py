@@ -1,10 +1,14 @@
-"""Files of folders and of glob patterns: each once, whatever symbolic links lead to, and folders that refuse."""
+"""Files of folders and of glob patterns: each once, whatever symbolic links lead to, and folders that refuse.
+
+A link that leads nowhere is a file that cannot be read: left out, it would be lost without a word.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fnmatch import translate
 from functools import cache
 from pathlib import Path
@@ -65,7 +69,7 @@ def files_matching(pattern: str) -> Iterator[str | Unreadable]:
     for found in _matches(root, parts):
         if isinstance(found, Unreadable):
             yield found
-        elif os.path.isfile(found):
+        elif os.path.isfile(found) or _leads_nowhere(found):
             # The folder's real path, not the file's: two links to one file are two pictures, as in a folder.
             folder, name = os.path.split(found)
             place = os.path.join(real_folder(folder), name)
@@ -152,10 +156,15 @@ def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
+    with suppress(OSError):
+        if entry.is_file():
+            return True
+    return entry.is_symlink() and _leads_nowhere(entry.path)
+
+
+def _leads_nowhere(path: str) -> bool:
+    """Returns whether a path is a link to what is not there, as for a file that was not fetched; its reader says so."""
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _name_test(pattern: str) -> Callable[[str], bool]:

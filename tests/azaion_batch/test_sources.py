@@ -50,6 +50,13 @@ def test_a_file_that_a_list_names_and_that_is_not_there_is_a_row(run: Run, pictu
     assert "cannot be read: No such file" in gone["error"]
 
 
+def test_a_link_in_a_folder_that_leads_nowhere_is_a_row(run: Run, pictures: Path, tmp_path: Path) -> None:
+    (pictures / "9.png").symlink_to("not fetched")
+    run([pictures], tmp_path / "out")
+    rows = rows_in(tmp_path / "out")
+    assert [row["error"] for row in rows] == [None] * 9 + ["cannot be read: No such file or directory"]
+
+
 def test_a_pipe_or_a_device_is_a_row_with_an_error(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     run([tmp_path / "pipe.jpg", "/dev/zero"], tmp_path / "out")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from azaion_engine.files.sources import find_sources
 from azaion_engine.files.walking import Unreadable, files_in, files_matching
 
 
@@ -52,6 +53,22 @@ def test_a_folder_beyond_a_link_is_entered(tree: Path, tmp_path_factory: pytest.
     (other / "f.jpg").write_bytes(b"x")
     (tree / "link").symlink_to(other)
     assert f"{tree}/link/f.jpg" in matching(f"{tree}/**/*.jpg")
+
+
+def test_links_that_lead_nowhere_are_files_that_cannot_be_read(tree: Path) -> None:
+    (tree / "c.jpg").symlink_to("not fetched")
+    (tree / "d.jpg").symlink_to("d.jpg")
+    (tree / "e.jpg").symlink_to(tree / "deep")
+    os.mkfifo(tree / "f.jpg")
+    assert (
+        matching(f"{tree}/[c-z].jpg")
+        == list(files_in(tree, recursive=False))[-2:]
+        == [
+            f"{tree}/c.jpg",
+            f"{tree}/d.jpg",
+        ]
+    )
+    assert [source.name for source in find_sources([str(tree)], recursive=False)][-2:] == ["c.jpg", "d.jpg"]
 
 
 def test_folders_that_cannot_be_read_are_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
