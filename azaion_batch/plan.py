@@ -112,7 +112,10 @@ class Plan:
         try:
             chunks = [Chunk.from_line(line) for line in place.read().decode().splitlines()]
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{place.address} is damaged: {error}; remove it and run again") from error
+            # Without it the sources would be cut anew, and might have rows in two parts.
+            raise ConfigurationError(
+                f"{place.address} is damaged: {error}; restore it, or name another folder for the results"
+            ) from error
         for chunk in chunks:
             # Plans of older releases have whole scenes, for one worker each: planned anew, under the same names.
             if str(chunk.kind) == "scene":

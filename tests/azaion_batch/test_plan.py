@@ -186,3 +186,18 @@ def test_failures_that_this_run_is_not_given_are_not_tried_again(run: Run, pictu
     (pictures / "1.png").unlink()
     assert run([pictures], out, retry_failed=True) == []
     assert rows_in(out) == before
+
+
+def test_a_damaged_plan_is_not_to_be_removed_since_rows_would_be_there_twice(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    run([pictures], out)
+    [plan] = (out / "plan").iterdir()
+    plan.write_bytes(plan.read_bytes()[:-9])
+    with pytest.raises(ConfigurationError, match=f"{plan.name} is damaged: .*; restore it, or name another folder"):
+        run([pictures], out)
+    plan.unlink()
+    (pictures / "0.png").unlink()
+    run([pictures], out)
+    assert len(rows_in(out)) > 9  # what the message warns of
