@@ -71,6 +71,11 @@ class ModelState(NamedTuple):
         """Why the model cannot be served; empty if it is, or may soon be."""
         return self.message or "it could not be served" if self.state == "failed" and not self.answers else ""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is served, and nothing will be before the application is deployed anew."""
+        return self.state in ("failed", "ending") and not self.answers
+
 
 class BuildModel(Protocol):
     """Builds the application of one model."""
@@ -259,7 +264,7 @@ class ModelApplications:
             return ModelState("failed", self._refused[model])
         overview = applications.get(self.application_of(model))
         if overview is None:
-            return ModelState("starting", "its application is not deployed yet")
+            return ModelState("ending", "its application was deleted")
         state = _STATES.get(overview.status, "unhealthy")
         deployments = list(overview.deployments.values())
         running = sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)

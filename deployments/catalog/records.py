@@ -37,6 +37,10 @@ class Entry(BaseModel):
         """Returns the entry in another state from now on, with what is told of it."""
         return self.model_copy(update={"state": state, "since": _now(), **told})
 
+    def opens(self, version: Version) -> bool:
+        """Returns whether it says that a version is on its way."""
+        return self.state == "opening" and self.version.id == version.id
+
     def told(self, **told: Any) -> Entry:
         """Returns the entry with what is told of it, in the same state."""
         return self.model_copy(update=told)
@@ -63,7 +67,8 @@ class Record(BaseModel):
             failure: Why the version of that one could not be served; empty if it was.
         """
         entry = Entry(version=version, state="serving", since=_now())
-        history = tuple(_ended(each, failure) for each in before.history) if before is not None else ()
+        ended = (each for each in before.history if not each.opens(version)) if before is not None else ()
+        history = tuple(_ended(each, failure) for each in ended)
         deployments = before.deployments + 1 if before is not None else 0
         wanted = Wanted(serving=version)
         history = _shortened((*history, entry), wanted)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from azaion_engine.errors import AzaionError, InvalidParameterError
-from deployments.catalog.applications import ModelApplications
+from deployments.catalog.applications import ModelApplications, ModelState
 from deployments.catalog.kept import keep, read_version
 from deployments.catalog.records import Record, Records
 from deployments.catalog.replicas import ModelReplicas, Told
@@ -196,18 +196,23 @@ class Rollouts:
         await self._bring(model, version, await asyncio.to_thread(keep, before, cache_dir), 0.0, None)
 
     async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
-        state = (await asyncio.to_thread(self._applications.states))[model]
+        state = await self._state_of(model)
         record = self.record_of(model)
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
-        entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
-        if not state.answers:  # nothing serves that could be kept: its application starts anew with it
-            self._put_looked_at(model, Record.first(record.configured, version, record, state.failure))
-            await asyncio.to_thread(self._applications.deploy_one, model)
+        if state.over:
+            await self._start_anew(model, version, state.failure)
             return
+        entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
         wanted = Wanted(serving=serving, candidate=version)
         self._put_looked_at(model, record.with_entry(entry, new=True, wanted=wanted))
         self._watch_later(model, version, share, trial)
+
+    async def _start_anew(self, model: str, version: Version, failure: str) -> None:
+        """Starts the application of a model anew with a version: nothing serves that could be kept."""
+        record = self.record_of(model)
+        self._put_looked_at(model, Record.first(record.configured, version, record, failure))
+        await asyncio.to_thread(self._applications.deploy_one, model)
 
     def _watch_later(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
         task = asyncio.get_running_loop().create_task(self._watch_or_fail(model, version, share, trial))
@@ -231,6 +236,9 @@ class Rollouts:
         while True:
             told = await self._tell(model, trial)
             trial = None if told else trial  # may be many pictures
+            if not told and (failure := (await self._state_of(model)).failure):
+                await self._start_anew(model, version, failure)
+                return
             reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
             failed = next((report for report in reports if report.state == "failed"), None)
             if failed is not None:
@@ -277,6 +285,9 @@ class Rollouts:
                 version = before if before is not None and before.id == entry.version.id else entry.version
                 record = record.with_entry(entry.now("retired", version=version))
         self._put(model, record.with_entry(serving.now("serving", share=0.0)))
+
+    async def _state_of(self, model: str) -> ModelState:
+        return (await asyncio.to_thread(self._applications.states))[model]
 
     async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
         return await self._replicas.follow(model, self.record_of(model).wanted, trial)

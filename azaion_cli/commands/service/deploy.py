@@ -120,10 +120,11 @@ def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any
         entry: dict[str, Any] | None = next((each for each in model["history"] if each["version"] == version), None)
         if entry is None:
             raise ModelError(f"the service tells nothing of the version {version} of {name} any more; see GET /models")
-        if model["state"] == "failed" and not model["replicas"]:  # nothing served before it either
-            return {**entry, "state": "failed", "message": model["message"]}
-        if entry["state"] != "opening" and model["replicas"]:
-            return entry
+        if entry["state"] != "opening":  # else it begins anew with the model, if nothing serves
+            if model["state"] == "failed" and not model["replicas"]:
+                return {**entry, "state": "failed", "message": model["message"]}
+            if model["replicas"]:
+                return entry
         if not said and not quiet:
             say(f"the version {version} of {name} is built and checked; the one before it serves meanwhile")
             said = True

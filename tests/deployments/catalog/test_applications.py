@@ -158,6 +158,16 @@ def test_the_state_of_a_model_that_is_deployed_anew_is_not_that_of_before(held: 
     assert held.applications.states()["cars"].state == "serving"
 
 
+def test_a_model_whose_application_was_deleted_by_others_is_not_told_to_start_and_can_be_deployed_again(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    held.serve.delete("several.cars")
+    state = held.applications.states()["cars"]
+    assert (state.state, state.message) == ("ending", "its application was deleted")
+    run(held.rollouts.deploy("cars", str(files[1])))
+    assert "b.onnx" in held.serve.running["several.cars"][0]
+
+
 def test_a_model_that_cannot_be_deployed_leaves_the_others(
     held: CataloguedReplica, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,43 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
     assert held.rollouts.record_of("cars").history[0].message == "ModelError: no detector"
 
 
+@pytest.mark.parametrize("status", [ApplicationStatus.UNHEALTHY, ApplicationStatus.DEPLOYING])
+def test_a_version_of_a_model_whose_only_replica_is_being_replaced_is_checked_beside_the_next_one(
+    held: CataloguedReplica, files: list[Path], run: Run, status: ApplicationStatus
+) -> None:
+    async def scenario() -> None:
+        name, [replica, _] = name_of(held), held.replicas["cars"]
+        held.serve.status["several.cars"] = (status, "a replica has died")
+        held.replicas["cars"].clear()
+        version = await held.rollouts.deploy("cars", str(files[1]))
+        await asyncio.sleep(0.05)
+        assert states(held) == [("a", "serving"), ("b", "opening")]
+        replica.fails = "no detector"
+        held.replicas["cars"].append(replica)
+        await settled(held)
+        assert states(held) == [("a", "serving"), ("b", "failed")]
+        assert replica.told[0][0].candidate == version
+        assert name_of(held) == name
+
+    run(scenario())
+
+
+def test_a_version_starts_a_model_anew_whose_replicas_do_not_come_back(
+    held: CataloguedReplica, files: list[Path], run: Run
+) -> None:
+    async def scenario() -> None:
+        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOYING, "")
+        held.replicas["cars"].clear()
+        await held.rollouts.deploy("cars", str(files[1]))
+        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+        held.applications._seen_at = -1.0
+        await settled(held)
+        assert states(held) == [("a", "failed"), ("b", "serving")]
+        assert "b.onnx" in held.serve.running["several.cars"][0]
+
+    run(scenario())
+
+
 def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, files: list[Path], run: Run) -> None:
     async def scenario() -> None:
         orders = [held.rollouts.deploy("cars", str(file)) for file in files[1:]]

@@ -57,14 +57,15 @@ def entry(state, version="b" * 12, **told):
 def service(monkeypatch):
     """A service of one model; takes what its history is at each look."""
 
-    def serve(*looks, models=("cars",)):
+    def serve(*looks, models=("cars",), **model):
         looks = list(looks)
 
         def ordered(handle, method, *arguments):
             if method != "describe":
                 return "b" * 12
             history = looks.pop(0) if len(looks) > 1 else looks[0]
-            return [{"name": name, "state": "serving", "replicas": 1, "history": history} for name in models]
+            told = {"state": "serving", "replicas": 1, "message": "", "history": history, **model}
+            return [{"name": name, **told} for name in models]
 
         monkeypatch.setattr(deploy, "LOOK_S", 0.001)
         monkeypatch.setattr(deploy, "_handle", lambda application: None)
@@ -83,6 +84,12 @@ def test_a_version_that_does_not_serve_at_the_end_is_a_failure(azaion, tiny, ser
     assert ("does not serve: another order came between" in ran.err) == (state in ("rolled_back", "retired"))
     ran = azaion("deploy", "cars", tiny, "--json")
     assert (ran.code, json.loads(ran.out)["state"]) == (code, state)
+
+
+def test_a_version_is_not_refused_for_the_failure_of_the_one_before_it(azaion, tiny, service):
+    service([entry("opening")], [entry("serving")], state="failed", replicas=0, message="no detector")
+    ran = azaion("deploy", "cars", tiny)
+    assert (ran.code, "is refused: no detector" in ran.err, "is built" in ran.err) == (4, True, True)
 
 
 def test_changed_classes_are_told(azaion, tiny, service):
