@@ -28,6 +28,7 @@ class Entry(BaseModel):
     state: EntryState
     since: AwareDatetime = Field(description="When it got into this state.")
     share: float = Field(0.0, description="Part of the requests that it answers as a canary, 0 to 1.")
+    least: float = Field(0.0, description="Part of all boxes that must agree with the version before it, 0 to 1.")
     message: str = Field("", description="Why it failed.")
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agreed with those of the version before it.")
@@ -208,7 +209,7 @@ def _ended(entry: Entry, failure: str) -> Entry:
 def _described(entry: Entry, failure: str) -> dict[str, Any]:
     if failure and entry.state == "serving":
         entry = entry.told(state="failed", message=failure)
-    told = entry.model_dump(mode="json", exclude={"version", "share"})
+    told = entry.model_dump(mode="json", exclude={"version", "share", "least"})
     return {"version": entry.version.id, "file": entry.version.model, **told}
 
 

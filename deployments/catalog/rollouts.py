@@ -28,6 +28,9 @@ KEEP_S = 10.0
 SWITCH_S = 600.0
 """Seconds for every replica to switch; one that started meanwhile opens the version first."""
 
+NOT_COMPARED = "a replica or the catalogue started meanwhile, and has no pictures to compare it on; deploy it once more"
+"""Why a version is refused of which every replica was to tell how far it agrees."""
+
 
 class Rollouts:
     """The versions of all models of one catalogue; used from one event loop."""
@@ -203,7 +206,9 @@ class Rollouts:
         if state.over:
             await self._start_anew(model, version, state.failure)
             return
-        entry = record.entry_of(version).now("opening", share=share, message="", comparison="", changes="")
+        least = trial.least if trial is not None else 0.0
+        told = {"message": "", "comparison": "", "changes": ""}
+        entry = record.entry_of(version).now("opening", share=share, least=least, **told)
         wanted = Wanted(serving=serving, candidate=version)
         self._put_looked_at(model, record.with_entry(entry, new=True, wanted=wanted))
         self._watch_later(model, version, share, trial)
@@ -249,6 +254,9 @@ class Rollouts:
                 break
             await asyncio.sleep(LOOK_S)
         record = self.record_of(model)
+        if record.entry_of(version).least and not all(report.comparison for report in reports):
+            await self._refuse(model, version, NOT_COMPARED)
+            return
         found = reports[0].model_dump(include={"agreement", "comparison", "changes"})
         if not share:
             self._put(model, record.with_entry(record.entry_of(version).told(**found)))

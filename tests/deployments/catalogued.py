@@ -82,7 +82,8 @@ class StandInReplica:
     def follow(self, wanted: Wanted, trial: Trial | None) -> tuple[str, dict[str, Report]]:
         self.told.append((wanted, trial))
         self.serving = wanted.serving.id
-        reports = {version: Report(state="open", comparison="99% agree") for version in wanted.versions}
+        compared = "99% agree" if any(trial is not None for _, trial in self.told) else ""
+        reports = {version: Report(state="open", comparison=compared) for version in wanted.versions}
         if wanted.candidate is not None and self.fails:
             reports[wanted.candidate.id] = Report(state="failed", message=self.fails)
         elif wanted.candidate is not None and wanted.candidate.id in self.opening:

@@ -16,7 +16,7 @@ from deployments.catalog.kept import read_version
 from deployments.settings import ApplicationSettings
 from deployments.versions.version import Trial, Version, Wanted
 from tests.deployments.catalog.steps import Run, deployed, name_of, settings_of, settled, states, with_rare
-from tests.deployments.catalogued import CataloguedReplica, catalogued
+from tests.deployments.catalogued import CataloguedReplica, StandInReplica, catalogued
 
 
 def test_a_version_serves_when_every_replica_has_opened_it(
@@ -56,6 +56,29 @@ def test_a_version_that_one_replica_refuses_leaves_the_old_one_everywhere(
     held.replicas["cars"][1].fails = ""
     run(deployed(held, files[1]))
     assert states(held)[-1] == ("b", "serving")
+
+
+@pytest.mark.parametrize("ended", ["replica", "catalogue"])
+def test_a_version_that_one_replica_has_not_compared_as_asked_for_does_not_serve(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, ended: str
+) -> None:
+    async def scenario() -> None:
+        first, second = held.replicas["cars"]
+        second.opening.add(await _version(held, files[1]))
+        await held.rollouts.deploy("cars", str(files[1]), trial=Trial((b"x",), 0.9))
+        await asyncio.sleep(0.05)
+        if ended == "catalogue":
+            held.rollouts._tasks.pop("cars").cancel()
+            held.begin(settings_of(files[0], tmp_path))
+        held.replicas["cars"][:] = [first, StandInReplica()]
+        await held.rollouts.resume()
+        await settled(held)
+        assert states(held) == [("a", "serving"), ("b", "failed")]
+        assert "deploy it once more" in held.rollouts.record_of("cars").history[-1].message
+        await deployed(held, files[1])
+        assert states(held)[-1] == ("b", "serving")
+
+    run(scenario())
 
 
 def test_a_canary_gets_a_share_until_it_is_promoted_or_rolled_back(
