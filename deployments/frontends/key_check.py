@@ -72,7 +72,7 @@ class KeyCheck:
             pictures = not self._of_catalog and scope["method"] == "POST" and path.endswith(_INFERENCE)
             admitted = await guard.admit(key, pictures)
         except AzaionError as error:
-            scope["route"] = _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
+            scope["route"] = refused_route(path)
             await refusal(error, path)(scope, receive, send)
             return
         with admitted as admission:
@@ -104,6 +104,15 @@ def _headers(scope: Scope) -> dict[bytes, str]:
     return {
         name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"authorization", b"x-api-key")
     }
+
+
+def refused_route(path: str) -> NamedTuple:
+    """Returns the route by which metrics and log count a request that is refused before it is routed.
+
+    Args:
+        path: The path, without route prefix.
+    """
+    return _Route(next((begin for begin in _FRONTENDS if path.startswith(begin)), "unknown"))
 
 
 def refusal(error: AzaionError, path: str) -> JSONResponse:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from azaion_engine.errors import AzaionError
-from deployments.frontends.key_check import is_open, refusal
+from deployments.frontends.key_check import is_open, refusal, refused_route
 
 _PROBES = ("/readyz", "/v2/health/ready")
 """Answered without the model: a probe must not load it."""
@@ -41,6 +41,7 @@ class Loading:
             try:
                 waited_s: float = await held.enter_async_context(replica.hold())
             except AzaionError as error:
+                scope["route"] = refused_route(path)
                 await refusal(error, path)(scope, receive, send)
                 return
             await self._app(scope, receive, _timed(send, waited_s) if waited_s else send)

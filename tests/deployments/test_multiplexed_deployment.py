@@ -114,6 +114,23 @@ def test_a_model_that_cannot_be_loaded_is_a_503_with_the_reason_and_leaves_the_o
         run(scenario(held))
 
 
+def test_a_picture_whose_model_cannot_be_loaded_is_counted_among_the_rejected(run: Run) -> None:
+    def open_none(settings: ServiceSettings) -> Detector:
+        raise ModelError("no detector")
+
+    async def scenario(held: Multiplexed) -> None:
+        for path in ("/detect", "/v2/models/broken/infer"):
+            assert (await held.ask("broken", path)).status == 503
+        counted = [call.args[0] for call in held.replica._front.metrics.request_over.call_args_list]
+        assert [(each.route, each.rejected) for each in counted] == [
+            ("/detect", ["model_unavailable"]),
+            ("/v2", ["model_unavailable"]),
+        ]
+
+    with multiplexed(settings_of("broken"), open_none) as held:
+        run(scenario(held))
+
+
 def test_no_model_is_loaded_for_a_request_without_a_key_for_it(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     secret = add_key(file, models=["cars"], daily=2)
