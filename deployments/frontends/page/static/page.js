@@ -235,14 +235,20 @@ async function copy() {
 // --- the model: which of several, and its card ----------------------------------------------------------------
 
 async function showModel() {
+  const chosen = $("models").value;
+  let card, failure;
   try {
-    pictures.card = await modelCard();
-    fillCard($("card"), pictures.card);
-    $("served").textContent = `${pictures.card.name} on ${pictures.card.engine}`;
-    $("confidence").value = pictures.card.confidence;
+    card = await modelCard();
   } catch (error) {
-    $("served").textContent = sentence(error.message);
+    failure = error;
   }
+  if ($("models").value !== chosen) return; // another one was chosen meanwhile
+  if (card) {
+    pictures.card = card;
+    fillCard($("card"), card);
+    $("confidence").value = card.confidence;
+  }
+  $("served").textContent = card ? `${card.name} on ${card.engine}` : sentence(failure.message);
   filter();
 }
 
@@ -260,11 +266,12 @@ function offerModels(models) {
   $("choice").hidden = false;
 }
 
-$("models").addEventListener("change", async () => {
+$("models").addEventListener("change", () => {
   useModel($("models").value);
   switchedOff.clear(); // another model has other classes
-  await showModel();
+  pictures.card = null; // and other limits
   pictures.askAnew();
+  showModel();
 });
 
 $("confidence").min = FLOOR;

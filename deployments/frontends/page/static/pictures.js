@@ -5,6 +5,7 @@ import { ServiceError, detect } from "./service.js";
 
 const PATIENCE_MS = 3000; // the next picture waits no longer for the one before
 const HUNG_MS = 120_000; // a request without an answer ends; a service answers or refuses far sooner
+const ANEW = new ServiceError("asked anew", "cancelled", "–"); // ends a request to another model, or with other parameters
 const MOST = 32; // taken at a time: each stays in the browser's memory while the page is open
 
 /**
@@ -75,7 +76,10 @@ export class Pictures {
 
   /** Forgets the answers: asks at once about the chosen picture, and about others when they are chosen. */
   askAnew() {
-    for (const picture of this.all) if (picture !== this.chosen && picture.state === "done") this.#mark(picture, "new");
+    for (const picture of this.all) {
+      if (picture.request) picture.request.abort(ANEW);
+      else if (picture !== this.chosen && picture.state !== "waiting") this.#mark(picture, "new");
+    }
     if (this.chosen?.state === "done" || this.chosen?.state === "failed") this.again();
   }
 
@@ -138,7 +142,8 @@ export class Pictures {
       Object.assign(picture, await detect(picture.bytes, this.card, request.signal, tiles));
       this.#mark(picture, "done");
     } catch (error) {
-      this.#fail(picture, request.signal.aborted ? request.signal.reason : error);
+      if (request.signal.reason === ANEW) this.#mark(picture, "waiting");
+      else this.#fail(picture, request.signal.aborted ? request.signal.reason : error);
     } finally {
       clearTimeout(end);
       picture.request = null;
