@@ -85,6 +85,8 @@ class CatalogDeployment(ApplicationHint):
     def __del__(self) -> None:
         if hasattr(self, "reception"):
             self.reception.close()
+        if hasattr(self, "catalog"):
+            self.catalog.applications.delete_with_catalog()
 
 
 def _route_prefix(application: str) -> str:

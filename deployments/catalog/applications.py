@@ -29,6 +29,9 @@ PREFIX = "/models/"
 RARELY_USED = "_rarely_used"
 """Ends the name of the application that models share which are rarely used; no model can have that name."""
 
+CATALOG = "CatalogDeployment"
+"""Name of the deployment of a catalogue."""
+
 FRESH_S = 0.5
 """Seconds for which an answer of Serve's controller about the applications is used again."""
 
@@ -175,6 +178,16 @@ class ModelApplications:
             if name.removeprefix(f"{self._catalog}.") not in self.settings:
                 self._records.forget(name)
         self._records.put_own_applications(self._catalog, listed)  # another may have the name of a deleted one now
+
+    def delete_with_catalog(self) -> None:
+        """Deletes the applications of all models if that of the catalogue is being deleted, or has no catalogue now."""
+        running = self._serve.applications()
+        catalog = running.get(self._catalog)  # while its last replica ends it is known, unless Serve itself is away
+        if catalog is None or CATALOG in catalog.deployments:
+            return
+        for name in self._own(running):
+            self._serve.delete(name)
+        self._records.put_own_applications(self._catalog, frozenset())
 
     def check_not_taken(self, model: str) -> None:
         """Raises a ConfigurationError if another application of the cluster has the name of the model's."""

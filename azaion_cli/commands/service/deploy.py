@@ -16,9 +16,6 @@ from azaion_cli.joining import ready_to_join
 from azaion_cli.options import JsonOption, VerboseOption
 from azaion_engine.errors import AzaionError, ConfigurationError, ModelError
 
-CATALOG = "CatalogDeployment"
-"""Name of the deployment that has the models."""
-
 LOOK_S = 0.5
 """Seconds between two looks whether the version serves."""
 
@@ -163,6 +160,8 @@ def _handle(application: str | None) -> Any:
     """
     _connect()
     from ray import serve
+
+    from deployments.catalog.applications import CATALOG
 
     catalogs = [name for name, each in serve.status().applications.items() if CATALOG in each.deployments]
     if application is not None:

@@ -9,6 +9,7 @@ import pytest
 from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import ConfigurationError
+from deployments.catalog.applications import CATALOG
 from deployments.settings import ApplicationSettings
 from tests.deployments.catalog.steps import Run, name_of, settings_of, with_rare
 from tests.deployments.catalogued import CataloguedReplica
@@ -23,6 +24,26 @@ def test_a_model_that_is_no_longer_configured_goes_and_the_others_stay(
     assert {route for _, route in held.serve.running.values()} == {"/models/cars", "/models/ships", "/another"}
     held.begin(settings_of(files[0], tmp_path))
     assert held.serve.running.keys() == {"several.cars", "another"}
+
+
+def test_models_are_deleted_with_their_catalogue_and_not_when_it_only_starts_again(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path
+) -> None:
+    held.begin(with_rare(files[0], tmp_path, rarely_used=True))
+    running = {*held.serve.running, "another"}
+    held.serve.running["another"] = ("", "/another")
+    held.applications.delete_with_catalog()  # Serve itself is away, and knows nothing
+    assert held.serve.running.keys() == running
+    held.serve.running["several"] = ("", "/")
+    held.serve.of_others["several"] = CATALOG
+    held.applications.delete_with_catalog()
+    assert held.serve.running.keys() == {*running, "several"}
+    held.serve.of_others["several"] = "DetectorDeployment"  # it serves one model from now on
+    held.applications.delete_with_catalog()
+    assert held.serve.running.keys() == {"several", "another"}
+    held.serve.running["several.cars"] = ("of another", "/eu")
+    held.applications.delete_with_catalog()
+    assert "several.cars" in held.serve.running
 
 
 @pytest.mark.parametrize("declared", [True, False])

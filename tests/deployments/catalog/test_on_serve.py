@@ -106,8 +106,7 @@ def service(running_serve: RunningServe, tmp_path_factory: pytest.TempPathFactor
             )
         )
         yield running
-    for name in ("several", "several._rarely_used", "several.cars", "several.ships", "several.broken"):
-        serve.delete(name, _blocking=False)
+    serve.delete("several", _blocking=False)
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 120) -> None:
@@ -321,3 +320,8 @@ def test_the_page_offers_the_models_and_asks_the_chosen_one(service: Service) ->
             f"POST {service.http.base_url}models/ships/detect"
         ]
         assert visit.complaints == []
+
+
+def test_the_models_go_with_the_service(service: Service) -> None:
+    serve.delete("several", _blocking=False)
+    wait_until(lambda: not any(name.startswith("several") for name in serve.status().applications))
