@@ -41,6 +41,9 @@ _DEPLOYMENTS = frozenset(("DetectorDeployment", "MultiplexedDeployment"))
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 500
 
+_ANSWERING = ("RUNNING", "RECOVERING")
+"""States of replicas that answer: a controller that has ended and starts again finds the second ones, and asks them."""
+
 _STATES = {
     ApplicationStatus.RUNNING: "serving",
     ApplicationStatus.DEPLOYING: "starting",
@@ -280,7 +283,7 @@ class ModelApplications:
             return ModelState("ending", "its application was deleted")
         state = _STATES.get(overview.status, "unhealthy")
         deployments = list(overview.deployments.values())
-        running = sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
+        running = sum(deployment.replica_states.get(each, 0) for deployment in deployments for each in _ANSWERING)
         if state == "serving":
             return ModelState(state, "", running)
         message = next((d.message for d in deployments if d.message), overview.message)

@@ -44,6 +44,8 @@ class StandInServe:
         self.running: dict[str, tuple[str, str | None]] = {}
         """Application → what was built, and its route."""
         self.status: dict[str, tuple[ApplicationStatus, str]] = {}
+        self.replicas: dict[str, str] = {}
+        """Application → the state of its replica, if that is not as the application's."""
         self.runs: list[str] = []
         self.from_configuration: set[str] = set()
         self.of_others: dict[str, str] = {}
@@ -65,8 +67,8 @@ class StandInServe:
     def _overview(self, name: str) -> Any:
         status, message = self.status.get(name, (ApplicationStatus.RUNNING, ""))
         kind = self.of_others.get(name, "DetectorDeployment")
-        replicas = {"RUNNING": 1} if status is ApplicationStatus.RUNNING else {"STARTING": 1}
-        deployment = SimpleNamespace(message=message, replica_states=replicas)
+        state = "RUNNING" if status is ApplicationStatus.RUNNING else "STARTING"
+        deployment = SimpleNamespace(message=message, replica_states={self.replicas.get(name, state): 1})
         return SimpleNamespace(status=status, message=message, deployments={kind: deployment})
 
 

@@ -165,6 +165,19 @@ def test_the_service_is_ready_when_no_model_is_starting(run: Run) -> None:
     assert (answer.status_code, "starting: ships" in answer.json()["error"]["message"]) == (503, True)
 
 
+def test_a_controller_that_starts_again_keeps_no_request_from_replicas_that_run(run: Run) -> None:
+    def recovering(held: CataloguedReplica) -> None:
+        for name in MODELS:
+            held.serve.status[f"several.{name}"] = (ApplicationStatus.DEPLOYING, "")
+            held.serve.replicas[f"several.{name}"] = "RECOVERING"
+
+    async def ask(http: httpx.AsyncClient) -> list[int]:
+        answers = [await http.post("/detect?model=cars", content=grey_picture(5)), await http.get("/readyz")]
+        return [answer.status_code for answer in answers]
+
+    assert asked(run, ask, recovering) == [200, 200]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(BackPressureError(1, 1), "overloaded"), (RayActorError(), "model_unavailable")],
