@@ -68,14 +68,17 @@ class Rollouts:
             trial: Pictures on which it is compared with the serving version.
 
         Raises:
-            InvalidParameterError: It serves already, or another one is on its way, or the share is out of range; or the
-                model is rarely used, and a canary or a comparison is asked for, which need two versions in memory.
+            InvalidParameterError: It serves already, or another one is on its way, or the share or the least agreement
+                is out of range; or the model is rarely used, and a canary or a comparison is asked for, which need two
+                versions in memory.
             ConfigurationError: The file cannot be read, or another application has the name of the model's.
             ModelError: It is no ONNX file.
         """
         self._applications.check_not_taken(model)
         if not 0 <= share < 1:
             raise InvalidParameterError(f"share: expected 0 to below 1, given {share}")
+        if trial is not None and not 0 <= trial.least <= 1:  # no agreement is below NaN
+            raise InvalidParameterError(f"least: expected 0 to 1, given {trial.least}")
         if model in self._applications.rare and (share or trial is not None):
             raise InvalidParameterError(
                 f"the model {model!r} is rarely used: no two versions of it are in memory, which a canary and a "

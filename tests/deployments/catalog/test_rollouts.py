@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import threading
 from pathlib import Path
 
@@ -151,6 +152,8 @@ def test_what_cannot_be_deployed_is_refused_at_once(held: CataloguedReplica, fil
         run(held.rollouts.deploy("cars", str(files[0])))
     with pytest.raises(InvalidParameterError, match="share: expected"):
         run(held.rollouts.deploy("cars", str(files[1]), share=1.0))
+    with pytest.raises(InvalidParameterError, match="least: expected 0 to 1, given nan"):
+        run(held.rollouts.deploy("cars", str(files[1]), trial=Trial((b"x",), math.nan)))
     with pytest.raises(InvalidParameterError, match="no version before"):
         run(held.rollouts.rollback("cars"))
     assert states(held) == [("a", "serving")]
