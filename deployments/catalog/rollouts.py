@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -160,7 +160,7 @@ class Rollouts:
                 states = await asyncio.to_thread(self._applications.states)
                 quiet = {model for model, state in states.items() if state.answers and model not in self._tasks}
                 rare = quiet & self._applications.rare
-                await asyncio.gather(self._keep_rare(rare), *(self._tell(model) for model in quiet - rare))
+                await asyncio.gather(self._keep_rare(rare), *(self._keep(model) for model in quiet - rare))
                 await self._bring_configured()
             except Exception:  # e.g. Serve's controller is being replaced
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
@@ -234,6 +234,16 @@ class Rollouts:
             logger.exception("the version %s of %s is given up", version.id, model)
             await self._refuse(model, version, f"the catalogue failed: {error}")
 
+    async def _refuse_if_failed(self, model: str, version: Version, told: Sequence[Told]) -> bool:
+        """Refuses a version that a replica cannot serve, with its reason; returns whether it did."""
+        for each in told:
+            report = each.reports.get(version.id)
+            if report is not None and report.state == "failed":
+                logger.warning("the version %s of %s is refused: %s", version.id, model, report.message)
+                await self._refuse(model, version, report.message)
+                return True
+        return False
+
     async def _refuse(self, model: str, version: Version, message: str) -> None:
         record = self.record_of(model)
         entry = record.entry_of(version).now("failed", message=message)
@@ -247,12 +257,9 @@ class Rollouts:
             if not told and (failure := (await self._state_of(model)).failure):
                 await self._start_anew(model, version, failure)
                 return
-            reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
-            failed = next((report for report in reports if report.state == "failed"), None)
-            if failed is not None:
-                logger.warning("the version %s of %s is refused: %s", version.id, model, failed.message)
-                await self._refuse(model, version, failed.message)
+            if await self._refuse_if_failed(model, version, told):
                 return
+            reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
             if reports and all(report.state == "open" for report in reports):
                 break
             await asyncio.sleep(LOOK_S)
@@ -302,6 +309,13 @@ class Rollouts:
 
     async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
         return await self._replicas.follow(model, self.record_of(model).wanted, trial)
+
+    async def _keep(self, model: str) -> None:
+        """Tells the replicas of a model again what they serve; a canary that one of them cannot serve is withdrawn."""
+        told = await self._tell(model)
+        canary = self.record_of(model).wanted.candidate
+        if canary is not None and model not in self._tasks:
+            await self._refuse_if_failed(model, canary, told)
 
     async def _keep_rare(self, models: Collection[str]) -> None:
         await self._replicas.keep({model: self.record_of(model).wanted.serving.id for model in models})

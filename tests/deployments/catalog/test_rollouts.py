@@ -16,7 +16,7 @@ from deployments.catalog import rollouts as rollouts_module
 from deployments.catalog.kept import read_version
 from deployments.settings import ApplicationSettings
 from deployments.versions.version import Trial, Version, Wanted
-from tests.deployments.catalog.steps import Run, deployed, name_of, settings_of, settled, states, with_rare
+from tests.deployments.catalog.steps import Run, deployed, name_of, reached, settings_of, settled, states, with_rare
 from tests.deployments.catalogued import CataloguedReplica, StandInReplica, catalogued
 
 
@@ -97,6 +97,23 @@ def test_a_canary_gets_a_share_until_it_is_promoted_or_rolled_back(
     assert {each.serving for each in held.replicas["cars"]} == {version.id}
     with pytest.raises(InvalidParameterError, match="no canary"):
         run(held.rollouts.promote("cars"))
+
+
+def test_a_canary_that_a_replica_cannot_serve_any_more_is_withdrawn_and_the_history_says_why(
+    held: CataloguedReplica, files: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts_module, "KEEP_S", 0.01)
+
+    async def scenario() -> None:
+        await deployed(held, files[1], share=0.1)
+        held.replicas["cars"][1].fails = "the GPU is lost"
+        keeping = asyncio.create_task(held.rollouts.keep_told())
+        await reached(held, [("a", "serving"), ("b", "failed")])
+        keeping.cancel()
+        assert held.rollouts.record_of("cars").history[-1].message == "the GPU is lost"
+        assert {each.told[-1][0].candidate for each in held.replicas["cars"]} == {None}
+
+    run(scenario())
 
 
 def test_rolling_back_brings_the_version_before_even_if_its_file_was_overwritten(
