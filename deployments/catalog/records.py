@@ -32,7 +32,9 @@ class Entry(BaseModel):
     message: str = Field("", description="Why it failed.")
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agreed with those of the version before it.")
-    changes: str = Field("", description="Classes that it lacks, adds or numbers anew, against the version before it.")
+    changes: str = Field(
+        "", description="Other classes or class ids, or another input size, than the version before it."
+    )
 
     def now(self, state: EntryState, **told: Any) -> Entry:
         """Returns the entry in another state from now on, with what is told of it."""

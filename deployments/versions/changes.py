@@ -12,7 +12,9 @@ _NAMED = 5
 
 
 def changes_of(before: Detector, after: Detector) -> str:
-    """Returns in words which classes a new version lacks, adds or numbers anew; empty if they are the same.
+    """Returns in words which classes a new version lacks, adds or numbers anew, and whether its input has another size.
+
+    Empty if all is the same.
 
     Args:
         before: The serving version.
@@ -28,11 +30,13 @@ def changes_of(before: Detector, after: Detector) -> str:
         )
     old = {name: class_id for class_id, name in before.names.items()}
     new = {name: class_id for class_id, name in after.names.items()}
+    sizes = [_size(each) for each in (before, after)]
     moved = [f"{name} is {new[name]}, not {old[name]}" for name in old if name in new and old[name] != new[name]]
     parts = [
         _listed("classes that are gone", (name for name in old if name not in new)),
         _listed("new classes", (name for name in new if name not in old)),
         _listed("other class ids", moved),
+        _listed("another input for raw tensors", [] if sizes[0] == sizes[1] else [f"{sizes[1]}, not {sizes[0]}"]),
     ]
     return "; ".join(part for part in parts if part)
 
@@ -42,6 +46,11 @@ def _kind(detector: Detector) -> str:
     if head.oriented:
         return "oriented boxes"
     return f"boxes with {head.keypoints.count} keypoints" if head.keypoints is not None else "plain boxes"
+
+
+def _size(detector: Detector) -> str:
+    height, width = detector.engine.get_input_shape()
+    return f"{height}x{width}"
 
 
 def _listed(what: str, names: Iterable[str]) -> str:

@@ -70,7 +70,7 @@ class Report(BaseModel):
     message: str = Field("", description="Why it failed.")
     agreement: str = Field("", description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field("", description="How far its boxes agree with those of the version that served.")
-    changes: str = Field("", description="Classes that it lacks, adds or numbers anew.")
+    changes: str = Field("", description="Other classes or class ids, or another input size, than the serving version.")
 
     @classmethod
     def of_error(cls, error: Exception) -> Report:

@@ -25,7 +25,7 @@ class HistoryEntry(BaseModel):
     message: str = Field(description="Why it failed.")
     agreement: str = Field(description="How far a built engine agrees with ONNX Runtime.")
     comparison: str = Field(description="How far its boxes agreed with those of the version before it.")
-    changes: str = Field(description="Classes that it lacks, adds or numbers anew, against the version before it.")
+    changes: str = Field(description="Other classes or class ids, or another input size, than the version before it.")
 
 
 class ModelEntry(BaseModel):

@@ -12,9 +12,10 @@ from deployments.errors import VersionRefusedError
 from deployments.versions.changes import changes_of
 
 
-def detector(*names: str, oriented: bool = False, keypoints: Keypoints | None = None) -> Any:
-    head = SimpleNamespace(oriented=oriented, keypoints=keypoints)
-    return SimpleNamespace(names=dict(enumerate(names)), engine=SimpleNamespace(choice=SimpleNamespace(head=head)))
+def detector(*names: str, oriented: bool = False, keypoints: Keypoints | None = None, size: int = 640) -> Any:
+    choice = SimpleNamespace(head=SimpleNamespace(oriented=oriented, keypoints=keypoints))
+    engine = SimpleNamespace(choice=choice, get_input_shape=lambda: (size, 640))
+    return SimpleNamespace(names=dict(enumerate(names)), engine=engine)
 
 
 def test_classes_that_are_gone_new_or_numbered_anew_are_told() -> None:
@@ -24,6 +25,11 @@ def test_classes_that_are_gone_new_or_numbered_anew_are_told() -> None:
     )
     many = [f"class {number}" for number in range(8)]
     assert changes_of(detector(), detector(*many)).endswith("class 3, class 4 and 3 more")
+
+
+def test_another_size_of_the_input_is_told_as_clients_that_send_its_tensors_must_know_it() -> None:
+    told = changes_of(detector("car"), detector("car", size=320))
+    assert told == "another input for raw tensors: 320x640, not 640x640"
 
 
 @pytest.mark.parametrize(
