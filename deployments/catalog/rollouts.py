@@ -145,8 +145,14 @@ class Rollouts:
             self._settle(model)
             record = self.record_of(model)
             candidate = record.wanted.candidate
-            if candidate is not None and record.entry_of(candidate).state == "opening":
-                self._watch_later(model, candidate, record.entry_of(candidate).share, None)
+            if candidate is None:
+                continue
+            entry = record.entry_of(candidate)
+            if entry.share and model in self._applications.rare:  # it was not, and no two versions are in memory now
+                wanted = Wanted(serving=record.wanted.serving)
+                self._put(model, record.with_entry(entry.now("rolled_back"), wanted=wanted))
+            elif entry.state == "opening":
+                self._watch_later(model, candidate, entry.share, None)
         await self._bring_configured()
 
     async def keep_told(self) -> None:

@@ -316,6 +316,17 @@ def test_a_new_version_of_a_model_that_is_rarely_used_is_deployed_and_rolled_bac
     run(scenario())
 
 
+def test_the_canary_of_a_model_that_is_rarely_used_from_now_on_is_withdrawn(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run
+) -> None:
+    run(deployed(held, files[1], share=0.1))
+    cars = {"model": str(files[0]), "rarely_used": True}
+    held.begin(ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx"))
+    run(held.rollouts.resume())
+    assert states(held) == [("a", "serving"), ("b", "rolled_back")]
+    assert held.rollouts.record_of("cars").describe()["canary"] is None
+
+
 def test_what_many_models_serve_that_are_rarely_used_is_kept_told_in_one_message(
     held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
