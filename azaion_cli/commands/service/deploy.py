@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +26,9 @@ ANSWER_S = 900.0
 
 MOST_PICTURES = 200
 """Pictures that are compared at most: they are sent to every replica."""
+
+_OWN_LOOP = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"
+"""Serve's setting for calls from without an event loop; throughput mode, which a shell may be in, turns it off."""
 
 _SERVED = ("serving", "canary")
 """States of the history in which a version answers requests."""
@@ -181,7 +186,10 @@ def _connect() -> None:
     if "ray" in sys.modules and import_module("ray").is_initialized():
         return
     address = ready_to_join()
-    import ray
+    os.environ[_OWN_LOOP] = "1"
+    import ray.serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it would tell of its own start on the console
 
     ray.init(address=address, namespace="serve", log_to_driver=False, logging_level="ERROR")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -17,10 +18,12 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import ray
 from playwright.sync_api import expect
 from ray import serve
 
 from azaion_cli.app import main
+from azaion_cli.throughput import SETTINGS
 from azaion_engine.detector import Detector
 from azaion_engine.model.file import ModelFile, sample_picture
 from deployments.app import build_catalog
@@ -304,6 +307,15 @@ def test_the_command_deploys_compares_and_takes_back(
     assert main(["deploy", "planes", str(new)]) == 2
     assert "served here: cars, ships, broken, boats, kites" in capsys.readouterr().err
     assert service.ask("cars")["version"] == service.version("old")
+
+
+def test_the_command_runs_in_a_shell_with_the_environment_of_throughput_mode(service: Service) -> None:
+    # As the guide has it: the variables of configs/throughput.env, then `ray start`, all in one shell.
+    environment = {**os.environ, **SETTINGS, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, "-m", "azaion_cli", "deploy", "planes", str(service.files["new"])]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    served = ", ".join(SERVED)
+    assert (ran.returncode, ran.stderr) == (2, f"error: unknown model 'planes'; served here: {served}\n")
 
 
 def test_the_page_offers_the_models_and_asks_the_chosen_one(service: Service) -> None:
