@@ -19,8 +19,6 @@ from azaion_engine.errors import InvalidParameterError, quote
 from azaion_engine.files.names import suffix_of
 from azaion_engine.files.sources import PICTURE_SUFFIXES, STDIN, VIDEO_SUFFIXES, find_sources
 
-__all__ = ["LIST_SUFFIXES", "Search", "find_entries"]
-
 LIST_SUFFIXES = frozenset((".txt", ".lst"))
 """Suffixes of files that list sources, one a line."""
 

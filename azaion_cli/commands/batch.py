@@ -87,7 +87,8 @@ def batch(
     from azaion_batch.documents import write_document
     from azaion_batch.job import parts_of, planned_job
     from azaion_batch.settings import BatchSettings, RunSettings
-    from azaion_batch.sources.finding import Search, find_entries
+    from azaion_batch.sources.files import Search
+    from azaion_batch.sources.finding import find_entries
     from azaion_batch.storage import Place
     from azaion_cli.detecting.batch_report import BatchReport
     from azaion_engine.scenes.files import SceneWishes

@@ -40,7 +40,8 @@ from azaion_batch.cluster import find_workers, running_ray
 from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages.detecting import Detecting
 from azaion_batch.storage import Place
 from azaion_engine import Detector

@@ -22,7 +22,8 @@ from azaion_batch.job import Job, planned_job, reader_of
 from azaion_batch.parts import Part, Writer, part_of
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages.detecting import Detecting
 from azaion_batch.storage import Place
 from azaion_engine.settings import DetectorSettings

@@ -27,7 +27,8 @@ import pytest
 from azaion_batch.documents import write_document
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages import windows
 from azaion_batch.storage import Place, file_system
 from azaion_engine.errors import ConfigurationError, InvalidParameterError

@@ -20,7 +20,8 @@ from azaion_batch.job import Job, parts_of, planned_job
 from azaion_batch.parts import Part, Writer
 from azaion_batch.plan import Chunk
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages.detecting import Detecting
 from azaion_batch.stages.reading import Reader
 from azaion_batch.storage import Place

@@ -13,7 +13,8 @@ from azaion_batch import job as job_module
 from azaion_batch.cluster import find_workers, running_ray
 from azaion_batch.job import parts_of, planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.pictures.header import PictureLimits

@@ -20,7 +20,8 @@ from azaion_batch import job as job_module
 from azaion_batch.cluster import Workers
 from azaion_batch.job import parts_of, planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.storage import Place
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine import Detector

@@ -14,7 +14,7 @@ from PIL import Image
 
 from azaion_batch.plan import Plan
 from azaion_batch.settings import BatchSettings, key_of
-from azaion_batch.sources.finding import Search
+from azaion_batch.sources.files import Search
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.pictures.header import PictureLimits
 from tests.azaion_batch.conftest import Run, rows_in, write_picture

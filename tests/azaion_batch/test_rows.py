@@ -15,7 +15,8 @@ from PIL import Image
 from azaion_batch.documents import Document, write_document
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages import windows
 from azaion_batch.storage import Place
 from azaion_engine import Detector

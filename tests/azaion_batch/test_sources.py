@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_engine import Detector
 from azaion_engine.errors import InvalidParameterError
 from azaion_engine.files.sources import Source, pictures_of

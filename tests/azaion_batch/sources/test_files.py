@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_engine.pictures.header import PictureLimits
 from azaion_engine.scenes.files import SceneWishes
 from tests.azaion_batch.conftest import write_picture

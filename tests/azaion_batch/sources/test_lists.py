@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from azaion_batch.sources.entry import Entry
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 
 
 def entries_of(listed: Path, *lines: str) -> list[Entry]:

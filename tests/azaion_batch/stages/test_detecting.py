@@ -15,7 +15,8 @@ import pytest
 from azaion_batch.plan import Chunk
 from azaion_batch.rows import Answer, from_table
 from azaion_batch.settings import BatchSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages.detecting import Detecting
 from azaion_batch.stages.reading import Reader
 from azaion_engine import Detector

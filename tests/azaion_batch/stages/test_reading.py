@@ -13,7 +13,8 @@ import pytest
 
 from azaion_batch.plan import Chunk
 from azaion_batch.sources.entry import Entry
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages import table as table_module
 from azaion_batch.stages.reading import Reader
 from azaion_batch.storage import Place

@@ -13,7 +13,8 @@ import pytest
 
 from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
-from azaion_batch.sources.finding import Search, find_entries
+from azaion_batch.sources.files import Search
+from azaion_batch.sources.finding import find_entries
 from azaion_batch.stages import windows as windows_module
 from azaion_batch.storage import Place
 from azaion_engine import Detector
