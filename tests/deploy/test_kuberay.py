@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ray._private.services import determine_plasma_store_config
 
 from deployments.app import build_application
 from deployments.deployment import DetectorDeployment
@@ -276,6 +277,19 @@ def test_the_pods_use_the_images_own_folders_and_throughput_mode(
         assert "configs" in configs.text.split()
         assert started(command, file) == [f"--redis-password={SECRET}", '--resources={"a": 1}']
     assert environment["XDG_CACHE_HOME"] == volume.text
+
+
+def test_rays_objects_are_in_shared_memory_not_on_a_disk(service: RayService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default the store has 30 % of the pod's memory, in /tmp if /dev/shm has less."""
+    monkeypatch.setattr("ray._private.utils.get_shared_memory_bytes", lambda: 2**30)
+    cluster = service.spec.rayClusterConfig
+    for group in (cluster.headGroupSpec, *cluster.workerGroupSpecs):
+        spec = group.template["spec"]
+        mounted = {each["mountPath"]: each["name"] for each in spec["containers"][0]["volumeMounts"]}
+        [volume] = [each for each in spec["volumes"] if each["name"] == mounted["/dev/shm"]]
+        assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+        store = int(group.rayStartParams["object-store-memory"])
+        assert determine_plasma_store_config(store, "/tmp")[0] == "/dev/shm"
 
 
 SECRET = "a secret"
