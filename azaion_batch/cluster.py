@@ -78,7 +78,7 @@ def check_installed() -> None:
     """
     missing = [name for name in ("ray", "pyarrow", "pandas") if find_spec(name) is None]
     if missing:
-        raise MissingDependencyError(f"{', '.join(missing)} is missing: pip install 'azaion-engine[batch]'")
+        raise MissingDependencyError(f"not installed: {', '.join(missing)}; pip install 'azaion-engine[batch]'")
 
 
 def prepare_own_ray() -> None:

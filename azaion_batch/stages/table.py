@@ -119,11 +119,12 @@ def _kept(place: Place, column: str) -> Table:
     key = (place, column, place.stamp())
     if key not in _tables:
         _close()
+        atexit.unregister(_close)
+        atexit.register(_close)  # pyarrow cannot close an object when Python has ended
         _tables[key] = Table(place, column)
     return _tables[key]
 
 
-@atexit.register
 def _close() -> None:
     while _tables:
         _tables.popitem()[1].close()
