@@ -82,7 +82,8 @@ def _named(request: Request, catalog: Catalog) -> str:
         return catalog.names[0]
     if len(given) != 1:
         names = told(catalog.names, "the models that the key is for")
-        raise InvalidParameterError(f"model: expected one of {names}; send it as ?model=NAME")
+        several = f", given {len(given)} names" if given else ""
+        raise InvalidParameterError(f"model: expected one of {names}; send it as ?model=NAME{several}")
     return given[0]
 
 

@@ -63,7 +63,7 @@ def test_a_picture_goes_to_the_model_that_the_query_names(run: Run) -> None:
     ("path", "status", "code", "words"),
     [
         ("/detect", 422, "invalid_parameter", "expected one of cars, ships"),
-        ("/detect?model=cars&model=ships", 422, "invalid_parameter", "expected one of cars, ships"),
+        ("/detect?model=cars&model=ships", 422, "invalid_parameter", "send it as ?model=NAME, given 2 names"),
         ("/detect?model=planes", 404, "unknown_model", "'planes'; served here: cars, ships"),
         ("/models/planes/detect", 404, "unknown_model", "'planes'; served here: cars, ships"),
     ],
