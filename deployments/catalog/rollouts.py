@@ -1,35 +1,26 @@
-"""Rollouts: brings new versions of models to their replicas, and back."""
+"""Rollouts: the orders to bring new versions of models to their replicas, and back."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from azaion_engine.errors import AzaionError, InvalidParameterError
-from deployments.catalog.applications import ModelApplications, ModelState
+from deployments.catalog.applications import ModelApplications
+from deployments.catalog.delivery import Delivery
 from deployments.catalog.kept import keep, read_version
 from deployments.catalog.records import Record, Records
-from deployments.catalog.replicas import ModelReplicas, Told
+from deployments.catalog.replicas import ModelReplicas
 from deployments.errors import reported
-from deployments.versions.version import Report, Trial, Version, Wanted
+from deployments.versions.version import Trial, Version, Wanted
 
 logger = logging.getLogger("ray.serve")
 
-LOOK_S = 0.5
-"""Seconds between two looks at the replicas while a version is on its way."""
-
 KEEP_S = 10.0
 """Seconds between two times that every replica is told what it is to serve: one that started meanwhile may not know."""
-
-SWITCH_S = 600.0
-"""Seconds for every replica to switch; one that started meanwhile opens the version first."""
-
-NOT_COMPARED = "a replica or the catalogue started meanwhile, and has no pictures to compare it on; deploy it once more"
-"""Why a version is refused of which every replica was to tell how far it agrees."""
 
 
 class Rollouts:
@@ -44,16 +35,13 @@ class Rollouts:
             handle_of: Returns Serve's handle of an application by its name.
         """
         self._applications = applications
-        self._records = records
         self._replicas = ModelReplicas(applications, handle_of)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._delivery = Delivery(applications, records, self._replicas)
         self._ordered: set[str] = set()
 
     def record_of(self, model: str) -> Record:
         """Returns the record of a model."""
-        record = self._records.get(self._applications.record_name_of(model))
-        assert record is not None  # made when its application was deployed
-        return record
+        return self._delivery.record_of(model)
 
     async def deploy(self, model: str, file: str, share: float = 0.0, trial: Trial | None = None) -> Version:
         """Begins to bring a new version to the replicas of a model; returns when it is on its way.
@@ -88,7 +76,7 @@ class Rollouts:
             cache_dir = self._applications.settings[model].cache_dir
             version = await asyncio.to_thread(read_version, file, cache_dir)
             serving = await asyncio.to_thread(keep, self.record_of(model).wanted.serving, cache_dir)
-            await self._bring(model, version, serving, share, trial)
+            await self._delivery.begin(model, version, serving, share, trial)
         return version
 
     async def promote(self, model: str) -> Version:
@@ -104,7 +92,7 @@ class Rollouts:
         if version is None or record.entry_of(version).state != "canary":
             raise InvalidParameterError(f"the model {model!r} has no canary")
         with self._switching(model):
-            await self._switch(model, version)
+            await self._delivery.switch(model, version)
         return version
 
     async def rollback(self, model: str) -> Version:
@@ -120,18 +108,17 @@ class Rollouts:
         self._applications.check_not_taken(model)
         record = self.record_of(model)
         if record.wanted.candidate is not None:
-            if (task := self._tasks.pop(model, None)) is not None:
-                task.cancel()
+            self._delivery.cancel(model)
             entry = record.entry_of(record.wanted.candidate).now("rolled_back")
             self._put_withdrawn(
                 model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)), entry.version
             )
-            await self._tell(model)
+            await self._delivery.tell(model)
             return record.wanted.serving
         if record.before is None:
             raise InvalidParameterError(f"the model {model!r} has no version before the one that serves")
         with self._order(model):
-            await self._bring(model, record.before, record.wanted.serving, 0.0, None)
+            await self._delivery.begin(model, record.before, record.wanted.serving, 0.0, None)
         return record.before
 
     async def resume(self) -> None:
@@ -140,9 +127,9 @@ class Rollouts:
         Brings the versions that the configuration names since then.
         """
         for model in self._applications.settings:
-            if model in self._tasks or model in self._applications.taken:
+            if model in self._delivery.under_way or model in self._applications.taken:
                 continue
-            self._settle(model)
+            self._delivery.settle(model)
             record = self.record_of(model)
             candidate = record.wanted.candidate
             if candidate is None:
@@ -150,9 +137,9 @@ class Rollouts:
             entry = record.entry_of(candidate)
             if entry.share and model in self._applications.rare:  # it was not, and no two versions are in memory now
                 wanted = Wanted(serving=record.wanted.serving)
-                self._put(model, record.with_entry(entry.now("rolled_back"), wanted=wanted))
+                self._delivery.put(model, record.with_entry(entry.now("rolled_back"), wanted=wanted))
             elif entry.state == "opening":
-                self._watch_later(model, candidate, entry.share, None)
+                self._delivery.go_on(model, candidate, entry.share, None)
         await self._bring_configured()
 
     async def keep_told(self) -> None:
@@ -164,9 +151,10 @@ class Rollouts:
             await asyncio.sleep(KEEP_S)
             try:
                 states = await asyncio.to_thread(self._applications.states)
-                quiet = {model for model, state in states.items() if state.answers and model not in self._tasks}
+                answering = {model for model, state in states.items() if state.answers}
+                quiet = answering - self._delivery.under_way.keys()
                 rare = quiet & self._applications.rare
-                await asyncio.gather(self._keep_rare(rare), *(self._keep(model) for model in quiet - rare))
+                await asyncio.gather(self._keep_rare(rare), *(self._delivery.keep(model) for model in quiet - rare))
                 await self._bring_configured()
             except Exception:  # e.g. Serve's controller is being replaced
                 logger.exception("the replicas are not told what to serve; once more in %g s", KEEP_S)
@@ -197,131 +185,15 @@ class Rollouts:
             if configured.id != record.wanted.serving.id:
                 told = {"message": reported(error), "agreement": "", "comparison": "", "changes": ""}
                 record = record.with_entry(record.entry_of(configured).now("failed", share=0.0, **told), new=True)
-            self._put_looked_at(model, record)
+            self._delivery.put_looked_at(model, record)
             return
         record = self.record_of(model)
         before = record.wanted.serving
         if version.id == before.id:  # the same file at another path; the engine is named after the copy
             moved = version.model_copy(update={"kept": before.kept or version.kept})
-            self._put_looked_at(model, record.model_copy(update={"wanted": Wanted(serving=moved)}))
+            self._delivery.put_looked_at(model, record.model_copy(update={"wanted": Wanted(serving=moved)}))
             return
-        await self._bring(model, version, await asyncio.to_thread(keep, before, cache_dir), 0.0, None)
-
-    async def _bring(self, model: str, version: Version, serving: Version, share: float, trial: Trial | None) -> None:
-        state = await self._state_of(model)
-        record = self.record_of(model)
-        if version.id == record.wanted.serving.id:
-            raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
-        if state.over:
-            await self._start_anew(model, version, state.failure)
-            return
-        least = trial.least if trial is not None else 0.0
-        told = {"message": "", "comparison": "", "changes": ""}
-        entry = record.entry_of(version).now("opening", share=share, least=least, **told)
-        wanted = Wanted(serving=serving, candidate=version)
-        self._put_looked_at(model, record.with_entry(entry, new=True, wanted=wanted))
-        self._watch_later(model, version, share, trial)
-
-    async def _start_anew(self, model: str, version: Version, failure: str) -> None:
-        """Starts the application of a model anew with a version: nothing serves that could be kept."""
-        record = self.record_of(model)
-        self._put_looked_at(model, Record.first(record.configured, version, record, failure))
-        await asyncio.to_thread(self._applications.deploy_one, model)
-
-    def _watch_later(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
-        task = asyncio.get_running_loop().create_task(self._watch_or_fail(model, version, share, trial))
-        self._tasks[model] = task
-        task.add_done_callback(lambda done: self._tasks.pop(model, None) if self._tasks.get(model) is done else None)
-
-    async def _watch_or_fail(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
-        try:
-            await self._watch(model, version, share, trial)
-        except Exception as error:
-            logger.exception("the version %s of %s is given up", version.id, model)
-            await self._refuse(model, version, f"the catalogue failed: {error}")
-
-    async def _refuse_if_failed(self, model: str, version: Version, told: Sequence[Told]) -> bool:
-        """Refuses a version that a replica cannot serve, with its reason; returns whether it did."""
-        for each in told:
-            report = each.reports.get(version.id)
-            if report is not None and report.state == "failed":
-                logger.warning("the version %s of %s is refused: %s", version.id, model, report.message)
-                await self._refuse(model, version, report.message)
-                return True
-        return False
-
-    async def _refuse(self, model: str, version: Version, message: str) -> None:
-        record = self.record_of(model)
-        entry = record.entry_of(version).now("failed", message=message)
-        self._put(model, record.with_entry(entry, wanted=Wanted(serving=record.wanted.serving)))
-        await self._tell(model)
-
-    async def _watch(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
-        while True:
-            told = await self._tell(model, trial)
-            trial = None if told else trial  # may be many pictures
-            if not told and (failure := (await self._state_of(model)).failure):
-                await self._start_anew(model, version, failure)
-                return
-            if await self._refuse_if_failed(model, version, told):
-                return
-            reports = [each.reports.get(version.id, Report(state="opening")) for each in told]
-            if reports and all(report.state == "open" for report in reports):
-                break
-            await asyncio.sleep(LOOK_S)
-        record = self.record_of(model)
-        if record.entry_of(version).least and not all(report.comparison for report in reports):
-            await self._refuse(model, version, NOT_COMPARED)
-            return
-        found = reports[0].model_dump(include={"agreement", "comparison", "changes"})
-        if not share:
-            self._put(model, record.with_entry(record.entry_of(version).told(**found)))
-            await self._switch(model, version)
-            return
-        entry = record.entry_of(version).now("canary", share=share, **found)
-        self._put(model, record.with_entry(entry, wanted=record.wanted.model_copy(update={"share": share})))
-        await self._tell(model)
-
-    async def _switch(self, model: str, version: Version) -> None:
-        before = self.record_of(model).wanted.serving
-        self._put(model, self.record_of(model).model_copy(update={"wanted": Wanted(serving=version)}))
-        until = time.monotonic() + SWITCH_S
-        while any(told.serving != version.id for told in await self._tell(model)):
-            if time.monotonic() > until:
-                logger.warning("a replica of %s does not switch to the version %s", model, version.id)
-                break
-            await asyncio.sleep(LOOK_S)
-        self._settle(model, before)
-
-    def _settle(self, model: str, before: Version | None = None) -> None:
-        """Writes into the history which version serves now.
-
-        Args:
-            model: Name of the model.
-            before: The version that served until now, of which a copy may be kept; default: as the history has it.
-        """
-        record = self.record_of(model)
-        serving = record.entry_of(record.wanted.serving)
-        if serving.state == "serving":
-            return
-        for entry in record.history:
-            if entry.state == "serving":
-                version = before if before is not None and before.id == entry.version.id else entry.version
-                record = record.with_entry(entry.now("retired", version=version))
-        self._put(model, record.with_entry(serving.now("serving", share=0.0)))
-
-    async def _state_of(self, model: str) -> ModelState:
-        return (await asyncio.to_thread(self._applications.states))[model]
-
-    async def _tell(self, model: str, trial: Trial | None = None) -> list[Told]:
-        return await self._replicas.follow(model, self.record_of(model).wanted, trial)
-
-    async def _keep(self, model: str) -> None:
-        """Tells the replicas of a model again what they serve; a canary that one of them cannot serve is withdrawn."""
-        told = await self._tell(model)
-        canary = self.record_of(model).wanted.candidate
-        if canary is not None and model not in self._tasks:
-            await self._refuse_if_failed(model, canary, told)
+        await self._delivery.begin(model, version, await asyncio.to_thread(keep, before, cache_dir), 0.0, None)
 
     async def _keep_rare(self, models: Collection[str]) -> None:
         await self._replicas.keep({model: self.record_of(model).wanted.serving.id for model in models})
@@ -354,7 +226,7 @@ class Rollouts:
             return (
                 f"the version {candidate.id} of {model!r} is on its way or a canary: promote it or roll it back first"
             )
-        if model in self._tasks or model in self._ordered:
+        if model in self._delivery.under_way or model in self._ordered:
             return f"the replicas of {model!r} are switching to another version; try again"
         return ""
 
@@ -364,15 +236,6 @@ class Rollouts:
         alike = configured is not None and configured.sha256 is None and configured.model == withdrawn.model
         if configured is not None and (alike or configured.id == withdrawn.id):
             logger.warning("the configured version of %s is withdrawn: %s", model, configured.model)
-            self._put_looked_at(model, record)
+            self._delivery.put_looked_at(model, record)
         else:
-            self._put(model, record)
-
-    def _put_looked_at(self, model: str, record: Record) -> None:
-        """Keeps a record, and in it that what the configuration names now has been looked at."""
-        configured = self._applications.changed.get(model, record.configured)
-        self._put(model, record.model_copy(update={"configured": configured}))
-        self._applications.changed.pop(model, None)
-
-    def _put(self, model: str, record: Record) -> None:
-        self._records.put(self._applications.record_name_of(model), record)
+            self._delivery.put(model, record)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.catalog import rollouts as rollouts_module
+from deployments.catalog import delivery
 from tests.azaion_engine.models import make_detector
 from tests.deployments.catalog.steps import settings_of
 from tests.deployments.catalogued import CataloguedReplica, catalogued
@@ -24,6 +24,6 @@ def files(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def held(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CataloguedReplica]:
-    monkeypatch.setattr(rollouts_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(delivery, "LOOK_S", 0.01)
     with catalogued(settings_of(files[0], tmp_path)) as running:
         yield running

@@ -39,7 +39,7 @@ async def deployed(held: CataloguedReplica, file: Path, **given: Any) -> None:
 
 async def settled(held: CataloguedReplica) -> None:
     for _ in range(1000):
-        if not held.rollouts._tasks:
+        if not held.rollouts._delivery.under_way:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("the rollout does not end")

@@ -12,6 +12,7 @@ import pytest
 from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
+from deployments.catalog import delivery
 from deployments.catalog import rollouts as rollouts_module
 from deployments.catalog.kept import read_version
 from deployments.settings import ApplicationSettings
@@ -69,7 +70,7 @@ def test_a_version_that_one_replica_has_not_compared_as_asked_for_does_not_serve
         await held.rollouts.deploy("cars", str(files[1]), trial=Trial((b"x",), 0.9))
         await asyncio.sleep(0.05)
         if ended == "catalogue":
-            held.rollouts._tasks.pop("cars").cancel()
+            held.rollouts._delivery.under_way.pop("cars").cancel()
             held.begin(settings_of(files[0], tmp_path))
         held.replicas["cars"][:] = [first, StandInReplica()]
         await held.rollouts.resume()
@@ -138,7 +139,7 @@ def test_rolling_back_brings_the_version_before_even_if_its_file_was_overwritten
 def test_rolling_back_brings_a_configured_version_whose_file_the_next_one_overwrote(
     files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
-    monkeypatch.setattr(rollouts_module, "LOOK_S", 0.01)
+    monkeypatch.setattr(delivery, "LOOK_S", 0.01)
     old = files[0].read_bytes()
     cars = {"model": str(files[0]), **({"model_sha256": hashlib.sha256(old).hexdigest()} if pinned else {})}
     settings = ApplicationSettings(models={"cars": cars}, cache_dir=tmp_path / "cache", engine="onnx")
@@ -184,7 +185,7 @@ def test_a_catalogue_that_starts_again_goes_on_and_deploys_nothing_anew(
             each.opening.add(await _version(held, files[1]))
         await held.rollouts.deploy("cars", str(files[1]))
         await asyncio.sleep(0.1)
-        for task in held.rollouts._tasks.values():
+        for task in held.rollouts._delivery.under_way.values():
             task.cancel()
         name = name_of(held)
         held.begin(settings_of(files[0], tmp_path))
