@@ -45,6 +45,8 @@ def test_arrays_are_taken_out_and_all_else_stays(array, other, indent, piece):
 
 
 @example("1E309", 10**6)
+@example("100,", 4)
+@example("[[[[,1]]]]", 4)
 @given(st.text('[]0123456789.eE+-, \t"a{}:', max_size=30), st.sampled_from([4, 10**6]))
 def test_what_is_no_json_is_never_taken_for_numbers(array, piece):
     text = b'{"data":[%b]}' % array.encode()
