@@ -146,10 +146,9 @@ def from_table(table: Any) -> list[Answer]:
     # The boxes as arrays: a scene has some hundred thousand.
     boxes = table.column("boxes").values.flatten().to_numpy().reshape(-1, 4)
     scores, ids = (table.column(name).values.to_numpy() for name in ("confidences", "class_ids"))
-    turned = _of_boxes(table, "oriented", len(boxes), 5)
-    posed = _of_boxes(table, "keypoints", len(boxes), -1, 3)
+    turned, posed = _of_boxes(table, "oriented", 5), _of_boxes(table, "keypoints", -1, 3)
     answers = []
-    for row, start, end in zip(plain, offsets[:-1], offsets[1:], strict=True):
+    for row, start, end, oriented, keypoints in zip(plain, offsets[:-1], offsets[1:], turned, posed, strict=True):
         found: Detections | AzaionError
         if row["error"] is not None:
             found = PictureError(row["error"])
@@ -162,25 +161,28 @@ def from_table(table: Any) -> list[Answer]:
                 picture_width=row["width"],
                 picture_height=row["height"],
                 names=names,
-                oriented=None if turned is None else turned[start:end],
-                keypoints=None if posed is None else posed[start:end],
+                oriented=oriented,
+                keypoints=keypoints,
             )
         answers.append(Answer(row["source"], row["name"], found, row["frame"], row["time_s"]))
     return answers
 
 
-def _of_boxes(table: Any, name: str, count: int, *each: int) -> NDArray[np.float32] | None:
-    """Returns the values of a column, float32 `[count, *each]`, one for each box; None where boxes have none.
+def _of_boxes(table: Any, name: str, *each: int) -> list[NDArray[np.float32] | None]:
+    """Returns the values of a column for the boxes of each row, float32 `[boxes, *each]`; None where it has none.
 
     Rows without boxes may be null in either case; parts of older releases have no keypoints.
     """
-    values: Any = table.column(name).values if name in table.schema.names else ()
-    if not count or len(values) != count:
-        return None
+    column: Any = table.column(name) if name in table.schema.names else ()
+    if not len(column) or not (count := len(column.values)):
+        return [None] * len(table)
+    values = column.values
     for _ in each:
         values = values.flatten()
-    made: NDArray[np.float32] = values.to_numpy().reshape(count, *each)
-    return made
+    made = values.to_numpy().reshape(count, *each)
+    offsets = column.offsets.to_numpy().tolist()
+    rows = zip(column.is_valid().to_pylist(), offsets[:-1], offsets[1:], strict=True)
+    return [made[start:end] if is_valid else None for is_valid, start, end in rows]
 
 
 def portable(error: Exception) -> Exception:

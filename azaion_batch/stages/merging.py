@@ -20,6 +20,9 @@ from azaion_engine.scenes.files import damage
 from azaion_engine.scenes.windows import EmptyWindowError, SceneWindows, scaled
 from azaion_engine.tiling.tile import Tile
 
+_OLDER = "its windows are of an older release, without keypoints: run again with --retry-failed"
+"""Why a scene has no boxes whose windows were read in part, or all but the whole, by a release without keypoints."""
+
 
 def merged(
     entry: Entry,
@@ -65,11 +68,15 @@ def _merged(
 ) -> list[Answer]:
     merger, average = windows.merger(), windows.average()
     damaged: list[tuple[Tile, PictureError]] = []
+    are_posed: set[bool] = set()
 
     def add(tile: Tile, found: Detections | AzaionError) -> None:
         if isinstance(found, PictureError) and not isinstance(found, EmptyWindowError):
             damaged.append((tile, found))
         elif isinstance(found, Detections) and len(found):
+            are_posed.add(found.keypoints is not None)
+            if len(are_posed) > 1:
+                raise PictureError(_OLDER)
             merger.add(tile, found)
 
     def add_whole(load: Callable[[], NDArray[np.uint8]]) -> None:

@@ -17,7 +17,7 @@ from azaion_batch.job import planned_job
 from azaion_batch.settings import BatchSettings, RunSettings
 from azaion_batch.sources.files import Search
 from azaion_batch.sources.finding import find_entries
-from azaion_batch.stages import windows
+from azaion_batch.stages import merging, windows
 from azaion_batch.storage import Place
 from azaion_engine import Detector
 from azaion_engine.pictures.header import PictureLimits
@@ -111,3 +111,23 @@ def test_parts_of_older_releases_which_have_no_keypoints_are_read(
         good, bad = map(json.loads, Path(write_document(job, "jsonl").path).read_text().splitlines())
     assert "keypoints" not in good["boxes"][0]
     assert bad["error"]["code"] == "not_a_picture"
+
+
+@pytest.mark.parametrize("column", ["keypoints"])
+@pytest.mark.parametrize(("overviews", "first"), [((2,), 0), ((), 3)])
+def test_windows_of_older_releases_are_not_merged_with_those_that_have_keypoints(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, overviews: tuple[int, ...], first: int
+) -> None:
+    monkeypatch.setattr(windows, "SHARE_BYTES", 3 * 2 * signatures.HEIGHT * signatures.WIDTH)
+    given, out = [write_tiff(tmp_path / "scene.tif", noise(height=300, width=400), overviews)], tmp_path / "out"
+    how = {"search": Search(limits=PictureLimits(1 << 20, FEW_PIXELS)), "part_bytes": windows.SHARE_BYTES}
+    run(given, out, **how)
+    [expected], [part] = rows_in(out), (out / "parts").iterdir()
+    part.unlink()
+    for path in sorted((out / "windows").iterdir())[first:]:
+        pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    run(given, out, **how)
+    assert [row["error"] for row in rows_in(out)] == [merging._OLDER]
+    run(given, out, retry_failed=True, **how)
+    assert rows_in(out) == [expected]
+    assert expected[column]
