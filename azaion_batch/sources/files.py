@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from azaion_batch.sources.entry import Entry
@@ -77,7 +77,8 @@ def named_entry(text: str, beside: Place, how: Search) -> Entry:
     place = place_beside(text, beside)
     if place.is_local and os.path.exists(place.path):
         return file_entry(Source(place.path, os.path.basename(place.path)), how)
-    return unseen_entry(place, 0 if place.is_local else _UNASKED_BYTES, PurePosixPath(place.path).name, how)
+    entry = unseen_entry(place, 0, PurePosixPath(place.path).name, how)  # above no limit
+    return entry if place.is_local or entry.kind != "picture" else replace(entry, size=_UNASKED_BYTES)
 
 
 def place_beside(text: str, beside: Place) -> Place:

@@ -48,6 +48,11 @@ def test_a_tiff_that_comes_later_follows_the_wishes_too(tmp_path: Path) -> None:
     assert kinds(WISHES, tmp_path / "list.txt", tmp_path / "index.parquet") == ["tiled", "tiled"]
 
 
+def test_a_tiff_in_a_bucket_whose_size_is_not_known_is_no_scene_for_that(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["s3://archive/a.tif"]}), tmp_path / "index.parquet")
+    assert kinds(SMALL, tmp_path / "index.parquet") == ["picture"]
+
+
 def test_a_picture_that_cannot_follow_the_wishes_is_no_picture(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", 1)
     [entry] = find_entries([str(tmp_path / "a.png")], WISHES)
