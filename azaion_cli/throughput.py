@@ -169,10 +169,10 @@ def _noted_ray(environment: Mapping[str, str]) -> str:
 
 
 def answers(address: str) -> bool:
-    """Returns whether somebody listens on `host:port`; False for what is no such address."""
+    """Returns whether somebody listens on `host:port`, or `[host]:port` of IPv6; False for what is no such address."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=2).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
     except (OSError, ValueError, OverflowError):
         return False
     return True

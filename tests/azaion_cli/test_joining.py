@@ -56,6 +56,12 @@ def test_a_ray_that_refuses_is_told_with_its_words(monkeypatch: pytest.MonkeyPat
         check_joins(address, {}, 60)
 
 
+def test_a_ray_at_an_ipv6_address_is_joined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    a_ray_that("pass", tmp_path, monkeypatch)
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        check_joins(f"[::1]:{listener.getsockname()[1]}", {}, 60)
+
+
 def test_this_process_gets_what_joining_needs_and_what_the_user_has_set_stays(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
