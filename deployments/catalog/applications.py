@@ -142,6 +142,7 @@ class ModelApplications:
         self.changed: dict[str, Version] = {}
         self.taken: frozenset[str] = frozenset()
         self._refused: dict[str, str] = {}
+        self._deploying: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._seen: Mapping[str, Any] = {}
         self._seen_at = -FRESH_S
@@ -226,6 +227,9 @@ class ModelApplications:
 
     def deploy_one(self, model: str) -> None:
         """Deploys the application of one model with the version that it is to serve, unless it runs already."""
+        deployed = self.rare if model in self.rare else frozenset((model,))
+        with self._lock:
+            self._deploying |= deployed
         try:
             self.check_not_taken(model)
             if model in self.rare:
@@ -239,7 +243,8 @@ class ModelApplications:
             failure = str(error)[:_LONGEST]
         with self._lock:  # the answer before is about what ran before
             self._seen_at = -FRESH_S
-        for each in self.rare if model in self.rare else (model,):
+            self._deploying -= deployed
+        for each in deployed:
             if failure is None:
                 self._refused.pop(each, None)
             else:
@@ -273,7 +278,10 @@ class ModelApplications:
             if time.monotonic() - self._seen_at >= FRESH_S:
                 self._seen = self._serve.applications()
                 self._seen_at = time.monotonic()
-            return {name: self._state(name, self._seen) for name in self.settings}
+            states = {name: self._state(name, self._seen) for name in self.settings}
+            # Why the version before failed is no failure of the one that is being deployed.
+            starting = (name for name in self._deploying if states[name].over)
+            return states | dict.fromkeys(starting, ModelState("starting"))
 
     def _state(self, model: str, applications: Mapping[str, Any]) -> ModelState:
         if model in self._refused:

@@ -7,6 +7,7 @@ import hashlib
 import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.serve.schema import ApplicationStatus
@@ -14,6 +15,7 @@ from ray.serve.schema import ApplicationStatus
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from deployments.catalog import delivery
 from deployments.catalog import rollouts as rollouts_module
+from deployments.catalog.applications import ModelState
 from deployments.catalog.kept import read_version
 from deployments.settings import ApplicationSettings
 from deployments.versions.version import Trial, Version, Wanted
@@ -206,12 +208,21 @@ async def _version(held: CataloguedReplica, file: Path) -> str:
 
 
 def test_a_model_that_does_not_serve_starts_anew_with_the_version(
-    held: CataloguedReplica, files: list[Path], run: Run
+    held: CataloguedReplica, files: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "x\nModelError: no detector")
     held.applications._seen_at = -1.0
     before = name_of(held)
+    meanwhile, serve_run = [], held.serve.run
+
+    def deploy(*given: Any) -> None:
+        meanwhile.append((held.rollouts.record_of("cars").history[-1].state, held.applications.states()["cars"]))
+        serve_run(*given)
+
+    monkeypatch.setattr(held.serve, "run", deploy)
     run(deployed(held, files[1]))
+    assert meanwhile == [("serving", ModelState("starting"))]  # `azaion deploy` would take the old failure for its own
+    assert held.applications.states()["cars"].state == "failed"  # as the stand-in goes on to say
     assert name_of(held) != before
     assert "b.onnx" in held.serve.running["several.cars"][0]
     assert states(held) == [("a", "failed"), ("b", "serving")]
