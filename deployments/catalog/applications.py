@@ -187,7 +187,11 @@ class ModelApplications:
         """Deletes the applications of all models if that of the catalogue is being deleted, or has no catalogue now."""
         running = self._serve.applications()
         catalog = running.get(self._catalog)  # while its last replica ends it is known, unless Serve itself is away
-        if catalog is None or CATALOG in catalog.deployments:
+        if catalog is None:
+            return
+        # Without any deployments: Serve builds another configuration, or could not, and runs what it had until then.
+        others = catalog.deployments and CATALOG not in catalog.deployments
+        if catalog.status != ApplicationStatus.DELETING and not others:
             return
         for name in self._own(running):
             self._serve.delete(name)

@@ -49,7 +49,7 @@ class StandInServe:
         self.runs: list[str] = []
         self.from_configuration: set[str] = set()
         self.of_others: dict[str, str] = {}
-        """Application → its deployment, if that is no detector."""
+        """Application → its deployment, if that is no detector; empty: Serve knows of none."""
 
     def run(self, application: Any, name: str, route_prefix: str | None) -> None:
         self.runs.append(name)
@@ -69,7 +69,8 @@ class StandInServe:
         kind = self.of_others.get(name, "DetectorDeployment")
         state = "RUNNING" if status is ApplicationStatus.RUNNING else "STARTING"
         deployment = SimpleNamespace(message=message, replica_states={self.replicas.get(name, state): 1})
-        return SimpleNamespace(status=status, message=message, deployments={kind: deployment})
+        deployments = {kind: deployment} if kind else {}
+        return SimpleNamespace(status=status, message=message, deployments=deployments)
 
 
 class StandInReplica:

@@ -46,6 +46,24 @@ def test_models_are_deleted_with_their_catalogue_and_not_when_it_only_starts_aga
     assert "several.cars" in held.serve.running
 
 
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [
+        (ApplicationStatus.DEPLOYING, {"several", "several.cars"}),
+        (ApplicationStatus.DEPLOY_FAILED, {"several", "several.cars"}),
+        (ApplicationStatus.DELETING, {"several"}),
+    ],
+)
+def test_models_outlive_a_catalogue_that_ends_while_a_configuration_is_built_or_is_a_wrong_one(
+    held: CataloguedReplica, status: ApplicationStatus, left: set[str]
+) -> None:
+    held.serve.running["several"] = ("", "/")
+    held.serve.status["several"] = (status, "")
+    held.serve.of_others["several"] = ""
+    held.applications.delete_with_catalog()
+    assert held.serve.running.keys() == left
+
+
 @pytest.mark.parametrize("declared", [True, False])
 def test_an_application_of_another_whose_name_begins_alike_is_never_touched(
     held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, declared: bool
