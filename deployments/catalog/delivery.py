@@ -69,7 +69,8 @@ class Delivery:
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
         if state.over:
-            await self._start_anew(model, version, state.failure)
+            self.put_looked_at(model, Record.first(record.configured, version, record, state.failure))
+            await self._deploy(model)
             return
         least = trial.least if trial is not None else 0.0
         told = {"message": "", "comparison": "", "changes": ""}
@@ -140,10 +141,8 @@ class Delivery:
         """Keeps the record of a model."""
         self._records.put(self._applications.record_name_of(model), record)
 
-    async def _start_anew(self, model: str, version: Version, failure: str) -> None:
-        """Starts the application of a model anew with a version: nothing serves that could be kept."""
-        record = self.record_of(model)
-        self.put_looked_at(model, Record.first(record.configured, version, record, failure))
+    async def _deploy(self, model: str) -> None:
+        """Starts the application of a model anew: nothing serves that could be kept."""
         await asyncio.to_thread(self._applications.deploy_one, model)
 
     async def _watch_or_fail(self, model: str, version: Version, share: float, trial: Trial | None) -> None:
@@ -158,7 +157,9 @@ class Delivery:
             told = await self.tell(model, trial)
             trial = None if told else trial  # may be many pictures
             if not told and (failure := (await self._state_of(model)).failure):
-                await self._start_anew(model, version, failure)
+                record = self.record_of(model)
+                self.put(model, Record.first(record.configured, version, record, failure))
+                await self._deploy(model)
                 return
             if await self._refuse_if_failed(model, version, told):
                 return

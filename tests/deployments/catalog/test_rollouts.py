@@ -266,6 +266,32 @@ def test_a_version_starts_a_model_anew_whose_replicas_do_not_come_back(
     run(scenario())
 
 
+def test_a_model_that_starts_anew_with_a_version_on_its_way_gets_what_is_configured_since_then_afterwards(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollouts_module, "KEEP_S", 0.01)
+
+    async def scenario() -> None:
+        replicas = [*held.replicas["cars"]]
+        replicas[0].opening.add(await _version(held, files[1]))
+        await held.rollouts.deploy("cars", str(files[1]))
+        held.rollouts._delivery.cancel("cars")  # as the catalogue ends
+        held.begin(settings_of(files[2], tmp_path))
+        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+        held.replicas["cars"].clear()
+        held.applications._seen_at = -1.0
+        await held.rollouts.resume()
+        await settled(held)
+        assert states(held) == [("a", "failed"), ("b", "serving")]
+        held.serve.status.clear()
+        held.replicas["cars"] += replicas
+        keeping = asyncio.create_task(held.rollouts.keep_told())
+        await reached(held, [("a", "failed"), ("b", "retired"), ("c", "serving")])
+        keeping.cancel()
+
+    run(scenario())
+
+
 def test_of_two_deployments_at_once_one_is_refused(held: CataloguedReplica, files: list[Path], run: Run) -> None:
     async def scenario() -> None:
         orders = [held.rollouts.deploy("cars", str(file)) for file in files[1:]]
