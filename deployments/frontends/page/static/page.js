@@ -247,7 +247,7 @@ async function showModel() {
     pictures.card = card;
     fillCard($("card"), card);
     $("confidence").value = card.confidence;
-  }
+  } else $("card").replaceChildren(); // it is of the model before
   $("served").textContent = card ? `${card.name} on ${card.engine}` : sentence(failure.message);
   filter();
 }

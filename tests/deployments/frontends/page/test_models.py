@@ -95,3 +95,11 @@ def test_the_card_of_a_model_that_is_no_longer_chosen_is_not_shown(page: Page, m
     page.click('[data-sample="sample_1.jpg"]')
     expect(page.locator("#rows")).to_contain_text("one of kites")
     assert page.locator("#served").inner_text() == "kites on stand-in"
+
+
+def test_no_card_of_another_model_is_shown_beside_one_that_cannot_be_loaded(page: Page, models: Models) -> None:
+    error = {"code": "model_unavailable", "message": "the model 'ships' is being loaded"}
+    page.route("**/ships/model", lambda route: route.fulfill(status=503, json={"error": error}))
+    page.locator("#models").select_option("ships")
+    expect(page.locator("#served")).to_have_text("The model 'ships' is being loaded.")
+    assert page.locator("#card").inner_text() == ""
