@@ -128,12 +128,10 @@ def _end_of_array(text: bytes, start: int, left: int, most: int) -> int | None:
 
 def _numbers(text: bytes, start: int, end: int, left: int, most: int) -> NDArray[np.float32]:
     parts: list[NDArray[np.float32]] = []
-    for begin, stop in _pieces(text, start, end):
-        piece = text[begin:stop]
+    for piece in _pieces(text, start, end):
         flat = piece.translate(None, b"[]")
         if len(flat) < len(piece):
-            # With the commas on both sides: what follows them may be misplaced, too.
-            kinds = text[max(start, begin - 1) : min(stop + 1, end)].translate(_KINDS, _SPACES)
+            kinds = b",%b," % piece.translate(_KINDS, _SPACES)  # it is between commas, or is where the array ends
             if any(pair in kinds for pair in _MISPLACED):
                 raise InvalidRequestError(f"the body is no JSON: an array is malformed near {quote(piece[:80])}")
             if not flat.strip(_SPACES + b","):  # empty arrays
@@ -152,8 +150,8 @@ def _numbers(text: bytes, start: int, end: int, left: int, most: int) -> NDArray
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
-def _pieces(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Splits an array at commas into pieces of about `_PIECE` bytes; yields begin and end of each, without commas."""
+def _pieces(text: bytes, start: int, end: int) -> Iterator[bytes]:
+    """Splits an array at commas into pieces of about `_PIECE` bytes, without these commas."""
     while start < end:
         comma = (
             text.find(b",", start + _PIECE, min(start + _PIECE + _MOST_ELEMENT, end)) if end - start > _PIECE else -1
@@ -161,7 +159,7 @@ def _pieces(text: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         stop = end if comma < 0 else comma
         if stop - start > _PIECE + _MOST_ELEMENT:
             raise InvalidRequestError(f"an element of `data` has more than {_MOST_ELEMENT} characters")
-        yield start, stop
+        yield text[start:stop]
         start = stop + 1
 
 
