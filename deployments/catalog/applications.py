@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple, Protocol
 
 from ray.serve import Application
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, DeploymentStatusTrigger
 
 from azaion_engine.errors import AzaionError, ConfigurationError
 from azaion_engine.version import __version__
@@ -298,6 +298,10 @@ class ModelApplications:
         running = sum(deployment.replica_states.get(each, 0) for deployment in deployments for each in _ANSWERING)
         if state == "serving":
             return ModelState(state, "", running)
+        # Serve tries on and on to start a replica of what ran before.
+        stuck = any(each.status_trigger == DeploymentStatusTrigger.REPLICA_STARTUP_FAILED for each in deployments)
+        if state == "unhealthy" and stuck and not running:
+            state = "failed"
         message = next((d.message for d in deployments if d.message), overview.message)
         return ModelState(state, _reason(message), running)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 from ray import serve
-from ray.serve.schema import ApplicationStatus
+from ray.serve.schema import ApplicationStatus, DeploymentStatusTrigger
 
 from deployments.catalog.applications import RARELY_USED, ModelApplications
 from deployments.catalog.catalog import Catalog
@@ -46,6 +46,8 @@ class StandInServe:
         self.status: dict[str, tuple[ApplicationStatus, str]] = {}
         self.replicas: dict[str, str] = {}
         """Application → the state of its replica, if that is not as the application's."""
+        self.unstartable: set[str] = set()
+        """Applications whose replicas fail to start, again and again."""
         self.runs: list[str] = []
         self.from_configuration: set[str] = set()
         self.of_others: dict[str, str] = {}
@@ -68,7 +70,12 @@ class StandInServe:
         status, message = self.status.get(name, (ApplicationStatus.RUNNING, ""))
         kind = self.of_others.get(name, "DetectorDeployment")
         state = "RUNNING" if status is ApplicationStatus.RUNNING else "STARTING"
-        deployment = SimpleNamespace(message=message, replica_states={self.replicas.get(name, state): 1})
+        failed, well = DeploymentStatusTrigger.REPLICA_STARTUP_FAILED, DeploymentStatusTrigger.UNSPECIFIED
+        deployment = SimpleNamespace(
+            message=message,
+            replica_states={self.replicas.get(name, state): 1},
+            status_trigger=failed if name in self.unstartable else well,
+        )
         deployments = {kind: deployment} if kind else {}
         return SimpleNamespace(status=status, message=message, deployments=deployments)
 

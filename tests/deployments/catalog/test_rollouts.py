@@ -250,14 +250,16 @@ def test_a_version_of_a_model_whose_only_replica_is_being_replaced_is_checked_be
     run(scenario())
 
 
+@pytest.mark.parametrize("status", [ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY])
 def test_a_version_starts_a_model_anew_whose_replicas_do_not_come_back(
-    held: CataloguedReplica, files: list[Path], run: Run
+    held: CataloguedReplica, files: list[Path], run: Run, status: ApplicationStatus
 ) -> None:
     async def scenario() -> None:
         held.serve.status["several.cars"] = (ApplicationStatus.DEPLOYING, "")
         held.replicas["cars"].clear()
         await held.rollouts.deploy("cars", str(files[1]))
-        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+        held.serve.status["several.cars"] = (status, "no detector")
+        held.serve.unstartable.add("several.cars")
         held.applications._seen_at = -1.0
         await settled(held)
         assert states(held) == [("a", "failed"), ("b", "serving")]
