@@ -66,12 +66,12 @@ class Delivery:
         """
         state = await self._state_of(model)
         record = self.record_of(model)
-        if version.id == record.wanted.serving.id:
-            raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
         if state.over:
             self.put_looked_at(model, Record.first(record.configured, version, record, state.failure))
             await self._deploy(model)
             return
+        if version.id == record.wanted.serving.id:
+            raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
         least = trial.least if trial is not None else 0.0
         told = {"message": "", "comparison": "", "changes": ""}
         entry = record.entry_of(version).now("opening", share=share, least=least, **told)

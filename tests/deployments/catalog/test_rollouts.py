@@ -207,8 +207,9 @@ async def _version(held: CataloguedReplica, file: Path) -> str:
     return read_version(str(file), held.applications.settings["cars"].cache_dir).id
 
 
+@pytest.mark.parametrize("file", [1, 0], ids=["another", "the same"])
 def test_a_model_that_does_not_serve_starts_anew_with_the_version(
-    held: CataloguedReplica, files: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch
+    held: CataloguedReplica, files: list[Path], run: Run, monkeypatch: pytest.MonkeyPatch, file: int
 ) -> None:
     held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "x\nModelError: no detector")
     held.applications._seen_at = -1.0
@@ -220,12 +221,12 @@ def test_a_model_that_does_not_serve_starts_anew_with_the_version(
         serve_run(*given)
 
     monkeypatch.setattr(held.serve, "run", deploy)
-    run(deployed(held, files[1]))
+    run(deployed(held, files[file]))
     assert meanwhile == [("serving", ModelState("starting"))]  # `azaion deploy` would take the old failure for its own
     assert held.applications.states()["cars"].state == "failed"  # as the stand-in goes on to say
     assert name_of(held) != before
-    assert "b.onnx" in held.serve.running["several.cars"][0]
-    assert states(held) == [("a", "failed"), ("b", "serving")]
+    assert files[file].name in held.serve.running["several.cars"][0]
+    assert states(held) == [("a", "failed"), (files[file].stem, "serving")]
     assert held.rollouts.record_of("cars").history[0].message == "ModelError: no detector"
 
 
