@@ -70,7 +70,7 @@ def measure_in_child(data: bytes, folder: Path, limit_bytes: int | None = None) 
     """
     path = folder / "picture"
     path.write_bytes(data)
-    command = [sys.executable, "-m", "tests.hostile.measuring", str(path), str(limit_bytes or 0)]
+    command = [sys.executable, "-X", "faulthandler", "-m", "tests.hostile.measuring", str(path), str(limit_bytes or 0)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert ended.returncode == 0, f"the process ended with {ended.returncode}: {ended.stderr[-2000:]}"
     return Cost(*json.loads(ended.stdout))
@@ -99,10 +99,12 @@ def main() -> None:
 
     data = Path(sys.argv[1]).read_bytes()
     warm_up()
-    if limit := int(sys.argv[2]):
-        space = _status("VmSize") + limit
-        resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    print(json.dumps(measure(data)))
+    limit, (before, most) = int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_AS)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + limit, most))
+    cost = measure(data)
+    resource.setrlimit(resource.RLIMIT_AS, (before, most))  # the end of the process is not what is measured
+    print(json.dumps(cost))
 
 
 if __name__ == "__main__":
