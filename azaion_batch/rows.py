@@ -91,7 +91,8 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
     known, which = (np.arange(most), ids) if most <= _FEW_CLASSES else np.unique(ids, return_inverse=True)
     texts = pa.array([names.get(one, f"class_{one}") for one in known.tolist()], pa.string())
     class_names = texts.take(pa.array(which))
-    oriented, keypoints = (pa.nulls(len(answers), schema().field(name).type) for name in ("oriented", "keypoints"))
+    fields = schema()
+    oriented, keypoints = (pa.nulls(len(answers), fields.field(name).type) for name in ("oriented", "keypoints"))
     # A window that was not run has none.
     if turned := [found.oriented for found in full if found.oriented is not None]:
         oriented = _lists(offsets, _fixed_lists(np.concatenate(turned)))
@@ -117,7 +118,7 @@ def to_table(answers: Sequence[Answer], model: str, key: str, names: Mapping[int
         pa.repeat(pa.scalar(model, pa.string()), len(answers)),
         pa.repeat(pa.scalar(key, pa.string()), len(answers)),
     ]
-    return pa.Table.from_arrays(columns, schema=schema().with_metadata({NAMES_KEY: json.dumps(dict(names))}))
+    return pa.Table.from_arrays(columns, schema=fields.with_metadata({NAMES_KEY: json.dumps(dict(names))}))
 
 
 def names_of(schema: Any) -> dict[int, str]:
