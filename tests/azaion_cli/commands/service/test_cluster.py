@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from azaion_cli import local_ray
+from azaion_cli import joining
 from azaion_cli.checks.check import Check
 from azaion_cli.checks.cluster import ClusterNode, cluster_checks
 from azaion_cli.checks.node import NodeReport, OpenPort, report_of_node
@@ -107,7 +107,7 @@ def test_a_node_that_does_not_answer_is_a_problem(azaion: Cli, monkeypatch: pyte
 def test_without_a_ray_it_says_how_to_name_one(azaion: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr(local_ray, "_daemons", lambda proc: {})
+    monkeypatch.setattr(joining, "_daemons", lambda proc: {})
     ran = azaion("cluster", "check")
     assert ran.code == ExitCode.ENVIRONMENT
     assert "RAY_ADDRESS=HOST:6379" in ran.err
