@@ -37,6 +37,8 @@ _SECRETS = {
     "json_credentials",
 }
 """Options of pyarrow's file systems that are secrets: the plan of a job has the options of its addresses."""
+_SERVERS = {"endpoint_override", "account_name", "blob_storage_authority", "dfs_storage_authority"}
+"""Options of pyarrow's file systems that tell whose bucket it is: names of buckets are one server's or account's."""
 _AHEAD = 1 << 20
 """Bytes that are read from an object at once, where GDAL asks for some kilobytes after each other."""
 
@@ -111,6 +113,12 @@ class Place:
     def address(self) -> str:
         """Its path, or its address without options: what names a source in results."""
         return self.path if self.is_local else f"{self.root.partition('?')[0]}/{self.path}"
+
+    @property
+    def server(self) -> dict[str, list[str]]:
+        """The options that tell which server or account has the bucket; empty for the provider's own."""
+        options = parse_qs(self.root.partition("?")[2])
+        return {name: options[name] for name in sorted(_SERVERS & options.keys())}
 
     def __truediv__(self, name: str) -> Place:
         return Place(self.root, f"{self.path.rstrip('/')}/{name}" if self.path else name)

@@ -31,15 +31,37 @@ def find_entries(given: list[str], how: Search) -> Iterator[Entry]:
         how: How to look.
 
     Raises:
-        InvalidParameterError: An argument is empty or matches nothing.
+        InvalidParameterError: An argument is empty or matches nothing, or two servers have a bucket of one name.
         OSError: A list or a bucket cannot be read.
     """
     seen: set[str] = set()
+    places: dict[str, Place] = {}
     for plain, texts in groupby(given, _is_plain):  # names of one group are told apart
         for entry in _plain(list(texts), how) if plain else _each(texts, how):
+            if not plain:
+                _check_server(entry.place, places)
             if entry.identity not in seen:
                 seen.add(entry.identity)
                 yield entry
+
+
+def _check_server(place: Place, places: dict[str, Place]) -> None:
+    """Refuses a bucket that two servers have: results tell an object by bucket and key, and would lack one of two.
+
+    Args:
+        place: An entry's.
+        places: One of each root before, by the root.
+    """
+    if place.is_local or place.root in places:
+        return
+    bucket = place.root.partition("?")[0]
+    for other in places.values():
+        if other.root.partition("?")[0] == bucket and other.server != place.server:
+            raise InvalidParameterError(
+                f"{bucket}: expected one server's bucket in a run, given two of that name; name another folder for the "
+                "results of the other one"
+            )
+    places[place.root] = place
 
 
 def _is_plain(text: str) -> bool:

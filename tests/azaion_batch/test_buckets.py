@@ -295,3 +295,13 @@ def test_azure_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
         list(find_entries(["az://container/folder"], Search()))
     with pytest.raises(ConfigurationError, match="unexpected keyword argument 'colour'"):
         list(find_entries(["az://container/folder?account_name=tester&colour=red"], Search()))
+
+
+def test_two_servers_with_a_bucket_of_one_name_are_refused(pictures: Path, s3: str) -> None:
+    upload(pictures, "s3://archive", s3, "two")
+    start = "s3://archive/two"
+    one, same = f"{start}{s3}", f"{start}{s3}&allow_bucket_creation=false"
+    other = one.replace("127.0.0.1", "localhost")
+    assert list(find_entries([one, same], Search())) == list(find_entries([one], Search()))
+    with pytest.raises(InvalidParameterError, match=r"^s3://archive: expected one server's bucket in a run, given two"):
+        list(find_entries([one, other], Search()))
