@@ -67,6 +67,9 @@ BandsOption = Annotated[
 GsdOption = Annotated[
     float | None, typer.Option("--gsd", help="Resample TIFFs to so many metres a pixel, those of the training.")
 ]
+SceneGsdOption = Annotated[
+    float | None, typer.Option("--scene-gsd", help="Metres a pixel of TIFFs that do not say so themselves.")
+]
 RecursiveOption = Annotated[bool, typer.Option("--recursive", "-r", help="Look into folders of folders too.")]
 TilesOption = Annotated[
     str | None,

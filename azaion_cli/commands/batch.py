@@ -20,6 +20,7 @@ from azaion_cli.options import (
     JsonOption,
     ModelOption,
     RecursiveOption,
+    SceneGsdOption,
     SetOption,
     TilesOption,
     VerboseOption,
@@ -48,6 +49,7 @@ def batch(
     ] = "parquet",
     bands: BandsOption = None,
     gsd: GsdOption = None,
+    scene_gsd: SceneGsdOption = None,
     recursive: RecursiveOption = False,
     every: Annotated[int, typer.Option("--every", help="Take every n-th frame of a video.", min=1)] = 1,
     tiles: TilesOption = None,
@@ -93,7 +95,7 @@ def batch(
     from azaion_cli.detecting.batch_report import BatchReport
     from azaion_engine.scenes.files import SceneWishes
 
-    wishes = SceneWishes(parsed_bands, gsd)
+    wishes = SceneWishes(parsed_bands, gsd, scene_gsd)
     wishes.options(settings.tiles)  # refuses what no scene could follow
     kept = None if classes is None else tuple(name.strip() for name in classes.split(","))
     job_settings = BatchSettings.of(settings, classes=kept, every=every, scenes=wishes)

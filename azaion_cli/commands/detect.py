@@ -20,6 +20,7 @@ from azaion_cli.options import (
     JsonOption,
     ModelOption,
     RecursiveOption,
+    SceneGsdOption,
     SetOption,
     TilesOption,
     VerboseOption,
@@ -55,9 +56,7 @@ def detect(
     ] = None,
     bands: BandsOption = None,
     gsd: GsdOption = None,
-    scene_gsd: Annotated[
-        float | None, typer.Option("--scene-gsd", help="Metres a pixel of TIFFs that do not say so themselves.")
-    ] = None,
+    scene_gsd: SceneGsdOption = None,
     min_metres: Annotated[
         float | None, typer.Option("--min-metres", help="Of TIFFs, keep boxes whose longer side has this length.")
     ] = None,

@@ -37,13 +37,13 @@ def test_a_wrong_source_is_wrong_usage(azaion: Cli, tiny: Path, tmp_path: Path, 
     assert "SOURCES" in ran.err
 
 
-@pytest.mark.parametrize("gsd", ["-1", "nan"])
+@pytest.mark.parametrize(("option", "metres"), [("--gsd", "-1"), ("--gsd", "nan"), ("--scene-gsd", "0")])
 def test_a_wish_that_no_scene_could_follow_is_wrong_usage_whatever_the_sources(
-    azaion: Cli, pictures: Path, tiny: Path, tmp_path: Path, gsd: str
+    azaion: Cli, pictures: Path, tiny: Path, tmp_path: Path, option: str, metres: str
 ) -> None:
-    ran = azaion("batch", pictures, "--out", tmp_path / "out", "-m", tiny, "--gsd", gsd)
+    ran = azaion("batch", pictures, "--out", tmp_path / "out", "-m", tiny, option, metres)
     assert ran.code == ExitCode.USAGE
-    assert "gsd: expected metres above 0" in ran.err
+    assert f"{option[2:].replace('-', '_')}: expected metres above 0" in ran.err
     assert not (tmp_path / "out").exists()
 
 
