@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from azaion_batch.sources.entry import Entry, or_unreadable
 from azaion_batch.sources.files import Search, named_entry
@@ -18,14 +18,28 @@ NAMES_KEY = b"azaion_names"
 """Metadata of the Parquet files that jobs write, the class names: such a file is no source."""
 _BYTES = ("bytes", "image", "picture", "content", "data")
 _PATHS = ("path", "uri", "url", "file", "source")
+_ROWS = 256
+"""Rows of a Parquet file whose texts, or bytes, are in memory at once."""
+
+
+class Columns(NamedTuple):
+    """Where the pictures of a table are.
+
+    Attributes:
+        bytes: Column of bytes; None: there is none.
+        paths: Column of paths, of the rows without bytes; None: there is none.
+    """
+
+    bytes: str | None
+    paths: str | None
 
 
 def rows_of(place: Place, how: Search) -> Iterator[Entry]:
     """Yields an entry for each row of a Parquet file; none for those of a job's own output.
 
     Taken is the first column of bytes called `bytes`, `image`, `picture`, `content` or `data`, also `bytes` in a struct
-    (`image.bytes`, as Hugging Face's data sets have it), else a column of paths called `path`, `uri`, `url`, `file` or
-    `source`.
+    (`image.bytes`, as Hugging Face's data sets have it, where `image.path` names the file of a row without bytes), else
+    a column of paths called `path`, `uri`, `url`, `file` or `source`.
 
     Raises:
         InvalidParameterError: It has no such column, or two of that name, or is no Parquet file, or has bytes where
@@ -41,37 +55,71 @@ def rows_of(place: Place, how: Search) -> Iterator[Entry]:
             schema = parquet.schema_arrow
             if NAMES_KEY in (schema.metadata or {}):
                 return
-            column, of_bytes = _column(schema, place)
-            texts = None if of_bytes else _texts(parquet.read([column]).column(0))
-            sizes = _mean_sizes(parquet.metadata, column)
+            columns = _columns(schema, place)
+            texts = _texts(parquet, columns)
+            sizes = _mean_sizes(parquet.metadata, columns.bytes)
     except pa.ArrowException as error:
         raise InvalidParameterError(f"{quote(place.address)} is no Parquet file: {reason(error)}") from error
-    if of_bytes and how.scenes.given:
+    if columns.bytes and how.scenes.given and None in texts:
         raise InvalidParameterError(
             f"{quote(place.address)}: expected TIFF files, since bands or lengths in metres are asked for, given bytes"
         )
     name = printable(PurePosixPath(place.path).stem)
-    for number, size in enumerate(sizes):
+    for number, (text, size) in enumerate(zip(texts, sizes, strict=True)):
         source = f"{printable(place.address)}#{number}"
-        if texts is None:
-            yield Entry("row", source, place, f"{name}_{number:06d}.jpg", size, number, column)
-        elif not (text := texts[number]):
-            why = "the row has no path"
-            yield Entry("unreadable", source, place, f"{name}_{number:06d}", 0, number, column, why)
-        else:
+        if text:
             yield from or_unreadable(text, (named_entry(one, place, how) for one in [text]))
+        elif columns.bytes:
+            yield Entry("row", source, place, f"{name}_{number:06d}.jpg", size, number, columns.bytes)
+        else:
+            why = "the row has no path"
+            yield Entry("unreadable", source, place, f"{name}_{number:06d}", 0, number, columns.paths or "", why)
 
 
-def _texts(column: Any) -> list[str | None]:
-    """Returns the texts of a column; those that are not UTF-8 stay what they are, as names of files are bytes."""
+def _texts(parquet: Any, columns: Columns) -> list[str | None]:
+    """Returns the path of each row that has one, and no bytes.
+
+    Those that are not UTF-8 stay what they are, as names of files are bytes.
+    """
     import pyarrow as pa
 
-    values = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
-    return [None if value is None else os.fsdecode(value) for value in values]
+    texts: list[str | None] = []
+    for index in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(index)
+        nulls = _nulls(group, columns.bytes) if columns.bytes else group.num_rows
+        if not columns.paths or nulls == 0:
+            texts += [None] * group.num_rows
+            continue
+        without = [True] * group.num_rows
+        if columns.bytes and nulls != group.num_rows:
+            without = [one for values in _values(parquet, index, columns.bytes) for one in values.is_null().to_pylist()]
+        given = (values.cast(pa.large_string()) for values in _values(parquet, index, columns.paths))
+        named = (text for values in given for text in values.cast(pa.large_binary()).to_pylist())
+        texts += [
+            os.fsdecode(text) if bare and text is not None else None for bare, text in zip(without, named, strict=True)
+        ]
+    return texts
 
 
-def _mean_sizes(metadata: Any, column: str) -> list[int]:
-    """Returns, for each row, the mean size in bytes of a column's values in its row group."""
+def _values(parquet: Any, group: int, name: str) -> Iterator[Any]:
+    """Yields the values of a column, or of a struct's field, in one row group; never has all of them in memory."""
+    import pyarrow.compute as pc
+
+    column, _, field = name.partition(".")
+    for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=[name]):
+        values = batch.column(column)
+        yield pc.struct_field(values, [field]) if field else values
+
+
+def _nulls(group: Any, name: str) -> int | None:
+    """Returns how many values of a column are null in a row group; None if the file does not say."""
+    columns = (group.column(index) for index in range(group.num_columns))
+    told = [one.statistics for one in columns if one.path_in_schema == name and one.is_stats_set]
+    return int(told[0].null_count) if len(told) == 1 and told[0].has_null_count else None
+
+
+def _mean_sizes(metadata: Any, column: str | None) -> list[int]:
+    """Returns, for each row, the mean size in bytes of a column's values in its row group; 0 without a column."""
     sizes: list[int] = []
     for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
         columns = [group.column(index) for index in range(group.num_columns)]
@@ -80,24 +128,31 @@ def _mean_sizes(metadata: Any, column: str) -> list[int]:
     return sizes
 
 
-def _column(schema: Any, place: Place) -> tuple[str, bool]:
-    """Returns the column to read, and whether it holds bytes."""
+def _columns(schema: Any, place: Place) -> Columns:
+    """Returns the columns to read; raises InvalidParameterError if there is none."""
     import pyarrow as pa
 
     for name in (one for one in _BYTES if one in schema.names):
         kind = _type(schema, name, place)
         if _is_bytes(kind):
-            return name, True
+            return Columns(name, None)
         if pa.types.is_struct(kind) and (index := kind.get_field_index("bytes")) >= 0 and _is_bytes(kind[index].type):
-            return f"{name}.bytes", True
+            beside = kind.get_field_index("path")
+            has_paths = beside >= 0 and _is_text(kind[beside].type)
+            return Columns(f"{name}.bytes", f"{name}.path" if has_paths else None)
     for name in (one for one in _PATHS if one in schema.names):
-        kind = _type(schema, name, place)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-            return name, False
+        if _is_text(_type(schema, name, place)):
+            return Columns(None, name)
     raise InvalidParameterError(
         f"{quote(place.address)}: expected a column of bytes ({', '.join(_BYTES)}) or of paths ({', '.join(_PATHS)}), "
         f"given {', '.join(schema.names)}"
     )
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_bytes(kind: Any) -> bool:

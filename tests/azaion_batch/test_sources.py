@@ -143,7 +143,7 @@ def test_rows_of_a_parquet_file_with_bytes(
 ) -> None:
     data = [(pictures / f"{index}.png").read_bytes() for index in range(9)]
     values: list[Any] = [*data[:7], None, b"broken"]
-    column = pa.array(values) if form == "bytes" else pa.array([{"bytes": one, "path": "x"} for one in values])
+    column = pa.array(values) if form == "bytes" else pa.array([{"bytes": one, "path": one and "x"} for one in values])
     file = tmp_path / "archive.parquet"
     pq.write_table(pa.table({"label": list(range(9)), "image": column}), file, row_group_size=2)
     run([file], tmp_path / "out")

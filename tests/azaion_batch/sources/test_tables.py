@@ -95,6 +95,31 @@ def test_a_column_with_a_dot_in_its_name_is_not_that_of_a_struct(run: Run, pictu
     assert [row["height"] for row in rows_in(tmp_path / "out")] == [42]
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("group_rows", [1, 2, 6])
+def test_a_row_of_a_struct_without_bytes_is_the_file_that_its_path_names(
+    run: Run, pictures: Path, tmp_path: Path, group_rows: int, statistics: bool
+) -> None:
+    data = (pictures / "2.png").read_bytes()
+    rows = [
+        {"bytes": data, "path": "name.png"},
+        {"bytes": None, "path": "pictures/1.png"},
+        {"bytes": None, "path": None},
+        None,
+        {"bytes": None, "path": str(pictures / "3.png")},
+        {"bytes": data, "path": None},
+    ]
+    file = tmp_path / "archive.parquet"
+    table = pa.table({"image": pa.array(rows, pa.struct({"bytes": pa.binary(), "path": pa.string()}))})
+    pq.write_table(table, file, row_group_size=group_rows, write_statistics=statistics)
+    found = entries_of(file)
+    named = [None, pictures / "1.png", None, None, pictures / "3.png", None]
+    assert [entry.source for entry in found] == [str(path or f"{file}#{row}") for row, path in enumerate(named)]
+    run([file], tmp_path / "out")
+    heights = {row["source"]: row["height"] for row in rows_in(tmp_path / "out")}
+    assert [heights[entry.source] for entry in found] == [42, 41, None, None, 43, 42]
+
+
 @pytest.mark.parametrize("pattern", ["*.parquet", "[ab]*", "**/*"])
 def test_files_that_a_pattern_matches_are_tables_as_if_they_were_named(tmp_path: Path, pattern: str) -> None:
     for name in ("a.parquet", "b[1].parquet"):
