@@ -38,6 +38,9 @@ FRESH_S = 0.5
 _DEPLOYMENTS = frozenset(("DetectorDeployment", "MultiplexedDeployment"))
 """Deployments of the applications that a catalogue deploys."""
 
+DELETED = "its application was deleted"
+"""Why a model is not served whose application Serve does not know any more."""
+
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 500
 
@@ -292,7 +295,7 @@ class ModelApplications:
             return ModelState("failed", self._refused[model])
         overview = applications.get(self.application_of(model))
         if overview is None:
-            return ModelState("ending", "its application was deleted")
+            return ModelState("ending", DELETED)
         state = _STATES.get(overview.status, "unhealthy")
         deployments = list(overview.deployments.values())
         running = sum(deployment.replica_states.get(each, 0) for deployment in deployments for each in _ANSWERING)

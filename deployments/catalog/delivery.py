@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from azaion_engine.errors import InvalidParameterError
-from deployments.catalog.applications import ModelApplications, ModelState
+from deployments.catalog.applications import DELETED, ModelApplications, ModelState
 from deployments.catalog.records import Record, Records
 from deployments.catalog.replicas import ModelReplicas, Told
 from deployments.versions.version import Report, Trial, Version, Wanted
@@ -156,11 +156,16 @@ class Delivery:
         while True:
             told = await self.tell(model, trial)
             trial = None if told else trial  # may be many pictures
-            if not told and (failure := (await self._state_of(model)).failure):
-                record = self.record_of(model)
-                self.put(model, Record.first(record.configured, version, record, failure))
-                await self._deploy(model)
-                return
+            if not told:
+                state = await self._state_of(model)
+                if state.failure:
+                    record = self.record_of(model)
+                    self.put(model, Record.first(record.configured, version, record, state.failure))
+                    await self._deploy(model)
+                    return
+                if state.over:  # deleted, maybe as the model is no longer configured: nothing is begun in its place
+                    await self._refuse(model, version, state.message or DELETED)
+                    return
             if await self._refuse_if_failed(model, version, told):
                 return
             reports = [each.reports.get(version.id, Report(state="opening")) for each in told]

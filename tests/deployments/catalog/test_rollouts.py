@@ -269,6 +269,29 @@ def test_a_version_starts_a_model_anew_whose_replicas_do_not_come_back(
     run(scenario())
 
 
+@pytest.mark.parametrize("status", [ApplicationStatus.DELETING, None], ids=["ends", "is gone"])
+def test_a_version_on_its_way_is_refused_when_the_application_of_its_model_is_deleted(
+    held: CataloguedReplica, files: list[Path], run: Run, status: ApplicationStatus | None
+) -> None:
+    async def scenario() -> None:
+        held.replicas["cars"][0].opening.add(await _version(held, files[1]))
+        await held.rollouts.deploy("cars", str(files[1]))
+        held.replicas["cars"].clear()
+        if status is None:
+            held.serve.delete("several.cars")
+        else:
+            held.serve.status["several.cars"] = (status, "")
+        held.applications._seen_at = -1.0
+        await settled(held)
+        assert states(held) == [("a", "serving"), ("b", "failed")]
+        assert held.rollouts.record_of("cars").history[-1].message == "its application was deleted"
+        await deployed(held, files[2])  # starts the application anew
+        assert states(held) == [("a", "retired"), ("b", "failed"), ("c", "serving")]
+        assert "c.onnx" in held.serve.running["several.cars"][0]
+
+    run(scenario())
+
+
 def test_a_model_that_starts_anew_with_a_version_on_its_way_gets_what_is_configured_since_then_afterwards(
     held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
