@@ -33,6 +33,9 @@ _OWN_LOOP = "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP"
 _SERVED = ("serving", "canary")
 """States of the history in which a version answers requests."""
 
+_OVER = ("failed", "ending")
+"""States of a model without replicas that gets none before a version is deployed."""
+
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl")
 
 
@@ -123,7 +126,7 @@ def _watched(handle: Any, name: str, version: str, quiet: bool) -> dict[str, Any
         if entry is None:
             raise ModelError(f"the service tells nothing of the version {version} of {name} any more; see GET /models")
         if entry["state"] != "opening":  # else it begins anew with the model, if nothing serves
-            if model["state"] == "failed" and not model["replicas"]:
+            if model["state"] in _OVER and not model["replicas"]:
                 return {**entry, "state": "failed", "message": model["message"]}
             if model["replicas"]:
                 return entry

@@ -92,6 +92,13 @@ def test_a_version_is_not_refused_for_the_failure_of_the_one_before_it(azaion, t
     assert (ran.code, "is refused: no detector" in ran.err, "is built" in ran.err) == (4, True, True)
 
 
+@pytest.mark.parametrize("order", ["--promote", "--rollback"])
+def test_an_order_to_a_model_whose_application_was_deleted_ends_and_says_so(azaion, service, order):
+    service([entry("serving")], state="ending", replicas=0, message="its application was deleted")
+    ran = azaion("deploy", "cars", order)
+    assert (ran.code, "is refused: its application was deleted" in ran.err) == (4, True)
+
+
 def test_changed_classes_are_told(azaion, tiny, service):
     service([entry("serving", comparison="99% agree", changes="classes that are gone: kite")])
     assert "(99% agree; classes that are gone: kite)" in azaion("deploy", "cars", tiny).err
