@@ -62,17 +62,22 @@ class Delivery:
             trial: Pictures on which both are compared.
 
         Raises:
-            InvalidParameterError: It serves already.
+            InvalidParameterError: It serves already; or nothing serves, and a canary or a least agreement is asked for.
         """
         state = await self._state_of(model)
         record = self.record_of(model)
+        least = trial.least if trial is not None else 0.0
         if state.over:
+            if share or least:  # else it would get every request, unseen
+                raise InvalidParameterError(
+                    f"nothing of {model!r} serves beside which a canary could run, or with which a version could agree "
+                    f"({state.message or state.state}); deploy the file alone"
+                )
             self.put_looked_at(model, Record.first(record.configured, version, record, state.failure))
             await self._deploy(model)
             return
         if version.id == record.wanted.serving.id:
             raise InvalidParameterError(f"the version {version.id} of {model!r} serves already")
-        least = trial.least if trial is not None else 0.0
         told = {"message": "", "comparison": "", "changes": ""}
         entry = record.entry_of(version).now("opening", share=share, least=least, **told)
         wanted = Wanted(serving=serving, candidate=version)
@@ -158,13 +163,14 @@ class Delivery:
             trial = None if told else trial  # may be many pictures
             if not told:
                 state = await self._state_of(model)
-                if state.failure:
-                    record = self.record_of(model)
+                record = self.record_of(model)
+                if state.failure and not share and not record.entry_of(version).least:
                     self.put(model, Record.first(record.configured, version, record, state.failure))
                     await self._deploy(model)
                     return
-                if state.over:  # deleted, maybe as the model is no longer configured: nothing is begun in its place
-                    await self._refuse(model, version, state.message or DELETED)
+                # A canary must not get every request. What was deleted is maybe not configured any more.
+                if state.over:
+                    await self._refuse(model, version, f"nothing serves any more: {state.message or DELETED}")
                     return
             if await self._refuse_if_failed(model, version, told):
                 return

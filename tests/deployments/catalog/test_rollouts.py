@@ -269,6 +269,39 @@ def test_a_version_starts_a_model_anew_whose_replicas_do_not_come_back(
     run(scenario())
 
 
+ONLY_BESIDE = pytest.mark.parametrize("given", [{"share": 0.1}, {"trial": Trial((b"x",), 0.9)}], ids=["share", "least"])
+
+
+@ONLY_BESIDE
+def test_a_canary_or_a_comparison_with_a_model_that_does_not_serve_is_refused(
+    held: CataloguedReplica, files: list[Path], run: Run, given: dict[str, Any]
+) -> None:
+    held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+    held.applications._seen_at = -1.0
+    with pytest.raises(
+        InvalidParameterError, match=r"nothing of 'cars' serves .* \(no detector\); deploy the file alone"
+    ):
+        run(held.rollouts.deploy("cars", str(files[1]), **given))
+    assert states(held) == [("a", "serving")]
+
+
+@ONLY_BESIDE
+def test_a_canary_or_a_compared_version_does_not_serve_instead_of_a_model_that_fails_meanwhile(
+    held: CataloguedReplica, files: list[Path], run: Run, given: dict[str, Any]
+) -> None:
+    async def scenario() -> None:
+        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOYING, "")
+        held.replicas["cars"].clear()
+        await held.rollouts.deploy("cars", str(files[1]), **given)
+        held.serve.status["several.cars"] = (ApplicationStatus.DEPLOY_FAILED, "no detector")
+        held.applications._seen_at = -1.0
+        await settled(held)
+        assert states(held) == [("a", "serving"), ("b", "failed")]
+        assert held.rollouts.record_of("cars").history[-1].message == "nothing serves any more: no detector"
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("status", [ApplicationStatus.DELETING, None], ids=["ends", "is gone"])
 def test_a_version_on_its_way_is_refused_when_the_application_of_its_model_is_deleted(
     held: CataloguedReplica, files: list[Path], run: Run, status: ApplicationStatus | None
@@ -284,7 +317,10 @@ def test_a_version_on_its_way_is_refused_when_the_application_of_its_model_is_de
         held.applications._seen_at = -1.0
         await settled(held)
         assert states(held) == [("a", "serving"), ("b", "failed")]
-        assert held.rollouts.record_of("cars").history[-1].message == "its application was deleted"
+        assert (
+            held.rollouts.record_of("cars").history[-1].message
+            == "nothing serves any more: its application was deleted"
+        )
         await deployed(held, files[2])  # starts the application anew
         assert states(held) == [("a", "retired"), ("b", "failed"), ("c", "serving")]
         assert "c.onnx" in held.serve.running["several.cars"][0]
