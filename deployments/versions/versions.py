@@ -173,7 +173,9 @@ class Versions:
         elif entry.ends is not None:  # it is open still
             entry.ends.cancel()
             entry.ends = None
-            entry.report = entry.report.model_copy(update={"state": "open", "message": "", "comparison": ""})
+            assert entry.service is not None
+            changes = changes_of(self.current.detector, entry.service.detector)  # another one may serve by now
+            entry.report = Report(state="open", agreement=entry.report.agreement, changes=changes)
             if trial is not None:
                 entry.report = Report(state="opening", agreement=entry.report.agreement)
                 entry.task = asyncio.get_running_loop().create_task(self._open(version, entry, trial))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from azaion_engine.errors import EngineClosedError, ModelError
 from deployments.deployment import DetectorDeployment
@@ -205,6 +206,22 @@ def test_a_version_is_compared_with_the_serving_one_even_if_it_is_open_still(run
         assert (await held.reach(both(), "open", trial=told)).comparison == "compared"
         assert held.trials == [(OLD.id, NEW.id, trial) for trial in (told, asked, told)]
         assert len(held.opened) == 1
+
+    with versioned() as held:
+        run(scenario(held))
+
+
+def test_the_changes_of_a_version_that_is_open_still_are_those_to_the_version_that_serves_now(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(held: VersionedReplica) -> None:
+        assert (await held.reach(both(), "open")).changes == ""
+        monkeypatch.setattr(held.opened[0].detector, "names", {**held.opened[0].detector.names, 99: "kite"})
+        held.versions.follow(Wanted(serving=NEW))
+        back = Wanted(serving=NEW, candidate=OLD)
+        assert (await held.reach(back, "open", of=OLD)).changes == "classes that are gone: kite"
+        held.versions.follow(Wanted(serving=OLD))
+        assert (await held.reach(both(), "open")).changes == "new classes: kite"
 
     with versioned() as held:
         run(scenario(held))
