@@ -182,8 +182,7 @@ class ModelApplications:
             self.deploy_one(name)
         for name in own - listed:
             self._serve.delete(name)
-            if name.removeprefix(f"{self._catalog}.") not in self.settings:
-                self._records.forget(name)
+        self._forget_unlisted(own - listed, others)
         self._records.put_own_applications(self._catalog, listed)  # another may have the name of a deleted one now
 
     def delete_with_catalog(self) -> None:
@@ -208,6 +207,18 @@ class ModelApplications:
                 f"the application {self.application_of(model)} exists and is not of this catalogue: "
                 f"give {which} another name"
             )
+
+    def _forget_unlisted(self, deleted: Set[str], others: Set[str]) -> None:
+        """Drops the records of models that are no longer listed: one of that name begins as it is configured then.
+
+        Args:
+            deleted: Applications that are deleted now. An earlier release has written down no models.
+            others: Applications of others, whose models may have records of these names.
+        """
+        written = {self.record_name_of(name) for name in self._records.models(self._catalog)}
+        for name in (written | deleted) - {self.record_name_of(name) for name in self.settings} - others:
+            self._records.forget(name)
+        self._records.put_models(self._catalog, self.settings.keys())
 
     def _own(self, running: Mapping[str, Any]) -> Set[str]:
         """Returns which of the running applications this catalogue has deployed."""

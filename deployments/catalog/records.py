@@ -181,6 +181,15 @@ class Records:
         """Writes down the applications that are a catalogue's own; done before they are deployed."""
         self._store.put(_own_name(catalog), json.dumps(sorted(names)))
 
+    def models(self, catalog: str) -> frozenset[str]:
+        """Returns the models that a catalogue has written down; they may have records without an application."""
+        text = self._store.get(_models_name(catalog))
+        return frozenset(json.loads(text) if text else ())
+
+    def put_models(self, catalog: str, names: Set[str]) -> None:
+        """Writes down the models of a catalogue."""
+        self._store.put(_models_name(catalog), json.dumps(sorted(names)))
+
 
 def _place_before(history: Sequence[Entry], wanted: Wanted) -> int | None:
     """Returns the place of the version that served before the serving one."""
@@ -221,6 +230,10 @@ def _name(application: str) -> str:
 
 def _own_name(catalog: str) -> str:
     return f"applications of {catalog}"
+
+
+def _models_name(catalog: str) -> str:
+    return f"models of {catalog}"
 
 
 def _now() -> datetime:

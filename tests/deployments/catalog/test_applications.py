@@ -11,7 +11,7 @@ from ray.serve.schema import ApplicationStatus
 from azaion_engine.errors import ConfigurationError
 from deployments.catalog.applications import CATALOG
 from deployments.settings import ApplicationSettings
-from tests.deployments.catalog.steps import Run, name_of, settings_of, with_rare
+from tests.deployments.catalog.steps import Run, name_of, settings_of, settled, with_rare
 from tests.deployments.catalogued import CataloguedReplica
 
 
@@ -124,6 +124,24 @@ def test_a_catalogue_finds_what_one_of_an_earlier_release_has_deployed_by_its_re
     ships = {"ships": {"model": str(files[0])}}
     held.begin(ApplicationSettings(models=ships, cache_dir=tmp_path / "cache", engine="onnx"))
     assert held.serve.running.keys() == {"several.ships", "several.eu"}
+
+
+@pytest.mark.parametrize("gone", ["rarely used", "deleted by hand"])
+def test_a_model_that_was_taken_out_and_put_back_begins_with_what_is_configured(
+    held: CataloguedReplica, files: list[Path], tmp_path: Path, run: Run, gone: str
+) -> None:
+    both = with_rare(files[0], tmp_path, rarely_used=gone == "rarely used")
+    held.handles.update(dict.fromkeys(("boats", "kites"), held.handles["_rarely_used"]))
+    held.begin(both)
+    run(held.rollouts.deploy("boats", str(files[1])))
+    run(settled(held))
+    assert Path(held.rollouts.record_of("boats").wanted.serving.model) == files[1]
+    if gone == "deleted by hand":
+        held.serve.delete("several.boats")
+    held.begin(settings_of(files[0], tmp_path))
+    held.begin(both)
+    assert Path(held.rollouts.record_of("boats").wanted.serving.model) == files[0]
+    assert len(held.rollouts.record_of("boats").history) == 1
 
 
 def test_a_catalogue_that_was_killed_before_it_deleted_deletes_when_it_starts_again(
