@@ -176,6 +176,11 @@ class Versions:
             assert entry.service is not None
             changes = changes_of(self.current.detector, entry.service.detector)  # another one may serve by now
             entry.report = Report(state="open", agreement=entry.report.agreement, changes=changes)
+            try:
+                entry.service.check_health()
+            except AzaionError as error:  # as a canary, it is perhaps why it was withdrawn
+                entry.report = Report.of_error(error)
+                return
             if trial is not None:
                 entry.report = Report(state="opening", agreement=entry.report.agreement)
                 entry.task = asyncio.get_running_loop().create_task(self._open(version, entry, trial))

@@ -227,6 +227,21 @@ def test_the_changes_of_a_version_that_is_open_still_are_those_to_the_version_th
         run(scenario(held))
 
 
+def test_a_version_whose_engine_has_failed_does_not_serve_although_it_is_open_still(run: Callable[..., Any]) -> None:
+    async def scenario(held: VersionedReplica) -> None:
+        await held.reach(both(), "open")
+        held.versions.follow(both(share=0.5))
+        held.opened[0].detector.close()
+        held.versions.check_health()
+        held.versions.follow(Wanted(serving=OLD))
+        report = await held.reach(both(), "failed")
+        assert "closed" in report.message
+        assert held.versions.current.version == OLD.id
+
+    with versioned() as held:
+        run(scenario(held))
+
+
 def test_a_version_that_is_refused_when_it_is_open_is_closed(run: Callable[..., Any]) -> None:
     async def scenario(held: VersionedReplica) -> None:
         await held.reach(both(), "failed", trial=Trial((b"picture",), 1))
