@@ -151,7 +151,7 @@ def _trial(paths: Sequence[Path], least: float, recent: bool) -> Any:
         file
         for path in paths
         for file in (sorted(path.iterdir()) if path.is_dir() else [path])
-        if file.suffix.lower() in _SUFFIXES
+        if file.suffix.lower() in _SUFFIXES and not file.is_dir()
     ]
     if paths and not files:
         raise typer.BadParameter("expected pictures or folders of pictures, found none", param_hint="'--compare'")

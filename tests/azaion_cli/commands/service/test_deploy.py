@@ -43,7 +43,7 @@ def test_without_a_running_service_the_command_says_so(azaion, tiny, monkeypatch
 
 def test_pictures_to_compare_must_be_there(azaion, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(deploy, "_handle", lambda application: None)
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "folder.png").mkdir(parents=True)
     ran = azaion("deploy", "cars", tiny, "--compare", tmp_path / "empty")
     assert (ran.code, "found none" in ran.err) == (2, True)
 
