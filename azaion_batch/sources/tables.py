@@ -58,8 +58,12 @@ def rows_of(place: Place, how: Search) -> Iterator[Entry]:
             columns = _columns(schema, place)
             texts = _texts(parquet, columns)
             sizes = _mean_sizes(parquet.metadata, columns.bytes)
-    except pa.ArrowException as error:
-        raise InvalidParameterError(f"{quote(place.address)} is no Parquet file: {reason(error)}") from error
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # the latter where names of columns are damaged
+        raise InvalidParameterError(f"{quote(place.address)} is no Parquet file: {_one_line(error)}") from error
+    except OSError as error:
+        if error.errno is not None:  # of the disk, which names the file
+            raise
+        raise OSError(f"{quote(place.address)}: {_one_line(error)}") from error
     if columns.bytes and how.scenes.given and None in texts:
         raise InvalidParameterError(
             f"{quote(place.address)}: expected TIFF files, since bands or lengths in metres are asked for, given bytes"
@@ -74,6 +78,10 @@ def rows_of(place: Place, how: Search) -> Iterator[Entry]:
         else:
             why = "the row has no path"
             yield Entry("unreadable", source, place, f"{name}_{number:06d}", 0, number, columns.paths or "", why)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(reason(error).split())
 
 
 def _texts(parquet: Any, columns: Columns) -> list[str | None]:

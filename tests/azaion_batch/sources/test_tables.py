@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,22 @@ def test_pictures_within_a_parquet_file_cannot_follow_the_wishes_for_scenes(tmp_
     pq.write_table(pa.table({"bytes": [b"x"]}), tmp_path / "archive.parquet")
     with pytest.raises(InvalidParameterError, match="expected TIFF files"):
         entries_of(tmp_path / "archive.parquet", Search(scenes=SceneWishes(gsd=0.1)))
+
+
+def test_the_error_of_damaged_values_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": [f"{number}.png" for number in range(100)]}), file, use_dictionary=False)
+    column = pq.ParquetFile(file).metadata.row_group(0).column(0)
+    data = bytearray(file.read_bytes())
+    data[column.data_page_offset] ^= 0xFF
+    file.write_bytes(data)
+    with pytest.raises(OSError, match=rf"^{re.escape(repr(str(file)))}: Couldn't deserialize thrift.*$"):
+        entries_of(file)
+
+
+def test_a_file_whose_columns_have_no_names_in_utf_8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "index.parquet"
+    pq.write_table(pa.table({"path": ["a.png"], "other": [1]}), file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace(b"other", b"\xff\xff\xff\xff\xff"))
+    with pytest.raises(InvalidParameterError, match=r"index\.parquet' is no Parquet file: 'utf-8' codec"):
+        entries_of(file)
