@@ -122,8 +122,9 @@ def _values(parquet: Any, group: int, name: str) -> Iterator[Any]:
 def _nulls(group: Any, name: str) -> int | None:
     """Returns how many values of a column are null in a row group; None if the file does not say."""
     columns = (group.column(index) for index in range(group.num_columns))
-    told = [one.statistics for one in columns if one.path_in_schema == name and one.is_stats_set]
-    return int(told[0].null_count) if len(told) == 1 and told[0].has_null_count else None
+    # A column with a dot in its name may be called as a struct's field is.
+    told = [one.statistics for one in columns if one.path_in_schema == name]
+    return int(told[0].null_count) if len(told) == 1 and told[0] and told[0].has_null_count else None
 
 
 def _mean_sizes(metadata: Any, column: str | None) -> list[int]:
@@ -144,10 +145,12 @@ def _columns(schema: Any, place: Place) -> Columns:
         kind = _type(schema, name, place)
         if _is_bytes(kind):
             return Columns(name, None)
-        if pa.types.is_struct(kind) and (index := kind.get_field_index("bytes")) >= 0 and _is_bytes(kind[index].type):
-            beside = kind.get_field_index("path")
-            has_paths = beside >= 0 and _is_text(kind[beside].type)
-            return Columns(f"{name}.bytes", f"{name}.path" if has_paths else None)
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            fields = {field.name: _of_values(field.type) for field in kind}
+            has_paths = kind.get_field_index("path") >= 0 and _is_text(fields["path"])
+            # pandas writes bytes that no row has as nulls of no type.
+            if _is_bytes(fields["bytes"]) or (has_paths and pa.types.is_null(fields["bytes"])):
+                return Columns(f"{name}.bytes", f"{name}.path" if has_paths else None)
     for name in (one for one in _PATHS if one in schema.names):
         if _is_text(_type(schema, name, place)):
             return Columns(None, name)
@@ -170,10 +173,14 @@ def _is_bytes(kind: Any) -> bool:
 
 
 def _type(schema: Any, name: str, place: Place) -> Any:
-    """Returns the type of a column's values where each is written once."""
-    import pyarrow as pa
-
+    """Returns the type of a column's values; raises InvalidParameterError if two have that name."""
     if (given := schema.names.count(name)) > 1:
         raise InvalidParameterError(f"{quote(place.address)}: expected one column {name!r}, given {given}")
-    kind = schema.field(name).type
+    return _of_values(schema.field(name).type)
+
+
+def _of_values(kind: Any) -> Any:
+    """Returns the type of the values where each is written once."""
+    import pyarrow as pa
+
     return kind.value_type if pa.types.is_dictionary(kind) else kind

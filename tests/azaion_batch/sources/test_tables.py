@@ -94,6 +94,11 @@ def test_a_column_with_a_dot_in_its_name_is_not_that_of_a_struct(run: Run, pictu
     pq.write_table(pa.table({"image.bytes": [one], "image": [{"bytes": two}]}), tmp_path / "archive.parquet")
     run([tmp_path / "archive.parquet"], tmp_path / "out")
     assert [row["height"] for row in rows_in(tmp_path / "out")] == [42]
+    rows = [{"bytes": None, "path": str(pictures / "3.png")}]
+    pq.write_table(
+        pa.table({"image.bytes": [one], "image": rows}), tmp_path / "archive.parquet", write_statistics=["image.bytes"]
+    )
+    assert [entry.source for entry in entries_of(tmp_path / "archive.parquet")] == [str(pictures / "3.png")]
 
 
 @pytest.mark.parametrize("statistics", [True, False])
@@ -169,3 +174,19 @@ def test_a_file_whose_columns_have_no_names_in_utf_8_is_refused(tmp_path: Path) 
     file.write_bytes(file.read_bytes().replace(b"other", b"\xff\xff\xff\xff\xff"))
     with pytest.raises(InvalidParameterError, match=r"index\.parquet' is no Parquet file: 'utf-8' codec"):
         entries_of(file)
+
+
+def test_a_struct_may_have_bytes_in_no_row_and_values_that_are_written_once(
+    run: Run, pictures: Path, tmp_path: Path
+) -> None:
+    data = (pictures / "2.png").read_bytes()
+    paths = pa.array([str(pictures / "1.png"), "name.png", None])
+    for index, some in enumerate((pa.nulls(3), pa.array([None, data, None]).dictionary_encode())):
+        for column in (paths, paths.dictionary_encode()):
+            file = tmp_path / f"{index}.parquet"
+            pq.write_table(pa.table({"image": pa.StructArray.from_arrays([some, column], ["bytes", "path"])}), file)
+            found = entries_of(file)
+            assert found[0].source == str(pictures / "1.png")
+            assert [entry.source for entry in found[2:]] == [f"{file}#2"]
+    run([tmp_path / "1.parquet"], tmp_path / "out")
+    assert [row["height"] for row in rows_in(tmp_path / "out")] == [42, None, 41]
