@@ -12,6 +12,8 @@ from azaion_engine.errors import PictureError, reason
 
 _ROWS = 16
 """Rows of a Parquet file that are unpacked at once, at least: a row group may have gigabytes."""
+_MOST_ROWS = 256
+"""Such rows at most: a picture that many rows have may be written once, and the file tells no size of all of them."""
 _AHEAD = 1 << 23
 """Bytes of a Parquet file that are read, and about those that are unpacked, at once."""
 
@@ -107,7 +109,7 @@ class Table:
         about = self._parquet.metadata.row_group(group)
         columns = [about.column(index) for index in range(about.num_columns)]
         size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == self._column)
-        return max(_ROWS, _AHEAD * about.num_rows // max(1, size)) if size else _ROWS
+        return min(_MOST_ROWS, max(_ROWS, _AHEAD * about.num_rows // size)) if size else _ROWS
 
 
 _tables: dict[tuple[Place, str, tuple[int, int]], Table] = {}
