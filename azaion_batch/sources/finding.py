@@ -111,7 +111,8 @@ def _special(text: str, how: Search, within: tuple[Place, ...] = ()) -> Iterator
         place = Place.of(text)
         if os.path.isdir(place.path):  # as Spark and pandas write a table in parts
             for file in place.files():
-                if file.path.lower().endswith(PARQUET_SUFFIX):
+                below = file.path.removeprefix(f"{place.path}/")
+                if suffix_of(below) == PARQUET_SUFFIX and not _is_unfinished(below):
                     yield from or_unreadable(file.path, rows_of(Place(place.root, file.path), how))
         else:
             yield from rows_of(place, how)
@@ -143,11 +144,22 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = (), folder
         at = Place(place.root, file.path)
         suffix = suffix_of(file.path)
         if suffix == PARQUET_SUFFIX:
+            is_table = suffix_of(place.path) == PARQUET_SUFFIX and not by_pattern
+            if is_table and _is_unfinished(file.path.removeprefix(start)):
+                continue
             yield from or_unreadable(at.address, rows_of(at, how))
         elif by_pattern and suffix in LIST_SUFFIXES and suffix_of(place.path) == suffix:
             yield from or_unreadable(at.address, _listed(at, how, within))
         elif by_pattern or suffix in PICTURE_SUFFIXES or suffix in VIDEO_SUFFIXES:
             yield unseen_entry(at, file.size, file.path.removeprefix(start), how)
+
+
+def _is_unfinished(below: str) -> bool:
+    """Returns whether a file in a folder of Parquet files is none of the table's, such as `_temporary/…` of Spark.
+
+    All readers of such folders leave out what begins so.
+    """
+    return any(part.startswith(("_", ".")) for part in below.split("/"))
 
 
 def _listed(place: Place, how: Search, within: tuple[Place, ...] = ()) -> Iterator[Entry]:

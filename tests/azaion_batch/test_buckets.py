@@ -171,6 +171,10 @@ def test_patterns_lists_and_parquet_files_in_a_bucket(
     assert [entry.source for entry in find_entries([f"{start}/**/7.png{options}"], Search())][-1:] == [
         f"{start}/day2/7.png"
     ]
+    for name in ("0.parquet", "_temporary/0/0.parquet"):  # as Spark leaves them
+        Place.of(f"{start}/table.parquet/{name}{options}").write(sink.getvalue())
+    table = list(find_entries([f"{start}/table.parquet{options}"], Search()))
+    assert [entry.source for entry in table] == [f"{start}/table.parquet/0.parquet#0"]
     by_pattern = list(find_entries([f"{start}/day2/s*.txt{options}"], Search()))
     assert [entry.source for entry in by_pattern] == [f"{start}/day2/{name}.png" for name in (1, 2)]
     run(given, tmp_path / "out")

@@ -190,3 +190,11 @@ def test_a_struct_may_have_bytes_in_no_row_and_values_that_are_written_once(
             assert [entry.source for entry in found[2:]] == [f"{file}#2"]
     run([tmp_path / "1.parquet"], tmp_path / "out")
     assert [row["height"] for row in rows_in(tmp_path / "out")] == [42, None, 41]
+
+
+def test_what_a_writer_has_not_finished_is_no_part_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "table.parquet"
+    for name in ("_temporary/0/a.parquet", ".b.parquet", "day=1/c.parquet", "d.parquet"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"bytes": [b"x"]}), folder / name)
+    assert [entry.name for entry in entries_of(folder)] == ["d_000000.jpg", "c_000000.jpg"]
