@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from azaion_cli.checks.listeners import listeners
-from azaion_cli.throughput import answers, joining_environment, running_ray
+from azaion_cli.throughput import RAY_ON_LOOPBACK, answers, running_ray
 from azaion_engine.errors import ConfigurationError
+from deployments.cluster.grpc_host import is_loopback
 
 TRY_S = 60.0
 """Seconds to join a Ray; it takes one to three."""
@@ -92,6 +93,20 @@ def ready_to_join(address: str | None = None, seconds: float = TRY_S) -> str:
     return found.address
 
 
+def environment_to_join(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment in which a program joins the Ray that runs, which is tried before.
+
+    Args:
+        environment: That of this process, which wins.
+
+    Raises:
+        ConfigurationError: None or several run here, or it cannot be joined.
+    """
+    found = ray_to_join(environment)
+    check_joins(found.address, found.environment, TRY_S)
+    return {**found.environment, **environment, "RAY_ADDRESS": found.address}
+
+
 def check_joins(address: str, environment: Mapping[str, str], seconds: float) -> None:
     """Joins a Ray in a process of its own, and leaves it.
 
@@ -118,11 +133,14 @@ def check_joins(address: str, environment: Mapping[str, str], seconds: float) ->
 
 
 def _with_loopback(ray: LocalRay) -> LocalRay:
-    """Adds the variables with which Ray keeps to 127.0.0.1: such a Ray does not listen on the machine's own address."""
-    more = joining_environment(ray.environment, ray.address)
-    if not more or _listens_beyond_loopback(ray.address.rpartition(":")[2]):
+    """Adds the variables with which Ray keeps to 127.0.0.1, for a Ray that listens there alone.
+
+    Without them Ray takes 127.0.0.1 in an address for this machine's own, on which such a Ray does not listen.
+    """
+    host, _, port = ray.address.rpartition(":")
+    if not is_loopback(host) or _listens_beyond_loopback(port):
         return ray
-    return ray._replace(environment={**more, **ray.environment})
+    return ray._replace(environment={**RAY_ON_LOOPBACK, **ray.environment})
 
 
 def _listens_beyond_loopback(port: str) -> bool:

@@ -112,8 +112,8 @@ def serve_environment(
     """
     if dead_ray(given):
         given = {**given, "RAY_ADDRESS": "local"}
-    if address := running_ray(given):
-        return {**EITHER_MODE, **joining_environment(given, address), **given}, ""
+    if running_ray(given):
+        return {**EITHER_MODE, **given}, ""
     closed = {**RAY_ON_LOOPBACK, GRPC_HOST: "127.0.0.1"} if is_loopback(host) else {}
     if not throughput:
         return {**EITHER_MODE, **closed, **given}, ""
@@ -129,13 +129,6 @@ def serve_environment(
     except ConfigurationError as error:
         return {**environment, HAPROXY: "0"}, str(error)
     return {**own, **_STOP_AT_ONCE, **environment}, ""
-
-
-def joining_environment(given: Mapping[str, str], address: str) -> dict[str, str]:
-    """Returns what a process needs in its environment to join the Ray at an address; `given` has it otherwise."""
-    # Ray takes 127.0.0.1 in an address for this machine's own, on which such a Ray does not listen.
-    on_loopback = is_loopback(address.rpartition(":")[0])
-    return {name: value for name, value in RAY_ON_LOOPBACK.items() if on_loopback and name not in given}
 
 
 def running_ray(environment: Mapping[str, str]) -> str:

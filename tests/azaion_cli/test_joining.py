@@ -16,7 +16,7 @@ import pytest
 from azaion_cli import joining
 from azaion_cli.commands import batch
 from azaion_cli.exit_codes import ExitCode
-from azaion_cli.joining import LocalRay, check_joins, ray_to_join, ready_to_join
+from azaion_cli.joining import LocalRay, check_joins, environment_to_join, ray_to_join, ready_to_join
 from azaion_engine.errors import ConfigurationError
 from azaion_engine.model.file import sample_picture
 from tests.azaion_cli.conftest import Ran
@@ -136,7 +136,15 @@ def test_a_named_address_wins_and_none_or_several_are_refused(proc: Path) -> Non
     assert ray_to_join({"RAY_ADDRESS": "10.0.0.5:2"}, proc) == LocalRay("10.0.0.5:2", {"RAY_AUTH_MODE": "token"})
 
 
-def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else() -> None:
+def test_a_ray_named_by_loopback_is_joined_there_only_if_it_listens_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, proc: Path
+) -> None:
+    monkeypatch.setattr(joining, "check_joins", lambda *given: None)
+    there_alone = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     with socket.create_server(("0.0.0.0", 0)) as everywhere, socket.create_server(("127.0.0.1", 0)) as here:
-        assert joining._listens_beyond_loopback(str(everywhere.getsockname()[1]))
-        assert not joining._listens_beyond_loopback(str(here.getsockname()[1]))
+        for listener, needed in ((everywhere, {}), (here, there_alone)):
+            given = {"RAY_ADDRESS": f"127.0.0.1:{listener.getsockname()[1]}"}
+            assert ray_to_join(given, proc).environment == needed
+            assert environment_to_join(given) == {**given, **needed}
+        own = {**given, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+        assert environment_to_join(own) == own

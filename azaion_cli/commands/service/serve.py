@@ -21,6 +21,7 @@ from azaion_cli.checks.preflight import (
 )
 from azaion_cli.commands.service.serve_config import serve_config
 from azaion_cli.console import say, stderr
+from azaion_cli.joining import environment_to_join
 from azaion_cli.options import (
     DEFAULT_CONFIG,
     ConfigArgument,
@@ -97,10 +98,12 @@ def serve(
         say(warning, "yellow")
     if dead := dead_ray(os.environ):
         say(f"the Ray at {dead} has ended, although ray_current_cluster still names it: starting another", "yellow")
-    if not running_ray(os.environ):  # else Serve may run there, and takes a new configuration
+    if running_ray(os.environ):
+        environment, missing = serve_environment(environment_to_join(os.environ), number, throughput, address)
+    else:  # where Ray runs, Serve may, too, and take a new configuration for its own port
         refuse_taken_ports(path)
         refuse_unusable_folders(os.environ)
-    environment, missing = serve_environment(os.environ, number, throughput, address)
+        environment, missing = serve_environment(os.environ, number, throughput, address)
     if throughput:
         _say_mode(environment, missing, f"{address}:{number}")
     os.execve(sys.executable, [sys.executable, "-m", "azaion_cli.foreground", path], environment)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from azaion_cli import foreground, throughput
+from azaion_cli import foreground, joining, throughput
 from azaion_cli.checks import preflight
 from azaion_cli.exit_codes import ExitCode
 from azaion_engine.model.file import sample_picture
@@ -263,10 +263,35 @@ def test_a_running_ray_is_told_to_have_its_own_environment(
     azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(joining, "check_joins", lambda *given: None)
     ran = azaion("serve", "--port", 8123)
     assert "Ray at 10.0.0.1:6379 keeps the environment" in ran.err
     assert "listens" not in ran.err
     assert "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S" not in environments[0]
+
+
+def test_a_ray_that_runs_is_tried_and_joined_with_what_that_needs(
+    azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    needs = {"RAY_AUTH_MODE": "token"}
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr(joining, "ray_to_join", lambda given: joining.LocalRay("10.0.0.1:6379", needs))
+    monkeypatch.setattr(joining, "check_joins", lambda *given: tried.append(given))
+    assert azaion("serve", "--port", 8123).code == ExitCode.OK
+    assert tried == [("10.0.0.1:6379", needs, joining.TRY_S)]
+    assert environments[0].items() >= {**needs, "RAY_ADDRESS": "10.0.0.1:6379"}.items()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_ray_that_does_not_answer_is_refused_at_once(
+    azaion: Cli, environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    ran = azaion("serve", "--port", 8123)
+    assert (ran.code, environments) == (ExitCode.ENVIRONMENT, [])
+    assert f"no Ray answers at {address}" in ran.err
 
 
 def test_a_haproxy_that_does_not_run_is_left_off_visibly(
