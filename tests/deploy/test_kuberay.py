@@ -320,16 +320,19 @@ def test_redis_asks_for_the_password_that_no_list_of_processes_shows(tmp_path: P
     program, *words = container["readinessProbe"]["exec"]["command"]
     probe = [program, "-p", port, *words]
 
-    def answer(**variables: str) -> str:
-        return subprocess.run(probe, env={**os.environ, **variables}, capture_output=True, text=True).stdout.strip()
+    def asked(**variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(probe, env={**os.environ, **variables}, capture_output=True, text=True)
 
     with subprocess.Popen([*container["command"], script], env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             deadline = time.monotonic() + 30
-            while answer(REDISCLI_AUTH="a-secret") != "PONG":
+            while asked(REDISCLI_AUTH="a-secret").returncode:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            assert answer().startswith("NOAUTH")
+            assert asked(REDISCLI_AUTH="a-secret").stdout == "PONG\n"
+            refused = asked()
+            assert "NOAUTH" in refused.stdout + refused.stderr
+            assert refused.returncode != 0, "an answer that is an error is not ready"
             assert "a-secret" not in Path(f"/proc/{server.pid}/cmdline").read_text()
         finally:
             server.terminate()  # reaches Redis, which then writes what it has
