@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ray.serve import Application
-from ray.serve.schema import ApplicationStatus, DeploymentStatusTrigger
+from ray.serve.schema import ApplicationStatus
 
 from azaion_engine.errors import AzaionError, ConfigurationError
 from azaion_engine.version import __version__
 from deployments.catalog.kept import read_version
+from deployments.catalog.model_state import LONGEST, ModelState
 from deployments.catalog.ray_serve import Serve
 from deployments.catalog.records import Record, Records
 from deployments.settings import ApplicationSettings, ServiceSettings
@@ -37,53 +37,6 @@ FRESH_S = 0.5
 
 _DEPLOYMENTS = frozenset(("DetectorDeployment", "MultiplexedDeployment"))
 """Deployments of the applications that a catalogue deploys."""
-
-DELETED = "its application was deleted"
-"""Why a model is not served whose application Serve does not know any more."""
-
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-_LONGEST = 500
-
-_ANSWERING = ("RUNNING", "RECOVERING")
-"""States of replicas that answer: a controller that has ended and starts again finds the second ones, and asks them."""
-
-_STATES = {
-    ApplicationStatus.RUNNING: "serving",
-    ApplicationStatus.DEPLOYING: "starting",
-    ApplicationStatus.NOT_STARTED: "starting",
-    ApplicationStatus.DELETING: "ending",
-    ApplicationStatus.DEPLOY_FAILED: "failed",
-    ApplicationStatus.UNHEALTHY: "unhealthy",
-}
-
-
-class ModelState(NamedTuple):
-    """Whether a model is served.
-
-    Attributes:
-        state: `serving`, `starting`, `failed`, `unhealthy` or `ending`.
-        message: Why it is not served; empty if it is.
-        replicas: Number of replicas that would answer.
-    """
-
-    state: str
-    message: str = ""
-    replicas: int = 0
-
-    @property
-    def answers(self) -> bool:
-        """Whether a request would be answered: also while other replicas start, fail or are replaced."""
-        return self.replicas > 0
-
-    @property
-    def failure(self) -> str:
-        """Why the model cannot be served; empty if it is, or may soon be."""
-        return self.message or "it could not be served" if self.state == "failed" and not self.answers else ""
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing is served, and nothing will be before the application is deployed anew."""
-        return self.state in ("failed", "ending") and not self.answers
 
 
 class BuildModel(Protocol):
@@ -258,7 +211,7 @@ class ModelApplications:
         except Exception as error:
             if not isinstance(error, AzaionError):
                 logger.exception("the model %s cannot be deployed", model)
-            failure = str(error)[:_LONGEST]
+            failure = str(error)[:LONGEST]
         with self._lock:  # the answer before is about what ran before
             self._seen_at = -FRESH_S
             self._deploying -= deployed
@@ -304,20 +257,7 @@ class ModelApplications:
     def _state(self, model: str, applications: Mapping[str, Any]) -> ModelState:
         if model in self._refused:
             return ModelState("failed", self._refused[model])
-        overview = applications.get(self.application_of(model))
-        if overview is None:
-            return ModelState("ending", DELETED)
-        state = _STATES.get(overview.status, "unhealthy")
-        deployments = list(overview.deployments.values())
-        running = sum(deployment.replica_states.get(each, 0) for deployment in deployments for each in _ANSWERING)
-        if state == "serving":
-            return ModelState(state, "", running)
-        # Serve tries on and on to start a replica of what ran before.
-        stuck = any(each.status_trigger == DeploymentStatusTrigger.REPLICA_STARTUP_FAILED for each in deployments)
-        if state == "unhealthy" and stuck and not running:
-            state = "failed"
-        message = next((d.message for d in deployments if d.message), overview.message)
-        return ModelState(state, _reason(message), running)
+        return ModelState.of(applications.get(self.application_of(model)))
 
 
 def _name_of(each: Sequence[ServiceSettings], deployments: int) -> str:
@@ -336,9 +276,3 @@ def _version_of(settings: ServiceSettings) -> Version:
     except AzaionError as error:  # the replicas tell what is wrong if it is not on theirs
         logger.warning("no copy of the model %s is kept: %s", settings.model, error)
         return Version(model=settings.model, sha256=settings.model_sha256)
-
-
-def _reason(message: str) -> str:
-    """Returns what a message of Serve's says at last: it ends with the error of a replica, below its traceback."""
-    lines = [line.strip() for line in _ESCAPES.sub("", message).splitlines() if line.strip()]
-    return lines[-1][:_LONGEST] if lines else ""

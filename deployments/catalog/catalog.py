@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from azaion_engine.errors import quote
 from deployments.access.caller import known, refuse_forbidden, told
-from deployments.catalog.applications import ModelApplications, ModelState
+from deployments.catalog.applications import ModelApplications
+from deployments.catalog.model_state import ModelState
 from deployments.catalog.rollouts import Rollouts
 from deployments.errors import ModelUnavailableError, UnknownModelError
 from deployments.multiplexing.cache_report import CacheReport

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 
 from azaion_engine.errors import InvalidParameterError
-from deployments.catalog.applications import DELETED, ModelApplications, ModelState
+from deployments.catalog.applications import ModelApplications
+from deployments.catalog.model_state import DELETED, ModelState
 from deployments.catalog.records import Record, Records
 from deployments.catalog.replicas import ModelReplicas, Told
 from deployments.versions.version import Report, Trial, Version, Wanted

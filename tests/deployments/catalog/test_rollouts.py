@@ -15,8 +15,8 @@ from ray.serve.schema import ApplicationStatus
 from azaion_engine.errors import ConfigurationError, InvalidParameterError
 from deployments.catalog import delivery
 from deployments.catalog import rollouts as rollouts_module
-from deployments.catalog.applications import ModelState
 from deployments.catalog.kept import read_version
+from deployments.catalog.model_state import ModelState
 from deployments.settings import ApplicationSettings
 from deployments.versions.version import Trial, Version, Wanted
 from tests.deployments.catalog.steps import Run, deployed, name_of, reached, settings_of, settled, states, with_rare
