@@ -155,9 +155,12 @@ def _in_bucket(place: Place, how: Search, within: tuple[Place, ...] = (), folder
 
 
 def _is_unfinished(below: str) -> bool:
-    """Returns whether a file in a folder of Parquet files is none of the table's, such as `_temporary/…` of Spark.
+    """Returns whether a file in a folder of Parquet files is not one of the table, such as `_temporary/…` of Spark.
 
-    All readers of such folders leave out what begins so.
+    All readers of such folders leave out names that begin with `_` or `.`.
+
+    Args:
+        below: Path in the folder.
     """
     return any(part.startswith(("_", ".")) for part in below.split("/"))
 
