@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import itertools
 from typing import Any
 
 import cv2
@@ -25,6 +26,7 @@ class FakeNvjpeg:
     def __init__(self, cuda: FakeCuda) -> None:
         self.cuda = cuda
         self.open: set[int] = set()
+        self._handles = itertools.count(1)  # engines make their decoders in several threads
         self.batches: dict[int, int] = {}
         self.calls: list[int] = []
         """Size of each decoded batch, also of those that failed."""
@@ -108,7 +110,7 @@ class FakeNvjpeg:
         return SUCCESS
 
     def _open(self, handle: Any) -> int:
-        made = 1 + max(self.open, default=0)
+        made = next(self._handles)
         self.open.add(made)
         ctypes.cast(handle, ctypes.POINTER(ctypes.c_void_p))[0] = made
         return SUCCESS
