@@ -115,6 +115,8 @@ def _end() -> None:
                 for name in applications:
                     serve.delete(name, _blocking=blocking)
             serve.shutdown()
+    except ray.exceptions.RayError as error:  # whoever ends this command may end Ray's processes at the same time
+        _say(f"ending: Serve has ended before: {' '.join(str(error).split())[-200:]}")
     finally:
         _ray_may_end.set()
         ray.shutdown()
