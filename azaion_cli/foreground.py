@@ -117,6 +117,7 @@ def _end() -> None:
             serve.shutdown()
     except ray.exceptions.RayError as error:  # whoever ends this command may end Ray's processes at the same time
         _say(f"ending: Serve has ended before: {' '.join(str(error).split())[-200:]}")
+        sys.exit(ExitCode.ENVIRONMENT)  # as `_end_with_ray`; `main` knows whether an end was asked for
     finally:
         _ray_may_end.set()
         ray.shutdown()
